@@ -1,0 +1,171 @@
+"""The four driving scenarios: what each road holds, as small frozen dataclasses with defaults.
+
+``TrafficConfig`` is all that a traffic simulator needs to know; ``Scenario`` adds what the
+environment around it needs.  Both check their values when they are built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+ACTION_KINDS = ("meta", "grid", "continuous")
+SCENARIO_NAMES = ("highway", "merge", "roundabout", "intersection")
+MAX_VEHICLES = 200
+
+
+def check_number(name: str, value: Any, low: float, high: float, unit: str = "") -> None:
+    """Raise ``ValueError`` unless ``value`` is a finite number in ``[low, high]``."""
+    ok = isinstance(value, int | float) and not isinstance(value, bool)
+    if not ok or not math.isfinite(value) or not low <= value <= high:
+        unit = f" [{unit}]" if unit else ""
+        raise ValueError(f"{name}={value!r}: give a number between {low:g} and {high:g}{unit}")
+
+
+def check_integer(name: str, value: Any, low: int, high: int) -> None:
+    """Raise ``ValueError`` unless ``value`` is an integer in ``[low, high]``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name}={value!r}: give an integer between {low} and {high}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(repr, choices))}")
+
+
+@dataclass(frozen=True)
+class TrafficConfig:
+    """A road and its traffic.
+
+    ``vehicles`` counts the vehicles other than the ego vehicle at reset.  ``density`` means:
+
+    - highway: spacing between spawned vehicles is divided by it, as in highway-env;
+    - merge: distances of the others from the ego vehicle are divided by it;
+    - roundabout: the room kept between the extra vehicles is divided by it;
+    - intersection: multiplies the chance that a vehicle enters each second (base 0.6, at most 1).
+
+    Raises ``ValueError`` for values that no road can be built from.
+    """
+
+    scenario: str = "highway"
+    vehicles: int = 30
+    density: float = 1.3
+    lanes: int = 4  # highway only; the other roads are fixed
+    initial_speed: float = 25.0  # [m/s], of the ego vehicle
+    ego_spacing: float = 2.0  # highway only: room in front of the ego vehicle, in spawn spacings
+    destination: str | None = None  # intersection only: "o1" left, "o2" ahead, "o3" right
+    spawn_probability: float = 0.6  # intersection only, per second at density 1
+    action: str = "meta"
+    target_speeds: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0)  # [m/s]
+    policy_frequency: int = 1  # [Hz]
+    simulation_frequency: int = 15  # [Hz]
+
+    def __post_init__(self) -> None:
+        check_choice("scenario", self.scenario, SCENARIO_NAMES)
+        check_choice("action", self.action, ACTION_KINDS)
+        check_integer("vehicles", self.vehicles, 0, MAX_VEHICLES)
+        check_number("density", self.density, 0.1, 5.0)
+        check_integer("lanes", self.lanes, 1, 10)
+        check_number("initial_speed", self.initial_speed, 0.0, 40.0, "m/s")
+        check_number("ego_spacing", self.ego_spacing, 0.5, 10.0)
+        if self.destination is not None:
+            check_choice("destination", self.destination, ("o1", "o2", "o3"))
+        check_number("spawn_probability", self.spawn_probability, 0.0, 1.0)
+        check_integer("simulation_frequency", self.simulation_frequency, 5, 60)
+        check_integer("policy_frequency", self.policy_frequency, 1, self.simulation_frequency)
+        if self.simulation_frequency % self.policy_frequency:
+            raise ValueError(
+                f"policy_frequency={self.policy_frequency}: it must divide "
+                f"simulation_frequency={self.simulation_frequency}"
+            )
+        self._check_target_speeds()
+
+    def _check_target_speeds(self) -> None:
+        speeds = self.target_speeds
+        if len(speeds) < 2:
+            raise ValueError(f"target_speeds={speeds!r}: give at least two speeds [m/s]")
+        for speed in speeds:
+            check_number("target_speeds", speed, 0.0, 40.0, "m/s")
+        gaps = [b - a for a, b in zip(speeds[:-1], speeds[1:], strict=True)]
+        # highway-env finds the nearest speed by arithmetic that assumes even steps.
+        if min(gaps) <= 0 or max(gaps) - min(gaps) > 1e-6:
+            raise ValueError(f"target_speeds={speeds!r}: speeds must rise in even steps")
+
+    @property
+    def substeps(self) -> int:
+        """Simulation steps in one decision."""
+        return self.simulation_frequency // self.policy_frequency
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One registered environment: its traffic and the frame around an episode."""
+
+    traffic: TrafficConfig = field(default_factory=TrafficConfig)
+    duration: float = 40.0  # [s], then the episode is truncated
+    reward_speed_range: tuple[float, float] = (15.0, 30.0)  # [m/s], worth 0 and 1
+    cruise_speed: float = 25.0  # [m/s], what the expert driver wishes to drive
+    has_goal: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("duration", self.duration, 1.0, 3600.0, "s")
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "highway": Scenario(),
+    "merge": Scenario(
+        TrafficConfig("merge", vehicles=6, density=1.0, initial_speed=30.0),
+        has_goal=True,
+    ),
+    "roundabout": Scenario(
+        TrafficConfig("roundabout", vehicles=8, density=1.0, initial_speed=8.0),
+        reward_speed_range=(0.0, 15.0),
+        cruise_speed=10.0,
+        has_goal=True,
+    ),
+    "intersection": Scenario(
+        TrafficConfig("intersection", vehicles=10, density=1.0, initial_speed=10.0),
+        reward_speed_range=(0.0, 15.0),
+        cruise_speed=10.0,
+        has_goal=True,
+    ),
+}
+
+# Wheel and pedal commands held for a whole second cannot keep a car on its lane.
+_DEFAULT_FREQUENCY = {"meta": 1, "grid": 5, "continuous": 5}  # [Hz]
+_ONLY_FOR = {"lanes": "highway", "ego_spacing": "highway", "destination": "intersection"}
+
+
+def make_scenario(name: str, **overrides: Any) -> Scenario:
+    """The scenario ``name`` with some fields of it or of its traffic replaced.
+
+    An override of ``None`` means the default.  ``policy_frequency`` is 1 Hz for meta-actions and
+    5 Hz for the other two kinds unless it is given.
+
+    Raises ``ValueError`` for an unknown scenario, unknown field or impossible value.
+    """
+    check_choice("scenario", name, SCENARIO_NAMES)
+    base = SCENARIOS[name]
+    given = {key: value for key, value in overrides.items() if value is not None}
+    traffic_fields = {f.name for f in dataclasses.fields(TrafficConfig)} - {"scenario"}
+    scenario_fields = {"duration"}
+    for key in given:
+        if key not in traffic_fields | scenario_fields:
+            known = ", ".join(sorted(traffic_fields | scenario_fields))
+            raise ValueError(f"unknown scenario option {key!r}: the options are {known}")
+        if _ONLY_FOR.get(key, name) != name:
+            raise ValueError(f"{key}={given[key]!r}: only the {_ONLY_FOR[key]} scenario has it")
+    action = given.get("action", base.traffic.action)
+    if "policy_frequency" not in given and action in _DEFAULT_FREQUENCY:
+        given["policy_frequency"] = _DEFAULT_FREQUENCY[action]
+    if "target_speeds" in given:
+        given["target_speeds"] = tuple(float(speed) for speed in given["target_speeds"])
+    traffic = dataclasses.replace(
+        base.traffic, **{key: given[key] for key in given if key in traffic_fields}
+    )
+    return dataclasses.replace(
+        base, traffic=traffic, **{key: given[key] for key in given if key in scenario_fields}
+    )
