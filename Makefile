@@ -1,0 +1,43 @@
+# Every target works in a fresh clone: each first makes sure that .venv is there and complete.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Small networks on few cores run several times faster with one thread a process.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test test-all lint type format clean
+
+demo: $(STAMP)  ## drive, judge, dream, drive more safely: the whole chain, ends with a report
+	$(BIN)/vlsafe demo --out runs/demo
+
+test: $(STAMP) lint type  ## lint, types and the tests that fit in minutes
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP) lint type
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# torch comes first and alone: its pinned CPU build keeps pip from fetching CUDA packages later.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install -c constraints.txt torch
+	$(BIN)/python -m pip install -c constraints.txt -e ".[test]"
+	touch $@

@@ -1,0 +1,46 @@
+"""The wheel holds our three packages, the bundled judge, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    out = tmp_path_factory.mktemp("wheel")
+    # --no-isolation: the build must not need the network; setuptools is already here.
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    (wheel,) = out.glob("*.whl")
+    return zipfile.ZipFile(wheel).namelist()
+
+
+def test_top_level_names_are_exactly_ours(wheel_names: list[str]) -> None:
+    tops = {name.partition("/")[0] for name in wheel_names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "vlsafe_envs",
+        "vlsafe_agents",
+        "wrappers",
+    }
+
+
+def test_bundled_judge_and_report_template_travel(wheel_names: list[str]) -> None:
+    for needed in ("wrappers/bundled_clip/model.safetensors", "wrappers/bundled_clip/README.md"):
+        assert needed in wheel_names
+    assert any(name.startswith("vlsafe_agents/report/") and ".html" in name for name in wheel_names)
+
+
+def test_bundled_judge_stays_small() -> None:
+    size = sum(f.stat().st_size for f in (ROOT / "wrappers/bundled_clip").rglob("*") if f.is_file())
+    assert size <= 15 * 2**20, f"bundled CLIP is {size / 2**20:.1f} MiB"

@@ -1,0 +1,76 @@
+"""A snapshot of the road: the one thing that frames, costs and observations are made from.
+
+World coordinates follow highway-env: x to the right, y *down*, headings in radians measured
+from +x towards +y.  Row 0 is always the ego vehicle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+PACKED_VEHICLES = 32  # rows kept for vehicles when a scene is packed (the nearest ones)
+PACKED_ROUTE = 16  # rows kept for route points when a scene is packed
+PACKED_COLUMNS = 7  # x, y, heading, speed, length, width, kind
+_ABSENT, _VEHICLE, _ROUTE = 0.0, 1.0, 2.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Positions, headings and sizes of all vehicles at one instant; row 0 is the ego vehicle.
+
+    Every array has one row a vehicle (``N`` rows).  Crashed vehicles are not marked: a frame made
+    from a scene must not leak the collision label by anything but geometry.
+    """
+
+    position: Array  # (N, 2) [m]
+    heading: Array  # (N,) [rad]
+    speed: Array  # (N,) [m/s], along the heading
+    length: Array  # (N,) [m]
+    width: Array  # (N,) [m]
+    route: Array = field(default_factory=lambda: np.zeros((0, 2)))  # (K, 2) [m], ego's way ahead
+
+    def pack(self) -> npt.NDArray[np.float32]:
+        """Fixed-size copy for data sets: the nearest vehicles and the next route points.
+
+        Returns an array ``(PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS)``, float32.
+        """
+        packed = np.zeros((PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS), np.float32)
+        offset = self.position - self.position[0]  # (N, 2)
+        order = np.argsort((offset**2).sum(1), kind="stable")[:PACKED_VEHICLES]
+        order = np.concatenate(([0], order[order != 0]))[:PACKED_VEHICLES]  # ego stays first
+        rows = packed[: len(order)]
+        rows[:, 0:2] = self.position[order]
+        rows[:, 2] = self.heading[order]
+        rows[:, 3] = self.speed[order]
+        rows[:, 4] = self.length[order]
+        rows[:, 5] = self.width[order]
+        rows[:, 6] = _VEHICLE
+        points = self.route[:PACKED_ROUTE]
+        packed[PACKED_VEHICLES : PACKED_VEHICLES + len(points), 0:2] = points
+        packed[PACKED_VEHICLES : PACKED_VEHICLES + len(points), 6] = _ROUTE
+        return packed
+
+    @classmethod
+    def unpack(cls, packed: npt.NDArray[np.float32]) -> Scene:
+        """Inverse of :meth:`pack`, up to float32 rounding and the rows that were left out.
+
+        Raises ``ValueError`` when the array has another shape.
+        """
+        shape = (PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS)
+        if packed.shape != shape:
+            raise ValueError(f"packed scene has shape {packed.shape}, expected {shape}")
+        rows = packed.astype(np.float64)
+        vehicles = rows[rows[:, 6] == _VEHICLE]
+        return cls(
+            position=vehicles[:, 0:2],
+            heading=vehicles[:, 2],
+            speed=vehicles[:, 3],
+            length=vehicles[:, 4],
+            width=vehicles[:, 5],
+            route=rows[rows[:, 6] == _ROUTE][:, 0:2],
+        )
