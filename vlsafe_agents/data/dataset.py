@@ -1,0 +1,277 @@
+"""Recorded drives as one flat stream of rows, sampled by a single gather.
+
+Time convention (DreamerV3's): row t is "on arriving at observation t".  An episode of T steps has
+T + 1 rows; ``action`` of a row is the one that *led* there, ``reward`` and ``cost`` came with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from .episode import Array, CostMode, Episode, check_cost_mode, training_cost
+from .rows import FlatRows, check_spaces, flatten, matching_names
+
+__all__ = ["CostMode", "Episode", "EpisodeDataset", "SequenceBatch", "TransitionBatch"]
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """B sequences of T rows; index t means "on arriving at observation t"."""
+
+    obs: dict[str, Array]  # each (B, T, ...)
+    action: Array  # (B, T) int64 or (B, T, A) float32: led to o_t; zeros at is_first
+    next_action: Array  # same shape: taken at o_t; valid where has_action
+    reward: npt.NDArray[np.float32]  # (B, T), 0 at is_first
+    cost: npt.NDArray[np.float32]  # (B, T), 0 at is_first
+    safety_score: npt.NDArray[np.float32]  # (B, T), of the frame o_t; NaN in unlabelled data
+    is_first: npt.NDArray[np.bool_]  # (B, T)
+    is_terminal: npt.NDArray[np.bool_]  # (B, T), terminated at o_t; a time-out is not terminal
+    has_action: npt.NDArray[np.bool_]  # (B, T), False at an episode's last observation
+
+
+@dataclass(frozen=True)
+class TransitionBatch:
+    """B single steps, for behaviour cloning and for model-free learners."""
+
+    obs: dict[str, Array]  # each (B, ...)
+    action: Array  # (B,) int64 or (B, A) float32: taken at obs
+    reward: npt.NDArray[np.float32]  # (B,)
+    cost: npt.NDArray[np.float32]  # (B,)
+    safety_score: npt.NDArray[np.float32]  # (B,), of obs, not of the next one
+    next_obs: dict[str, Array]  # each (B, ...)
+    terminated: npt.NDArray[np.bool_]  # (B,)
+
+
+class EpisodeDataset:
+    """Recorded episodes to train from.
+
+    Build it with :meth:`from_minari` or :meth:`from_arrays`.  ``observation_space`` is what an
+    agent sees: :meth:`select` narrows the stored images and vectors to one of them.  A view made
+    by :meth:`select` or :meth:`split` shares all memory with its parent.
+    """
+
+    def __init__(
+        self,
+        rows: FlatRows,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        cost: CostMode = "vlm",
+        episode_ids: Sequence[int] | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Wrap flat rows; ``episode_ids`` restricts the view to some of the episodes."""
+        check_cost_mode(cost)
+        check_spaces(rows, observation_space, action_space)
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.cost_mode = cost
+        self.metadata = dict(metadata or {})
+        self._flat = rows
+        total = len(rows.starts) - 1
+        self.episode_ids = np.arange(total) if episode_ids is None else np.asarray(episode_ids)
+        if len(self.episode_ids) == 0:
+            raise ValueError("the data set holds no episode; collect some with `vlsafe collect`")
+        spans = [np.arange(*rows.starts[i : i + 2]) for i in self.episode_ids]
+        self._rows = np.concatenate(spans)  # (R',) flat row numbers of this view, in stream order
+        self._is_first = np.zeros(len(rows.reward), bool)
+        self._is_first[rows.starts[:-1]] = True
+        self._has_action = np.ones(len(rows.reward), bool)
+        self._has_action[rows.starts[1:] - 1] = False
+        self._acting_rows = self._rows[self._has_action[self._rows]]
+        score = rows.safety_score if self.has_safety_score else None
+        self._cost = training_cost(cost, rows.env_cost, score, rows.is_terminal)
+        self._cost[self._is_first] = 0.0
+
+    @classmethod
+    def from_minari(
+        cls,
+        id_or_path: str | Path,
+        cost: CostMode = "vlm",
+        cache: bool = True,
+    ) -> EpisodeDataset:
+        """Open a Minari data set by id, or by the folder that holds it (or that holds only it).
+
+        With ``cache`` the images are laid out once in a flat file beside the data set and
+        memory-mapped, so that several processes share their pages.
+
+        Raises ``FileNotFoundError`` where there is no data set and ``ValueError`` for data
+        without costs, or without safety scores where ``cost`` needs them.
+        """
+        from .storage import read_flat_rows  # h5py and minari load slowly
+
+        check_cost_mode(cost)
+        rows, observation_space, action_space, metadata = read_flat_rows(id_or_path, cache)
+        return cls(rows, observation_space, action_space, cost, metadata=metadata)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        episodes: Sequence[Episode],
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        cost: CostMode = "env",
+    ) -> EpisodeDataset:
+        """A data set in memory.  Raises ``ValueError`` where an episode misfits the spaces."""
+        if not episodes:
+            raise ValueError("no episodes were given")
+        return cls(flatten(episodes, action_space), observation_space, action_space, cost)
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes in this view."""
+        return len(self.episode_ids)
+
+    @property
+    def num_steps(self) -> int:
+        """Transitions in this view."""
+        return len(self._acting_rows)
+
+    @property
+    def has_safety_score(self) -> bool:
+        """Whether a judge has labelled the frames."""
+        return not bool(np.isnan(self._flat.safety_score).any())
+
+    @property
+    def unsafe_share(self) -> float:
+        """Share of steps with a cost by simulator truth."""
+        arrived = self._rows[~self._is_first[self._rows]]
+        return float((self._flat.env_cost[arrived] > 0).mean())
+
+    @property
+    def episodes(self) -> Sequence[Episode]:
+        """The episodes of this view, each built when it is asked for."""
+        return _EpisodeList(self)
+
+    def select(self, observation_space: gym.Space[Any]) -> EpisodeDataset:
+        """The same data as an agent with this observation space sees them.
+
+        A ``Dict`` keeps its keys; a ``Box`` selects the one stored observation of its shape and
+        type.  Raises ``ValueError`` when the data hold nothing of the kind.
+        """
+        names = matching_names(self.observation_space, observation_space)
+        obs = {name: self._flat.obs[name] for name in names}
+        return self._view(replace(self._flat, obs=obs), observation_space, self.episode_ids)
+
+    def split(self, share: float, seed: int = 0) -> tuple[EpisodeDataset, EpisodeDataset]:
+        """Two views: the rest, and a random ``share`` of the episodes held out for validation.
+
+        Raises ``ValueError`` unless both would hold an episode.
+        """
+        held = round(share * self.num_episodes)
+        if not 0 < held < self.num_episodes:
+            raise ValueError(
+                f"holding out a share of {share} of {self.num_episodes} episodes leaves one side "
+                "empty; choose another share or collect more episodes"
+            )
+        chosen = np.random.default_rng(seed).permutation(self.num_episodes)[:held]
+        mask = np.zeros(self.num_episodes, bool)
+        mask[chosen] = True
+        kept, out = self.episode_ids[~mask], self.episode_ids[mask]
+        return (
+            self._view(self._flat, self.observation_space, kept),
+            self._view(self._flat, self.observation_space, out),
+        )
+
+    def sample(self, batch_size: int, length: int, rng: np.random.Generator) -> SequenceBatch:
+        """Sequences that start anywhere in the stream and may run across episode borders.
+
+        Raises ``ValueError`` when the stream is shorter than ``length``.
+        """
+        last_start = len(self._rows) - length
+        if length < 1 or last_start < 0:
+            raise ValueError(
+                f"cannot take sequences of {length} rows from a data set of {len(self._rows)}"
+            )
+        start = rng.integers(0, last_start + 1, batch_size)
+        rows = self._rows[start[:, None] + np.arange(length)]  # (B, T)
+        return self.gather(rows)
+
+    def gather(self, rows: npt.NDArray[np.int64]) -> SequenceBatch:
+        """The batch of these flat row numbers ``(B, T)``."""
+        flat = self._flat
+        return SequenceBatch(
+            obs={name: array[rows] for name, array in flat.obs.items()},
+            # the row before an episode's first is an episode's last (row -1 wraps): a zero action
+            action=flat.next_action[rows - 1],
+            next_action=flat.next_action[rows],
+            reward=flat.reward[rows],
+            cost=self._cost[rows],
+            safety_score=flat.safety_score[rows],
+            is_first=self._is_first[rows],
+            is_terminal=flat.is_terminal[rows],
+            has_action=self._has_action[rows],
+        )
+
+    def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
+        """Single steps, uniformly over all steps of this view."""
+        rows = self._acting_rows[rng.integers(0, len(self._acting_rows), batch_size)]  # (B,)
+        flat = self._flat
+        return TransitionBatch(
+            obs={name: array[rows] for name, array in flat.obs.items()},
+            action=flat.next_action[rows],
+            reward=flat.reward[rows + 1],
+            cost=self._cost[rows + 1],
+            safety_score=flat.safety_score[rows],
+            next_obs={name: array[rows + 1] for name, array in flat.obs.items()},
+            terminated=flat.is_terminal[rows + 1],
+        )
+
+    def episode(self, index: int) -> Episode:
+        """The episode at ``index`` of this view."""
+        number = int(self.episode_ids[index])
+        flat = self._flat
+        begin, end = (int(row) for row in flat.starts[number : number + 2])
+        score = flat.safety_score[begin:end]
+        return Episode(
+            obs={name: np.asarray(array[begin:end]) for name, array in flat.obs.items()},
+            action=flat.next_action[begin : end - 1],
+            reward=flat.reward[begin + 1 : end],
+            env_cost=flat.env_cost[begin:end],
+            safety_score=None if np.isnan(score).any() else score,
+            terminated=bool(flat.is_terminal[end - 1]),
+            seed=flat.seeds[number],
+            driver=flat.drivers[number],
+        )
+
+    def episode_batch(self, index: int) -> SequenceBatch:
+        """All rows of one episode as a batch of one sequence ``(1, T + 1, ...)``."""
+        begin, end = self._flat.starts[[self.episode_ids[index], self.episode_ids[index] + 1]]
+        return self.gather(np.arange(begin, end)[None])
+
+    def _view(
+        self, rows: FlatRows, observation_space: gym.Space[Any], episode_ids: Sequence[int] | Array
+    ) -> EpisodeDataset:
+        ids = [int(i) for i in episode_ids]
+        return EpisodeDataset(
+            rows, observation_space, self.action_space, self.cost_mode, ids, self.metadata
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"EpisodeDataset({self.num_episodes} episodes, {self.num_steps} steps, "
+            f"obs={sorted(self._flat.obs)}, cost={self.cost_mode!r})"
+        )
+
+
+class _EpisodeList(Sequence[Episode]):
+    """Looks like a list of episodes and builds each on demand."""
+
+    def __init__(self, dataset: EpisodeDataset) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return self._dataset.num_episodes
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._dataset.episode(i) for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"episode {index} of {len(self)}")
+        return self._dataset.episode(index % len(self))

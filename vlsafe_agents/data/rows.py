@@ -1,0 +1,127 @@
+"""Episodes laid out one after another in flat arrays, and how these match Gymnasium's spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from .episode import Array, Episode
+
+
+@dataclass(frozen=True)
+class FlatRows:
+    """All episodes one after another; R rows, E episodes.  Shared by all views of the data."""
+
+    obs: dict[str, Array]  # each (R, ...); images may be memory-mapped
+    next_action: Array  # (R,) or (R, A); zeros at an episode's last row
+    reward: npt.NDArray[np.float32]  # (R,)
+    env_cost: npt.NDArray[np.float32]  # (R,), the reset's own kept here
+    safety_score: npt.NDArray[np.float32]  # (R,), NaN when not labelled
+    is_terminal: npt.NDArray[np.bool_]  # (R,)
+    starts: npt.NDArray[np.int64]  # (E + 1,), first row of each episode, then R
+    seeds: tuple[int | None, ...]  # (E,)
+    drivers: tuple[str, ...]  # (E,)
+
+
+def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRows:
+    """Lay episodes out in one stream of rows."""
+    lengths = [episode.num_steps + 1 for episode in episodes]
+    starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    names = list(episodes[0].obs)
+    for number, episode in enumerate(episodes):
+        if list(episode.obs) != names:
+            raise ValueError(f"episode {number} has observations {list(episode.obs)}, not {names}")
+    total = int(starts[-1])
+    next_action = np.zeros((total, *(action_space.shape or ())), action_dtype(action_space))
+    reward = np.zeros(total, np.float32)
+    is_terminal = np.zeros(total, bool)
+    scores = np.full(total, np.nan, np.float32)
+    for episode, begin, end in zip(episodes, starts[:-1], starts[1:], strict=True):
+        next_action[begin : end - 1] = episode.action
+        reward[begin + 1 : end] = episode.reward
+        is_terminal[end - 1] = episode.terminated
+        if episode.safety_score is not None:
+            scores[begin:end] = episode.safety_score
+    return FlatRows(
+        obs={name: np.concatenate([e.obs[name] for e in episodes]) for name in names},
+        next_action=next_action,
+        reward=reward,
+        env_cost=np.concatenate([e.env_cost for e in episodes]).astype(np.float32),
+        safety_score=scores,
+        is_terminal=is_terminal,
+        starts=starts,
+        seeds=tuple(e.seed for e in episodes),
+        drivers=tuple(e.driver for e in episodes),
+    )
+
+
+def action_dtype(space: gym.Space[Any]) -> type[np.generic]:
+    """int64 for ``Discrete``, float32 for ``Box``; raises ``ValueError`` for other spaces."""
+    if isinstance(space, gym.spaces.Discrete):
+        return np.int64
+    if isinstance(space, gym.spaces.Box):
+        return np.float32
+    raise ValueError(f"actions must be Discrete or Box, not {space}")
+
+
+def check_spaces(
+    rows: FlatRows, observation_space: gym.Space[Any], action_space: gym.Space[Any]
+) -> None:
+    """Raise ``ValueError`` where the rows do not belong to the spaces."""
+    spaces = _named_spaces(observation_space, list(rows.obs))
+    for name, space in spaces.items():
+        if name not in rows.obs:
+            raise ValueError(f"the data hold observations {sorted(rows.obs)}, but no {name!r}")
+        array = rows.obs[name]
+        if array.shape[1:] != space.shape or array.dtype != space.dtype:
+            raise ValueError(
+                f"observation {name!r} is {array.dtype}{array.shape[1:]} in the data but "
+                f"{space.dtype}{space.shape} in the observation space"
+            )
+    action_dtype(action_space)
+    if rows.next_action.shape[1:] != (action_space.shape or ()):
+        raise ValueError(
+            f"actions have shape {rows.next_action.shape[1:]} in the data but "
+            f"{action_space.shape} in the action space"
+        )
+    if isinstance(action_space, gym.spaces.Discrete):
+        low, high = rows.next_action.min(), rows.next_action.max()
+        if low < 0 or high >= action_space.n:
+            raise ValueError(f"actions run from {low} to {high}, outside {action_space}")
+
+
+def _named_spaces(space: gym.Space[Any], names: list[str]) -> dict[str, gym.Space[Any]]:
+    """The space of each observation; a bare ``Box`` belongs to the only stored observation."""
+    if isinstance(space, gym.spaces.Dict):
+        return dict(space.spaces)
+    if len(names) != 1:
+        raise ValueError(f"observation space {space} cannot hold the observations {names}")
+    return {names[0]: space}
+
+
+def matching_names(stored: gym.Space[Any], wanted: gym.Space[Any]) -> list[str]:
+    """Names of the stored observations that make up the wanted space."""
+    if isinstance(stored, gym.spaces.Dict):
+        options = dict(stored.spaces)
+    else:
+        options = {"image" if len(stored.shape or ()) == 3 else "vector": stored}
+    if isinstance(wanted, gym.spaces.Dict):
+        missing = [name for name in wanted.spaces if name not in options]
+        names = list(wanted.spaces)
+    else:
+        names = [
+            n for n, s in options.items() if (s.shape, s.dtype) == (wanted.shape, wanted.dtype)
+        ]
+        missing = [] if len(names) == 1 else [str(wanted)]
+    if missing:
+        raise ValueError(
+            f"the environment shows {missing}, but the data hold only "
+            f"{ {name: str(space) for name, space in options.items()} }; make the environment as "
+            "the data were collected (same observation and scenario), or collect again"
+        )
+    return names
