@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from dataclasses import dataclass, field
 from typing import Any
 
 ACTION_KINDS = ("meta", "grid", "continuous")
 SCENARIO_NAMES = ("highway", "merge", "roundabout", "intersection")
-MAX_VEHICLES = 200
+MAX_VEHICLES = {"highway": 200, "merge": 12, "roundabout": 30, "intersection": 30}
 
 
 def check_number(name: str, value: Any, low: float, high: float, unit: str = "") -> None:
     """Raise ``ValueError`` unless ``value`` is a finite number in ``[low, high]``."""
-    ok = isinstance(value, int | float) and not isinstance(value, bool)
+    ok = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not ok or not math.isfinite(value) or not low <= value <= high:
         unit = f" [{unit}]" if unit else ""
         raise ValueError(f"{name}={value!r}: give a number between {low:g} and {high:g}{unit}")
@@ -26,7 +27,8 @@ def check_number(name: str, value: Any, low: float, high: float, unit: str = "")
 
 def check_integer(name: str, value: Any, low: int, high: int) -> None:
     """Raise ``ValueError`` unless ``value`` is an integer in ``[low, high]``."""
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+    ok = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not ok or not low <= value <= high:
         raise ValueError(f"{name}={value!r}: give an integer between {low} and {high}")
 
 
@@ -40,7 +42,8 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 class TrafficConfig:
     """A road and its traffic.
 
-    ``vehicles`` counts the vehicles other than the ego vehicle at reset.  ``density`` means:
+    ``vehicles`` counts the vehicles other than the ego vehicle at reset (at most: where there is
+    no room, fewer are spawned).  ``density`` means:
 
     - highway: spacing between spawned vehicles is divided by it, as in highway-env;
     - merge: distances of the others from the ego vehicle are divided by it;
@@ -66,7 +69,7 @@ class TrafficConfig:
     def __post_init__(self) -> None:
         check_choice("scenario", self.scenario, SCENARIO_NAMES)
         check_choice("action", self.action, ACTION_KINDS)
-        check_integer("vehicles", self.vehicles, 0, MAX_VEHICLES)
+        check_integer("vehicles", self.vehicles, 0, MAX_VEHICLES[self.scenario])
         check_number("density", self.density, 0.1, 5.0)
         check_integer("lanes", self.lanes, 1, 10)
         check_number("initial_speed", self.initial_speed, 0.0, 40.0, "m/s")
