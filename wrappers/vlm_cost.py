@@ -1,0 +1,131 @@
+"""Puts a judge's safety score and the CMDP's cost into ``info``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from .scorer import Frames, SafetyScorer, make_scorer
+
+COST_MODES = ("either", "env", "vlm")
+
+
+def cost_from_score(safety_score: npt.ArrayLike, threshold: float = 0.5) -> npt.NDArray[np.float64]:
+    """Cost in [0, 1] of a safety score p: ``clip((threshold - p) / threshold, 0, 1)``.
+
+    Zero from ``threshold`` upwards, 1 at p = 0, linear between.
+    """
+    _check_threshold(threshold)
+    score = np.asarray(safety_score, np.float64)
+    return np.clip((threshold - score) / threshold, 0.0, 1.0)
+
+
+def combine_cost(
+    mode: str,
+    env_cost: npt.ArrayLike,
+    safety_score: npt.ArrayLike,
+    terminated: npt.ArrayLike,
+    threshold: float = 0.5,
+    terminal_weight: float = 10.0,
+) -> npt.NDArray[np.float64]:
+    """The CMDP's cost from simulator truth and the judge's score; arguments broadcast.
+
+    ``"env"`` is ``env_cost``; ``"vlm"`` is :func:`cost_from_score`, times ``terminal_weight`` on a
+    step that terminates the episode (the end cuts the stream of costs, so its last one must weigh
+    for those that do not follow); ``"either"`` is the larger of the two.
+
+    Raises ``ValueError`` for another mode.
+    """
+    if mode not in COST_MODES:
+        raise ValueError(f"unknown cost mode {mode!r}; known: {', '.join(COST_MODES)}")
+    env = np.asarray(env_cost, np.float64)
+    if mode == "env":
+        return env
+    weight = np.where(np.asarray(terminated, bool), terminal_weight, 1.0)
+    vlm = cost_from_score(safety_score, threshold) * weight
+    return vlm if mode == "vlm" else np.maximum(env, vlm)
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0.0 < threshold <= 1.0:
+        raise ValueError(f"threshold must lie in (0, 1], got {threshold}")
+
+
+class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
+    """Judges the frame of every step and writes ``safety_score``, ``vlm_cost`` and ``cost``.
+
+    The frame is ``env.safety_frame()`` where some layer of ``env`` has that method, otherwise
+    ``env.render()``, uint8 ``(H, W, 3)``.  ``info["env_cost"]`` is the simulator's own cost; an
+    environment that only has ``info["cost"]`` (Safety-Gymnasium's habit) gets it copied there, and
+    one that has neither counts 0.  Observations, rewards and episode ends are left alone.
+
+    Args:
+        env: any Gymnasium environment that can show an RGB frame.
+        scorer: see :func:`make_scorer`.
+        cost: ``"either"``, ``"vlm"`` or ``"env"``, see :func:`combine_cost`.
+        threshold: safety score under which the judge's cost begins.
+        terminal_weight: factor of the judge's cost on a terminating step.
+
+    Raises:
+        ValueError: unknown scorer or cost mode; threshold or weight out of range; an environment
+            that renders nothing.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        scorer: str | SafetyScorer = "bundled",
+        cost: str = "either",
+        threshold: float = 0.5,
+        terminal_weight: float = 10.0,
+    ) -> None:
+        gym.utils.RecordConstructorArgs.__init__(
+            self, scorer=scorer, cost=cost, threshold=threshold, terminal_weight=terminal_weight
+        )
+        super().__init__(env)
+        if cost not in COST_MODES:
+            raise ValueError(f"unknown cost mode {cost!r}; known: {', '.join(COST_MODES)}")
+        _check_threshold(threshold)
+        if terminal_weight < 0:
+            raise ValueError(f"terminal_weight must not be negative, got {terminal_weight}")
+        self.scorer = make_scorer(scorer)
+        self.cost = cost
+        self.threshold = threshold
+        self.terminal_weight = terminal_weight
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, self._judge(info, terminated=False)
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated, truncated, self._judge(info, bool(terminated))
+
+    def _judge(self, info: Mapping[str, Any], terminated: bool) -> dict[str, Any]:
+        """A copy of ``info`` with the score and the costs of the present frame."""
+        judged = dict(info)
+        score = float(self.scorer(self._frame()[None], [info])[0])
+        env_cost = float(info.get("env_cost", info.get("cost", 0.0)))
+        arguments = (env_cost, score, terminated, self.threshold, self.terminal_weight)
+        judged["safety_score"] = score
+        judged["env_cost"] = env_cost
+        judged["vlm_cost"] = float(combine_cost("vlm", *arguments))
+        judged["cost"] = float(combine_cost(self.cost, *arguments))
+        return judged
+
+    def _frame(self) -> Frames:
+        if self.env.has_wrapper_attr("safety_frame"):
+            return np.asarray(self.env.get_wrapper_attr("safety_frame")())
+        frame = self.env.render()
+        if not isinstance(frame, np.ndarray):
+            raise ValueError(
+                f"env.render() returned {type(frame).__name__}, not a frame; make the environment "
+                'with render_mode="rgb_array" or give it a safety_frame() method'
+            )
+        return frame
