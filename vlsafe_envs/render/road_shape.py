@@ -84,7 +84,8 @@ class RoadShape:
     @property
     def repeats(self) -> bool:
         """Whether the road is one long straight strip along x, alike at every x but for dashes."""
-        ends = np.array([[lane.left[0, 0], lane.left[-1, 0]] for lane in self.lanes])
+        # Oncoming lanes count too: only where a strip ends matters, not which end comes first.
+        ends = np.array([sorted((lane.left[0, 0], lane.left[-1, 0])) for lane in self.lanes])
         return bool(
             self.high[0] - self.low[0] >= REPEAT_FROM
             and np.ptp(ends, axis=0).max() < 1e-6
