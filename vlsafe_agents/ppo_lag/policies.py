@@ -1,0 +1,111 @@
+"""SB3's actor-critic policies with a second critic that predicts the cost return."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    BasePolicy,
+    MultiInputActorCriticPolicy,
+)
+from stable_baselines3.common.torch_layers import MlpExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
+from torch import nn
+
+
+class CostActorCriticPolicy(ActorCriticPolicy):
+    """Actor, reward critic and cost critic.
+
+    The cost critic has hidden layers of its own, of the reward critic's sizes (`net_arch["vf"]`).
+    With `share_features_extractor=True` (SB3's default) all three heads read the same features;
+    otherwise each has its own extractor. Everything else is SB3's `ActorCriticPolicy`.
+    """
+
+    def _build_mlp_extractor(self) -> None:
+        # Called by SB3 before it creates the optimiser, which takes `self.parameters()`.
+        super()._build_mlp_extractor()
+        self.cost_features_extractor = (
+            self.features_extractor
+            if self.share_features_extractor
+            else self.make_features_extractor()
+        )
+        critic_layers = (
+            self.net_arch.get("vf", []) if isinstance(self.net_arch, dict) else self.net_arch
+        )
+        self.cost_mlp = MlpExtractor(
+            self.features_dim,
+            net_arch={"pi": [], "vf": list(critic_layers or [])},
+            activation_fn=self.activation_fn,
+            device=self.device,
+        )
+        self.cost_value_net = nn.Linear(self.cost_mlp.latent_dim_vf, 1)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        if not self.ortho_init:
+            return
+        gains: dict[nn.Module, float] = {self.cost_mlp: float(np.sqrt(2)), self.cost_value_net: 1.0}
+        if not self.share_features_extractor:
+            gains[self.cost_features_extractor] = float(np.sqrt(2))
+        for module, gain in gains.items():
+            module.apply(partial(self.init_weights, gain=gain))
+
+    def forward_with_cost(
+        self, obs: PyTorchObs
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
+        """Sample an action and value the state.
+
+        :return: action (N, *action_shape), value (N, 1), cost value (N, 1), log-probability (N,)
+        """
+        latent_pi, values, cost_values = self._heads(obs)
+        distribution = self._get_action_dist_from_latent(latent_pi)
+        actions = distribution.get_actions()
+        log_prob = distribution.log_prob(actions)
+        shape = self.action_space.shape or ()
+        return actions.reshape((-1, *shape)), values, cost_values, log_prob
+
+    def evaluate_actions_with_cost(
+        self, obs: PyTorchObs, actions: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor | None]:
+        """Value states and actions under the current policy.
+
+        :return: value (N, 1), cost value (N, 1), log-probability (N,), entropy (N,) or None
+        """
+        latent_pi, values, cost_values = self._heads(obs)
+        distribution = self._get_action_dist_from_latent(latent_pi)
+        return values, cost_values, distribution.log_prob(actions), distribution.entropy()
+
+    def predict_cost_values(self, obs: PyTorchObs) -> th.Tensor:
+        """Predicted discounted cost return of each state, (N, 1)."""
+        features = BasePolicy.extract_features(self, obs, self.cost_features_extractor)
+        return self.cost_value_net(self.cost_mlp.forward_critic(features))
+
+    def _heads(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor, th.Tensor]:
+        """Actor latent, value and cost value, computing shared features once."""
+        features = self.extract_features(obs)
+        if isinstance(features, tuple):
+            pi_features, vf_features = features
+            cost_features = BasePolicy.extract_features(self, obs, self.cost_features_extractor)
+        else:
+            pi_features = vf_features = cost_features = features
+        latent_pi = self.mlp_extractor.forward_actor(pi_features)
+        values = self.value_net(self.mlp_extractor.forward_critic(vf_features))
+        cost_values = self.cost_value_net(self.cost_mlp.forward_critic(cost_features))
+        return latent_pi, values, cost_values
+
+
+class CostActorCriticCnnPolicy(CostActorCriticPolicy, ActorCriticCnnPolicy):
+    """The same for image observations (SB3's NatureCNN features)."""
+
+
+class CostMultiInputActorCriticPolicy(CostActorCriticPolicy, MultiInputActorCriticPolicy):
+    """The same for Dict observations (SB3's CombinedExtractor features)."""
+
+
+MlpPolicy = CostActorCriticPolicy
+CnnPolicy = CostActorCriticCnnPolicy
+MultiInputPolicy = CostMultiInputActorCriticPolicy

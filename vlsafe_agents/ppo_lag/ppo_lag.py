@@ -1,0 +1,382 @@
+"""PPO under a cost constraint (PPO-Lagrangian) as a Stable-Baselines3 algorithm."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypedDict, Unpack, cast
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import explained_variance, obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch.nn import functional as F
+
+from vlsafe_agents.common.lagrange import make_multiplier
+from vlsafe_agents.ppo_lag.buffers import (
+    CostDictRolloutBuffer,
+    CostRolloutBuffer,
+    CostRolloutBufferSamples,
+)
+from vlsafe_agents.ppo_lag.cost_stream import EpisodeCosts, read_costs
+from vlsafe_agents.ppo_lag.policies import (
+    CostActorCriticCnnPolicy,
+    CostActorCriticPolicy,
+    CostMultiInputActorCriticPolicy,
+)
+
+
+class PPOKwargs(TypedDict, total=False):
+    """Arguments of SB3's `PPO` that `PPOLag` passes on unchanged; see there for their meaning."""
+
+    learning_rate: float | Schedule
+    n_steps: int
+    batch_size: int
+    n_epochs: int
+    gamma: float
+    gae_lambda: float
+    clip_range: float | Schedule
+    clip_range_vf: float | Schedule | None
+    normalize_advantage: bool
+    ent_coef: float
+    vf_coef: float
+    max_grad_norm: float
+    use_sde: bool
+    sde_sample_freq: int
+    target_kl: float | None
+    stats_window_size: int
+    tensorboard_log: str | None
+    policy_kwargs: dict[str, Any] | None
+    verbose: int
+    seed: int | None
+    device: th.device | str
+    _init_setup_model: bool
+
+
+class PPOLag(PPO):
+    """PPO that maximises return subject to "mean episode cost <= cost_limit".
+
+    PPO-Lagrangian (Ray, Achiam and Amodei 2019, section 5) on SB3's PPO: a second critic learns
+    the discounted cost return, the clipped objective gets (A_r - lambda A_c) / (1 + lambda), and
+    lambda follows the undiscounted mean cost of the episodes that ended in the last rollout. When
+    none ended, lambda rests.
+
+    Departure from common implementations: A_r and A_c are mixed in their own units and normalised
+    together (if `normalize_advantage`). Standardising A_c by itself would blow up its noise
+    whenever costs are rare, and lambda would lose its meaning as the price of one unit of cost.
+
+    The environment must put a finite `cost` >= 0 into `info` at every step. `info["collision"]`,
+    where present, is counted on the last step of each episode: `collisions_caused` is the number
+    of collisions that learning itself caused in the environment, over the life of the model.
+
+    :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a `CostActorCriticPolicy` class
+    :param env: the environment, or its registered id
+    :param cost_limit: highest accepted mean of the undiscounted cost of an episode
+    :param lagrange: "plain" (gradient ascent) or "pid" (Stooke et al. 2020)
+    :param lagrange_kwargs: settings of the multiplier, see `vlsafe_agents.common.lagrange`;
+        `{"maximum": 0.0}` gives cost-blind PPO with the same logs
+    :param cost_gamma: discount of the cost return; None takes `gamma`
+    :param cost_gae_lambda: GAE parameter of the cost advantage; None takes `gae_lambda`
+    :param cost_vf_coef: weight of the cost critic's loss
+    :param ppo_kwargs: any argument of SB3's `PPO` except the rollout buffer's
+    :raises ValueError: on an unknown multiplier or setting, or a policy without cost critic
+    :raises KeyError: while learning, if the environment reports no cost
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": CostActorCriticPolicy,
+        "CnnPolicy": CostActorCriticCnnPolicy,
+        "MultiInputPolicy": CostMultiInputActorCriticPolicy,
+    }
+    policy: CostActorCriticPolicy
+    rollout_buffer: CostRolloutBuffer | CostDictRolloutBuffer
+
+    def __init__(
+        self,
+        policy: str | type[CostActorCriticPolicy],
+        env: GymEnv | str,
+        cost_limit: float = 1.0,
+        lagrange: str = "plain",
+        lagrange_kwargs: dict[str, float] | None = None,
+        cost_gamma: float | None = None,
+        cost_gae_lambda: float | None = None,
+        cost_vf_coef: float = 0.5,
+        **ppo_kwargs: Unpack[PPOKwargs],
+    ) -> None:
+        if "rollout_buffer_class" in ppo_kwargs or "rollout_buffer_kwargs" in ppo_kwargs:
+            raise ValueError("PPOLag brings its own rollout buffer; leave rollout_buffer_* out.")
+        self.cost_limit = cost_limit
+        self.lagrange = lagrange
+        self.lagrange_kwargs = dict(lagrange_kwargs or {})
+        self.cost_gamma = cost_gamma
+        self.cost_gae_lambda = cost_gae_lambda
+        self.cost_vf_coef = cost_vf_coef
+        self.collisions_caused = 0
+        self._multiplier_state: dict[str, float] | None = None
+        super().__init__(policy, env, **ppo_kwargs)
+
+    def _setup_model(self) -> None:
+        if not issubclass(self.policy_class, CostActorCriticPolicy):
+            raise ValueError(
+                f"{self.policy_class.__name__} has no cost critic; derive it from "
+                "vlsafe_agents.ppo_lag.CostActorCriticPolicy."
+            )
+        is_dict = isinstance(self.observation_space, spaces.Dict)
+        self.rollout_buffer_class = CostDictRolloutBuffer if is_dict else CostRolloutBuffer
+        self.rollout_buffer_kwargs = {
+            "cost_gamma": self.gamma if self.cost_gamma is None else self.cost_gamma,
+            "cost_gae_lambda": (
+                self.gae_lambda if self.cost_gae_lambda is None else self.cost_gae_lambda
+            ),
+        }
+        super()._setup_model()
+        self.multiplier = make_multiplier(self.lagrange, self.cost_limit, **self.lagrange_kwargs)
+        if self._multiplier_state is not None:
+            self.multiplier.load_state_dict(self._multiplier_state)
+        self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
+
+    @property
+    def lagrange_multiplier(self) -> float:
+        """The current price of one unit of episode cost, in units of return."""
+        return self.multiplier.value
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        if reset_num_timesteps or self._last_obs is None:  # SB3 resets the environment then
+            self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
+        return super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        """SB3's loop; it differs only in the cost stream that runs beside the reward stream."""
+        assert self._last_obs is not None, "No previous observation was provided"
+        rollout_buffer = cast(CostRolloutBuffer, rollout_buffer)
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        self._episode_costs.start_rollout()
+        if self.use_sde:
+            self.policy.reset_noise(env.num_envs)
+        callback.on_rollout_start()
+
+        for n_steps in range(n_rollout_steps):
+            if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:
+                self.policy.reset_noise(env.num_envs)
+            with th.no_grad():
+                obs_tensor = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
+                action_tensor, values, cost_values, log_probs = self.policy.forward_with_cost(
+                    obs_tensor
+                )
+            actions = action_tensor.cpu().numpy()
+            clipped_actions = self._env_actions(actions)
+            new_obs, rewards, dones, infos = env.step(clipped_actions)
+            costs = read_costs(infos, env)
+            self.num_timesteps += env.num_envs
+
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+
+            self._update_info_buffer(infos, dones)
+            self._episode_costs.add(costs, dones, infos)
+            if isinstance(self.action_space, spaces.Discrete):
+                actions = actions.reshape(-1, 1)
+            self._bootstrap_timeouts(rewards, costs, dones, infos)
+            rollout_buffer.add_cost(costs, cost_values)
+            rollout_buffer.add(
+                self._last_obs,  # type: ignore[arg-type]
+                actions,
+                rewards,
+                self._last_episode_starts,  # type: ignore[arg-type]
+                values,
+                log_probs,
+            )
+            self._last_obs = new_obs  # type: ignore[assignment]
+            self._last_episode_starts = dones
+
+        with th.no_grad():
+            last_obs = obs_as_tensor(new_obs, self.device)  # type: ignore[arg-type]
+            values = self.policy.predict_values(last_obs)
+            cost_values = self.policy.predict_cost_values(last_obs)
+        rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+        rollout_buffer.compute_cost_returns_and_advantage(cost_values, dones)
+        self._record_rollout()
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _env_actions(self, actions: np.ndarray) -> np.ndarray:
+        """Actions as the environment wants them: clipped, or unscaled where gSDE squashes."""
+        if not isinstance(self.action_space, spaces.Box):
+            return actions
+        if self.policy.squash_output:
+            return self.policy.unscale_action(actions)
+        return np.clip(actions, self.action_space.low, self.action_space.high)
+
+    def _bootstrap_timeouts(
+        self,
+        rewards: np.ndarray,
+        costs: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Add the discounted value of the last state where an episode was cut, not ended."""
+        cost_gamma = self.rollout_buffer.cost_gamma
+        for index in np.flatnonzero(dones).tolist():
+            terminal = infos[index].get("terminal_observation")
+            if terminal is None or not infos[index].get("TimeLimit.truncated", False):
+                continue
+            with th.no_grad():
+                obs = self.policy.obs_to_tensor(terminal)[0]
+                rewards[index] += self.gamma * float(self.policy.predict_values(obs))
+                costs[index] += cost_gamma * float(self.policy.predict_cost_values(obs))
+
+    def _record_rollout(self) -> None:
+        episodes = self._episode_costs
+        self.collisions_caused += episodes.collisions
+        if episodes.recent:
+            self.logger.record("rollout/ep_cost_mean", float(np.mean(episodes.recent)))
+        self.logger.record("rollout/collisions", episodes.collisions)
+        self.logger.record("rollout/collisions_caused", self.collisions_caused)
+
+    def train(self) -> None:
+        """Update lambda once, then actor and both critics for `n_epochs` over the rollout."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        progress = self._current_progress_remaining
+        clip_range = self.clip_range(progress)  # type: ignore[operator]
+        clip_range_vf = None if self.clip_range_vf is None else self.clip_range_vf(progress)  # type: ignore[operator]
+
+        if self._episode_costs.finished:
+            self.multiplier.update(float(np.mean(self._episode_costs.finished)))
+
+        logs: dict[str, list[float]] = defaultdict(list)
+        for epoch in range(self.n_epochs):
+            logs["train/approx_kl"].clear()  # as SB3: the mean over the last epoch
+            stop = self._train_epoch(clip_range, clip_range_vf, logs)
+            self._n_updates += 1
+            if stop:
+                if self.verbose >= 1:
+                    print(f"Early stopping at epoch {epoch}: KL {logs['train/approx_kl'][-1]:.3f}")
+                break
+        self._record_training(logs, clip_range)
+
+    def _train_epoch(
+        self, clip_range: float, clip_range_vf: float | None, logs: dict[str, list[float]]
+    ) -> bool:
+        """One pass over the rollout; True if the KL limit was reached."""
+        for batch in self.rollout_buffer.get(self.batch_size):
+            loss, approx_kl = self._loss(batch, clip_range, clip_range_vf, logs)
+            if self.target_kl is not None and approx_kl > 1.5 * self.target_kl:
+                return True
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+        return False
+
+    def _loss(
+        self,
+        batch: CostRolloutBufferSamples,
+        clip_range: float,
+        clip_range_vf: float | None,
+        logs: dict[str, list[float]],
+    ) -> tuple[th.Tensor, float]:
+        """Total loss of a minibatch and the approximate KL divergence since the rollout."""
+        actions = batch.actions
+        if isinstance(self.action_space, spaces.Discrete):
+            actions = actions.long().flatten()  # (N, 1) -> (N,)
+        values, cost_values, log_prob, entropy = self.policy.evaluate_actions_with_cost(
+            batch.observations, actions
+        )
+        advantages = self._mixed_advantage(batch)
+        log_ratio = log_prob - batch.old_log_prob
+        ratio = th.exp(log_ratio)
+        clipped = th.clamp(ratio, 1 - clip_range, 1 + clip_range)
+        policy_loss = -th.min(advantages * ratio, advantages * clipped).mean()
+
+        value_loss = _value_loss(values, batch.old_values, batch.returns, clip_range_vf)
+        cost_value_loss = _value_loss(
+            cost_values, batch.old_cost_values, batch.cost_returns, clip_range_vf
+        )
+        # -log_prob stands in where the distribution's entropy has no closed form.
+        entropy_loss = -th.mean(-log_prob if entropy is None else entropy)
+        loss = (
+            policy_loss
+            + self.ent_coef * entropy_loss
+            + self.vf_coef * value_loss
+            + self.cost_vf_coef * cost_value_loss
+        )
+        with th.no_grad():  # Schulman's k3 estimator
+            approx_kl = float(th.mean((ratio - 1) - log_ratio))
+            clip_fraction = float(th.mean((th.abs(ratio - 1) > clip_range).float()))
+        logs["train/policy_gradient_loss"].append(policy_loss.item())
+        logs["train/value_loss"].append(value_loss.item())
+        logs["train/cost_value_loss"].append(cost_value_loss.item())
+        logs["train/entropy_loss"].append(entropy_loss.item())
+        logs["train/loss"].append(loss.item())
+        logs["train/clip_fraction"].append(clip_fraction)
+        logs["train/approx_kl"].append(approx_kl)
+        return loss, approx_kl
+
+    def _mixed_advantage(self, batch: CostRolloutBufferSamples) -> th.Tensor:
+        """(A_r - lambda A_c) / (1 + lambda), normalised over the minibatch if asked for."""
+        price = self.lagrange_multiplier
+        advantages = (batch.advantages - price * batch.cost_advantages) / (1.0 + price)
+        if self.normalize_advantage and len(advantages) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        return advantages
+
+    def _record_training(self, logs: dict[str, list[float]], clip_range: float) -> None:
+        for key, entries in logs.items():
+            self.logger.record(key, float(np.mean(entries)))
+        buffer = self.rollout_buffer
+        for prefix, predicted, target in (
+            ("", buffer.values, buffer.returns),
+            ("cost_", buffer.cost_values, buffer.cost_returns),
+        ):
+            explained = explained_variance(predicted.flatten(), target.flatten())
+            self.logger.record(f"train/{prefix}explained_variance", explained)
+        if hasattr(self.policy, "log_std"):
+            self.logger.record("train/std", th.exp(self.policy.log_std).mean().item())
+        self.logger.record("train/lagrange_multiplier", self.lagrange_multiplier)
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/clip_range", clip_range)
+
+    def save(
+        self, path: Any, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None
+    ) -> None:
+        """SB3's `save`; the multiplier is stored as plain numbers."""
+        self._multiplier_state = self.multiplier.state_dict()
+        super().save(path, exclude, include)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "multiplier", "_episode_costs"]
+
+
+def _value_loss(
+    values: th.Tensor, old_values: th.Tensor, returns: th.Tensor, clip_range: float | None
+) -> th.Tensor:
+    """Mean squared error to the GAE return, the prediction's move clipped if asked for."""
+    values = values.flatten()
+    if clip_range is not None:
+        values = old_values + th.clamp(values - old_values, -clip_range, clip_range)
+    return F.mse_loss(returns, values)
