@@ -1,0 +1,1 @@
+"""World model, actor-critic in imagination and the agent `VLSafe`."""

@@ -1,0 +1,115 @@
+"""Sequences as tensors, and the two observation kinds that the world model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+IMAGE, VECTOR = "image", "vector"
+
+
+class Sequences(Protocol):
+    """What :func:`to_tensors` reads: a batch of sequences as NumPy arrays."""
+
+    @property
+    def obs(self) -> Mapping[str, npt.NDArray[Any]]: ...
+    @property
+    def action(self) -> npt.NDArray[Any]: ...
+    @property
+    def next_action(self) -> npt.NDArray[Any]: ...
+    @property
+    def reward(self) -> npt.NDArray[Any]: ...
+    @property
+    def cost(self) -> npt.NDArray[Any]: ...
+    @property
+    def safety_score(self) -> npt.NDArray[Any]: ...
+    @property
+    def is_first(self) -> npt.NDArray[Any]: ...
+    @property
+    def is_terminal(self) -> npt.NDArray[Any]: ...
+    @property
+    def has_action(self) -> npt.NDArray[Any]: ...
+
+
+class TensorBatch(NamedTuple):
+    """Sequences in DreamerV3's time convention: index ``t`` means "on arriving at o_t"."""
+
+    obs: dict[str, Tensor]  # each (B, T, ...); images stay uint8 until the encoder
+    action: Tensor  # (B, T) int64 or (B, T, A) float32: the action that led to o_t
+    next_action: Tensor  # same shape: the action taken at o_t, valid where has_action
+    reward: Tensor  # (B, T)
+    cost: Tensor  # (B, T)
+    safety_score: Tensor  # (B, T) in [0, 1]
+    is_first: Tensor  # (B, T) bool
+    is_terminal: Tensor  # (B, T) bool: terminated, not truncated
+    has_action: Tensor  # (B, T) bool: False on the last observation of an episode
+
+
+def to_tensors(batch: Sequences, device: torch.device | str = "cpu") -> TensorBatch:
+    """Copy a batch of sequences to ``device``.
+
+    :raises ValueError: if a reward, cost or safety score is not finite, or a safety score lies
+        outside [0, 1].
+    """
+    for name in ("reward", "cost", "safety_score"):
+        values = getattr(batch, name)
+        if not np.isfinite(values).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+            raise ValueError(
+                f"{name} is {values[where]} at (sequence, time) {where}; clean the data"
+            )
+    score = batch.safety_score
+    if score.min() < 0 or score.max() > 1:
+        raise ValueError(f"safety_score must lie in [0, 1]; got {score.min()} to {score.max()}")
+
+    def tensor(array: npt.NDArray[Any]) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array)).to(device)
+
+    def number(array: npt.NDArray[Any]) -> Tensor:
+        kind = torch.float32 if np.issubdtype(array.dtype, np.floating) else torch.int64
+        return tensor(array).to(kind)
+
+    return TensorBatch(
+        obs={key: tensor(x) if x.dtype == np.uint8 else number(x) for key, x in batch.obs.items()},
+        action=number(batch.action),
+        next_action=number(batch.next_action),
+        reward=tensor(batch.reward).float(),
+        cost=tensor(batch.cost).float(),
+        safety_score=tensor(score).float(),
+        is_first=tensor(batch.is_first).bool(),
+        is_terminal=tensor(batch.is_terminal).bool(),
+        has_action=tensor(batch.has_action).bool(),
+    )
+
+
+def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
+    """Observation kinds by name: a bare Box is "image" if it is uint8 (H, W, 3), else "vector".
+
+    :raises ValueError: for other spaces, other names or shapes that no encoder fits.
+    """
+    if isinstance(space, spaces.Box):
+        is_image = space.dtype == np.uint8 and len(space.shape) == 3
+        parts: dict[str, Any] = {IMAGE if is_image else VECTOR: space}
+    elif isinstance(space, spaces.Dict):
+        parts = dict(space.spaces)
+    else:
+        raise ValueError(f"observation space must be a Box or a Dict of Boxes; got {space}")
+    if not parts or not set(parts) <= {IMAGE, VECTOR}:
+        raise ValueError(f"observation keys must be 'image' and/or 'vector'; got {sorted(parts)}")
+    for key, box in parts.items():
+        if not isinstance(box, spaces.Box):
+            raise ValueError(f"observation {key!r} must be a Box; got {box}")
+        if key == IMAGE and (box.dtype != np.uint8 or len(box.shape) != 3 or box.shape[2] != 3):
+            raise ValueError(
+                f"images must be uint8 (height, width, 3), channels last; got {box.dtype} "
+                f"{box.shape}. Is the environment wrapped in VecTransposeImage?"
+            )
+        if key == VECTOR and len(box.shape) != 1:
+            raise ValueError(f"vectors must have one axis; got {box.shape}. Flatten them first.")
+    return parts

@@ -1,0 +1,236 @@
+"""Building blocks: multi-layer perceptrons, encoders and decoders.
+
+Symbols: N samples, H height, W width, C channels.  Images are channels-last throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vlsafe_agents.common.distributions import symlog
+from vlsafe_agents.vlsafe.config import ImageConfig
+
+NORM_EPS = 1e-4
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation over the last axis with a learned scale."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], self.weight, NORM_EPS)
+
+
+class NormSiLU(nn.Module):
+    """RMSNorm, then SiLU."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.norm = RMSNorm(size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.norm(x))
+
+
+class BlockLinear(nn.Module):
+    """Linear layer with block-diagonal weights: ``blocks`` independent smaller layers.
+
+    Output layout: block after block, ``out_size / blocks`` features each.
+    """
+
+    def __init__(self, in_size: int, out_size: int, blocks: int) -> None:
+        super().__init__()
+        if in_size % blocks or out_size % blocks:
+            raise ValueError(f"{in_size} and {out_size} features do not split into {blocks} blocks")
+        self.blocks = blocks
+        self.weight = nn.Parameter(torch.empty(blocks, in_size // blocks, out_size // blocks))
+        self.bias = nn.Parameter(torch.zeros(out_size))
+        nn.init.trunc_normal_(self.weight, std=(blocks / in_size) ** 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.view(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (G, N, I / G)
+        out = torch.bmm(parts, self.weight).transpose(0, 1)  # (N, G, O / G)
+        return out.reshape(*x.shape[:-1], -1) + self.bias
+
+
+def linear(in_size: int, out_size: int, zero: bool = False) -> nn.Linear:
+    """Linear layer with truncated-normal weights of standard deviation 1/sqrt(in), or zeros."""
+    layer = nn.Linear(in_size, out_size)
+    if zero:
+        nn.init.zeros_(layer.weight)
+    else:
+        nn.init.trunc_normal_(layer.weight, std=in_size**-0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class MLP(nn.Sequential):
+    """``layers`` times (Linear, RMSNorm, SiLU), then a Linear to ``out_size`` unless that is 0.
+
+    :param zero_output: last layer starts at zero, so the output starts at zero.
+    """
+
+    def __init__(
+        self, in_size: int, units: int, layers: int, out_size: int = 0, zero_output: bool = False
+    ) -> None:
+        modules: list[nn.Module] = []
+        for _ in range(layers):
+            modules += [linear(in_size, units), NormSiLU(units)]
+            in_size = units
+        if out_size:
+            modules.append(linear(in_size, out_size, zero_output))
+        super().__init__(*modules)
+
+
+def space_to_depth(x: Tensor, stride: int) -> Tensor:
+    """Fold ``stride x stride`` pixels into channels: ``(N, H, W, C) -> (N, H/s, W/s, s*s*C)``."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // stride, stride, w // stride, stride, c).transpose(2, 3)
+    return x.reshape(n, h // stride, w // stride, stride * stride * c)
+
+
+def depth_to_space(x: Tensor, stride: int) -> Tensor:
+    """Inverse of :func:`space_to_depth`."""
+    n, h, w, c = x.shape
+    x = x.reshape(n, h, w, stride, stride, c // stride**2).transpose(2, 3)
+    return x.reshape(n, h * stride, w * stride, c // stride**2)
+
+
+class _Convolution(nn.Module):
+    """Convolution of stride 1 on channels-last images; width 1 is a matrix product."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.layer = linear(in_channels * kernel**2, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kernel == 1:
+            return self.layer(x)
+        out, k = self.layer.out_features, self.kernel
+        weight = self.layer.weight.view(out, k, k, -1).permute(0, 3, 1, 2)  # (O, C, k, k)
+        y = F.conv2d(x.permute(0, 3, 1, 2), weight, self.layer.bias, padding=k // 2)
+        return y.permute(0, 2, 3, 1)  # channels last again; a view
+
+
+class ImageEncoder(nn.Module):
+    """Patches of an image, ``(N, H/s, W/s, 3*s*s)`` in [0, 1], to an embedding ``(N, E)``.
+
+    The first stage's ``space_to_depth`` is left to the caller (:func:`to_patches`), who shares
+    the patches between the encoder's input and the decoder's target.
+    """
+
+    def __init__(self, shape: Sequence[int], config: ImageConfig) -> None:
+        super().__init__()
+        self.strides = config.strides
+        self.stages = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        channels = shape[2]
+        for stride, out in zip(config.strides, config.channels, strict=True):
+            self.stages.append(_Convolution(channels * stride**2, out, config.kernel))
+            self.norms.append(NormSiLU(out))
+            channels = out
+        height, width = smallest_map(shape, config)
+        self.out_size = height * width * channels
+
+    def forward(self, patches: Tensor) -> Tensor:
+        x = patches - 0.5
+        for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
+            x = norm(stage(space_to_depth(x, self.strides[i]) if i else x))
+        return x.flatten(1)
+
+
+class ImageDecoder(nn.Module):
+    """Features ``(N, F)`` to the logits of an image's patches ``(N, H/s, W/s, 3*s*s)``."""
+
+    def __init__(self, in_size: int, shape: Sequence[int], config: ImageConfig) -> None:
+        super().__init__()
+        self.strides = config.strides[::-1]
+        outs = (*config.channels[-2::-1], shape[2])
+        self.map = (*smallest_map(shape, config), config.channels[-1])
+        self.project = linear(in_size, self.map[0] * self.map[1] * self.map[2])
+        self.stages = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        channels = config.channels[-1]
+        for stride, out in zip(self.strides, outs, strict=True):
+            self.norms.append(NormSiLU(channels))
+            self.stages.append(_Convolution(channels, out * stride**2, config.kernel))
+            channels = out
+
+    def forward(self, feat: Tensor) -> Tensor:
+        x = self.project(feat).view(-1, *self.map)
+        for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
+            x = stage(norm(depth_to_space(x, self.strides[i - 1]) if i else x))
+        return x
+
+
+def smallest_map(shape: Sequence[int], config: ImageConfig) -> tuple[int, int]:
+    """Height and width after all stages.
+
+    :raises ValueError: if the image's sides are not multiples of the product of the strides.
+    """
+    total = 1
+    for stride in config.strides:
+        total *= stride
+    if shape[0] % total or shape[1] % total:
+        raise ValueError(f"image sides must be multiples of {total}; got {tuple(shape[:2])}")
+    return shape[0] // total, shape[1] // total
+
+
+def to_patches(image: Tensor, stride: int) -> Tensor:
+    """uint8 images ``(N, H, W, C)`` to float patches in [0, 1], ``(N, H/s, W/s, s*s*C)``."""
+    return space_to_depth(image, stride).float().mul_(1 / 255)
+
+
+class _SigmoidSquaredError(torch.autograd.Function):
+    """Sum of ``weight * (sigmoid(logits) - target)**2`` over all but the first axis.
+
+    One node instead of five: images are by far the largest tensors, and each pass over them costs
+    as much as a small matrix product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        prediction = torch.sigmoid(logits)
+        error = prediction - target
+        if weight is None:
+            loss = torch.linalg.vector_norm(error.flatten(1), dim=1).square()
+        else:
+            weighted = error * weight
+            loss = torch.linalg.vecdot(error.flatten(1), weighted.flatten(1))
+            error = weighted
+        # d/dlogits = 2 * weight * error * s * (1 - s); sigmoid_backward gives the last two factors
+        ctx.save_for_backward(torch.ops.aten.sigmoid_backward(error, prediction))
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        scale = (2 * grads[0]).view(-1, *[1] * (gradient.dim() - 1))
+        return gradient * scale, None, None
+
+
+def sigmoid_squared_error(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """``sum(weight * (sigmoid(logits) - target)**2)`` for each sample: ``(N, ...) -> (N,)``."""
+    loss: Tensor = _SigmoidSquaredError.apply(logits, target, weight)
+    return loss
+
+
+class VectorEncoder(nn.Module):
+    """Vector observation ``(N, D)`` to an embedding ``(N, E)``; the input is symlog-squashed."""
+
+    def __init__(self, size: int, units: int, layers: int) -> None:
+        super().__init__()
+        self.mlp = MLP(size, units, layers)
+        self.out_size = units
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mlp(symlog(x))

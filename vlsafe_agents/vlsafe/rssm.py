@@ -1,0 +1,189 @@
+"""Recurrent state-space model of DreamerV3 (2024 release).
+
+Symbols: B batch, T time, N imagined sequences, H horizon, A action, E embedding, D deterministic
+state, S x K categorical latents, F = D + S * K features.
+
+Time convention: ``action[t]`` is the action that led to observation ``t``.  Where ``is_first[t]``,
+the previous state and the action are zero.
+
+Differences from the release, which change no capability: the parts of the core's first layer that
+read the hidden inputs are one dense matrix, as copying the inputs to every block amounts to; the
+layers that read the action and the embedding are evaluated for all time steps at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vlsafe_agents.common.distributions import (
+    categorical_kl,
+    exponential_noise,
+    sample_one_hot,
+)
+from vlsafe_agents.vlsafe.config import RSSMConfig
+from vlsafe_agents.vlsafe.networks import MLP, BlockLinear, NormSiLU, linear
+
+
+class RSSMState(NamedTuple):
+    """Latent state; ``logits`` are those that ``stoch`` was sampled from, where they are known."""
+
+    deter: Tensor  # (..., D)
+    stoch: Tensor  # (..., S, K), one-hot
+    logits: Tensor | None = None  # (..., S, K), before unimix
+
+    def detach(self) -> RSSMState:
+        """The same values without gradients."""
+        return RSSMState(*[None if x is None else x.detach() for x in self])  # type: ignore[arg-type]
+
+    def flatten(self) -> RSSMState:
+        """Merge the first two axes: (B, T, ...) to (B * T, ...)."""
+        return RSSMState(*[None if x is None else x.flatten(0, 1) for x in self])  # type: ignore[arg-type]
+
+
+class RSSM(nn.Module):
+    """Next latent state from the action alone (prior) or with an observation (posterior)."""
+
+    def __init__(self, action_size: int, embed_size: int, config: RSSMConfig) -> None:
+        super().__init__()
+        self.config = config
+        deter, hidden = config.deter, config.hidden
+        latent = config.stoch * config.classes
+        self.feat_size = deter + latent
+        self.deter_in = nn.Sequential(linear(deter, hidden), NormSiLU(hidden))
+        self.stoch_in = nn.Sequential(linear(latent, hidden), NormSiLU(hidden))
+        self.action_in = nn.Sequential(
+            linear(action_size, hidden), NormSiLU(hidden), linear(hidden, deter)
+        )
+        self.hidden_core = linear(2 * hidden, deter)
+        self.deter_core = BlockLinear(deter, deter, config.blocks)
+        self.core_norm = NormSiLU(deter)
+        self.gates = BlockLinear(deter, 3 * deter, config.blocks)
+        self.prior_net = MLP(deter, hidden, config.prior_layers, latent)
+        self.embed_in = linear(embed_size, hidden)
+        self.deter_posterior = linear(deter, hidden)
+        self.posterior_norm = NormSiLU(hidden)
+        self.posterior_net = MLP(hidden, hidden, config.posterior_layers - 1, latent)
+
+    def initial(self, batch: int, device: torch.device | str = "cpu") -> RSSMState:
+        """State before the first observation: zeros, ``(batch, ...)``."""
+        c = self.config
+        return RSSMState(
+            torch.zeros(batch, c.deter, device=device),
+            torch.zeros(batch, c.stoch, c.classes, device=device),
+        )
+
+    def feat(self, state: RSSMState) -> Tensor:
+        """What heads and policies read: ``(..., F)``."""
+        return torch.cat([state.deter, state.stoch.flatten(-2)], -1)
+
+    def observe(
+        self, embed: Tensor, action: Tensor, is_first: Tensor, state: RSSMState | None = None
+    ) -> RSSMState:
+        """Posterior states of whole sequences.
+
+        :param embed: ``(B, T, E)``.
+        :param action: ``(B, T, A)``, the action that led to each observation.
+        :param is_first: ``(B, T)`` bool.
+        :param state: before the first step; zeros if None.
+        :return: ``(B, T, ...)`` with logits.
+        """
+        batch, time = embed.shape[:2]
+        deter, stoch, _ = self.initial(batch, embed.device) if state is None else state
+        first = is_first.transpose(0, 1).unsqueeze(-1)  # (T, B, 1)
+        keep = (~first).to(embed.dtype).unbind()
+        driven = self._driven(action.transpose(0, 1), first).unbind()  # T x (B, D)
+        seen = self.embed_in(embed.transpose(0, 1)).unbind()  # T x (B, hidden)
+        shape = (time, *stoch.shape)
+        noise = exponential_noise(shape, embed).unbind()
+        deters, stochs, logits = [], [], []
+        for t in range(time):
+            deter = self._core(deter * keep[t], stoch.flatten(1) * keep[t], driven[t])
+            logit = self._posterior(deter, seen[t])
+            stoch = sample_one_hot(logit, noise[t], self.config.unimix)
+            deters.append(deter)
+            stochs.append(stoch)
+            logits.append(logit)
+        return RSSMState(torch.stack(deters, 1), torch.stack(stochs, 1), torch.stack(logits, 1))
+
+    def obs_step(
+        self,
+        state: RSSMState,
+        action: Tensor,
+        embed: Tensor,
+        is_first: Tensor,
+        deterministic: bool = False,
+    ) -> RSSMState:
+        """One step of :meth:`observe`, ``(B, ...)``; ``deterministic`` takes the mode."""
+        first = is_first.unsqueeze(-1)  # (B, 1)
+        keep = (~first).to(embed.dtype)
+        driven = self._driven(action, first)
+        deter = self._core(state.deter * keep, state.stoch.flatten(1) * keep, driven)
+        logits = self._posterior(deter, self.embed_in(embed))
+        return RSSMState(deter, self._sample(logits, deterministic), logits)
+
+    def img_step(self, state: RSSMState, action: Tensor, deterministic: bool = False) -> RSSMState:
+        """One imagined step from the prior: ``(N, ...)`` in and out."""
+        deter = self._core(state.deter, state.stoch.flatten(1), self._driven(action, None))
+        logits = self.prior(deter)
+        return RSSMState(deter, self._sample(logits, deterministic), logits)
+
+    def imagine(
+        self, start: RSSMState, policy: Callable[[Tensor], Tensor], horizon: int
+    ) -> tuple[Tensor, Tensor]:
+        """Roll ``policy`` (features to action vectors) out in the prior.
+
+        :return: features ``(N, H + 1, F)`` and actions ``(N, H, A)``; action ``j`` is taken in
+            state ``j``.
+        """
+        state, feats, actions = start, [self.feat(start)], []
+        for _ in range(horizon):
+            actions.append(policy(feats[-1]))
+            state = self.img_step(state, actions[-1])
+            feats.append(self.feat(state))
+        return torch.stack(feats, 1), torch.stack(actions, 1)
+
+    def prior(self, deter: Tensor) -> Tensor:
+        """Logits ``(..., S, K)`` of the latents, from the deterministic state ``(..., D)``."""
+        return self._split(self.prior_net(deter))
+
+    def kl_losses(self, posterior: RSSMState) -> tuple[Tensor, Tensor, Tensor]:
+        """Dynamics and representation losses with free bits, and the plain KL: each ``(B, T)``."""
+        if posterior.logits is None:
+            raise ValueError("kl_losses needs the posterior's logits; use the state from observe()")
+        c, logits = self.config, posterior.logits
+        prior = self.prior(posterior.deter)  # (B, T, S, K)
+        dyn = categorical_kl(logits.detach(), prior, c.unimix)
+        rep = categorical_kl(logits, prior.detach(), c.unimix)
+        return dyn.clamp_min(c.free_nats), rep.clamp_min(c.free_nats), dyn.detach()
+
+    def _driven(self, action: Tensor, is_first: Tensor | None) -> Tensor:
+        """The action's part of the core's first layer, ``(..., A) -> (..., D)``."""
+        action = action / action.abs().clamp_min(1.0)
+        if is_first is not None:
+            action = torch.where(is_first, 0.0, action)
+        return self.action_in(action)
+
+    def _core(self, deter: Tensor, stoch: Tensor, driven: Tensor) -> Tensor:
+        """Block-diagonal gated recurrent unit: ``(B, D), (B, S * K), (B, D) -> (B, D)``."""
+        hidden = torch.cat([self.deter_in(deter), self.stoch_in(stoch)], -1)
+        x = self.core_norm(self.hidden_core(hidden) + self.deter_core(deter) + driven)
+        gates = self.gates(x).unflatten(-1, (self.config.blocks, 3, -1))  # (B, G, 3, D / G)
+        reset, candidate, update = gates.unbind(-2)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(1)
+        update = torch.sigmoid(update - 1).flatten(1)  # -1: remember by default
+        return torch.lerp(deter, candidate, update)
+
+    def _posterior(self, deter: Tensor, seen: Tensor) -> Tensor:
+        hidden = self.posterior_norm(self.deter_posterior(deter) + seen)
+        return self._split(self.posterior_net(hidden))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.config.stoch, self.config.classes))
+
+    def _sample(self, logits: Tensor, deterministic: bool) -> Tensor:
+        noise = None if deterministic else exponential_noise(tuple(logits.shape), logits)
+        return sample_one_hot(logits, noise, self.config.unimix)
