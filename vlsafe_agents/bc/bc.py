@@ -1,0 +1,286 @@
+"""Behaviour cloning as a Stable-Baselines3 algorithm."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any, ClassVar, Self, TypedDict, Unpack
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    BasePolicy,
+    MultiInputActorCriticPolicy,
+)
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import configure_logger
+from stable_baselines3.common.vec_env import VecTransposeImage
+
+from vlsafe_agents.bc.validation import EarlyStopping
+from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch
+
+
+class AlgorithmKwargs(TypedDict, total=False):
+    """Arguments of SB3's `BaseAlgorithm` that `BC` passes on unchanged."""
+
+    policy_kwargs: dict[str, Any] | None
+    stats_window_size: int
+    tensorboard_log: str | None
+    verbose: int
+    seed: int | None
+    device: th.device | str
+
+
+class BC(BaseAlgorithm):
+    """Imitates recorded drives; one timestep = one gradient update, the env is never stepped.
+
+    Maximum likelihood (Pomerleau 1991): the loss is -mean(log pi(a | o)) minus `ent_coef` times
+    the policy's entropy, over transitions drawn uniformly from the data. The networks are SB3's
+    feed-forward actor-critic policies; their value head stays untrained.
+
+    :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an `ActorCriticPolicy` class
+    :param env: gives the spaces and serves evaluation callbacks; None takes the data's spaces
+    :param dataset: what to imitate; None only for prediction
+    :param learning_rate: of the policy's optimiser, a number or SB3 schedule
+    :param batch_size: transitions per update
+    :param ent_coef: weight of the entropy bonus
+    :param max_grad_norm: gradients are clipped to this norm
+    :param validation_share: share of the episodes held out, in [0, 1); their loss is logged as
+        `validation/loss`
+    :param validation_interval: updates between two validation checks
+    :param patience: stop after so many checks without improvement and keep the best parameters;
+        None never stops; needs a `validation_share`
+    :param base_kwargs: `policy_kwargs`, `seed`, `device`, `tensorboard_log`, `verbose` as in SB3
+    :raises ValueError: if the data do not fit the environment's spaces, or `patience` is set
+        without held-out episodes
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": ActorCriticPolicy,
+        "CnnPolicy": ActorCriticCnnPolicy,
+        "MultiInputPolicy": MultiInputActorCriticPolicy,
+    }
+    policy: ActorCriticPolicy
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy],
+        env: GymEnv | str | None,
+        dataset: EpisodeDataset | None = None,
+        learning_rate: float | Schedule = 1e-3,
+        batch_size: int = 256,
+        ent_coef: float = 1e-3,
+        max_grad_norm: float = 1.0,
+        validation_share: float = 0.0,
+        validation_interval: int = 250,
+        patience: int | None = None,
+        _init_setup_model: bool = True,
+        **base_kwargs: Unpack[AlgorithmKwargs],
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate,
+            support_multi_env=True,
+            supported_action_spaces=(spaces.Box, spaces.Discrete),
+            **base_kwargs,
+        )
+        if env is None and dataset is not None:
+            self.observation_space = _channels_first(dataset.observation_space)
+            self.action_space = dataset.action_space
+            self.n_envs = 1
+        if patience is not None and validation_share == 0.0:
+            raise ValueError("Early stopping (patience) needs a validation_share > 0.")
+        self.batch_size = batch_size
+        self.ent_coef = ent_coef
+        self.max_grad_norm = max_grad_norm
+        self.validation_share = validation_share
+        self.validation_interval = validation_interval
+        self.patience = patience
+        self._training_data: EpisodeDataset | None = None
+        self._validation_data: EpisodeDataset | None = None
+        if _init_setup_model:
+            self._setup_model()
+        if dataset is not None:
+            self.set_dataset(dataset)
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self._rng = np.random.default_rng(self.seed)
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        )
+        self.policy = self.policy.to(self.device)
+
+    def set_dataset(self, dataset: EpisodeDataset) -> None:
+        """Imitate `dataset` from now on (a loaded model has none).
+
+        :raises ValueError: if its spaces are not the model's
+        """
+        if dataset.action_space != self.action_space:
+            raise ValueError(
+                f"The data's actions are {dataset.action_space}, the model's are "
+                f"{self.action_space}; make the environment with the data's `action`."
+            )
+        dataset = dataset.select(_channels_last(self.observation_space))
+        self._training_data, self._validation_data = dataset, None
+        if self.validation_share > 0.0:
+            self._training_data, self._validation_data = dataset.split(
+                self.validation_share, seed=self.seed or 0
+            )
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 100,
+        tb_log_name: str = "BC",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Make `total_timesteps` gradient updates, fewer if validation stops improving.
+
+        :raises ValueError: without a data set
+        """
+        if self._training_data is None:
+            raise ValueError("BC has no data set; pass dataset= or call set_dataset() first.")
+        total_timesteps, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        callback.on_training_start(locals(), globals())
+        stopping = EarlyStopping(self.patience)
+        while self.num_timesteps < total_timesteps:
+            self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+            self.train()
+            self.num_timesteps += 1
+            callback.update_locals(locals())
+            if not callback.on_step():
+                break
+            stop = self._validation_says_stop(stopping)
+            if log_interval is not None and self.num_timesteps % log_interval == 0:
+                self.dump_logs()
+            if stop:
+                break
+        stopping.restore_best(self.policy)
+        callback.on_training_end()
+        return self
+
+    def train(self) -> None:
+        """One gradient update."""
+        assert self._training_data is not None
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        batch = self._training_data.sample_transitions(self.batch_size, self._rng)
+        terms = self._loss_terms(batch)
+        loss = terms["neglogp"] - self.ent_coef * terms["entropy"]
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        self.policy.optimizer.step()
+        self._n_updates += 1
+        self.policy.set_training_mode(False)  # callbacks may evaluate
+        self.logger.record_mean("train/loss", loss.item())
+        for name, value in terms.items():
+            self.logger.record_mean(f"train/{name}", value.item())
+
+    def _loss_terms(self, batch: TransitionBatch) -> dict[str, th.Tensor]:
+        """Negative log-likelihood, entropy, and how well the most likely action fits."""
+        wants_dict = isinstance(self.observation_space, spaces.Dict)
+        observations = batch.obs if wants_dict else next(iter(batch.obs.values()))
+        obs_tensor, _ = self.policy.obs_to_tensor(observations)
+        actions = th.as_tensor(batch.action, device=self.device)  # (B,) or (B, A)
+        distribution = self.policy.get_distribution(obs_tensor)
+        log_prob, entropy = distribution.log_prob(actions), distribution.entropy()
+        terms = {
+            "neglogp": -log_prob.mean(),
+            "entropy": (-log_prob if entropy is None else entropy).mean(),
+        }
+        with th.no_grad():
+            guess = distribution.mode()
+            if isinstance(self.action_space, spaces.Discrete):
+                terms["accuracy"] = (guess == actions).float().mean()
+            else:
+                terms["absolute_error"] = (guess - actions).abs().mean()
+        return terms
+
+    def _validation_says_stop(self, stopping: EarlyStopping) -> bool:
+        if self._validation_data is None or self.num_timesteps % self.validation_interval:
+            return False
+        # The same transitions at every check, so that checks compare.
+        size = min(self._validation_data.num_steps, 2048)
+        batch = self._validation_data.sample_transitions(size, np.random.default_rng(0))
+        with th.no_grad():
+            terms = self._loss_terms(batch)
+        stop = stopping.check(float(terms["neglogp"]), self.policy)
+        for name, value in terms.items():
+            name = "loss" if name == "neglogp" else name
+            self.logger.record(f"validation/{name}", value.item())
+        self.logger.record("validation/best_loss", stopping.best_loss)
+        return stop
+
+    def dump_logs(self) -> None:
+        """Write the means since the last call."""
+        elapsed = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
+        done = self.num_timesteps - self._num_timesteps_at_start
+        self.logger.record("time/fps", int(done / elapsed))
+        self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(step=self.num_timesteps)
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        """As SB3's, without resetting the environment (there may be none)."""
+        self.start_time = time.time_ns()
+        if self.ep_info_buffer is None or reset_num_timesteps:
+            self.ep_info_buffer = deque(maxlen=self._stats_window_size)
+            self.ep_success_buffer = deque(maxlen=self._stats_window_size)
+        if reset_num_timesteps:
+            self.num_timesteps = 0
+        else:
+            total_timesteps += self.num_timesteps
+        self._total_timesteps = total_timesteps
+        self._num_timesteps_at_start = self.num_timesteps
+        if not self._custom_logger:
+            self._logger = configure_logger(
+                self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps
+            )
+        return total_timesteps, self._init_callback(callback, progress_bar)
+
+    def _excluded_save_params(self) -> list[str]:
+        own = ["_training_data", "_validation_data", "_rng"]
+        return [*super()._excluded_save_params(), *own]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
+
+
+def _channels_last(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The space as the data store it: undoes SB3's transposition of images."""
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _channels_last(part) for key, part in space.spaces.items()})
+    if is_image_space(space) and is_image_space_channels_first(space):  # type: ignore[arg-type]
+        channels, height, width = space.shape  # type: ignore[misc]
+        return spaces.Box(0, 255, (height, width, channels), space.dtype)  # type: ignore[arg-type]
+    return space
+
+
+def _channels_first(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """The space as SB3's networks want it."""
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _channels_first(part) for key, part in space.spaces.items()})
+    if is_image_space(space) and not is_image_space_channels_first(space):  # type: ignore[arg-type]
+        return VecTransposeImage.transpose_space(space)  # type: ignore[arg-type]
+    return space

@@ -1,0 +1,17 @@
+"""Judging agents on fixed seeds: records of episodes, metrics, intervals, recordings."""
+
+from vlsafe_agents.evaluation.bootstrap import aggregate_seeds, summarise
+from vlsafe_agents.evaluation.evaluate import Evaluation, evaluate
+from vlsafe_agents.evaluation.metrics import METRICS, EpisodeRecord
+from vlsafe_agents.evaluation.recording import Recording, load_recording
+
+__all__ = [
+    "METRICS",
+    "EpisodeRecord",
+    "Evaluation",
+    "Recording",
+    "aggregate_seeds",
+    "evaluate",
+    "load_recording",
+    "summarise",
+]

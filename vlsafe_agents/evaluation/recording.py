@@ -1,0 +1,107 @@
+"""Recording chosen episodes as .npz files, for videos and strips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from vlsafe_agents.evaluation.metrics import EpisodeRecord
+
+_SIGNALS = ("speed", "time_to_collision", "safety_score", "cost", "env_cost", "collision")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What to record.
+
+    :param folder: where the files go (created if missing)
+    :param best: number of best episodes
+    :param worst: number of worst episodes
+    """
+
+    folder: Path
+    best: int = 1
+    worst: int = 1
+
+    def choose(self, records: Sequence[EpisodeRecord]) -> dict[str, EpisodeRecord]:
+        """File stem to episode: "best_0", ..., "worst_0", ...
+
+        Order: without a collision before with one, on the road before off it, then by return.
+        """
+        ranked = sorted(records, key=lambda r: (r.collision, r.off_road, -r.episode_return))
+        best = {f"best_{i}": record for i, record in enumerate(ranked[: self.best])}
+        worst = {f"worst_{i}": record for i, record in enumerate(ranked[::-1][: self.worst])}
+        return best | worst
+
+
+class EpisodeTrace:
+    """Frames and signals of one episode; T steps give T + 1 entries.
+
+    Entry t belongs to the arrival at observation t, entry 0 to the reset: its reward is 0 and its
+    action a zero. Signals that the environment does not report are NaN.
+    """
+
+    def __init__(self) -> None:
+        self._frames: list[np.ndarray] = []
+        self._actions: list[Any] = []
+        self._rewards: list[float] = []
+        self._signals: dict[str, list[float]] = {name: [] for name in _SIGNALS}
+
+    def add(
+        self, env: gym.Env[Any, Any], action: Any, reward: float, info: Mapping[str, Any]
+    ) -> None:
+        """Take down the step that has just been made (`action` is None for the reset)."""
+        self._frames.append(safety_frame(env))
+        self._actions.append(action)
+        self._rewards.append(reward)
+        for name, values in self._signals.items():
+            values.append(float(info.get(name, np.nan)))
+
+    def save(self, path: Path, record: EpisodeRecord) -> None:
+        """Write one compressed .npz file; `load_recording` reads it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        actions = [np.zeros_like(self._actions[1]), *self._actions[1:]]
+        arrays: dict[str, Any] = {
+            "frames": np.stack(self._frames),  # (T + 1, H, W, 3) uint8
+            "action": np.stack([np.asarray(action) for action in actions]),
+            "reward": np.array(self._rewards, dtype=np.float32),
+            **{name: np.array(v, dtype=np.float32) for name, v in self._signals.items()},
+            "seed": np.array(record.seed),
+            "episode_return": np.array(record.episode_return),
+        }
+        np.savez_compressed(path, **arrays)
+
+
+def load_recording(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a recorded episode, T steps.
+
+    :return: `frames` (T+1, H, W, 3) uint8; `action`, `reward`, `speed` [m/s],
+        `time_to_collision` [s, inf where nothing is ahead], `safety_score`, `cost`, `env_cost`,
+        `collision` (0 or 1), each (T+1, ...), index t = on arriving at observation t; scalars
+        `seed`, `episode_return`
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def safety_frame(env: gym.Env[Any, Any]) -> np.ndarray:
+    """The frame that a judge would see: `env.safety_frame()` where there is one, else `render()`.
+
+    :return: (H, W, 3) uint8
+    :raises ValueError: if the environment can show neither
+    """
+    try:
+        frame = env.get_wrapper_attr("safety_frame")()
+    except AttributeError:
+        frame = env.render()
+    if not isinstance(frame, np.ndarray):
+        raise ValueError(
+            "Recording needs frames: offer safety_frame(), or make the environment with "
+            "render_mode='rgb_array'."
+        )
+    return frame
