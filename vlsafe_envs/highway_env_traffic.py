@@ -236,5 +236,3 @@ class HighwayEnvTraffic:
     def _route_left(self, lane_index: LaneIndex) -> list[tuple[str, str]]:
         edge = (lane_index[0], lane_index[1])
         return self._plan[self._plan.index(edge) :] if edge in self._plan else []
-
-

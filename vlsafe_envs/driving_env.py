@@ -1,0 +1,225 @@
+"""The driving environment: a traffic simulator seen through Gymnasium's interface."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from .actions import make_actions
+from .costs import CostConfig, cost_terms, headway, time_to_collision, weighted_cost
+from .observations import observation_space, vector_observation
+from .rewards import RewardConfig, reward_terms, weighted_reward
+from .scenarios import Scenario, TrafficConfig, check_choice
+from .scene import Scene
+from .scene_renderer import SceneFrames
+from .traffic import EgoStatus, Traffic
+from .window import Window
+
+OBSERVATION_KINDS = ("image", "vector", "multi")
+RENDER_MODES = ("rgb_array", "human")
+ENGINES = ("auto", "compiled", "highway_env")
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    gym.logger.warn(message)
+
+
+def make_traffic(config: TrafficConfig, engine: str) -> Traffic:
+    """The simulator that ``engine`` names.
+
+    ``"auto"`` is the compiled one where it can simulate ``config``, else highway-env's own (a
+    Gymnasium warning says so once).
+
+    Raises ``ValueError`` for an unknown engine or when ``"compiled"`` cannot simulate ``config``.
+    """
+    check_choice("engine", engine, ENGINES)
+    if engine != "highway_env":
+        try:
+            from .engine import CompiledTraffic
+
+            return CompiledTraffic(config)
+        except (ImportError, NotImplementedError) as error:
+            if engine == "compiled":
+                raise ValueError(
+                    f"engine='compiled' cannot simulate this traffic ({error}): "
+                    "use engine='highway_env'"
+                ) from error
+            _warn_once(f"no compiled traffic engine ({error}): driving highway-env, slowly")
+    from .highway_env_traffic import HighwayEnvTraffic
+
+    return HighwayEnvTraffic(config)
+
+
+class DrivingEnv(gym.Env[Any, Any]):
+    """Drive the ego vehicle through traffic.
+
+    An episode terminates on a collision, off the road (unless ``offroad_terminal=False``) or on
+    arrival at the goal, and is truncated after ``scenario.duration`` seconds.
+
+    ``info`` has the same keys after ``reset`` and every step:
+
+    - ``cost``, ``env_cost``: the environment's cost of this decision (see ``costs``), >= 0;
+    - ``cost_terms``: ``collision``, ``off_road``, ``unsafe_gap``, raw;
+    - ``reward_terms``: raw terms (see ``rewards``), all 0 after ``reset``;
+    - ``speed`` [m/s]; ``distance`` [m] driven since ``reset``;
+    - ``collision``, ``off_road`` (now off the road), ``arrived`` (scenarios with a goal);
+    - ``time_to_collision`` [s], ``headway`` [s]: ``np.inf`` when there is none;
+    - ``scene``: with ``scene_in_info=True``, ``Scene.pack()``, float32 ``(48, 7)``.
+
+    Args:
+        scenario: road, traffic and episode.
+        observation: ``"image"``, ``"vector"`` or ``"multi"`` (see ``observations``).
+        engine: ``"auto"``, ``"compiled"`` or ``"highway_env"`` (see :func:`make_traffic`).
+        rewards: weights of the reward terms.
+        costs: weights of the cost terms.
+        scene_in_info: whether ``info`` carries the scene.
+        offroad_terminal: whether leaving the road ends the episode.
+        render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
+
+    Raises ``ValueError`` for unknown choices.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # noqa: RUF012
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        observation: str = "image",
+        engine: str = "auto",
+        rewards: RewardConfig | None = None,
+        costs: CostConfig | None = None,
+        scene_in_info: bool = False,
+        offroad_terminal: bool = True,
+        render_mode: str | None = None,
+    ) -> None:
+        check_choice("observation", observation, OBSERVATION_KINDS)
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, RENDER_MODES)
+        self.scenario = scenario
+        self.observation = observation
+        self.rewards = rewards or RewardConfig()
+        self.costs = costs or CostConfig()
+        self.scene_in_info = scene_in_info
+        self.offroad_terminal = offroad_terminal
+        self.render_mode = render_mode
+        frequency = scenario.traffic.policy_frequency
+        self.metadata = {"render_modes": list(RENDER_MODES), "render_fps": frequency}
+        self.traffic = make_traffic(scenario.traffic, engine)
+        self.actions = make_actions(scenario.traffic)
+        self.action_space = self.actions.space
+        self.observation_space = observation_space(observation)
+        self._frames = SceneFrames(scenario.traffic)
+        self._window = Window("VLSafe", frequency)
+        self._decisions = round(scenario.duration * frequency)  # in a whole episode
+        self._steps = 0
+        self._distance = 0.0
+        self._scene: Scene | None = None
+
+    @property
+    def scene(self) -> Scene:
+        """Where everything is now.  Raises ``RuntimeError`` before the first ``reset``."""
+        if self._scene is None:
+            raise RuntimeError("call reset() first: there is no scene yet")
+        return self._scene
+
+    @property
+    def ego(self) -> EgoStatus:
+        """Facts about the ego vehicle now."""
+        return self._ego_now()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode.  Raises ``ValueError`` for options: there are none."""
+        super().reset(seed=seed)
+        if options:
+            raise ValueError(f"options={options!r}: reset has no options; set them in gym.make")
+        self.traffic.reset(self.np_random)
+        self._steps, self._distance = 0, 0.0
+        self._scene, self._ego = self.traffic.scene, self.traffic.ego
+        terms = dict.fromkeys(reward_terms(self._ego, False, (0.0, 1.0)), 0.0)
+        info = self._info(terms, off_road_end=False)
+        if self.render_mode == "human":
+            self.render()
+        return self._observe(), info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Drive for ``1 / policy_frequency`` seconds.  Raises ``ValueError`` for bad actions."""
+        before, position = self._ego_now(), self.scene.position[0]
+        self.traffic.step(self.actions.command(action, before))
+        self._scene, self._ego = self.traffic.scene, self.traffic.ego
+        ego = self._ego
+        self._steps += 1
+        self._distance += float(np.linalg.norm(self._scene.position[0] - position))
+
+        same_road = ego.lanes == before.lanes
+        changed = same_road and ego.target_lane_id != before.target_lane_id
+        terms = reward_terms(ego, changed, self.scenario.reward_speed_range)
+        seconds = 1.0 / self.scenario.traffic.policy_frequency
+        reward = weighted_reward(terms, self.rewards, seconds)
+        off_road_end = self.offroad_terminal and not ego.on_road
+        terminated = ego.crashed or off_road_end or ego.arrived
+        truncated = not terminated and self._steps >= self._decisions
+        if self.render_mode == "human":
+            self.render()
+        return self._observe(), reward, terminated, truncated, self._info(terms, off_road_end)
+
+    def _ego_now(self) -> EgoStatus:
+        if self._scene is None:
+            raise RuntimeError("call reset() before step()")
+        return self._ego
+
+    def _observe(self) -> Any:
+        if self.observation == "image":
+            return self._frames.image(self.scene)
+        vector = vector_observation(self.scene, self._ego)
+        if self.observation == "vector":
+            return vector
+        return {"image": self._frames.image(self.scene), "vector": vector}
+
+    def _info(self, rewards: dict[str, float], off_road_end: bool) -> dict[str, Any]:
+        ego, scene = self._ego, self.scene
+        ttc, gap = time_to_collision(scene), headway(scene)
+        terms = cost_terms(ego.crashed, off_road_end, ttc, gap)
+        cost = weighted_cost(terms, self.costs)
+        info: dict[str, Any] = {
+            "cost": cost,
+            "env_cost": cost,
+            "cost_terms": terms,
+            "reward_terms": rewards,
+            "speed": ego.speed,
+            "distance": self._distance,
+            "collision": ego.crashed,
+            "off_road": not ego.on_road,
+            "time_to_collision": ttc,
+            "headway": gap,
+        }
+        if self.scenario.has_goal:
+            info["arrived"] = ego.arrived
+        if self.scene_in_info:
+            info["scene"] = scene.pack()
+        return info
+
+    def safety_frame(self) -> npt.NDArray[np.uint8]:
+        """The judge's frame of the present scene, uint8 ``(224, 224, 3)``, in every render mode."""
+        return self._frames.frame(self.scene)
+
+    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+        """The judge's frame (``"rgb_array"``), or show it in a window (``"human"``)."""
+        if self.render_mode is None:
+            gym.logger.warn("render() shows nothing: make the environment with a render_mode")
+            return None
+        frame = self.safety_frame()
+        if self.render_mode == "rgb_array":
+            return frame
+        self._window.show(frame)
+        return None
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        self._window.close()

@@ -1,0 +1,60 @@
+"""The reward: a weighted sum of named terms, in highway-env's manner.
+
+Nothing in it asks for safe gaps: that is the cost's part.  A fast weaver therefore earns more than
+a careful driver, as long as it does not crash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .traffic import EgoStatus
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Weights of the reward terms.
+
+    ``speed`` and ``right_lane`` are paid per second, so returns do not depend on the policy
+    frequency; the others once per event.
+    """
+
+    speed: float = 1.0  # per second at the top of the speed range
+    right_lane: float = 0.05  # per second on the rightmost lane
+    lane_change: float = -0.05  # per change of the target lane
+    collision: float = -1.0
+    off_road: float = -1.0  # per second off the road
+    arrived: float = 3.0
+
+
+PER_SECOND = ("speed", "right_lane", "off_road")
+
+
+def reward_terms(
+    ego: EgoStatus, lane_changed: bool, speed_range: tuple[float, float]
+) -> dict[str, float]:
+    """The raw terms.
+
+    - ``speed`` [0, 1]: forward speed (along the lane), linear over ``speed_range`` [m/s];
+    - ``right_lane`` [0, 1]: 0 on the leftmost, 1 on the rightmost lane, 0 on a single lane;
+    - ``lane_change``, ``collision``, ``off_road``, ``arrived`` {0, 1}.
+    """
+    low, high = speed_range
+    return {
+        "speed": float(np.clip((ego.forward_speed - low) / (high - low), 0.0, 1.0)),
+        "right_lane": ego.lane_id / (ego.lanes - 1) if ego.lanes > 1 else 0.0,
+        "lane_change": float(lane_changed),
+        "collision": float(ego.crashed),
+        "off_road": float(not ego.on_road),
+        "arrived": float(ego.arrived),
+    }
+
+
+def weighted_reward(terms: dict[str, float], config: RewardConfig, seconds: float) -> float:
+    """``sum(weight * term)``; terms paid per second count for ``seconds`` [s]."""
+    total = 0.0
+    for name, value in terms.items():
+        total += getattr(config, name) * value * (seconds if name in PER_SECOND else 1.0)
+    return total

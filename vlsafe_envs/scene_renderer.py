@@ -1,0 +1,81 @@
+"""Frames of scenes on a scenario's road: for the environment, and later from stored scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .highway_env_traffic import build_network
+from .observations import IMAGE_SIZE
+from .render import Rasteriser, RoadShape
+from .scenarios import TrafficConfig
+from .scene import Scene
+
+FRAME_SIZE = 224  # [px], 3.5 a metre
+GROUND = 64.0  # [m], side of the square that a frame shows
+
+Frame = npt.NDArray[np.uint8]
+
+
+@functools.lru_cache(maxsize=16)
+def _road_shape(scenario: str, lanes: int) -> RoadShape:
+    return RoadShape.from_network(build_network(TrafficConfig(scenario, vehicles=0, lanes=lanes)))
+
+
+class SceneFrames:
+    """Draws scenes on the road of ``config``; the road is prepared on first use."""
+
+    def __init__(self, config: TrafficConfig) -> None:
+        self._config = config
+
+    @functools.cached_property
+    def _road(self) -> RoadShape:
+        return _road_shape(self._config.scenario, self._config.lanes)
+
+    @functools.cached_property
+    def _large(self) -> Rasteriser:
+        return Rasteriser(self._road, FRAME_SIZE, GROUND)
+
+    @functools.cached_property
+    def _small(self) -> Rasteriser:
+        return Rasteriser(self._road, IMAGE_SIZE, GROUND)
+
+    def frame(self, scene: Scene) -> Frame:
+        """The judge's frame, uint8 ``(224, 224, 3)``."""
+        return self._large.draw(scene)
+
+    def image(self, scene: Scene) -> Frame:
+        """The agent's image, uint8 ``(64, 64, 3)``."""
+        return self._small.draw(scene)
+
+
+class SceneRenderer:
+    """Draws packed scenes (``info["scene"]``) as the environment that made them would.
+
+    Args:
+        env_id: such as ``"VLSafe-Highway-v0"``, with or without ``"vlsafe_envs:"`` before it.
+        env_kwargs: what the environment was made with; only what shapes the road matters.
+
+    Raises ``ValueError`` for an id that is not ours.
+    """
+
+    def __init__(self, env_id: str, **env_kwargs: Any) -> None:
+        from .registration import scenario_of
+
+        config = scenario_of(env_id).traffic
+        lanes = env_kwargs.get("lanes")
+        if lanes is not None:
+            config = dataclasses.replace(config, lanes=lanes)
+        self._frames = SceneFrames(config)
+
+    def frame(self, packed_scene: npt.NDArray[np.float32]) -> Frame:
+        """The judge's frame, uint8 ``(224, 224, 3)``, of a packed scene ``(48, 7)``."""
+        return self._frames.frame(Scene.unpack(packed_scene))
+
+    def image(self, packed_scene: npt.NDArray[np.float32]) -> Frame:
+        """The agent's image, uint8 ``(64, 64, 3)``, of a packed scene ``(48, 7)``."""
+        return self._frames.image(Scene.unpack(packed_scene))
