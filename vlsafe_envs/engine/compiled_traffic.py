@@ -1,0 +1,198 @@
+"""The ``Traffic`` protocol over the compiled engine."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from highway_env.road.road import RoadNetwork
+
+from ..highway_env_traffic import MERGE_END, build_network
+from ..highway_env_stages import STAGES
+from ..scenarios import TrafficConfig
+from ..scene import PACKED_ROUTE, Scene
+from ..traffic import EgoStatus, IdmAdvice
+from .dynamics import nearest_speed
+from .ego import advise, ego_facts, route_points, start_shadow
+from .network import road_table
+from .population import Population
+from .simulation import NO_ACTION, act_and_simulate
+from .spawning import clear_intersection, enter_intersection, exit_roads, spawn
+from .state import META, RoadTable, empty_vehicles
+
+ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)
+REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
+
+
+@cache
+def _road(scenario: str, lanes: int) -> tuple[RoadNetwork, RoadTable]:
+    """The network of a scenario and its arrays; roads never change, so they are shared."""
+    network = build_network(TrafficConfig(scenario, lanes=lanes))
+    return network, road_table(network, STAGES[scenario].connected_lanes)
+
+
+class CompiledTraffic:
+    """Steps the rules of highway-env in compiled code; see :class:`~vlsafe_envs.traffic.Traffic`.
+
+    The same seed, configuration and actions give the same traffic as ``HighwayEnvTraffic``.
+
+    Args:
+        config: the road and its traffic.
+    """
+
+    def __init__(self, config: TrafficConfig) -> None:
+        self.config = config
+        self._network, self._table = _road(config.scenario, config.lanes)
+        self._target_speeds = np.array(config.target_speeds, np.float64)
+        self._people = Population(
+            self._network, self._table, 1 / config.simulation_frequency, config.vehicles + 8
+        )
+        if config.scenario == "intersection":
+            period = int(1 / (1 / config.simulation_frequency) / REGULATION_FREQUENCY)
+            self._people.world["regulation_period"] = period
+        self._exits = exit_roads(self._network, self._people)
+        self._ready = False
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Spawn vehicles, drawing from ``rng`` in highway-env's order."""
+        people = self._people
+        people.clear()
+        spawn(self.config, people, rng)
+        ego = people.vehicles[people.ego]
+        ego["speed"] = ego["target_speed"] = self.config.initial_speed
+        if ego["kind"] == META:
+            index = nearest_speed(self.config.initial_speed, self._target_speeds)
+            ego["target_speed"] = self._target_speeds[index]
+        self._rng = rng
+        self._substeps = 0
+        self._plan = people.routes[people.ego, : ego["route_end"], 0].copy()
+        self._shadow = empty_vehicles(1)
+        self._shadow_substep = -1
+        self._ready = True
+
+    @property
+    def network(self) -> RoadNetwork:
+        """highway-env's road network, for drawing."""
+        return self._network
+
+    def _need_reset(self) -> None:
+        if not self._ready:
+            raise RuntimeError("reset the traffic before using it")
+
+    def step(self, action: int | npt.NDArray[np.floating]) -> None:
+        """Apply one decision for ``1 / policy_frequency`` seconds."""
+        self._need_reset()
+        code = NO_ACTION
+        if self.config.action == "meta":
+            code = int(action)
+        else:
+            ego = self._people.vehicles[self._people.ego]
+            ego["acceleration"], ego["steering"] = (float(v) for v in np.asarray(action))
+        left = self.config.substeps
+        while left > 0:
+            second = self.config.simulation_frequency
+            steps = min(left, second - self._substeps % second)
+            self._simulate(code, steps)
+            code = NO_ACTION
+            left -= steps
+
+    def _simulate(self, code: int, steps: int) -> None:
+        people = self._people
+        act_and_simulate(
+            self._table,
+            people.vehicles,
+            people.routes,
+            people.world,
+            code,
+            self._target_speeds,
+            steps,
+        )
+        self._substeps += steps
+        config = self.config
+        if config.scenario == "intersection" and self._substeps % config.simulation_frequency == 0:
+            clear_intersection(people, self._exits)
+            if config.vehicles:
+                chance = min(1.0, config.spawn_probability * config.density)
+                enter_intersection(people, self._rng, chance)
+
+    @property
+    def scene(self) -> Scene:
+        """Where everything is now; obstacles are rows like vehicles, standing still."""
+        self._need_reset()
+        people = self._people
+        rows = np.arange(people.total)
+        ego = people.ego
+        rows[1 : ego + 1] = np.arange(ego)  # the ego vehicle comes first
+        rows[0] = ego
+        these = people.vehicles[rows]
+        points = np.empty((PACKED_ROUTE, 2))
+        count = route_points(self._table, people.vehicles, ego, self._plan, points)
+        return Scene(
+            position=np.stack([these["x"], these["y"]], axis=1),  # (N, 2)
+            heading=these["heading"].copy(),
+            speed=these["speed"].copy(),
+            length=these["length"].copy(),
+            width=these["width"].copy(),
+            route=points[:count],
+        )
+
+    @property
+    def ego(self) -> EgoStatus:
+        """Facts about the ego vehicle now."""
+        self._need_reset()
+        people = self._people
+        row = people.ego
+        me = people.vehicles[row]
+        along, across, heading_error, on_road, progress = ego_facts(
+            self._table, people.vehicles, row
+        )
+        lane, target = self._table.lanes[me["lane"]], self._table.lanes[me["target_lane"]]
+        steers = me["kind"] == META
+        return EgoStatus(
+            speed=float(me["speed"]),
+            forward_speed=progress,
+            crashed=bool(me["crashed"]),
+            on_road=on_road,
+            arrived=self._arrived(float(me["x"]), int(lane["road"]), along),
+            lane_id=int(lane["id"]),
+            lanes=int(self._table.roads[lane["road"]]["lanes"]),
+            lane_offset=across,
+            lane_heading_error=heading_error,
+            acceleration=float(me["acceleration"]),
+            steering=float(me["steering"]),
+            target_speed=float(me["target_speed"] if steers else me["speed"]),
+            target_lane_id=int(target["id"] if steers else lane["id"]),
+        )
+
+    def _arrived(self, x: float, road: int, along: float) -> bool:
+        if self.config.scenario == "merge":
+            return x > MERGE_END
+        on_exit = len(self._plan) > 0 and road == self._plan[-1]
+        return bool(on_exit and along >= ARRIVAL_DISTANCE)
+
+    def idm(self, target_speed: float) -> IdmAdvice:
+        """What highway-env's IDM/MOBIL driver would do now in the ego vehicle's place.
+
+        A shadow driver takes the ego vehicle's row for the length of the call.  Its lane-change
+        timer runs with the simulation; its target lane is the ego vehicle's own (meta-actions) or
+        is kept from call to call.
+        """
+        self._need_reset()
+        people = self._people
+        if self._shadow_substep < 0:
+            start_shadow(self._shadow, people.vehicles, people.ego, self.config.scenario)
+            self._shadow_substep = self._substeps
+        elapsed = (self._substeps - self._shadow_substep) / self.config.simulation_frequency
+        self._shadow_substep = self._substeps
+        acceleration, change, steering = advise(
+            self._table,
+            people.vehicles,
+            people.routes,
+            people.world,
+            self._shadow,
+            self._plan,
+            elapsed * (1 + 1e-6),
+            float(target_speed),
+        )
+        return IdmAdvice(acceleration, change, steering)

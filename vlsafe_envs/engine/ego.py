@@ -1,0 +1,159 @@
+"""The ego vehicle seen from outside: facts, the way ahead, and a shadow driver's advice."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from .drivers import LANE_CHANGE_DELAY, drive
+from .lanes import (
+    coordinate_if_on_lane,
+    distance,
+    heading_at,
+    local_coordinates,
+    position_at,
+    wrap_to_pi,
+)
+from .network import follow_road
+from .state import IDM, META, NO_LANE_ID, Integers, Records, RoadTable, compiled
+
+ROUTE_SPACING = 4.0  # [m] between points
+
+
+@compiled
+def ego_facts(
+    table: RoadTable, vehicles: Records, i: int
+) -> tuple[float, float, float, bool, float]:
+    """Coordinates along and across its lane [m], heading error [rad], on road, progress [m/s]."""
+    me = vehicles[i]
+    along, across = local_coordinates(table.lanes, me.lane, me.x, me.y)
+    error = wrap_to_pi(me.heading - heading_at(table.lanes, me.lane, along))
+    on_road = False
+    for lane in range(table.lanes.shape[0]):
+        inside, _ = coordinate_if_on_lane(table.lanes, lane, me.x, me.y, 0.0)
+        if inside:
+            on_road = True
+            break
+    return along, across, error, on_road, me.speed * math.cos(error)
+
+
+@compiled
+def _plan_position(plan: Integers, road: int) -> int:
+    """Where ``road`` is first met in a plan, -1 for nowhere."""
+    for k in range(plan.size):
+        if plan[k] == road:
+            return k
+    return -1
+
+
+@compiled
+def route_points(
+    table: RoadTable,
+    vehicles: Records,
+    i: int,
+    plan: Integers,
+    out: npt.NDArray[np.float64],
+) -> int:
+    """Write points ``(K, 2)`` [m] every 4 m along a plan from vehicle ``i``; returns how many."""
+    lanes, roads = table.lanes, table.roads
+    lane = vehicles[i].lane
+    at = _plan_position(plan, lanes[lane].road)
+    if at < 0:
+        return 0
+    along, _ = local_coordinates(lanes, lane, vehicles[i].x, vehicles[i].y)
+    for k in range(out.shape[0]):
+        along += ROUTE_SPACING
+        while along > lanes[lane].length and at + 1 < plan.size:
+            along -= lanes[lane].length
+            x, y = position_at(lanes, lane, lanes[lane].length, 0.0)
+            at += 1
+            here, following = lanes[lane], roads[plan[at]]
+            if following.lanes == roads[here.road].lanes:
+                lane = following.first_lane + here.id
+                continue
+            lane = following.first_lane
+            for other in range(lane + 1, following.first_lane + following.lanes):
+                if distance(lanes, other, x, y) < distance(lanes, lane, x, y):
+                    lane = other
+        if along > lanes[lane].length:
+            return k
+        out[k, 0], out[k, 1] = position_at(lanes, lane, along, 0.0)
+    return out.shape[0]
+
+
+def start_shadow(shadow: Records, vehicles: Records, ego: int, scenario: str) -> None:
+    """Make ``shadow`` (one row) a driver who has just arrived in the ego vehicle's place."""
+    me = shadow[0]
+    me["kind"] = IDM
+    me["timer"] = LANE_CHANGE_DELAY
+    me["target_lane"] = vehicles[ego]["lane"]
+    if scenario == "intersection":
+        me["distance_wanted"], me["comfort_acc_max"], me["comfort_acc_min"] = 7.0, 6.0, -3.0
+
+
+@compiled
+def _can_keep(table: RoadTable, target: int, current: int) -> bool:
+    """Whether a plan to drive on lane ``target`` still makes sense from lane ``current``."""
+    wanted, here = table.lanes[target], table.lanes[current]
+    if wanted.road == here.road and abs(wanted.id - here.id) <= 1:
+        return True
+    return table.roads[wanted.road].origin == table.roads[here.road].target
+
+
+@compiled
+def _take_place(
+    table: RoadTable, ego: Records, route: Integers, shadow: Records, plan: Integers
+) -> None:
+    """Move the shadow driver, with the rest of the plan as its route, to the ego vehicle."""
+    me, here = shadow[0], ego[0]
+    me.x, me.y, me.heading = here.x, here.y, here.heading
+    me.cos, me.sin, me.speed, me.lane = here.cos, here.sin, here.speed, here.lane
+    if here.kind == META:
+        me.target_lane = here.target_lane
+    elif not _can_keep(table, me.target_lane, me.lane):
+        me.target_lane = me.lane
+    me.route_at, me.route_end = 0, 0
+    at = _plan_position(plan, table.lanes[me.lane].road)
+    if at >= 0:
+        for k in range(at, plan.size):
+            route[me.route_end, 0] = plan[k]
+            route[me.route_end, 1] = NO_LANE_ID
+            me.route_end += 1
+
+
+@compiled
+def advise(
+    table: RoadTable,
+    vehicles: Records,
+    routes: Integers,
+    world: Records,
+    shadow: Records,
+    plan: Integers,
+    elapsed: float,
+    target_speed: float,
+) -> tuple[float, int, float]:
+    """IDM acceleration [m/s2], lane change (-1, 0, 1) and steering [rad] of the shadow driver.
+
+    The shadow stands in the ego vehicle's row while it decides, so that the others are what it
+    sees; the row is put back afterwards.
+    """
+    ego = world[0].ego
+    total = world[0].vehicles + world[0].obstacles
+    kept, kept_route = vehicles[ego : ego + 1].copy(), routes[ego].copy()
+    _take_place(table, kept, routes[ego], shadow, plan)
+    shadow[0].target_speed = target_speed
+    shadow[0].timer += elapsed
+    vehicles[ego : ego + 1] = shadow
+    follow_road(table, vehicles, routes, ego)
+    before = table.lanes[vehicles[ego].target_lane]
+    drive(table, vehicles, routes, world[0].vehicles, total, ego)
+    after = table.lanes[vehicles[ego].target_lane]
+    change = 0
+    if after.road == before.road:
+        change = int(np.sign(after.id - before.id))
+    shadow[:] = vehicles[ego : ego + 1]
+    vehicles[ego : ego + 1] = kept
+    routes[ego] = kept_route
+    return shadow[0].acceleration, change, shadow[0].steering
