@@ -37,17 +37,13 @@ def load_clip(checkpoint: str | Path) -> tuple[Any, Any, Any]:
     """
     from transformers import AutoTokenizer, CLIPModel
 
-    try:
-        from transformers import CLIPImageProcessorPil as ImageProcessor
-    except ImportError:  # versions without a PIL class of its own name
-        from transformers import CLIPImageProcessor as ImageProcessor
     source = str(checkpoint)
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise ValueError(f"folder {source} holds no checkpoint: config.json is missing")
     try:
         model = CLIPModel.from_pretrained(source, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(source)
-        processor = ImageProcessor.from_pretrained(source)
+        processor = image_processor_class().from_pretrained(source)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
@@ -55,6 +51,15 @@ def load_clip(checkpoint: str | Path) -> tuple[Any, Any, Any]:
             'path of a folder written by save_pretrained, or scorer="bundled".'
         ) from error
     return model.eval().requires_grad_(False), tokenizer, processor
+
+
+def image_processor_class() -> Any:
+    """CLIP's image processor on PIL, under whichever name this ``transformers`` has it."""
+    try:
+        from transformers import CLIPImageProcessorPil
+    except ImportError:
+        from transformers import CLIPImageProcessor as CLIPImageProcessorPil
+    return CLIPImageProcessorPil
 
 
 class FastPreprocessor:

@@ -1,0 +1,135 @@
+"""A small CLIP with its tokenizer and image processor, as ``transformers`` classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .phrases import DRIVING_WORDS
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of both towers; about 1.7 million parameters by default."""
+
+    image_size: int = 96  # [px], a frame is resized to this
+    patch_size: int = 12  # [px]
+    vision_width: int = 128
+    vision_layers: int = 4
+    text_width: int = 128
+    text_layers: int = 3
+    heads: int = 4
+    mlp_ratio: int = 3
+    projection: int = 128
+    vocabulary: int = 2048
+    caption_tokens: int = 48
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}"
+            )
+        if self.vision_width % self.heads or self.text_width % self.heads:
+            raise ValueError(f"widths must be multiples of {self.heads} heads")
+
+
+def build_tokenizer(captions: Iterable[str], config: ModelConfig) -> Any:
+    """A ``CLIPTokenizer`` whose merges are learned from captions and a driving vocabulary.
+
+    Byte-level pieces make every text expressible: a word it has not seen falls into known pieces.
+    """
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers
+    from tokenizers.models import BPE
+    from tokenizers.trainers import BpeTrainer
+    from transformers import CLIPTokenizer
+
+    special = ["<|startoftext|>", "<|endoftext|>"]
+    learner = Tokenizer(BPE(end_of_word_suffix="</w>", unk_token=special[1]))
+    learner.normalizer = normalizers.Lowercase()
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    # CLIP's vocabulary: every byte inside a word, every byte at a word's end, then merges.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = BpeTrainer(
+        vocab_size=config.vocabulary - len(alphabet),
+        special_tokens=special,
+        initial_alphabet=alphabet,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    learner.train_from_iterator([*captions, *[DRIVING_WORDS] * 20], trainer)
+    vocabulary = dict(learner.get_vocab())
+    for byte in alphabet:
+        vocabulary.setdefault(byte + "</w>", len(vocabulary))
+    merges = [tuple(pair) for pair in _merges(learner)]
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=config.caption_tokens)
+
+
+def _merges(tokenizer: Any) -> list[list[str]]:
+    import json
+
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    return [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
+
+
+def build_model(tokenizer: Any, config: ModelConfig) -> Any:
+    """A ``CLIPModel`` with fresh weights for this tokenizer."""
+    from transformers import CLIPConfig, CLIPModel
+
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": config.text_width,
+        "intermediate_size": config.text_width * config.mlp_ratio,
+        "num_hidden_layers": config.text_layers,
+        "num_attention_heads": config.heads,
+        "max_position_embeddings": config.caption_tokens,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "projection_dim": config.projection,
+    }
+    vision = {
+        "image_size": config.image_size,
+        "patch_size": config.patch_size,
+        "hidden_size": config.vision_width,
+        "intermediate_size": config.vision_width * config.mlp_ratio,
+        "num_hidden_layers": config.vision_layers,
+        "num_attention_heads": config.heads,
+        "projection_dim": config.projection,
+    }
+    return CLIPModel(
+        CLIPConfig(text_config=text, vision_config=vision, projection_dim=config.projection)
+    )
+
+
+def build_processor(config: ModelConfig) -> Any:
+    """An image processor that resizes frames to the model's input, with CLIP's own statistics."""
+    from ..clip_loading import image_processor_class
+
+    side = config.image_size
+    return image_processor_class()(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+    )
+
+
+def save_clip(folder: Path, model: Any, tokenizer: Any, processor: Any) -> None:
+    """Write all three with ``save_pretrained``; weights as float16 safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: tensor.half()
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    model.save_pretrained(folder, state_dict=state)
+    tokenizer.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Number of weights."""
+    return sum(parameter.numel() for parameter in model.parameters())

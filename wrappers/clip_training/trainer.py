@@ -1,0 +1,255 @@
+"""The training loop: resumable to the step, with progress and time left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..clip_loading import FastPreprocessor
+from ..clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
+from .captions import Caption, CaptionWriter
+from .loss import contrast_pair_loss, contrastive_loss
+from .model import ModelConfig, build_model, build_processor, build_tokenizer, save_clip
+from .training_set import TrainingSet
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long and how to train."""
+
+    steps: int = 1000
+    batch_size: int = 128  # frames a step
+    captions: int = 96  # a step, each true of at least one of its frames
+    pairs: int = 32  # safe and unsafe sentences a step
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: int = 100  # steps
+    clip_norm: float = 1.0
+    unsafe_share: float = 0.4  # of a batch drawn from frames with safety below 0.5
+    small_share: float = 0.25  # of a batch shown from small frames
+    word_dropout: float = 0.05  # chance that a word of a caption is left out
+    checkpoint_every: int = 200  # steps
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 2 or self.captions < 1 or self.pairs < 1:
+            raise ValueError(
+                f"steps {self.steps}, batch_size {self.batch_size}, captions {self.captions} and "
+                f"pairs {self.pairs} must be positive (batch_size at least 2)"
+            )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's input."""
+
+    pixels: Tensor  # (B, 3, S, S)
+    texts: list[str]  # captions, then safe sentences, then unsafe ones
+    truth: Tensor  # (B, captions)
+    safety: Tensor  # (B,)
+
+
+class ClipTrainer:
+    """Trains a CLIP on a :class:`TrainingSet`, keeping checkpoints in ``folder``.
+
+    Batch k depends only on the seed and k, so a run that was killed and started again with the
+    same arguments goes through the same batches.  Raises ``ValueError`` when ``folder`` holds a
+    checkpoint of another configuration, and when a loss is not finite.
+    """
+
+    def __init__(
+        self,
+        data: TrainingSet,
+        folder: Path,
+        model_config: ModelConfig | None = None,
+        config: TrainerConfig | None = None,
+    ) -> None:
+        self.data = data
+        self.folder = folder
+        self.model_config = model_config or ModelConfig()
+        self.config = config or TrainerConfig()
+        self.writer = CaptionWriter((SAFE_PROMPT, UNSAFE_PROMPT))
+        safety = data.facts.safety
+        self._unsafe, self._safe = np.flatnonzero(safety < 0.5), np.flatnonzero(safety >= 0.5)
+        if not len(self._unsafe) or not len(self._safe):
+            raise ValueError("the training set needs safe and unsafe frames, it has only one kind")
+        torch.manual_seed(self.config.seed)
+        self.tokenizer = build_tokenizer(self._sample_texts(), self.model_config)
+        self.processor = build_processor(self.model_config)
+        self.preprocess = FastPreprocessor(self.processor)
+        self.model = build_model(self.tokenizer, self.model_config)
+        self.optimizer = torch.optim.AdamW(
+            _decay_groups(self.model, self.config.weight_decay),
+            lr=self.config.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        self.step = 0
+        self._resume()
+
+    def train(self, report: Callable[[int, dict[str, float]], None] | None = None) -> Any:
+        """Train up to ``config.steps``; ``report(step, losses)`` is called after every step."""
+        self.model.train()
+        while self.step < self.config.steps:
+            losses = self._update(self.batch(self.step))
+            self.step += 1
+            if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                self._save_checkpoint()
+            if report is not None:
+                report(self.step, losses)
+        return self.model.eval()
+
+    def save(self, folder: Path) -> None:
+        """Write model, tokenizer and image processor, ready for :class:`~wrappers.ClipScorer`."""
+        save_clip(folder, self.model, self.tokenizer, self.processor)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step."""
+        config, rng = self.config, np.random.default_rng([self.config.seed, step])
+        rows = self._rows(rng)  # (B,)
+        mirror = rng.random(len(rows)) < 0.5
+        facts = self.data.facts.select(rows).mirrored(mirror)
+        captions = [
+            self.writer.about(facts.select([int(rng.integers(len(rows)))]), rng)
+            for _ in range(config.captions)
+        ]
+        safe = [self.writer.safe(rng) for _ in range(config.pairs)]
+        unsafe = [self.writer.unsafe(rng) for _ in range(config.pairs)]
+        texts = [self._vary(caption, rng) for caption in [*captions, *safe, *unsafe]]
+        truth = np.stack([caption.truth(facts) for caption in captions], axis=1)  # (B, C)
+        return Batch(
+            pixels=self._pixels(rows, mirror, rng),
+            texts=texts,
+            truth=torch.from_numpy(truth).float(),
+            safety=torch.from_numpy(facts.safety).float(),
+        )
+
+    def _rows(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        unsafe = round(self.config.batch_size * self.config.unsafe_share)
+        picked = [
+            rng.choice(self._unsafe, unsafe),
+            rng.choice(self._safe, self.config.batch_size - unsafe),
+        ]
+        return rng.permutation(np.concatenate(picked))
+
+    def _pixels(
+        self,
+        rows: npt.NDArray[np.int64],
+        mirror: npt.NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> Tensor:
+        small = rng.random(len(rows)) < self.config.small_share * (len(self.data.small_frames) > 0)
+        pixels = torch.empty(len(rows), 3, *[self.model_config.image_size] * 2)
+        for source, where in ((self.data.frames, ~small), (self.data.small_frames, small)):
+            if where.any():
+                pixels[torch.from_numpy(where)] = self.preprocess(source[rows[where]])
+        flipped = torch.from_numpy(mirror)
+        pixels[flipped] = pixels[flipped].flip(-1)  # heading is up: left and right change places
+        return pixels
+
+    def _vary(self, caption: Caption, rng: np.random.Generator) -> str:
+        words = caption.text.split(" ")
+        kept = [word for word in words if rng.random() >= self.config.word_dropout]
+        # "not" and "no" turn a sentence round, so they always stay.
+        if len(kept) < 2 or any(_turns(word) and word not in kept for word in words):
+            return caption.text
+        return " ".join(kept)
+
+    def _update(self, batch: Batch) -> dict[str, float]:
+        config = self.config
+        tokens = self.tokenizer(
+            batch.texts,
+            padding=True,
+            truncation=True,
+            max_length=self.model_config.caption_tokens,
+            return_tensors="pt",
+        )
+        output = self.model(pixel_values=batch.pixels, **tokens)
+        logits = output.logits_per_image  # (B, captions + 2 * pairs)
+        sizes = [config.captions, config.pairs, config.pairs]
+        described, safe, unsafe = logits.split(sizes, dim=1)
+        contrastive = contrastive_loss(described, batch.truth)
+        pair = contrast_pair_loss(safe, unsafe, batch.safety)
+        loss = contrastive + pair
+        if not torch.isfinite(loss):
+            raise ValueError(f"the loss became {loss.item()} at step {self.step}")
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(self.step, config)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip_norm)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(0.0, math.log(100.0))  # as CLIP does
+        return {"contrastive": contrastive.item(), "pair": pair.item()}
+
+    def _sample_texts(self) -> list[str]:
+        rng = np.random.default_rng(self.config.seed)
+        rows = rng.integers(len(self.data), size=4000)
+        return [self.writer.about(self.data.facts.select([row]), rng).text for row in rows]
+
+    def _fingerprint(self) -> dict[str, Any]:
+        return {
+            "model": asdict(self.model_config),
+            "trainer": asdict(self.config),
+            "frames": len(self.data),
+        }
+
+    def _save_checkpoint(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "fingerprint": self._fingerprint(),
+        }
+        partial = self.folder / (CHECKPOINT + ".partial")
+        torch.save(state, partial)
+        partial.replace(self.folder / CHECKPOINT)  # never a half-written checkpoint
+
+    def _resume(self) -> None:
+        path = self.folder / CHECKPOINT
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["fingerprint"] != self._fingerprint():
+            raise ValueError(
+                f"{path} belongs to another configuration or data set; remove it to start afresh"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+def _turns(word: str) -> bool:
+    return word.lower().strip(".,") in {"not", "no", "nobody", "nothing", "without", "cannot"}
+
+
+def _schedule(step: int, config: TrainerConfig) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight matrices decay; biases, norms, embeddings of positions and the scale do not."""
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        decays = parameter.ndim >= 2 and "position" not in name
+        (matrices if decays else others).append(parameter)
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
