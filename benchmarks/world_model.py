@@ -66,7 +66,7 @@ def measure(preset: Preset, kind: str, steps: int, device: str) -> dict[str, flo
         start = time.perf_counter()
         loss, states, _ = model.loss(batch)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         middle = time.perf_counter()
         model.imagine(states.flatten(), policy, horizon=15)

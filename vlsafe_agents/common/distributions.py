@@ -76,37 +76,51 @@ def unimix_probs(logits: Tensor, unimix: float) -> Tensor:
 
 
 def exponential_noise(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Noise for :func:`sample_one_hot`: ``argmax(probs / noise)`` is a categorical sample."""
+    """Noise with which ``argmax(probs / noise)`` is a categorical sample."""
     return torch.empty(shape, device=like.device, dtype=like.dtype).exponential_()
+
+
+def sample_index(probs: Tensor, uniform: Tensor | None) -> Tensor:
+    """Class ``(..., 1)`` drawn from ``probs (..., K)`` by inverting the cumulative distribution.
+
+    :param uniform: numbers ``(..., 1)`` from ``torch.rand``; None takes the most probable class.
+        One number a variable is several times cheaper than the K that Gumbel noise needs.
+    """
+    if uniform is None:
+        return probs.argmax(-1, keepdim=True)
+    return (probs.cumsum(-1)[..., :-1] < uniform).sum(-1, keepdim=True)
 
 
 class _StraightThrough(torch.autograd.Function):
     """One-hot sample forwards, gradient of the mixed probabilities backwards (one graph node)."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, noise: Tensor | None, unimix: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, uniform: Tensor | None, unimix: float) -> Tensor:
         probs = F.softmax(logits, -1)
         ctx.save_for_backward(probs)
         ctx.unimix = unimix
-        mixed = probs * (1 - unimix) + unimix / logits.shape[-1]
-        index = (mixed if noise is None else mixed / noise).argmax(-1, keepdim=True)
+        index = sample_index(probs * (1 - unimix) + unimix / logits.shape[-1], uniform)
         return torch.zeros_like(logits).scatter_(-1, index, 1.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (probs,) = ctx.saved_tensors
-        weighted = grads[0] * probs
-        inner = weighted.sum(-1, keepdim=True)
-        return (weighted - probs * inner) * (1 - ctx.unimix), None, None
+        return softmax_backward(grads[0], probs) * (1 - ctx.unimix), None, None
 
 
-def sample_one_hot(logits: Tensor, noise: Tensor | None, unimix: float = 0.0) -> Tensor:
+def softmax_backward(grad: Tensor, probs: Tensor) -> Tensor:
+    """Gradient for the logits from the gradient ``(..., K)`` for the probabilities."""
+    out: Tensor = torch.ops.aten._softmax_backward_data(grad, probs, -1, probs.dtype)
+    return out
+
+
+def sample_one_hot(logits: Tensor, uniform: Tensor | None, unimix: float = 0.0) -> Tensor:
     """One-hot sample ``(..., K)`` with straight-through gradient (Bengio et al. 2013).
 
-    :param noise: from :func:`exponential_noise`, shaped as ``logits``; None takes the mode.
+    :param uniform: ``torch.rand`` of the logits' shape with a last axis of 1; None takes the mode.
     :param unimix: share of the uniform distribution mixed into the probabilities.
     """
-    sample: Tensor = _StraightThrough.apply(logits, noise, unimix)
+    sample: Tensor = _StraightThrough.apply(logits, uniform, unimix)
     return sample
 
 

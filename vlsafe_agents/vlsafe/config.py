@@ -23,7 +23,6 @@ class RSSMConfig:
     classes: int = 16  # K: classes of each
     blocks: int = 4  # diagonal blocks of the recurrent weights
     prior_layers: int = 1  # layers that predict the prior
-    posterior_layers: int = 1
     unimix: float = 0.01  # share of the uniform distribution in prior and posterior
     free_nats: float = 1.0  # KL below this costs nothing [nat], summed over the S variables
 
@@ -40,6 +39,8 @@ class ImageConfig:
     strides: tuple[int, ...] = (4, 2, 2)
     channels: tuple[int, ...] = (32, 64, 128)
     kernel: int = 1
+    norm: bool = False  # normalise inner layers too, not just the smallest map; slow on a CPU
+    decoded_share: float = 0.5  # share of a batch's frames that the decoder is trained on
     foreground_weight: float = 0.0  # extra weight of pixels that differ from the batch's mean image
 
 
@@ -116,6 +117,8 @@ def _paper_preset(depth: int, deter: int) -> Preset:
                 strides=(2, 2, 2, 2),
                 channels=(2 * depth, 3 * depth, 4 * depth, 4 * depth),
                 kernel=3,
+                norm=True,
+                decoded_share=1.0,
             ),
             heads=HeadConfig(units=16 * depth, layers=1, vector_layers=3, bins=255, bin_limit=20.0),
         ),
@@ -128,7 +131,7 @@ PRESETS: dict[str, Preset] = {
     "debug": Preset(
         WorldModelConfig(
             rssm=RSSMConfig(deter=32, hidden=16, stoch=4, classes=4, blocks=2),
-            image=ImageConfig(strides=(8, 2), channels=(16, 16)),
+            image=ImageConfig(strides=(8, 2), channels=(16, 16), decoded_share=1.0),
             heads=HeadConfig(units=16, layers=1, vector_layers=1, bins=15),
         ),
         TrainConfig(batch_size=4, sequence_length=8, learning_rate=1e-3, warmup=10),

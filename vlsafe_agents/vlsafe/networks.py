@@ -18,26 +18,15 @@ from vlsafe_agents.vlsafe.config import ImageConfig
 NORM_EPS = 1e-4
 
 
-class RMSNorm(nn.Module):
-    """Root-mean-square normalisation over the last axis with a learned scale."""
+class NormSiLU(nn.Module):
+    """Root-mean-square normalisation over the last axis with a learned scale, then SiLU."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, x.shape[-1:], self.weight, NORM_EPS)
-
-
-class NormSiLU(nn.Module):
-    """RMSNorm, then SiLU."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.norm = RMSNorm(size)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.silu(self.norm(x))
+        return F.silu(F.rms_norm(x, x.shape[-1:], self.weight, NORM_EPS))
 
 
 class BlockLinear(nn.Module):
@@ -46,29 +35,31 @@ class BlockLinear(nn.Module):
     Output layout: block after block, ``out_size / blocks`` features each.
     """
 
-    def __init__(self, in_size: int, out_size: int, blocks: int) -> None:
+    def __init__(self, in_size: int, out_size: int, blocks: int, bias: bool = True) -> None:
         super().__init__()
         if in_size % blocks or out_size % blocks:
             raise ValueError(f"{in_size} and {out_size} features do not split into {blocks} blocks")
         self.blocks = blocks
         self.weight = nn.Parameter(torch.empty(blocks, in_size // blocks, out_size // blocks))
-        self.bias = nn.Parameter(torch.zeros(out_size))
+        self.bias = nn.Parameter(torch.zeros(out_size)) if bias else None
         nn.init.trunc_normal_(self.weight, std=(blocks / in_size) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = x.view(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (G, N, I / G)
         out = torch.bmm(parts, self.weight).transpose(0, 1)  # (N, G, O / G)
-        return out.reshape(*x.shape[:-1], -1) + self.bias
+        out = out.reshape(*x.shape[:-1], -1)
+        return out if self.bias is None else out + self.bias
 
 
-def linear(in_size: int, out_size: int, zero: bool = False) -> nn.Linear:
+def linear(in_size: int, out_size: int, zero: bool = False, bias: bool = True) -> nn.Linear:
     """Linear layer with truncated-normal weights of standard deviation 1/sqrt(in), or zeros."""
-    layer = nn.Linear(in_size, out_size)
+    layer = nn.Linear(in_size, out_size, bias)
     if zero:
         nn.init.zeros_(layer.weight)
     else:
         nn.init.trunc_normal_(layer.weight, std=in_size**-0.5)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -136,7 +127,8 @@ class ImageEncoder(nn.Module):
         channels = shape[2]
         for stride, out in zip(config.strides, config.channels, strict=True):
             self.stages.append(_Convolution(channels * stride**2, out, config.kernel))
-            self.norms.append(NormSiLU(out))
+            smallest = len(self.norms) == len(config.strides) - 1
+            self.norms.append(NormSiLU(out) if smallest or config.norm else nn.SiLU())
             channels = out
         height, width = smallest_map(shape, config)
         self.out_size = height * width * channels
@@ -161,7 +153,8 @@ class ImageDecoder(nn.Module):
         self.norms = nn.ModuleList()
         channels = config.channels[-1]
         for stride, out in zip(self.strides, outs, strict=True):
-            self.norms.append(NormSiLU(channels))
+            smallest = not len(self.norms)
+            self.norms.append(NormSiLU(channels) if smallest or config.norm else nn.SiLU())
             self.stages.append(_Convolution(channels, out * stride**2, config.kernel))
             channels = out
 

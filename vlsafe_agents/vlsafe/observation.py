@@ -81,12 +81,14 @@ class ObservationModel(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def losses(self, feat: Tensor, inputs: Inputs) -> dict[str, Tensor]:
-        """Squared errors summed over pixels or features, ``(N,)`` each."""
+        """Squared errors summed over pixels or features, ``(N,)`` each.
+
+        With ``decoded_share`` < 1 a random part of the frames is decoded; the others' image loss is
+        0 and theirs is divided by the share, which leaves the expected gradient as it is.
+        """
         losses = {}
         if inputs.patches is not None:
-            logits = self.decoders[IMAGE](feat)
-            weight = self._pixel_weight(inputs.patches)
-            losses[IMAGE] = sigmoid_squared_error(logits, inputs.patches, weight)
+            losses[IMAGE] = self._image_loss(feat, inputs.patches)
         if inputs.vector is not None:
             error = self.decoders[VECTOR](feat) - symlog(inputs.vector)
             losses[VECTOR] = error.square().sum(-1)
@@ -102,6 +104,17 @@ class ObservationModel(nn.Module):
         if VECTOR in self.keys:
             out[VECTOR] = symexp(self.decoders[VECTOR](feat))
         return out
+
+    def _image_loss(self, feat: Tensor, patches: Tensor) -> Tensor:
+        frames = len(patches)
+        count = max(1, round(frames * self.image.decoded_share))
+        if count == frames:
+            weight = self._pixel_weight(patches)
+            return sigmoid_squared_error(self.decoders[IMAGE](feat), patches, weight)
+        chosen = torch.randperm(frames, device=feat.device)[:count]
+        logits, target = self.decoders[IMAGE](feat[chosen]), patches[chosen]
+        loss = sigmoid_squared_error(logits, target, self._pixel_weight(target))
+        return feat.new_zeros(frames).index_put((chosen,), loss * (frames / count))
 
     def _pixel_weight(self, patches: Tensor) -> Tensor | None:
         """1, plus ``foreground_weight`` where a pixel differs from the batch's mean image.

@@ -17,15 +17,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlsafe_agents.common.distributions import (
-    categorical_kl,
-    exponential_noise,
-    sample_one_hot,
-)
+from vlsafe_agents.common.distributions import categorical_kl, sample_one_hot
 from vlsafe_agents.vlsafe.config import RSSMConfig
-from vlsafe_agents.vlsafe.networks import MLP, BlockLinear, NormSiLU, linear
+from vlsafe_agents.vlsafe.networks import MLP, NORM_EPS, BlockLinear, NormSiLU, linear
+from vlsafe_agents.vlsafe.recurrence import Sizes, Weights, observe_loop
 
 
 class RSSMState(NamedTuple):
@@ -58,15 +56,15 @@ class RSSM(nn.Module):
         self.action_in = nn.Sequential(
             linear(action_size, hidden), NormSiLU(hidden), linear(hidden, deter)
         )
-        self.hidden_core = linear(2 * hidden, deter)
-        self.deter_core = BlockLinear(deter, deter, config.blocks)
+        self.hidden_core = nn.Parameter(linear(2 * hidden, deter).weight.detach())
+        self.deter_core = BlockLinear(deter, deter, config.blocks, bias=False)
         self.core_norm = NormSiLU(deter)
         self.gates = BlockLinear(deter, 3 * deter, config.blocks)
         self.prior_net = MLP(deter, hidden, config.prior_layers, latent)
         self.embed_in = linear(embed_size, hidden)
-        self.deter_posterior = linear(deter, hidden)
+        self.deter_posterior = linear(deter, hidden, bias=False)
         self.posterior_norm = NormSiLU(hidden)
-        self.posterior_net = MLP(hidden, hidden, config.posterior_layers - 1, latent)
+        self.logits = linear(hidden, latent)
 
     def initial(self, batch: int, device: torch.device | str = "cpu") -> RSSMState:
         """State before the first observation: zeros, ``(batch, ...)``."""
@@ -93,21 +91,18 @@ class RSSM(nn.Module):
         """
         batch, time = embed.shape[:2]
         deter, stoch, _ = self.initial(batch, embed.device) if state is None else state
-        first = is_first.transpose(0, 1).unsqueeze(-1)  # (T, B, 1)
-        keep = (~first).to(embed.dtype).unbind()
-        driven = self._driven(action.transpose(0, 1), first).unbind()  # T x (B, D)
-        seen = self.embed_in(embed.transpose(0, 1)).unbind()  # T x (B, hidden)
-        shape = (time, *stoch.shape)
-        noise = exponential_noise(shape, embed).unbind()
-        deters, stochs, logits = [], [], []
-        for t in range(time):
-            deter = self._core(deter * keep[t], stoch.flatten(1) * keep[t], driven[t])
-            logit = self._posterior(deter, seen[t])
-            stoch = sample_one_hot(logit, noise[t], self.config.unimix)
-            deters.append(deter)
-            stochs.append(stoch)
-            logits.append(logit)
-        return RSSMState(torch.stack(deters, 1), torch.stack(stochs, 1), torch.stack(logits, 1))
+        c, first = self.config, is_first.transpose(0, 1).unsqueeze(-1)  # (T, B, 1)
+        deters, stochs, logits = observe_loop(
+            driven=self._driven(action.transpose(0, 1), first),
+            seen=self.embed_in(embed.transpose(0, 1)),
+            keep=(~first).to(embed.dtype),
+            uniform=torch.rand(time, batch, c.stoch, 1, device=embed.device),
+            start=(deter, stoch.flatten(1)),
+            weights=self._loop_weights(),
+            sizes=Sizes(c.stoch, c.classes, c.unimix, NORM_EPS),
+        )
+        batch_first = [x.transpose(0, 1).contiguous() for x in (deters, stochs, logits)]
+        return RSSMState(batch_first[0], self._split(batch_first[1]), self._split(batch_first[2]))
 
     def obs_step(
         self,
@@ -170,20 +165,43 @@ class RSSM(nn.Module):
     def _core(self, deter: Tensor, stoch: Tensor, driven: Tensor) -> Tensor:
         """Block-diagonal gated recurrent unit: ``(B, D), (B, S * K), (B, D) -> (B, D)``."""
         hidden = torch.cat([self.deter_in(deter), self.stoch_in(stoch)], -1)
-        x = self.core_norm(self.hidden_core(hidden) + self.deter_core(deter) + driven)
+        x = self.core_norm(F.linear(hidden, self.hidden_core) + self.deter_core(deter) + driven)
         gates = self.gates(x).unflatten(-1, (self.config.blocks, 3, -1))  # (B, G, 3, D / G)
-        reset, candidate, update = gates.unbind(-2)
+        reset, update, candidate = gates.unbind(-2)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(1)
         update = torch.sigmoid(update - 1).flatten(1)  # -1: remember by default
         return torch.lerp(deter, candidate, update)
 
     def _posterior(self, deter: Tensor, seen: Tensor) -> Tensor:
         hidden = self.posterior_norm(self.deter_posterior(deter) + seen)
-        return self._split(self.posterior_net(hidden))
+        return self._split(self.logits(hidden))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.config.stoch, self.config.classes))
 
     def _sample(self, logits: Tensor, deterministic: bool) -> Tensor:
-        noise = None if deterministic else exponential_noise(tuple(logits.shape), logits)
-        return sample_one_hot(logits, noise, self.config.unimix)
+        uniform = None
+        if not deterministic:
+            uniform = torch.rand(*logits.shape[:-1], 1, device=logits.device)
+        return sample_one_hot(logits, uniform, self.config.unimix)
+
+    def _loop_weights(self) -> Weights:
+        deter_in, deter_norm = self.deter_in
+        stoch_in, stoch_norm = self.stoch_in
+        return Weights(
+            deter_in=deter_in.weight,
+            deter_in_bias=deter_in.bias,
+            deter_in_norm=deter_norm.weight,
+            stoch_in=stoch_in.weight,
+            stoch_in_bias=stoch_in.bias,
+            stoch_in_norm=stoch_norm.weight,
+            hidden_core=self.hidden_core,
+            deter_core=self.deter_core.weight,
+            core_norm=self.core_norm.weight,
+            gates=self.gates.weight,
+            gates_bias=self.gates.bias,
+            deter_posterior=self.deter_posterior.weight,
+            posterior_norm=self.posterior_norm.weight,
+            logits=self.logits.weight,
+            logits_bias=self.logits.bias,
+        )
