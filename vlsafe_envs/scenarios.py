@@ -7,6 +7,7 @@ environment around it needs.  Both check their values when they are built.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import numbers
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class TrafficConfig:
             raise ValueError(f"target_speeds={speeds!r}: give at least two speeds [m/s]")
         for speed in speeds:
             check_number("target_speeds", speed, 0.0, 40.0, "m/s")
-        gaps = [b - a for a, b in zip(speeds[:-1], speeds[1:], strict=True)]
+        gaps = [b - a for a, b in itertools.pairwise(speeds)]
         # highway-env finds the nearest speed by arithmetic that assumes even steps.
         if min(gaps) <= 0 or max(gaps) - min(gaps) > 1e-6:
             raise ValueError(f"target_speeds={speeds!r}: speeds must rise in even steps")
