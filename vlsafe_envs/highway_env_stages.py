@@ -165,6 +165,8 @@ class RoundaboutStage(_Stage, RoundaboutEnv):  # type: ignore[misc]
     def spawn(self) -> None:
         """Put the ego vehicle on the south access and the others around."""
         self._make_vehicles()
+        # highway-env plans to the end of the short bend out of the circle; we go on to the road.
+        self.vehicle.plan_route_to("nxr")
         self._keep_others(self.traffic.vehicles)
         for _ in range(self.traffic.vehicles - 4):
             self._spawn_anywhere(room=15.0 / self.traffic.density, tries=10)

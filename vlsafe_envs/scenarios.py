@@ -122,17 +122,18 @@ SCENARIOS: dict[str, Scenario] = {
     "highway": Scenario(),
     "merge": Scenario(
         TrafficConfig("merge", vehicles=6, density=1.0, initial_speed=30.0),
+        reward_speed_range=(10.0, 30.0),  # highway-env's limit here is 20 m/s
         has_goal=True,
     ),
     "roundabout": Scenario(
         TrafficConfig("roundabout", vehicles=8, density=1.0, initial_speed=8.0),
-        reward_speed_range=(0.0, 15.0),
+        reward_speed_range=(5.0, 15.0),
         cruise_speed=10.0,
         has_goal=True,
     ),
     "intersection": Scenario(
         TrafficConfig("intersection", vehicles=10, density=1.0, initial_speed=10.0),
-        reward_speed_range=(0.0, 15.0),
+        reward_speed_range=(5.0, 15.0),
         cruise_speed=10.0,
         has_goal=True,
     ),
