@@ -19,7 +19,7 @@ from .network import road_table
 from .population import Population
 from .simulation import NO_ACTION, act_and_simulate
 from .spawning import clear_intersection, enter_intersection, exit_roads, spawn
-from .state import META, RoadTable, empty_vehicles
+from .state import META, Records, RoadTable, empty_vehicles
 
 ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)
 REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
@@ -28,7 +28,7 @@ REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
 @cache
 def _road(scenario: str, lanes: int) -> tuple[RoadNetwork, RoadTable]:
     """The network of a scenario and its arrays; roads never change, so they are shared."""
-    network = build_network(TrafficConfig(scenario, lanes=lanes))
+    network = build_network(TrafficConfig(scenario, vehicles=0, lanes=lanes))
     return network, road_table(network, STAGES[scenario].connected_lanes)
 
 
@@ -75,6 +75,11 @@ class CompiledTraffic:
     def network(self) -> RoadNetwork:
         """highway-env's road network, for drawing."""
         return self._network
+
+    @property
+    def vehicles(self) -> Records:
+        """The vehicles now, as VEHICLE records in highway-env's order: a view, do not write."""
+        return self._people.vehicles[: self._people.count]
 
     def _need_reset(self) -> None:
         if not self._ready:
