@@ -56,6 +56,19 @@ class SpeedLimitEnv(gym.Env[Any, Any]):
         return {"cost": cost, "env_cost": cost, "collision": False, "speed": speed}
 
 
+class NoisyEnv(SpeedLimitEnv):
+    """Rewards are drawn from the environment's own generator."""
+
+    render_mode = "rgb_array"
+
+    def step(self, action: Any) -> Any:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, float(self.np_random.normal()), terminated, truncated, info
+
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        return np.zeros((4, 4, 3), np.uint8)
+
+
 class CountingEnv(gym.Env[Any, Any]):
     """After t steps: observation t, reward t, cost 10 t, safety score 1 / (1 + t).
 
@@ -129,3 +142,16 @@ def constant_observation(space: spaces.Space[Any], value: int) -> Any:
     if isinstance(space, spaces.Dict):
         return {key: constant_observation(part, value) for key, part in space.spaces.items()}
     return np.full(space.shape or (), value, dtype=space.dtype)
+
+
+class Driver:
+    """Always the same action; counts its resets."""
+
+    def __init__(self, action: Any) -> None:
+        self.action, self.resets = action, 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def act(self) -> Any:
+        return self.action

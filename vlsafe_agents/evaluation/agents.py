@@ -7,7 +7,6 @@ from typing import Any, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
-import torch as th
 
 
 class Driver(Protocol):
@@ -52,6 +51,8 @@ def start_episode(
     """
     if hasattr(agent, "predict"):
         if not deterministic:
+            import torch as th  # slow to import, and drivers do without
+
             th.manual_seed(seed)  # SB3's policies sample from torch's global generator
         return ModelPilot(cast(Model, agent), deterministic)
     if hasattr(agent, "act") and hasattr(agent, "reset"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import torch as th
 
 from vlsafe_agents.evaluation.agents import Agent
 from vlsafe_agents.evaluation.bootstrap import summarise
@@ -128,7 +128,7 @@ def run_seeds(
     env = make_env()
     records = []
     try:
-        with th.random.fork_rng():  # sampling policies are seeded per episode
+        with _own_randomness(agent, deterministic):
             for seed in seeds:
                 records.append(run_episode(agent, env, seed, deterministic))
                 if progress is not None:
@@ -148,7 +148,7 @@ def _record_again(
     env = make_env()
     paths = {}
     try:
-        with th.random.fork_rng():
+        with _own_randomness(agent, deterministic):
             for stem, chosen in wanted.choose(records).items():
                 trace = EpisodeTrace()
                 again = run_episode(agent, env, chosen.seed, deterministic, trace)
@@ -158,6 +158,15 @@ def _record_again(
     finally:
         env.close()
     return paths
+
+
+def _own_randomness(agent: Agent, deterministic: bool) -> AbstractContextManager[Any]:
+    """Sampling models are seeded per episode; the caller's random state must survive that."""
+    if deterministic or not hasattr(agent, "predict"):
+        return nullcontext()
+    import torch as th
+
+    return th.random.fork_rng()
 
 
 def _require_same_episode(first: EpisodeRecord, again: EpisodeRecord) -> None:

@@ -95,10 +95,10 @@ def safety_frame(env: gym.Env[Any, Any]) -> np.ndarray:
     :return: (H, W, 3) uint8
     :raises ValueError: if the environment can show neither
     """
-    try:
+    if env.has_wrapper_attr("safety_frame"):
         frame = env.get_wrapper_attr("safety_frame")()
-    except AttributeError:
-        frame = env.render()
+    else:
+        frame = env.render() if env.render_mode == "rgb_array" else None
     if not isinstance(frame, np.ndarray):
         raise ValueError(
             "Recording needs frames: offer safety_frame(), or make the environment with "

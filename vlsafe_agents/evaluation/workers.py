@@ -6,6 +6,7 @@ as its own zip file, everything else by cloudpickle, which also carries lambdas 
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
-import torch as th
 
 from vlsafe_agents.evaluation.metrics import EpisodeRecord
 
@@ -81,9 +81,10 @@ def _start_worker(payload: bytes) -> None:
     global _worker_task
     from vlsafe_agents.evaluation.episode import run_episode
 
-    th.set_num_threads(1)  # the processes share the cores already
     load, make_env, deterministic = cloudpickle.loads(payload)
     agent, env = load(), make_env()
+    if "torch" in sys.modules:  # not imported for drivers: it takes seconds
+        sys.modules["torch"].set_num_threads(1)  # the processes share the cores already
     _worker_task = lambda seed: run_episode(agent, env, seed, deterministic)  # noqa: E731
 
 
