@@ -32,6 +32,8 @@ BURST_SECONDS = (0.5, 3.0)  # [s]
 TIMID_SHARE = 0.6  # of the expert's cruise speed
 AGGRESSIVE_SPEED = {"highway": 32.0, "merge": 32.0, "roundabout": 16.0, "intersection": 14.0}
 MAX_BRAKING = -6.0  # [m/s2]
+RAMP_END = 315.0  # [m], x behind which nobody merges any more
+PATIENCE = (4.0, 12.0)  # [s] of standing still, between which the expert grows bold
 
 
 class Driver(Protocol):
@@ -96,10 +98,12 @@ class ExpertDriver:
         self._predictor: ConflictPredictor | None = None
         if scenario in ("roundabout", "intersection"):
             self._predictor = ConflictPredictor(build_network(env.scenario.traffic))
+        self._standing = 0.0  # [s]
 
     def reset(self) -> None:
         """Forget the last episode."""
         self._pilot.reset()
+        self._standing = 0.0
 
     def act(self) -> Any:
         """The action nearest to what the rules advise."""
@@ -111,25 +115,30 @@ class ExpertDriver:
         advice = self._env.traffic.idm(self._cruise)
         acceleration, change = advice.acceleration, advice.lane_change
         if self._scenario == "merge":
-            acceleration = min(acceleration, self._make_room())
+            room = self._make_room()
+            acceleration = min(acceleration, room)
+            if self._env.scene.position[0, 0] < RAMP_END:
+                change = -1 if room < math.inf else min(change, 0)
         if not self._overtakes or not lane_is_clear(self._env, change):
             change = 0
         return Intent(acceleration, change)
 
     def _make_room(self) -> float:
-        """Acceleration [m/s2] that lets a vehicle on the ramp ahead come in front."""
+        """Acceleration [m/s2] that lets a vehicle on the ramp ahead come in front; inf: none."""
         ego, scene = self._env.ego, self._env.scene
         if ego.lane_id != 1:  # only the right-hand lane is joined
             return math.inf
         local = ego_frame(scene.position - scene.position[0], scene.heading[0])
         gap = local[:, 0] - scene.length
-        on_ramp = (gap > -2.0) & (local[:, 0] < 50.0) & (local[:, 1] > 2.0) & (scene.speed > 1.0)
+        on_ramp = (gap > -2.0) & (local[:, 0] < 60.0) & (local[:, 1] > 2.0)
         on_ramp[0] = False
         if not on_ramp.any():
             return math.inf
         nearest = int(np.argmin(np.where(on_ramp, gap, np.inf)))
         wanted = 4.0 + 0.5 * ego.speed  # [m]
         closing = ego.speed - float(scene.speed[nearest])
+        if scene.speed[nearest] < 2.0:  # stuck at the ramp's end: pass it slowly
+            return float(np.clip(6.0 - ego.speed, -5.0, 1.0)) if gap[nearest] < 25.0 else 1.0
         return float(np.clip(0.3 * (gap[nearest] - wanted) - 0.6 * closing, -3.0, 3.0))
 
     def _at_junction(self, predictor: ConflictPredictor) -> Intent:
@@ -141,7 +150,10 @@ class ExpertDriver:
             candidates = [share * cruise for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
         else:
             candidates = [speed for speed in traffic.target_speeds if speed <= cruise]
-        speed = predictor.best(scene, candidates).speed
+        period = 1.0 / traffic.policy_frequency
+        self._standing = self._standing + period if ego.speed < 0.5 else 0.0
+        boldness = float(np.interp(self._standing, PATIENCE, (0.0, 1.0)))
+        speed = predictor.best(scene, candidates, boldness).speed
         # The lane ahead is IDM's matter, crossing traffic is the predictor's.
         acceleration = min(max((speed - ego.speed) / 0.6, MAX_BRAKING), advice.acceleration + 1.0)
         if traffic.action == "meta":
