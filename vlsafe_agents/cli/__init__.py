@@ -1,0 +1,1 @@
+"""The command ``vlsafe``: one file for each subcommand.  Heavy imports wait until one runs."""

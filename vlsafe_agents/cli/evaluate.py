@@ -1,0 +1,162 @@
+"""``vlsafe evaluate``: an agent or a rule-based driver on fixed seeds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+FIRST_SEED = 3_000_000_000  # data sets are collected with seeds below 2**31
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """Who is evaluated, where, and what its learning cost."""
+
+    agent: Any
+    name: str
+    env: Any  # EnvChoice
+    observation: str
+    folder: Path
+    training: dict[str, Any]
+
+
+def evaluate(
+    agent: Annotated[str, typer.Argument(help="Folder of an agent, or a driver such as expert.")],
+    episodes: Annotated[int, typer.Option(help="Evaluation episodes.", min=1)] = 20,
+    density: Annotated[float | None, typer.Option(help="Another density than trained at.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Result folder; needed for a driver.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A driver's environment: as this set's.")
+    ] = None,
+    env: Annotated[str | None, typer.Option(help="A driver's environment id.")] = None,
+    env_arg: Annotated[
+        list[str] | None, typer.Option(help="A driver's environment's arguments, key=value.")
+    ] = None,
+    scorer: Annotated[str, typer.Option(help="The judge; none for no judge.")] = "bundled",
+    judge_all: Annotated[
+        bool, typer.Option("--judge-all/--judge-recorded", help="Judge all or the recorded ones.")
+    ] = True,
+    record: Annotated[bool, typer.Option(help="Record the best and the worst episode.")] = True,
+    first_seed: Annotated[int, typer.Option(help="Seed of the first episode.")] = FIRST_SEED,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
+) -> None:
+    """Drive fixed seeds and write evaluation.json, with recordings for the report."""
+    from vlsafe_agents.common.progress import ProgressReport
+    from vlsafe_agents.evaluation import evaluate as evaluate_agent
+
+    subject = _driver(agent, out, data, env, env_arg or []) if _is_driver(agent) else None
+    if subject is None:
+        if env or env_arg or data:
+            raise ValueError("a trained agent knows its environment; leave out --env and --data")
+        subject = _trained(Path(agent), out)
+        _set_threads(threads)
+    trained_at = subject.env.kwargs.get("density")
+    choice = subject.env.with_kwargs(density=density)
+    judge = None if scorer == "none" else scorer
+    plain = choice.factory(observation=subject.observation, scorer=None)
+    judged = choice.factory(observation=subject.observation, scorer=judge)
+    seeds = range(first_seed, first_seed + episodes)
+    done = 0
+    with ProgressReport(f"evaluate {subject.name}", episodes, "episodes") as report:
+
+        def count(_: Any) -> None:
+            nonlocal done
+            done += 1
+            report.update(done)
+
+        result = evaluate_agent(
+            subject.agent,
+            judged if judge_all else plain,
+            seeds,
+            n_workers=min(workers, episodes),
+            progress=count,
+        )
+    changed = density is not None and density != trained_at
+    suffix = f"_density_{density:g}" if changed else ""
+    subject.folder.mkdir(parents=True, exist_ok=True)
+    if record:
+        _record(subject, judged, result.records, subject.folder / f"episodes{suffix}")
+    path = subject.folder / f"evaluation{suffix}.json"
+    result.write_json(path, subject.name, choice.env_id, choice.kwargs, subject.training)
+    _print(result.summary, subject.name, episodes)
+    print(path)
+
+
+def _is_driver(name: str) -> bool:
+    from vlsafe_envs.experts import DRIVER_NAMES
+
+    return name in DRIVER_NAMES
+
+
+def _driver(
+    name: str, out: Path | None, data: Path | None, env: str | None, pairs: list[str]
+) -> _Subject:
+    from .environments import choose_env
+    from .train import _metadata
+
+    if out is None:
+        raise ValueError(
+            f"where shall the figures of {name!r} go? give --out, e.g. runs/mine/{name}"
+        )
+    choice = choose_env(env, pairs, metadata=_metadata(data))
+    return _Subject(partial(_make_driver, name), name, choice, "vector", out, {})
+
+
+def _make_driver(name: str, env: Any, rng: Any) -> Any:
+    from vlsafe_envs.experts import make_driver
+
+    return make_driver(name, env, rng)
+
+
+def _trained(folder: Path, out: Path | None) -> _Subject:
+    from .training import load_agent
+
+    if not folder.is_dir():
+        from vlsafe_envs.experts import DRIVER_NAMES
+
+        raise FileNotFoundError(
+            f"no folder {str(folder)!r}, and no driver of that name ({', '.join(DRIVER_NAMES)})"
+        )
+    model, settings, facts = load_agent(folder)
+    facts.pop("open_loop", None)
+    return _Subject(model, folder.name, settings.env, settings.observation, out or folder, facts)
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _record(
+    subject: _Subject, make_env: Callable[[], Any], records: list[Any], folder: Path
+) -> None:
+    """Drive the best and the worst episode again, before the judge, and keep their frames."""
+    from vlsafe_agents.evaluation import Recording
+    from vlsafe_agents.evaluation import evaluate as evaluate_agent
+
+    shutil.rmtree(folder, ignore_errors=True)
+    wanted = Recording(folder)
+    seeds = sorted({record.seed for record in wanted.choose(records).values()})
+    evaluate_agent(subject.agent, make_env, seeds, record=wanted)
+
+
+def _print(summary: dict[str, dict[str, float | None]], name: str, episodes: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{name}, {episodes} episodes")
+    for column in ("metric", "mean", "95% interval"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for metric, row in summary.items():
+        if row["mean"] is not None:
+            interval = f"{row['low']:.3g} to {row['high']:.3g}"
+            table.add_row(metric, f"{row['mean']:.4g}", interval)
+    Console().print(table)
