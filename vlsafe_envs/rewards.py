@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from .traffic import EgoStatus
 
 
@@ -37,13 +35,15 @@ def reward_terms(
 ) -> dict[str, float]:
     """The raw terms.
 
-    - ``speed`` [0, 1]: forward speed (along the lane), linear over ``speed_range`` [m/s];
+    - ``speed``: forward speed (along the lane), 0 at the low and 1 at the high end of
+      ``speed_range`` [m/s], linear and negative below: were it cut off at 0, falling back and then
+      racing up to the traffic again would pay more than steady driving at the same mean speed;
     - ``right_lane`` [0, 1]: 0 on the leftmost, 1 on the rightmost lane, 0 on a single lane;
     - ``lane_change``, ``collision``, ``off_road``, ``arrived`` {0, 1}.
     """
     low, high = speed_range
     return {
-        "speed": float(np.clip((ego.forward_speed - low) / (high - low), 0.0, 1.0)),
+        "speed": float(min((ego.forward_speed - low) / (high - low), 1.0)),
         "right_lane": ego.lane_id / (ego.lanes - 1) if ego.lanes > 1 else 0.0,
         "lane_change": float(lane_changed),
         "collision": float(ego.crashed),

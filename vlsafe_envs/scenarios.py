@@ -110,7 +110,7 @@ class Scenario:
 
     traffic: TrafficConfig = field(default_factory=TrafficConfig)
     duration: float = 40.0  # [s], then the episode is truncated
-    reward_speed_range: tuple[float, float] = (15.0, 30.0)  # [m/s], worth 0 and 1
+    reward_speed_range: tuple[float, float] = (10.0, 30.0)  # [m/s], worth 0 and 1
     cruise_speed: float = 25.0  # [m/s], what the expert driver wishes to drive
     has_goal: bool = False
 
