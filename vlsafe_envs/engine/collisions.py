@@ -7,6 +7,7 @@ Rectangles are tested by separating axes over one time step of constant velocity
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ Points = npt.NDArray[np.float64]
 
 
 @compiled
-def _corners(vehicle: np.void, out: Points) -> None:
+def _corners(vehicle: Any, out: Points) -> None:
     """Write the closed outline (5, 2) [m] of a road user."""
     c, s = vehicle.cos, vehicle.sin
     half_length, half_width = vehicle.length / 2, vehicle.width / 2
@@ -45,9 +46,7 @@ def _gap(low_a: float, high_a: float, low_b: float, high_b: float) -> float:
 
 @compiled
 def _middle(outline: Points, column: int) -> float:
-    return (
-        outline[0, column] + outline[1, column] + outline[2, column] + outline[3, column]
-    ) / 4
+    return (outline[0, column] + outline[1, column] + outline[2, column] + outline[3, column]) / 4
 
 
 @compiled
@@ -112,9 +111,7 @@ def _collide(vehicles: Records, i: int, j: int, dt: float, a: Points, b: Points)
 
 
 @compiled
-def collide_all(
-    vehicles: Records, count: int, total: int, dt: float, a: Points, b: Points
-) -> None:
+def collide_all(vehicles: Records, count: int, total: int, dt: float, a: Points, b: Points) -> None:
     """Test every vehicle against the vehicles and obstacles in later rows, in order.
 
     ``a`` and ``b`` are scratch outlines ``(5, 2)``.

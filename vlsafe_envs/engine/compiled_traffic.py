@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from highway_env.road.road import RoadNetwork
 
-from ..highway_env_traffic import MERGE_END, build_network
 from ..highway_env_stages import STAGES
+from ..highway_env_traffic import MERGE_END, build_network
 from ..scenarios import TrafficConfig
 from ..scene import PACKED_ROUTE, Scene
 from ..traffic import EgoStatus, IdmAdvice
 from .dynamics import nearest_speed
-from .ego import advise, ego_facts, route_points, start_shadow
+from .ego import advise, ego_facts, fill_scene, route_points, start_shadow
 from .network import road_table
 from .population import Population
 from .simulation import NO_ACTION, act_and_simulate
@@ -67,6 +68,9 @@ class CompiledTraffic:
         self._rng = rng
         self._substeps = 0
         self._plan = people.routes[people.ego, : ego["route_end"], 0].copy()
+        goal_road = int(self._plan[-1]) if len(self._plan) else -1
+        goal_x = MERGE_END if self.config.scenario == "merge" else math.inf
+        self._goal = (goal_road, ARRIVAL_DISTANCE, goal_x)
         self._shadow = empty_vehicles(1)
         self._shadow_substep = -1
         self._ready = True
@@ -126,19 +130,16 @@ class CompiledTraffic:
         """Where everything is now; obstacles are rows like vehicles, standing still."""
         self._need_reset()
         people = self._people
-        rows = np.arange(people.total)
-        ego = people.ego
-        rows[1 : ego + 1] = np.arange(ego)  # the ego vehicle comes first
-        rows[0] = ego
-        these = people.vehicles[rows]
+        columns = np.empty((6, people.total))
+        fill_scene(people.vehicles, people.total, people.ego, columns)
         points = np.empty((PACKED_ROUTE, 2))
-        count = route_points(self._table, people.vehicles, ego, self._plan, points)
+        count = route_points(self._table, people.vehicles, people.ego, self._plan, points)
         return Scene(
-            position=np.stack([these["x"], these["y"]], axis=1),  # (N, 2)
-            heading=these["heading"].copy(),
-            speed=these["speed"].copy(),
-            length=these["length"].copy(),
-            width=these["width"].copy(),
+            position=np.ascontiguousarray(columns[:2].T),  # (N, 2)
+            heading=columns[2],
+            speed=columns[3],
+            length=columns[4],
+            width=columns[5],
             route=points[:count],
         )
 
@@ -147,34 +148,7 @@ class CompiledTraffic:
         """Facts about the ego vehicle now."""
         self._need_reset()
         people = self._people
-        row = people.ego
-        me = people.vehicles[row]
-        along, across, heading_error, on_road, progress = ego_facts(
-            self._table, people.vehicles, row
-        )
-        lane, target = self._table.lanes[me["lane"]], self._table.lanes[me["target_lane"]]
-        steers = me["kind"] == META
-        return EgoStatus(
-            speed=float(me["speed"]),
-            forward_speed=progress,
-            crashed=bool(me["crashed"]),
-            on_road=on_road,
-            arrived=self._arrived(float(me["x"]), int(lane["road"]), along),
-            lane_id=int(lane["id"]),
-            lanes=int(self._table.roads[lane["road"]]["lanes"]),
-            lane_offset=across,
-            lane_heading_error=heading_error,
-            acceleration=float(me["acceleration"]),
-            steering=float(me["steering"]),
-            target_speed=float(me["target_speed"] if steers else me["speed"]),
-            target_lane_id=int(target["id"] if steers else lane["id"]),
-        )
-
-    def _arrived(self, x: float, road: int, along: float) -> bool:
-        if self.config.scenario == "merge":
-            return x > MERGE_END
-        on_exit = len(self._plan) > 0 and road == self._plan[-1]
-        return bool(on_exit and along >= ARRIVAL_DISTANCE)
+        return EgoStatus(*ego_facts(self._table, people.vehicles, people.ego, *self._goal))
 
     def idm(self, target_speed: float) -> IdmAdvice:
         """What highway-env's IDM/MOBIL driver would do now in the ego vehicle's place.

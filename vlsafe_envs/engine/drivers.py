@@ -64,9 +64,7 @@ def desired_gap(vehicles: Records, driver: int, behind: int, ahead: int) -> floa
     dv = (me.speed * me.cos - other.speed * other.cos) * me.cos + (
         me.speed * me.sin - other.speed * other.sin
     ) * me.sin
-    return (
-        rule.distance_wanted + me.speed * TIME_WANTED + me.speed * dv / (2 * math.sqrt(ab))
-    )
+    return rule.distance_wanted + me.speed * TIME_WANTED + me.speed * dv / (2 * math.sqrt(ab))
 
 
 @compiled

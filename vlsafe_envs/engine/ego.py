@@ -23,20 +23,55 @@ ROUTE_SPACING = 4.0  # [m] between points
 
 
 @compiled
+def is_on_road(lanes: Records, x: float, y: float) -> bool:
+    """Whether a point lies on any lane."""
+    for lane in range(lanes.shape[0]):
+        inside, _ = coordinate_if_on_lane(lanes, lane, x, y, 0.0)
+        if inside:
+            return True
+    return False
+
+
+@compiled
 def ego_facts(
-    table: RoadTable, vehicles: Records, i: int
-) -> tuple[float, float, float, bool, float]:
-    """Coordinates along and across its lane [m], heading error [rad], on road, progress [m/s]."""
+    table: RoadTable, vehicles: Records, i: int, goal_road: int, goal_along: float, goal_x: float
+) -> tuple[float, float, bool, bool, bool, int, int, float, float, float, float, float, int]:
+    """The fields of ``EgoStatus`` in their order.
+
+    The goal is ``goal_along`` [m] into ``goal_road`` (-1 for none), or beyond x = ``goal_x``.
+    """
     me = vehicles[i]
+    lane = table.lanes[me.lane]
     along, across = local_coordinates(table.lanes, me.lane, me.x, me.y)
     error = wrap_to_pi(me.heading - heading_at(table.lanes, me.lane, along))
-    on_road = False
-    for lane in range(table.lanes.shape[0]):
-        inside, _ = coordinate_if_on_lane(table.lanes, lane, me.x, me.y, 0.0)
-        if inside:
-            on_road = True
-            break
-    return along, across, error, on_road, me.speed * math.cos(error)
+    arrived = me.x > goal_x or (lane.road == goal_road and along >= goal_along)
+    steers = me.kind == META
+    return (
+        me.speed,
+        me.speed * math.cos(error),
+        me.crashed != 0,
+        is_on_road(table.lanes, me.x, me.y),
+        arrived,
+        lane.id,
+        table.roads[lane.road].lanes,
+        across,
+        error,
+        me.acceleration,
+        me.steering,
+        me.target_speed if steers else me.speed,
+        table.lanes[me.target_lane].id if steers else lane.id,
+    )
+
+
+@compiled
+def fill_scene(vehicles: Records, total: int, ego: int, columns: npt.NDArray[np.float64]) -> None:
+    """Write x, y, heading, speed, length, width into rows of ``columns`` (6, N), ego first."""
+    for k in range(total):
+        i = ego if k == 0 else (k - 1 if k <= ego else k)
+        me = vehicles[i]
+        columns[0, k], columns[1, k] = me.x, me.y
+        columns[2, k], columns[3, k] = me.heading, me.speed
+        columns[4, k], columns[5, k] = me.length, me.width
 
 
 @compiled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from highway_env.road.road import RoadNetwork
@@ -133,7 +134,7 @@ class Population:
             nodes = self.network.shortest_path(end, destination)
         except KeyError:
             nodes = []
-        edges = zip(nodes[:-1], nodes[1:], strict=True)
+        edges = pairwise(nodes)
         steps = [(self.numbers.road[edge], NO_LANE_ID) for edge in edges]
         return [(int(here["road"]), int(here["id"])), *steps]
 

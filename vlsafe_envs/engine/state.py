@@ -121,7 +121,7 @@ class RoadTable(NamedTuple):
 
 def compiled(function: Function) -> Function:
     """Compile on first use and keep the machine code on disk."""
-    return numba.njit(cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return numba.njit(cache=True, error_model="numpy")(function)
 
 
 def empty_vehicles(rows: int) -> Records:

@@ -1,0 +1,157 @@
+"""Runs the compiled engine and highway-env side by side and measures how far they part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vlsafe_envs.engine import CompiledTraffic
+from vlsafe_envs.engine.network import LaneNumbers
+from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
+from vlsafe_envs.scenarios import ACTION_KINDS, SCENARIO_NAMES, TrafficConfig
+
+MAX_OTHERS = {"highway": 24, "merge": 12, "roundabout": 12, "intersection": 12}
+COLUMNS = ("x", "y", "heading", "speed", "acceleration", "steering")  # of every vehicle
+
+
+@dataclass
+class Comparison:
+    """What one episode, driven twice, showed."""
+
+    difference: float = 0.0  # largest over all numbers of all vehicles at all steps
+    worst: str = ""  # where that was
+    mismatch: str = ""  # first difference in anything discrete
+    steps: int = 0
+    crashed: set[int] = field(default_factory=set)  # rows of vehicles seen crashed
+    lane_changes: int = 0  # of the other vehicles
+    yielding: int = 0  # vehicles x steps
+    off_road: bool = False
+    ego_crashed: bool = False
+
+    def differ(self, name: str, ours: Any, reference: Any) -> None:
+        """Note the difference of two arrays or numbers."""
+        ours, reference = np.atleast_1d(ours).astype(float), np.atleast_1d(reference).astype(float)
+        if ours.shape != reference.shape:
+            self.mismatch = self.mismatch or f"{name}: {ours.shape} != {reference.shape}"
+        elif ours.size:
+            gap = np.abs(ours - reference)
+            gap[ours == reference] = 0.0  # equal infinities
+            if not gap.max() <= self.difference:
+                self.difference, self.worst = float(gap.max()), f"{name} at step {self.steps}"
+
+    def same(self, name: str, ours: Any, reference: Any) -> None:
+        """Note a discrete disagreement."""
+        if not np.array_equal(ours, reference) and not self.mismatch:
+            self.mismatch = f"{name} at step {self.steps}: {ours} != {reference}"
+
+
+def random_config(rng: np.random.Generator, **fixed: Any) -> TrafficConfig:
+    """A random road, traffic, kind of action and decision rate."""
+    scenario = fixed.pop("scenario", None) or str(rng.choice(SCENARIO_NAMES))
+    options: dict[str, Any] = {
+        "vehicles": int(rng.integers(0, MAX_OTHERS[scenario] + 1)),
+        "density": float(np.round(rng.uniform(0.5, 3.0), 2)),
+        "action": str(rng.choice(ACTION_KINDS)),
+        "policy_frequency": int(rng.choice([1, 3, 5])),
+        "initial_speed": float(np.round(rng.uniform(0.0, 35.0), 1)),
+    }
+    if scenario == "highway":
+        options["lanes"] = int(rng.integers(1, 7))
+        options["ego_spacing"] = float(rng.choice([1.0, 2.0, 3.0]))
+    if scenario == "intersection":
+        options["destination"] = [None, "o1", "o2", "o3"][rng.integers(4)]
+    if rng.uniform() < 0.3:
+        options["target_speeds"] = (0.0, 8.0, 16.0)
+    return TrafficConfig(scenario, **(options | fixed))
+
+
+def random_action(config: TrafficConfig, rng: np.random.Generator) -> Any:
+    """A meta-action, or an acceleration [m/s2] and a mostly small steering angle [rad]."""
+    if config.action == "meta":
+        return int(rng.integers(5))
+    steering = rng.normal(0.0, 0.03) if rng.uniform() < 0.95 else rng.uniform(-0.7, 0.7)
+    return np.array([rng.uniform(-5.0, 5.0), steering])
+
+
+def compare(
+    config: TrafficConfig,
+    seed: int,
+    decisions: int,
+    actions: list[Any] | None = None,
+    advice: bool = False,
+) -> Comparison:
+    """Drive the same episode with both simulators; random actions unless they are given."""
+    result = Comparison()
+    ours, reference = CompiledTraffic(config), HighwayEnvTraffic(config)
+    ours.reset(np.random.default_rng(seed))
+    reference.reset(np.random.default_rng(seed))
+    rng = np.random.default_rng([seed, 1])
+    numbers = LaneNumbers(ours.network)
+    _compare_now(result, ours, reference, numbers)
+    for k in range(decisions):
+        if advice:
+            _compare_advice(result, ours, reference, float(rng.uniform(5.0, 30.0)))
+        before = ours.vehicles["target_lane"].copy()
+        action = actions[k % len(actions)] if actions else random_action(config, rng)
+        ours.step(action)
+        reference.step(action)
+        result.steps += 1
+        if len(before) == len(ours.vehicles):
+            result.lane_changes += int((before != ours.vehicles["target_lane"])[1:].sum())
+        _compare_now(result, ours, reference, numbers)
+        if result.mismatch:
+            break
+    return result
+
+
+def _compare_now(
+    result: Comparison,
+    ours: CompiledTraffic,
+    reference: HighwayEnvTraffic,
+    numbers: LaneNumbers,
+) -> None:
+    cars, theirs = ours.vehicles, reference._road.vehicles
+    result.same("number of vehicles", len(cars), len(theirs))
+    if result.mismatch:
+        return
+    for name in COLUMNS:
+        result.differ(name, cars[name], [_value(car, name) for car in theirs])
+    steered = [k for k, car in enumerate(theirs) if hasattr(car, "target_speed")]
+    result.differ("target_speed", cars["target_speed"][steered], _all(theirs, "target_speed"))
+    targets = [numbers.lane(index) for index in _all(theirs, "target_lane_index")]
+    result.same("target lane", cars["target_lane"][steered], targets)
+    result.same("lane", cars["lane"], [numbers.lane(car.lane_index) for car in theirs])
+    result.same("crashed", cars["crashed"], [int(car.crashed) for car in theirs])
+    yielding = [int(getattr(car, "is_yielding", False)) for car in theirs]
+    result.same("yielding", cars["yielding"], yielding)
+    result.crashed |= set(np.flatnonzero(cars["crashed"]).tolist())
+    result.yielding += int(cars["yielding"].sum())
+    for name in ("position", "heading", "speed", "length", "width", "route"):
+        result.differ(f"scene.{name}", getattr(ours.scene, name), getattr(reference.scene, name))
+    status, expected = vars(ours.ego), vars(reference.ego)
+    for name, value in status.items():
+        result.differ(f"ego.{name}", value, expected[name])
+        result.same(f"type of ego.{name}", type(value).__name__, type(expected[name]).__name__)
+    result.off_road |= not ours.ego.on_road
+    result.ego_crashed |= ours.ego.crashed
+
+
+def _compare_advice(
+    result: Comparison, ours: CompiledTraffic, reference: HighwayEnvTraffic, speed: float
+) -> None:
+    mine, theirs = ours.idm(speed), reference.idm(speed)
+    result.differ("idm.acceleration", mine.acceleration, theirs.acceleration)
+    result.differ("idm.steering", mine.steering, theirs.steering)
+    result.same("idm.lane_change", mine.lane_change, theirs.lane_change)
+
+
+def _value(car: Any, name: str) -> float:
+    if name in ("x", "y"):
+        return float(car.position["xy".index(name)])
+    return float(car.action[name] if name in ("acceleration", "steering") else getattr(car, name))
+
+
+def _all(cars: list[Any], name: str) -> list[Any]:
+    return [getattr(car, name) for car in cars if hasattr(car, name)]
