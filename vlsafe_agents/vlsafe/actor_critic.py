@@ -1,0 +1,397 @@
+"""Actor and critics that learn in imagination and stay within the recorded behaviour.
+
+Three things are fitted to features of the world model, which themselves get no gradient:
+
+- the behaviour prior ``pi_b(a|s)``, by likelihood of the recorded actions;
+- critics ``Q_r`` and ``Q_c`` of reward and cost, by lambda-returns of imagined trajectories and by
+  one-step targets on recorded steps;
+- the actor, by projection onto the improved policy ``pi* = pi_b w / Z`` (VL-SAFE, arXiv
+  2505.16377; weights in :mod:`~vlsafe_agents.vlsafe.policy_extraction`): it minimises
+  ``KL(pi* || pi_theta)`` in recorded and imagined states.
+
+Departures from what is known of the paper: ``pi_b`` is fitted to the data rather than being the
+current actor, since otherwise nothing bounds how far the policy drifts from what the model knows;
+advantages are differences of ``Q`` over all actions rather than of one sampled action; and the gate
+looks ahead (:func:`~vlsafe_agents.vlsafe.policy_extraction.lookahead_gate`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from vlsafe_agents.common.lagrange import make_multiplier
+from vlsafe_agents.common.returns import discount_weights, lambda_return
+from vlsafe_agents.vlsafe import policy_extraction as extraction
+from vlsafe_agents.vlsafe.batch import TensorBatch
+from vlsafe_agents.vlsafe.cost_units import episode_cost
+from vlsafe_agents.vlsafe.critics import Critic, Scale
+from vlsafe_agents.vlsafe.policy_heads import (
+    CategoricalHead,
+    make_policy_head,
+    one_hot_sample,
+)
+from vlsafe_agents.vlsafe.rssm import RSSMState
+from vlsafe_agents.vlsafe.settings import UPDATES, VLSafeConfig
+from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
+
+Metrics = dict[str, float]
+
+
+class Candidates(NamedTuple):
+    """Actions compared in M states; the last axis is as in ``policy_extraction``."""
+
+    log_prior: Tensor  # (M, A) log pi_b, or (M, K) log importance weights; no gradient
+    log_policy: Tensor  # same shape, log pi_theta, with gradient
+    q_reward: Tensor  # same shape, no gradient
+    q_cost: Tensor
+
+
+class Dream(NamedTuple):
+    """Imagined trajectories with their returns."""
+
+    imagined: Imagined
+    explored: Tensor  # (N,) bool: the first action is not the actor's
+    first: Tensor  # (N,) bool: begins at the first state of an episode
+    weight: Tensor  # (N, H): chance that the state is reached at all
+    reward_return: Tensor  # (N, H) lambda-returns
+    cost_return: Tensor  # (N, H)
+
+
+class ActorCritic(nn.Module):
+    """Behaviour prior, actor, two critics, their scales and the Lagrange multiplier.
+
+    :param update: "gated", "lagrangian", or "none" for one that is blind to cost.
+    :param gate: the gate's source: None reads the world model's safety score; a number in [0, 1]
+        is used everywhere instead (a control: 1 ignores the cost, 0 the reward).
+    :param cost_limit: allowed cost per episode, for "lagrangian".
+    :param episode_steps: mean length of an episode [steps], to convert the limit.
+    :raises ValueError: for an unknown update or a gate outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        feat_size: int,
+        action_space: spaces.Space[Any],
+        config: VLSafeConfig,
+        update: str = "gated",
+        gate: float | None = None,
+        cost_limit: float = 1.0,
+        episode_steps: float = 40.0,
+    ) -> None:
+        super().__init__()
+        if update not in UPDATES:
+            raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
+        if gate is not None and not 0.0 <= gate <= 1.0:
+            raise ValueError(f"a constant safety gate must lie in [0, 1], got {gate}")
+        self.config, self.update, self.gate = config, update, gate
+        self.episode_steps = episode_steps
+        net = config.network
+        self.behaviour = make_policy_head(feat_size, net.units, net.layers, action_space)
+        self.actor = make_policy_head(feat_size, net.units, net.layers, action_space)
+        discrete = isinstance(action_space, spaces.Discrete)
+        size = int(action_space.n) if discrete else int(action_space.shape[0])  # type: ignore
+        sizes = (feat_size, size, net.units, net.layers, discrete, net.bins, net.bin_limit)
+        self.reward_critic, self.cost_critic = Critic(*sizes), Critic(*sizes)
+        self.reward_scale, self.cost_scale, self.scale = Scale(), Scale(), Scale()
+        self.multiplier = make_multiplier(
+            config.multiplier.kind, cost_limit, **config.multiplier.settings
+        )
+
+    # --- losses ---------------------------------------------------------------------------------
+
+    def behaviour_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
+        """Negative log-likelihood of the recorded actions under the prior, a scalar.
+
+        :param feat: posterior features ``(B, T, F)``.
+        """
+        action = world_model.action_vector(batch.next_action)
+        log_prob = self.behaviour.log_prob(feat.detach(), action)  # (B, T)
+        return -_masked_mean(log_prob, batch.has_action)
+
+    def loss(
+        self, world_model: WorldModel, posterior: RSSMState, batch: TensorBatch
+    ) -> tuple[Tensor, Metrics]:
+        """Loss of prior, actor and critics on one batch, and metrics.
+
+        :param posterior: states ``(B, T, ...)`` of the batch.
+        """
+        posterior = posterior.detach()
+        feat = world_model.feat(posterior)  # (B, T, F)
+        dream = self.dream(world_model, posterior, batch)
+        metrics = self._imagined_metrics(dream)
+        if self.update == "lagrangian":
+            self._update_multiplier(dream)
+            metrics["train/lagrange_multiplier"] = self.multiplier.value
+        critic_loss = self._imagined_critic_loss(dream)
+        if self.config.imagination.anchor:
+            anchor = self._anchor_loss(feat, batch, world_model)
+            critic_loss = critic_loss + self.config.imagination.anchor * anchor
+        behaviour_loss = self.behaviour_loss(feat, batch, world_model)
+        if self.config.improvement.support == "behaviour":
+            actor_loss, actor_metrics = self._projection_loss(dream)
+        else:
+            actor_loss, actor_metrics = self._reinforce_loss(dream)
+            if self.config.improvement.support == "cloning":
+                action = world_model.action_vector(batch.next_action)
+                cloning = -_masked_mean(self.actor.log_prob(feat, action), batch.has_action)
+                actor_loss = actor_loss + self.config.improvement.cloning_scale * cloning
+        metrics |= actor_metrics
+        metrics["train/critic_loss"] = critic_loss.item()
+        metrics["train/actor_loss"] = actor_loss.item()
+        metrics["train/behaviour_loss"] = behaviour_loss.item()
+        return critic_loss + actor_loss + behaviour_loss, metrics
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Let the slow critics follow; call it after every optimiser step."""
+        self.reward_critic.follow(self.config.imagination.slow_rate)
+        self.cost_critic.follow(self.config.imagination.slow_rate)
+
+    def start_from_behaviour(self) -> None:
+        """Make the actor a copy of the prior: the best guess before there are advantages."""
+        self.actor.load_state_dict(self.behaviour.state_dict())
+
+    # --- imagination ----------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def dream(self, world_model: WorldModel, posterior: RSSMState, batch: TensorBatch) -> Dream:
+        """Imagine from states of the batch, the first states of episodes always among them."""
+        settings = self.config.imagination
+        order = torch.rand(batch.reward.shape, device=batch.reward.device)
+        order = order + batch.is_first.float() - 2.0 * batch.is_terminal.float()
+        count = min(settings.starts, order.numel())
+        index = order.flatten().topk(count).indices  # (N,)
+        flat = posterior.flatten()
+        start = RSSMState(flat.deter[index], flat.stoch[index])
+        first = batch.is_first.flatten()[index]
+        explored = (torch.rand_like(start.deter[:, 0]) < settings.explore) & ~first  # (N,)
+        pending = [explored]  # consumed by the first of the H calls
+
+        def act(feat: Tensor) -> Tensor:
+            action = self.actor.sample(feat)
+            if pending:
+                action = torch.where(pending.pop().unsqueeze(-1), self._any_action(feat), action)
+            return action
+
+        imagined = world_model.imagine(start, act, settings.horizon)
+        reward, cost = imagined.reward, imagined.cost
+        if settings.disagreement_penalty and imagined.disagreement is not None:
+            doubt = settings.disagreement_penalty * imagined.disagreement
+            reward, cost = reward - doubt, cost + doubt
+        gamma, lambda_ = settings.gamma, settings.lambda_
+        reward_value = self.reward_critic.slow_value(imagined.feat, self.actor)  # (N, H + 1)
+        cost_value = self.cost_critic.slow_value(imagined.feat, self.actor)
+        return Dream(
+            imagined,
+            explored,
+            first,
+            discount_weights(imagined.cont, 1.0)[:, :-1],
+            lambda_return(reward, reward_value, imagined.cont, gamma, lambda_),
+            lambda_return(cost, cost_value, imagined.cont, gamma, lambda_),
+        )
+
+    def _any_action(self, feat: Tensor) -> Tensor:
+        """An action of the support: uniform over discrete ones, from the prior for continuous."""
+        if isinstance(self.behaviour, CategoricalHead):
+            threshold = self.config.improvement.support_threshold
+            log_prior = extraction.restrict_to_support(self.behaviour.log_probs(feat), threshold)
+            return one_hot_sample(torch.where(log_prior.isfinite(), 0.0, -torch.inf))
+        return self.behaviour.sample(feat)
+
+    # --- critics --------------------------------------------------------------------------------
+
+    def _imagined_critic_loss(self, dream: Dream) -> Tensor:
+        feat, action = dream.imagined.feat[:, :-1], dream.imagined.action
+        loss = self.reward_critic.loss(feat, action, dream.reward_return)  # (N, H)
+        loss = loss + self.cost_critic.loss(feat, action, dream.cost_return)
+        return (dream.weight * loss).mean()
+
+    def _anchor_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
+        """Expected-SARSA targets on recorded steps, never across the border of an episode."""
+        gamma = self.config.imagination.gamma
+        discount = gamma * (~batch.is_terminal[:, 1:]).float()  # (B, T - 1)
+        action = world_model.action_vector(batch.next_action[:, :-1])
+        loss = torch.zeros_like(discount)
+        for critic, signal in ((self.reward_critic, batch.reward), (self.cost_critic, batch.cost)):
+            target = signal[:, 1:] + discount * critic.slow_value(feat[:, 1:], self.actor)
+            loss = loss + critic.loss(feat[:, :-1], action, target)
+        return _masked_mean(loss, recorded_steps(batch))
+
+    # --- actor ----------------------------------------------------------------------------------
+
+    def _projection_loss(self, dream: Dream) -> tuple[Tensor, Metrics]:
+        """``KL(pi* || pi_theta)`` in recorded (j = 0) and imagined states, up to a constant."""
+        feat = dream.imagined.feat[:, :-1]  # (N, H, F)
+        gate = self._gate(dream.imagined)  # (N, H)
+        weight = self._state_weight(dream)  # (N, H)
+        if isinstance(self.actor, CategoricalHead):
+            candidates = self._all_actions(feat)
+        else:
+            # Every state would be K more evaluations of each critic; take N of the N H states.
+            chosen = torch.randint(0, weight.numel(), (weight.shape[0],), device=weight.device)
+            feat = feat.flatten(0, 1)[chosen]  # (N, F)
+            gate, weight = gate.flatten()[chosen], weight.flatten()[chosen]
+            candidates = self._sampled_actions(feat)
+        target = extraction.improved_policy(
+            candidates.log_prior, self._log_weight(candidates, gate)
+        )  # (M, A)
+        cross_entropy = -(target * candidates.log_policy).sum(-1)
+        loss = (weight * cross_entropy).sum() / weight.sum().clamp_min(1e-6)
+        with torch.no_grad():
+            metrics = {
+                "train/actor_entropy": self.actor.entropy(feat).mean().item(),
+                "train/target_entropy": extraction.entropy(target).mean().item(),
+                "support/kl_to_behaviour": self._kl_to_behaviour(candidates).item(),
+                "imagined/gate": gate.mean().item(),
+            }
+        return loss, metrics
+
+    def _all_actions(self, feat: Tensor) -> Candidates:
+        """Every action of a discrete space in states ``(..., F)``."""
+        assert isinstance(self.behaviour, CategoricalHead)
+        assert isinstance(self.actor, CategoricalHead)
+        with torch.no_grad():
+            threshold = self.config.improvement.support_threshold
+            log_prior = extraction.restrict_to_support(self.behaviour.log_probs(feat), threshold)
+        return Candidates(
+            log_prior,
+            self.actor.log_probs(feat),
+            self.reward_critic.slow_all(feat),
+            self.cost_critic.slow_all(feat),
+        )
+
+    def _sampled_actions(self, feat: Tensor) -> Candidates:
+        """K actions per state of a continuous space, half from the prior, half from the actor."""
+        count = self.config.improvement.candidates
+        states = feat.unsqueeze(1).expand(-1, count, -1)  # (M, K, F)
+        with torch.no_grad():
+            half = (count + 1) // 2
+            action = torch.cat(
+                [self.behaviour.sample(states[:, :half]), self.actor.sample(states[:, half:])], 1
+            )  # (M, K, A)
+            log_prior = self.behaviour.log_prob(states, action)
+            both = torch.stack([log_prior, self.actor.log_prob(states, action)])
+            share = torch.tensor([half / count, 1 - half / count], device=feat.device)
+            log_proposal = (both + share.clamp_min(1e-9).log()[:, None, None]).logsumexp(0)
+        return Candidates(
+            log_prior - log_proposal,
+            self.actor.log_prob(states, action),
+            self.reward_critic.slow(states, action),
+            self.cost_critic.slow(states, action),
+        )
+
+    @torch.no_grad()
+    def _log_weight(self, candidates: Candidates, gate: Tensor) -> Tensor:
+        """Log of the improvement weight, shaped as the candidates."""
+        settings = self.config.improvement
+        log_prior = candidates.log_prior
+        probs = log_prior.softmax(-1)
+        reward = extraction.behaviour_advantage(candidates.q_reward, log_prior)
+        cost = extraction.behaviour_advantage(candidates.q_cost, log_prior)
+        if self.update != "gated":
+            price = self.multiplier.value if self.update == "lagrangian" else 0.0
+            advantage = extraction.lagrangian_advantage(reward, cost, price)
+            advantage = advantage / self.scale.update(advantage, probs)
+            return extraction.exponential_log_weight(advantage, settings.beta_reward)
+        reward = reward / self.reward_scale.update(reward, probs)
+        cost = cost / self.cost_scale.update(cost, probs)
+        betas = (settings.beta_reward, settings.beta_cost)
+        if settings.mixture == "geometric":
+            return extraction.geometric_log_weight(reward, cost, gate, *betas)
+        prior = log_prior if settings.normalise_gate else None
+        return extraction.gated_log_weight(reward, cost, gate, *betas, log_prior=prior)
+
+    def _reinforce_loss(self, dream: Dream) -> tuple[Tensor, Metrics]:
+        """DreamerV3's actor loss on the combined advantage, without the behaviour prior."""
+        feat, action = dream.imagined.feat[:, :-1], dream.imagined.action
+        reward = dream.reward_return - self.reward_critic.slow_value(feat, self.actor)  # (N, H)
+        cost = dream.cost_return - self.cost_critic.slow_value(feat, self.actor)
+        one = torch.ones_like(reward)[..., None]
+        if self.update == "gated":
+            gate = self._gate(dream.imagined)
+            advantage = gate * reward / self.reward_scale.update(reward[..., None], one)
+            advantage = advantage - (1 - gate) * cost / self.cost_scale.update(cost[..., None], one)
+        else:
+            price = self.multiplier.value if self.update == "lagrangian" else 0.0
+            advantage = extraction.lagrangian_advantage(reward, cost, price)
+            advantage = advantage / self.scale.update(advantage[..., None], one)
+        own = torch.ones_like(dream.weight)
+        own[:, 0] = (~dream.explored).float()  # an explored action is no sample of the actor
+        weight = dream.weight * own
+        entropy = self.actor.entropy(feat)
+        score = advantage.detach() * self.actor.log_prob(feat, action)
+        loss = -(weight * (score + self.config.improvement.entropy_scale * entropy)).mean()
+        return loss, {"train/actor_entropy": entropy.mean().item()}
+
+    @torch.no_grad()
+    def _gate(self, imagined: Imagined) -> Tensor:
+        """Gate ``p`` of the imagined states but the last, ``(N, H)``."""
+        if self.gate is not None:
+            return torch.full_like(imagined.reward, self.gate)
+        steps = self.config.improvement.gate_lookahead
+        return extraction.lookahead_gate(imagined.safety_score, imagined.cont, steps)
+
+    def _state_weight(self, dream: Dream) -> Tensor:
+        """Weight ``(N, H)`` of each state in the actor's loss; sums to 1 over recorded and rest."""
+        share = self.config.improvement.data_share
+        recorded, imagined = dream.weight[:, :1], dream.weight[:, 1:]
+        return torch.cat(
+            [
+                share * recorded / recorded.sum(),
+                (1 - share) * imagined / imagined.sum().clamp_min(1e-6),
+            ],
+            1,
+        )
+
+    @torch.no_grad()
+    def _kl_to_behaviour(self, candidates: Candidates) -> Tensor:
+        """Mean KL of the actor from the prior it is tied to [nat]."""
+        log_prior = candidates.log_prior.log_softmax(-1).clamp_min(-20.0)
+        return extraction.kl_divergence(candidates.log_policy.softmax(-1), log_prior).mean()
+
+    # --- constraint -----------------------------------------------------------------------------
+
+    def _update_multiplier(self, dream: Dream) -> None:
+        own = (
+            dream.first if self.config.multiplier.constraint_states == "first" else ~dream.explored
+        )
+        if own.any():
+            discounted = dream.cost_return[own, 0].mean().item()
+            gamma = self.config.imagination.gamma
+            self.multiplier.update(episode_cost(discounted, gamma, self.episode_steps))
+
+    def _imagined_metrics(self, dream: Dream) -> Metrics:
+        """Discounted sums over the horizon, to compare with recorded ones, and critics' values."""
+        imagined, own = dream.imagined, ~dream.explored
+        if not own.any():
+            own = torch.ones_like(own)
+        weight = discount_weights(imagined.cont, self.config.imagination.gamma)[own, :-1]
+        return {
+            "imagined/return": (weight * imagined.reward[own]).sum(-1).mean().item(),
+            "imagined/cost_return": (weight * imagined.cost[own]).sum(-1).mean().item(),
+            "imagined/safety_score": imagined.safety_score[own, 1:].mean().item(),
+            "imagined/value": dream.reward_return[own, 0].mean().item(),
+            "imagined/cost_value": dream.cost_return[own, 0].mean().item(),
+        }
+
+    # --- saving ---------------------------------------------------------------------------------
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """The multiplier's numbers, for ``state_dict``."""
+        return {k: torch.tensor(v) for k, v in self.multiplier.state_dict().items()}
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        self.multiplier.load_state_dict({k: float(v) for k, v in state.items()})
+
+
+def recorded_steps(batch: TensorBatch) -> Tensor:
+    """Where ``(o_t, a_t, o_{t+1})`` is a step of one episode, ``(B, T - 1)`` bool."""
+    return batch.has_action[:, :-1] & ~batch.is_first[:, 1:]
+
+
+def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    return (x * mask).sum() / mask.sum().clamp_min(1)

@@ -1,0 +1,138 @@
+"""The recurrent SB3 policy of :class:`~vlsafe_agents.vlsafe.VLSafe`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from torch import Tensor
+
+from vlsafe_agents.vlsafe.actor_critic import ActorCritic
+from vlsafe_agents.vlsafe.batch import IMAGE, observation_spaces
+from vlsafe_agents.vlsafe.rssm import RSSMState
+from vlsafe_agents.vlsafe.settings import VLSafeConfig
+from vlsafe_agents.vlsafe.world_model import WorldModel
+
+Array = npt.NDArray[Any]
+RecurrentState = tuple[Array, ...]  # deter (N, D), stoch (N, S, K), prev_action (N, A)
+
+
+class VLSafePolicy(BasePolicy):
+    """World model and actor-critic behind SB3's ``predict``.
+
+    The recurrent state is a tuple of arrays ``(deter, stoch, prev_action)``; ``evaluate_policy``
+    and SB3's callbacks thread it.  Images may be channels-last or channels-first.
+
+    :param settings: keyword arguments of :class:`ActorCritic` beyond sizes and configuration.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        config: VLSafeConfig,
+        **settings: Any,
+    ) -> None:
+        super().__init__(observation_space, action_space)
+        self._spaces = observation_spaces(observation_space)
+        self.world_model = WorldModel(observation_space, action_space, config.world_model)
+        self.actor_critic = ActorCritic(
+            self.world_model.feat_size, action_space, config, **settings
+        )
+
+    def predict(
+        self,
+        observation: Array | dict[str, Array],
+        state: RecurrentState | None = None,
+        episode_start: Array | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, RecurrentState | None]:
+        """Actions for one observation or a batch of N, and the next recurrent state.
+
+        :param state: from the last call; None at the start of an episode.
+        :param episode_start: ``(N,)`` bool; where true, the state is forgotten.
+        :param deterministic: modes of latent and action instead of samples.
+        :raises ValueError: if shapes do not fit the observation space or the state.
+        """
+        self.set_training_mode(False)
+        obs, batched = self._to_batch(observation)
+        count = len(next(iter(obs.values())))
+        first = np.ones(count, bool) if state is None else np.zeros(count, bool)
+        if episode_start is not None:
+            first |= np.asarray(episode_start, bool).reshape(-1)
+        if state is not None and len(state[0]) != count:
+            raise ValueError(
+                f"predict got {count} observations but a state of {len(state[0])}; "
+                "pass state=None when the number of environments changes"
+            )
+        with torch.no_grad():
+            latent, previous = self._to_latent(state, count)
+            is_first = torch.as_tensor(first, device=self.device)
+            latent = self.world_model.observe_step(latent, previous, obs, is_first, deterministic)
+            feat = self.world_model.feat(latent)
+            actor = self.actor_critic.actor
+            action = actor.mode(feat) if deterministic else actor.sample(feat)
+        next_state = tuple(x.cpu().numpy() for x in (latent.deter, latent.stoch, action))
+        env_action = self._to_env(action.cpu().numpy())
+        return (env_action if batched else env_action[0]), next_state
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
+        """SB3's stateless hook: the action at the first step of an episode."""
+        arrays = (
+            {k: v.cpu().numpy() for k, v in observation.items()}
+            if isinstance(observation, dict)
+            else observation.cpu().numpy()
+        )
+        return torch.as_tensor(self.predict(arrays, deterministic=deterministic)[0])
+
+    def _to_batch(self, observation: Array | dict[str, Array]) -> tuple[dict[str, Tensor], bool]:
+        """Tensors by observation kind, with a batch axis; whether there was one before."""
+        if isinstance(observation, tuple):
+            raise ValueError(
+                "predict got a tuple; with Gymnasium, unpack it first: obs, info = env.reset()"
+            )
+        if isinstance(self.observation_space, spaces.Dict):
+            if not isinstance(observation, dict):
+                raise ValueError(f"expected a dict with the keys {sorted(self._spaces)}")
+            parts: dict[str, Array] = {key: observation[key] for key in self._spaces}
+        else:
+            assert not isinstance(observation, dict), "expected an array, got a dict"
+            parts = {next(iter(self._spaces)): observation}
+        tensors, batched = {}, True
+        for key, value in parts.items():
+            shape = self._spaces[key].shape
+            array = np.asarray(value)
+            batched = array.ndim == len(shape) + 1
+            array = array if batched else array[None]
+            if key == IMAGE and array.shape[1:] == (shape[2], *shape[:2]) != shape:
+                array = array.transpose(0, 2, 3, 1)  # SB3's VecTransposeImage: (N, 3, H, W)
+            if array.shape[1:] != shape:
+                raise ValueError(f"{key} has shape {array.shape[1:]}, the model expects {shape}")
+            tensors[key] = torch.as_tensor(np.ascontiguousarray(array), device=self.device)
+        return tensors, batched
+
+    def _to_latent(self, state: RecurrentState | None, count: int) -> tuple[RSSMState, Tensor]:
+        """Latent state and previous action vector ``(N, A)``."""
+        if state is None:
+            size = self.world_model.action_size
+            previous = torch.zeros(count, size, device=self.device)
+            return self.world_model.initial(count, self.device), previous
+        deter, stoch, previous = (torch.as_tensor(x, device=self.device) for x in state)
+        return RSSMState(deter, stoch), previous
+
+    def _to_env(self, action: Array) -> Array:
+        """Action vectors ``(N, A)`` as the environment takes them."""
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            return action.argmax(-1) + int(space.start)
+        assert isinstance(space, spaces.Box)
+        return np.clip(action, space.low, space.high).astype(space.dtype)
+
+
+CnnPolicy = VLSafePolicy
+MlpPolicy = VLSafePolicy
+MultiInputPolicy = VLSafePolicy

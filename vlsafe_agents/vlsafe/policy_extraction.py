@@ -1,0 +1,144 @@
+"""From advantages to an improved policy, as pure functions.
+
+The paper's policy is ``pi*(a|s) = pi_b(a|s) w(s, a) / Z(s)`` (VL-SAFE, arXiv 2505.16377).  It
+maximises an objective under a KL penalty towards the behaviour policy ``pi_b``, so it never puts
+mass where ``pi_b`` has none.
+
+The last axis ``A`` is either every action of a discrete space, so that ``pi*`` is exact, or the
+candidates drawn at a state of a continuous one.  ``log_prior`` is then the log importance weight
+``log pi_b - log q`` of each candidate under its proposal ``q``; the mathematics is the same.
+
+Advantages are in units of their own spread (:class:`vlsafe_agents.vlsafe.normaliser.Scale`); a
+positive cost advantage means costlier than average.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOG_WEIGHT_LIMIT = math.log(100.0)  # exp(beta A) <= 100, as in FISOR (arXiv 2401.10700)
+
+
+def restrict_to_support(log_prior: Tensor, threshold: float) -> Tensor:
+    """Log prior ``(..., A)`` without the actions that the behaviour policy hardly ever takes.
+
+    Keeps ``a`` where ``pi_b(a|s) >= threshold * max pi_b(.|s)``, the rule of discrete BCQ
+    (Fujimoto et al. 2019, arXiv 1910.01708), and renormalises.  0 keeps everything.
+
+    :raises ValueError: unless ``threshold`` lies in [0, 1]; 1 leaves the most likely action.
+    """
+    if not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"support_threshold must lie in [0, 1], got {threshold}")
+    log_prior = log_prior.log_softmax(-1)
+    if threshold == 0.0:
+        return log_prior
+    rare = log_prior < log_prior.amax(-1, keepdim=True) + math.log(threshold) - 1e-6
+    return log_prior.masked_fill(rare, -torch.inf).log_softmax(-1)
+
+
+def behaviour_advantage(q: Tensor, log_prior: Tensor) -> Tensor:
+    """``Q(s, a) - E_{a ~ prior} Q(s, a)``, ``(..., A)``."""
+    return q - (log_prior.softmax(-1) * q).sum(-1, keepdim=True)
+
+
+def _log_mean_weight(log_weight: Tensor, log_prior: Tensor) -> Tensor:
+    """``log E_{a ~ prior} w(s, a)``, ``(..., 1)``."""
+    return (log_prior.log_softmax(-1) + log_weight).logsumexp(-1, keepdim=True)
+
+
+def gated_log_weight(
+    adv_reward: Tensor,
+    adv_cost: Tensor,
+    safety: Tensor,
+    beta_reward: float,
+    beta_cost: float,
+    log_prior: Tensor | None = None,
+) -> Tensor:
+    """Log of the paper's weight ``w = p exp(beta_r A_r) + (1 - p) exp(-beta_c A_c)``.
+
+    :param adv_reward: ``(..., A)``.
+    :param adv_cost: ``(..., A)``, positive = costlier.
+    :param safety: gate ``p`` in [0, 1], ``(...)`` without the action axis; 1 = safe.
+    :param log_prior: with it each exponential is first divided by its mean under the prior, so
+        that ``pi* = p pi_r + (1 - p) pi_c`` with two proper policies ``pi_r``, ``pi_c`` and the
+        gate alone decides their shares.  This equals the paper's weight with soft (log-mean-exp)
+        baselines in the advantages; without it a large ``exp(beta_r A_r)`` drowns the cost even
+        at small ``p``, and the reverse.  None gives the weight as printed.
+    :return: ``(..., A)``.
+    """
+    by_reward = (beta_reward * adv_reward).clamp_max(LOG_WEIGHT_LIMIT)
+    by_cost = (-beta_cost * adv_cost).clamp_max(LOG_WEIGHT_LIMIT)
+    if log_prior is not None:
+        by_reward = by_reward - _log_mean_weight(by_reward, log_prior)
+        by_cost = by_cost - _log_mean_weight(by_cost, log_prior)
+    p = safety.unsqueeze(-1)  # (..., 1)
+    return torch.logaddexp(p.log() + by_reward, torch.log1p(-p) + by_cost)
+
+
+def geometric_log_weight(
+    adv_reward: Tensor, adv_cost: Tensor, safety: Tensor, beta_reward: float, beta_cost: float
+) -> Tensor:
+    """``w = exp(p beta_r A_r - (1 - p) beta_c A_c)``: the exact maximiser of the gated objective.
+
+    ``p beta_r A_r - (1 - p) beta_c A_c`` under a KL penalty has this solution; the paper's sum of
+    exponentials mixes the solutions of ``p = 0`` and ``p = 1`` instead.  Shapes as above.
+    """
+    p = safety.unsqueeze(-1)  # (..., 1)
+    log_weight = p * beta_reward * adv_reward - (1 - p) * beta_cost * adv_cost
+    return log_weight.clamp_max(LOG_WEIGHT_LIMIT)
+
+
+def lagrangian_advantage(adv_reward: Tensor, adv_cost: Tensor, multiplier: float) -> Tensor:
+    """``(A_r - lambda A_c) / (1 + lambda)``, ``(..., A)``, both advantages in raw units.
+
+    ``lambda`` is a price [reward / cost], so the two must not be normalised apart; the division
+    (Ray et al. 2019, Safety Gym) keeps the size of the sum as ``lambda`` grows.
+    """
+    return (adv_reward - multiplier * adv_cost) / (1.0 + multiplier)
+
+
+def exponential_log_weight(advantage: Tensor, beta: float) -> Tensor:
+    """``log min(exp(beta A), 100)``, ``(..., A)``: one objective, as in AWR and MPO."""
+    return (beta * advantage).clamp_max(LOG_WEIGHT_LIMIT)
+
+
+def improved_policy(log_prior: Tensor, log_weight: Tensor) -> Tensor:
+    """Probabilities ``(..., A)`` of ``pi* = prior * w / Z``; over candidates: their weights."""
+    return (log_prior + log_weight).softmax(-1)
+
+
+def lookahead_gate(safety: Tensor, cont: Tensor, steps: int) -> Tensor:
+    """The lowest ``p`` within the next ``steps`` states of imagined trajectories.
+
+    Departure from the paper, whose gate is ``p`` of the state itself (``steps=0``): on data where
+    almost every frame looks safe, that gate notices the danger when no action helps any more.
+
+    :param safety: ``(N, H + 1)`` predicted ``p`` of every state.
+    :param cont: ``(N, H)`` probability that state ``j + 1`` is not terminal.  What lies behind a
+        probable end counts in proportion to the chance of getting there; the end itself counts.
+    :return: ``(N, H)``, the gate of states ``0 .. H - 1``; the last ones see fewer states ahead.
+    :raises ValueError: if ``steps`` is negative.
+    """
+    if steps < 0:
+        raise ValueError(f"gate_lookahead must be >= 0, got {steps}")
+    danger = 1.0 - safety  # (N, H + 1)
+    alive = torch.cat([torch.ones_like(cont[..., :1]), cont], -1)  # (N, H + 1): state not terminal
+    ahead = danger
+    for _ in range(steps - 1):
+        beyond = torch.cat([ahead[..., 1:], torch.zeros_like(ahead[..., :1])], -1)
+        ahead = torch.maximum(danger, alive * beyond)  # (N, H + 1)
+    now = danger[..., :-1]  # (N, H)
+    return 1.0 - (torch.maximum(now, ahead[..., 1:]) if steps else now)
+
+
+def kl_divergence(probs: Tensor, log_probs: Tensor) -> Tensor:
+    """``KL(probs || exp(log_probs))`` over the last axis, ``(...)``; 0 log 0 counts as 0."""
+    return (probs * (probs.clamp_min(1e-30).log() - log_probs)).sum(-1)
+
+
+def entropy(probs: Tensor) -> Tensor:
+    """Entropy [nat] over the last axis, ``(...)``."""
+    return -(probs * probs.clamp_min(1e-30).log()).sum(-1)

@@ -1,0 +1,162 @@
+"""All settings of :class:`~vlsafe_agents.vlsafe.VLSafe` beyond its constructor, with presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vlsafe_agents.vlsafe.config import TrainConfig, WorldModelConfig, config_from_dict, find_preset
+
+UPDATES = ("gated", "lagrangian", "none")
+SUPPORTS = ("behaviour", "cloning", "none")
+MIXTURES = ("arithmetic", "geometric")
+CONSTRAINT_STATES = ("first", "data")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of actor, behaviour prior and critics."""
+
+    units: int = 128
+    layers: int = 2
+    bins: int = 63  # of the critics' two-hot outputs; odd
+    bin_limit: float = 10.0  # largest bin, in symlog units
+    learning_rate: float = 5e-4
+    warmup: int = 100  # [gradient steps]
+
+
+@dataclass(frozen=True)
+class ImaginationConfig:
+    """What is imagined and how returns are made of it."""
+
+    starts: int = 256  # N: states of the batch to dream from
+    horizon: int = 10  # H [steps]
+    # Per decision, here of 1 s: three quarters of the weight lies within 45 s.
+    gamma: float = 0.97
+    lambda_: float = 0.95
+    # Share of dreams whose first action is any supported one, so that Q learns about all of them.
+    explore: float = 0.5
+    slow_rate: float = 0.02  # of the slow critics, per update
+    anchor: float = 1.0  # weight of the critics' one-step targets on recorded steps
+    # Reward minus, cost plus, this times the ensemble's disagreement (MOPO, arXiv 2005.13239).
+    disagreement_penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class ImprovementConfig:
+    """How advantages become a policy; see :mod:`~vlsafe_agents.vlsafe.policy_extraction`."""
+
+    beta_reward: float = 3.0  # inverse temperature of A_r / S_r, and of the Lagrangian advantage
+    beta_cost: float = 5.0  # inverse temperature of A_c / S_c
+    mixture: str = "arithmetic"  # "arithmetic" (the paper's sum of exponentials) or "geometric"
+    normalise_gate: bool = True  # each exponential has mean 1 under the prior, state by state
+    gate_lookahead: int = 3  # k [steps]; the gate is the lowest p of the next k states; 0: paper's
+    support: str = "behaviour"  # "behaviour", "cloning" (REINFORCE + cloning) or "none" (REINFORCE)
+    support_threshold: float = 0.1  # drop actions below this share of the prior's most likely one
+    cloning_scale: float = 0.3  # of the cloning term, support="cloning"
+    entropy_scale: float = 3e-4  # of the entropy bonus, support="cloning" and "none"
+    data_share: float = 0.5  # weight of recorded states against imagined ones in the actor's loss
+    candidates: int = 16  # K: actions compared per state of a continuous space
+
+
+@dataclass(frozen=True)
+class MultiplierConfig:
+    """Lagrange multiplier of ``update="lagrangian"``."""
+
+    kind: str = "plain"  # "plain" or "pid"
+    settings: dict[str, float] = field(default_factory=lambda: {"learning_rate": 0.01})
+    # Where the imagined cost return is read: "first" states of episodes, as in the definition of a
+    # constrained MDP, or all states of the "data", which include those that bad drivers got into.
+    constraint_states: str = "first"
+    episode_steps: float | None = None  # L [steps]; None: mean length of the data set's episodes
+
+
+@dataclass(frozen=True)
+class VLSafeConfig:
+    """Everything about training; build it with :func:`make_config`."""
+
+    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    imagination: ImaginationConfig = field(default_factory=ImaginationConfig)
+    improvement: ImprovementConfig = field(default_factory=ImprovementConfig)
+    multiplier: MultiplierConfig = field(default_factory=MultiplierConfig)
+    model_warmup: float = 0.3  # share of updates that train world model and prior only
+    model_every: int = 1  # after that, train the world model in every n-th update
+    torch_threads: int | None = None  # None: 1 on a CPU for small presets, else unchanged
+
+    def __post_init__(self) -> None:
+        _one_of("improvement.mixture", self.improvement.mixture, MIXTURES)
+        _one_of("improvement.support", self.improvement.support, SUPPORTS)
+        _one_of(
+            "multiplier.constraint_states", self.multiplier.constraint_states, CONSTRAINT_STATES
+        )
+        _in_range("imagination.gamma", self.imagination.gamma, 0.0, 1.0)
+        _in_range("imagination.lambda_", self.imagination.lambda_, 0.0, 1.0)
+        _in_range("imagination.explore", self.imagination.explore, 0.0, 1.0)
+        _in_range("improvement.support_threshold", self.improvement.support_threshold, 0.0, 1.0)
+        _in_range("improvement.data_share", self.improvement.data_share, 0.0, 1.0)
+        _in_range("model_warmup", self.model_warmup, 0.0, 1.0)
+        counts = {
+            "imagination.horizon": self.imagination.horizon,
+            "imagination.starts": self.imagination.starts,
+            "model_every": self.model_every,
+            "improvement.candidates": self.improvement.candidates,
+        }
+        for name, count in counts.items():
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1, got {count}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, the inverse of ``make_config(preset, dictionary)``."""
+        return dataclasses.asdict(self)
+
+
+SMALL_PRESETS = ("debug", "cpu")
+
+
+def make_config(preset: str, overrides: Mapping[str, Any] | None = None) -> VLSafeConfig:
+    """The settings of a preset with some of them replaced.
+
+    :param overrides: nested, such as ``{"imagination": {"horizon": 15}, "model_every": 2}``.
+    :raises ValueError: for an unknown preset or setting, or a value out of range.
+    """
+    base = find_preset(preset)
+    config = VLSafeConfig(world_model=base.world_model, train=base.train)
+    if preset == "debug":
+        config = dataclasses.replace(
+            config,
+            network=NetworkConfig(units=32, layers=1, bins=31, learning_rate=1e-3, warmup=10),
+            imagination=ImaginationConfig(starts=32, horizon=5),
+        )
+    elif preset != "cpu":  # widths grow with the world model's, schedules follow DreamerV3
+        units = base.world_model.heads.units
+        config = dataclasses.replace(
+            config,
+            network=NetworkConfig(
+                units, layers=3, bins=255, bin_limit=20.0, learning_rate=4e-5, warmup=1000
+            ),
+            imagination=ImaginationConfig(starts=1024, horizon=15),
+        )
+    return config_from_dict(VLSafeConfig, _merge(config.to_dict(), overrides or {}))
+
+
+def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overrides.items():
+        nested = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        # `settings` of a multiplier belong to its kind, so they are replaced as a whole
+        merged[key] = _merge(base[key], value) if nested and key != "settings" else value
+    return merged
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
+
+
+def _in_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}")

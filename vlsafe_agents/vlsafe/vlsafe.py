@@ -1,0 +1,422 @@
+"""The agent: offline safe reinforcement learning in imagination, with SB3's interface."""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import time
+import zipfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common import utils
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import (
+    is_json_serializable,
+    load_from_zip_file,
+    open_path,
+)
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.utils import check_for_correct_spaces
+from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
+
+from vlsafe_agents.common.optim import LaProp
+from vlsafe_agents.data.dataset import EpisodeDataset
+from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
+from vlsafe_agents.vlsafe.policies import VLSafePolicy
+from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
+from vlsafe_agents.vlsafe.rssm import RSSMState
+from vlsafe_agents.vlsafe.settings import SMALL_PRESETS, UPDATES, make_config
+from vlsafe_agents.vlsafe.space_json import space_from_json, space_to_json
+
+
+class VLSafe(BaseAlgorithm):
+    """Learns offline: one timestep of :meth:`learn` is one gradient update, never a step of `env`.
+
+    A world model (DreamerV3's, with heads for cost and safety score) is fitted to recorded drives;
+    then an actor and two critics learn in its imagination (VL-SAFE, arXiv 2505.16377; see
+    :mod:`~vlsafe_agents.vlsafe.actor_critic` for what is known of the paper and where we depart).
+
+    :param policy: "CnnPolicy", "MlpPolicy" or "MultiInputPolicy": the same class under the names
+        that SB3's users know; observations are told apart by the space.
+    :param env: gives the spaces and serves for evaluation; never stepped or reset by ``learn``.
+    :param dataset: recorded episodes with cost and safety score; may be set later.
+    :param preset: sizes: "debug", "cpu", "12M", "25M" or "50M".
+    :param update: "gated" (the paper's weight), "lagrangian" (imagined cost return against
+        ``cost_limit``) or "none" (blind to cost).
+    :param safety: the gate's p: "score" predicts the recorded safety score; a number in [0, 1] is
+        a constant gate (a control); None switches safety off, whatever ``update`` says.
+    :param cost_limit: allowed cost per episode, read by ``update="lagrangian"`` only.
+    :param config: nested replacements of the preset's settings, such as
+        ``{"imagination": {"horizon": 15}}``; see :mod:`~vlsafe_agents.vlsafe.settings`.
+    :raises ValueError: for unknown names or settings, spaces that the world model does not know,
+        or a data set that does not fit them.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "CnnPolicy": VLSafePolicy,
+        "MlpPolicy": VLSafePolicy,
+        "MultiInputPolicy": VLSafePolicy,
+    }
+    policy: VLSafePolicy
+
+    def __init__(
+        self,
+        policy: str | type[VLSafePolicy],
+        env: GymEnv | str | None,
+        dataset: EpisodeDataset | None = None,
+        preset: str = "cpu",
+        update: str = "gated",
+        safety: str | float | None = "score",
+        cost_limit: float = 1.0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        config: Mapping[str, Any] | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
+        if env is None and _init_setup_model:
+            raise ValueError(
+                "VLSafe needs an environment, which tells it the spaces (it is never stepped); "
+                "VLSafe.load(path) works without one"
+            )
+        if update not in UPDATES:
+            raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
+        if isinstance(safety, str) and safety != "score":
+            raise ValueError(f'safety must be "score", a number in [0, 1] or None; got {safety!r}')
+        settings = make_config(preset, config)
+        super().__init__(
+            policy,
+            env,
+            learning_rate=settings.train.learning_rate,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            supported_action_spaces=(spaces.Discrete, spaces.Box),
+        )
+        self.policy_name = policy if isinstance(policy, str) else "MultiInputPolicy"
+        self.preset, self.update, self.safety = preset, update, safety
+        self.cost_limit = float(cost_limit)
+        self.config = settings.to_dict()  # JSON-able: it is saved as text
+        self.episode_steps = settings.multiplier.episode_steps
+        self.actor_started = False
+        self.dataset: EpisodeDataset | None = None
+        if _init_setup_model:
+            self._setup_model()
+            if dataset is not None:
+                self.set_dataset(dataset)
+
+    # --- construction ---------------------------------------------------------------------------
+
+    def _setup_model(self) -> None:
+        """Build networks and optimisers."""
+        self.settings = make_config(self.preset, self.config)
+        self.set_random_seed(self.seed)
+        self._sampler = np.random.default_rng(self.seed)
+        self._gap = GapWarning()
+        gate = None if isinstance(self.safety, str) or self.safety is None else float(self.safety)
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space,
+            self.action_space,
+            self.settings,
+            update="none" if self.safety is None else self.update,
+            gate=gate,
+            cost_limit=self.cost_limit,
+            episode_steps=self.episode_steps or 1.0,
+        ).to(self.device)
+        train, network = self.settings.train, self.settings.network
+        self.model_optimizer = LaProp(
+            self.policy.world_model.parameters(),
+            lr=train.learning_rate,
+            clip=train.clip,
+            warmup=train.warmup,
+        )
+        self.actor_critic_optimizer = LaProp(
+            [p for p in self.policy.actor_critic.parameters() if p.requires_grad],
+            lr=network.learning_rate,
+            clip=train.clip,
+            warmup=network.warmup,
+        )
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """SB3's wrapping, but images stay channels-last as in the data."""
+        wrapped = BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+        return wrapped.venv if isinstance(wrapped, VecTransposeImage) else wrapped
+
+    def set_dataset(self, dataset: EpisodeDataset) -> None:
+        """Choose the recorded episodes that :meth:`learn` reads.
+
+        :raises ValueError: if the spaces differ, or cost or safety score are missing.
+        """
+        if dataset.action_space != self.action_space:
+            raise ValueError(
+                f"the data set's actions are {dataset.action_space}, the environment's are "
+                f"{self.action_space}; make the environment as the data were collected"
+            )
+        dataset = dataset.select(self.observation_space)
+        length = self.settings.train.sequence_length
+        sample = dataset.sample(1, length, np.random.default_rng(0))
+        for name, remedy in (
+            ("cost", "collect with an environment that puts it into info"),
+            ("safety_score", "add it with `vlsafe label`"),
+        ):
+            values = getattr(sample, name, None)
+            if values is None or np.isnan(values).any():
+                raise ValueError(f"the data set has no {name}; {remedy}")
+        self.dataset = dataset
+        if self.settings.multiplier.episode_steps is None:
+            self.episode_steps = dataset.num_steps / dataset.num_episodes
+            self.policy.actor_critic.episode_steps = self.episode_steps
+
+    # --- learning -------------------------------------------------------------------------------
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 100,
+        tb_log_name: str = "VLSafe",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Train for ``total_timesteps`` gradient updates on the data set.
+
+        :param log_interval: updates between two rows of the log.
+        :raises ValueError: without a data set.
+        """
+        if self.dataset is None:
+            raise ValueError(
+                "there is no data set to learn from (saved agents hold none): call "
+                "set_dataset first"
+            )
+        if progress_bar and self.env is None:
+            raise ValueError("SB3's progress bar needs an environment: call set_env first")
+        total_timesteps, callback = self._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        callback.on_training_start(locals(), globals())
+        with self._threads():
+            while self.num_timesteps < total_timesteps:
+                self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+                self.train()
+                self.num_timesteps += 1
+                callback.update_locals(locals())
+                if not callback.on_step():
+                    break
+                if log_interval and self.num_timesteps % log_interval == 0:
+                    self.dump_logs()
+        callback.on_training_end()
+        return self
+
+    def train(self) -> None:
+        """One update: world model first, then prior, actor and critics on its new states."""
+        assert self.dataset is not None
+        if not hasattr(self, "_logger"):
+            self._logger = utils.configure_logger(self.verbose)
+        train = self.settings.train
+        sequences = self.dataset.sample(train.batch_size, train.sequence_length, self._sampler)
+        batch = to_tensors(sequences, self.device)
+        self.policy.set_training_mode(True)
+        posterior = self._update_world_model(batch)
+        self._update_actor_critic(batch, posterior)
+        self._n_updates += 1
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether this update still trains the world model and the prior only."""
+        return self._n_updates < self.settings.model_warmup * self._total_timesteps
+
+    def _update_world_model(self, batch: TensorBatch) -> RSSMState:
+        world_model = self.policy.world_model
+        if self.warming_up or self._n_updates % self.settings.model_every == 0:
+            loss, posterior, metrics = world_model.loss(batch)
+            _optimise(self.model_optimizer, loss, "world model")
+        else:
+            with torch.no_grad():
+                _, posterior, metrics = world_model.loss(batch)
+        for name, value in metrics.items():
+            self.logger.record_mean(f"train/{name}", value)
+        return posterior
+
+    def _update_actor_critic(self, batch: TensorBatch, posterior: RSSMState) -> None:
+        world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
+        if self.warming_up:
+            feat = world_model.feat(posterior)
+            loss = actor_critic.behaviour_loss(feat, batch, world_model)
+            _optimise(self.actor_critic_optimizer, loss, "behaviour prior")
+            self.logger.record_mean("train/behaviour_loss", loss.item())
+            return
+        if not self.actor_started:
+            actor_critic.start_from_behaviour()
+            self.actor_started = True
+        loss, metrics = actor_critic.loss(world_model, posterior, batch)
+        _optimise(self.actor_critic_optimizer, loss, "actor and critics")
+        actor_critic.after_step()
+        imagination = self.settings.imagination
+        recorded = recorded_returns(batch, imagination.gamma, imagination.horizon)
+        metrics["imagined/gap"] = self._gap.update(metrics["imagined/return"], recorded)
+        if recorded.valid.any():
+            metrics["data/return"] = recorded.reward[recorded.valid].mean().item()
+            metrics["data/cost"] = recorded.cost[recorded.valid].mean().item()
+        for name, value in metrics.items():
+            self.logger.record_mean(name, value)
+
+    def dump_logs(self) -> None:
+        """Write one row of the log: means since the last one."""
+        seconds = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
+        done = self.num_timesteps - self._num_timesteps_at_start
+        self.logger.record("time/updates_per_second", done / seconds)
+        self.logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(step=self.num_timesteps)
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        """SB3's preparations without its reset of the environment."""
+        self.start_time = time.time_ns()
+        if self.ep_info_buffer is None or reset_num_timesteps:
+            self.ep_info_buffer = deque(maxlen=self._stats_window_size)
+            self.ep_success_buffer = deque(maxlen=self._stats_window_size)
+        if reset_num_timesteps:
+            self.num_timesteps = 0
+        else:
+            total_timesteps += self.num_timesteps
+        self._total_timesteps = total_timesteps
+        self._num_timesteps_at_start = self.num_timesteps
+        if not self._custom_logger:
+            self._logger = utils.configure_logger(
+                self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps
+            )
+        return total_timesteps, self._init_callback(callback, progress_bar)
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """One torch thread while a small preset learns on a CPU: more only slow tiny kernels."""
+        threads = self.settings.torch_threads
+        if threads is None and self.device.type == "cpu" and self.preset in SMALL_PRESETS:
+            threads = 1
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    # --- saving ---------------------------------------------------------------------------------
+
+    def save(
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """SB3's zip file, without the data set and without pickled objects."""
+        self.saved_spaces = {
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+        }
+        self.sampler_state = self._sampler.bit_generator.state
+        super().save(path, exclude, include)
+
+    def _excluded_save_params(self) -> list[str]:
+        opaque = [k for k, v in self.__dict__.items() if not is_json_serializable(v)]
+        return [*super()._excluded_save_params(), "dataset", *opaque]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "model_optimizer", "actor_critic_optimizer"], []
+
+    @classmethod
+    def load(
+        cls,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a saved agent; ``dataset=`` may be given to go on learning.
+
+        No code in the file is run: its attributes are JSON, its tensors are read with
+        ``weights_only``.
+
+        :param custom_objects: attributes to replace, as in SB3.
+        :raises ValueError: if the file holds pickled objects, or ``env`` has other spaces.
+        """
+        _refuse_pickles(path)
+        data, params, _ = load_from_zip_file(
+            path, device=device, custom_objects=custom_objects, print_system_info=print_system_info
+        )
+        assert data is not None, f"{path} holds no agent"
+        dataset = kwargs.pop("dataset", None)
+        data.update(kwargs)
+        stored = data.pop("saved_spaces")
+        sampler_state = data.pop("sampler_state")
+        model = cls(
+            custom_objects["policy_class"]
+            if custom_objects and "policy_class" in custom_objects
+            else data["policy_name"],
+            None,
+            device=device,
+            _init_setup_model=False,
+        )
+        model.observation_space = space_from_json(stored["observation_space"])
+        model.action_space = space_from_json(stored["action_space"])
+        model.__dict__.update(data)
+        if env is not None:
+            wrapped = cls._wrap_env(env, model.verbose)
+            check_for_correct_spaces(wrapped, model.observation_space, model.action_space)
+            model.env, model.n_envs = wrapped, wrapped.num_envs
+        model._setup_model()
+        model.set_parameters(params, exact_match=True, device=device)
+        model._sampler.bit_generator.state = sampler_state
+        if dataset is not None:
+            model.set_dataset(dataset)
+        return model
+
+
+def _optimise(optimizer: LaProp, loss: torch.Tensor, what: str) -> None:
+    """One step; :raises FloatingPointError: if the loss is not finite."""
+    if not torch.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss of the {what} is {loss.item()}; lower its learning rate"
+        )
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def _refuse_pickles(path: str | pathlib.Path | io.BufferedIOBase) -> None:
+    """:raises ValueError: if an attribute in the file would be unpickled."""
+    file = open_path(path, "r", suffix="zip")
+    with zipfile.ZipFile(file) as archive:
+        data = json.loads(archive.read("data"))
+    if isinstance(path, str | pathlib.Path):
+        file.close()
+    else:
+        file.seek(0)
+    pickled = [k for k, v in data.items() if isinstance(v, dict) and ":serialized:" in v]
+    if pickled:
+        raise ValueError(
+            f"{path} holds pickled objects ({', '.join(pickled)}), which could run code; "
+            "VLSafe writes none, so this is not one of its files"
+        )
