@@ -32,7 +32,7 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     known = [(a, s, r) for a, s, r in points if s is not None and r is not None]
     if not known:
         return None
-    figure, axes = _canvas(7.2, 3.4)
+    figure, axes = _canvas(7.2, 3.4, right=1.9)
     for agent, speed, rate in known:
         x, y = speed["mean"], 100 * rate["mean"]
         axes.errorbar(
@@ -49,7 +49,9 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     axes.set_xlabel("Mean speed [m/s]")
     axes.set_ylabel("Episodes with a collision [%]")
     axes.set_ylim(bottom=min(-2.0, axes.get_ylim()[0] * 0.02))
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9, labelcolor=_INK)
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9, labelcolor=_INK
+    )
     return _svg(figure, "tradeoff")
 
 
@@ -69,7 +71,7 @@ def learning_curves(agent: AgentRun) -> str | None:
             panels.append((title, keys[:_MAX_LINES]))
     if not panels:
         return None
-    figure, grid = _canvas(12.0, 2.6, columns=len(_PANELS))  # one scale for all agents
+    figure, grid = _canvas(12.0, 2.6, top=0.3, columns=len(_PANELS))  # one scale for all agents
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, (title, keys) in zip(grid, panels, strict=False):
@@ -131,8 +133,8 @@ def episode_chart(arrays: Arrays, name: str) -> str | None:
     rows = [row for row in rows if row[0] in arrays and _any_number(arrays[row[0]])]
     if not rows:
         return None
-    figure, grid = _canvas(3.7, 0.55 + 0.85 * len(rows), rows=len(rows), sharex=True, layout=None)
-    figure.subplots_adjust(left=0.17, right=0.97, top=0.97, bottom=0.45 / (0.55 + 0.85 * len(rows)))
+    figure, grid = _canvas(3.7, 0.55 + 0.85 * len(rows), rows=len(rows), sharex=True)
+    figure.subplots_adjust(left=0.17, right=0.97)
     for axes, (key, label, colour, limits) in zip(np.atleast_1d(grid), rows, strict=True):
         values = np.asarray(arrays[key], np.float64)
         if key == "time_to_collision":
@@ -158,14 +160,26 @@ def _canvas(
     rows: int = 1,
     columns: int = 1,
     sharex: bool = False,
-    layout: str | None = "constrained",
+    top: float = 0.08,
+    right: float = 0.1,
 ) -> tuple[Any, Any]:
-    """A transparent figure without pyplot's global state, and its axes."""
+    """A transparent figure without pyplot's global state, and its axes; sizes in inches.
+
+    Margins are fixed: automatic layout takes longer than drawing.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout=layout)
-    figure.patch.set_alpha(0.0)
+    figure = Figure(figsize=(width, height))
     axes = figure.subplots(rows, columns, sharex=sharex)
+    figure.subplots_adjust(
+        left=0.6 / width,
+        right=1 - right / width,
+        bottom=0.45 / height,
+        top=1 - top / height,
+        hspace=0.18,
+        wspace=0.24,
+    )
+    figure.patch.set_alpha(0.0)
     for one in np.ravel(np.atleast_1d(axes)):
         one.patch.set_alpha(0.0)
         one.spines[["top", "right"]].set_visible(False)

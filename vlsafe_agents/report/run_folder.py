@@ -129,8 +129,8 @@ def _looks_like_agent(folder: Path) -> bool:
 def _read_agent(folder: Path, notes: list[str]) -> AgentRun:
     label, colour = _describe(folder.name)
     evaluation = _read_json(folder / "evaluation.json", notes, needed=True)
-    if evaluation is not None and not isinstance(evaluation, dict):
-        notes.append(f"{folder.name}/evaluation.json is not a JSON object.")
+    if evaluation is not None and (fault := _fault_of(evaluation)):
+        notes.append(f"{folder.name}/evaluation.json {fault}.")
         evaluation = None
     return AgentRun(
         name=folder.name,
@@ -141,6 +141,19 @@ def _read_agent(folder: Path, notes: list[str]) -> AgentRun:
         episodes={file.stem: file for file in sorted(folder.glob("episodes/*.npz"))},
         open_loop=read_arrays(folder / "open_loop.npz", notes),
     )
+
+
+def _fault_of(evaluation: Any) -> str:
+    """What keeps an evaluation from being shown; empty when nothing does."""
+    if not isinstance(evaluation, dict):
+        return "is not a JSON object"
+    kinds = {"summary": dict, "training": dict, "env_kwargs": dict, "episodes": list, "seeds": list}
+    for key, kind in kinds.items():
+        if not isinstance(evaluation.get(key, kind()), kind):
+            return f"has an entry {key!r} that is no JSON {kind.__name__}"
+    if not all(_is_number(seed) for seed in evaluation.get("seeds", [])):
+        return "has a seed that is no number"
+    return ""
 
 
 def _describe(name: str) -> tuple[str, str]:

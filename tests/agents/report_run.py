@@ -1,0 +1,167 @@
+"""A made-up run folder, small and complete, for tests of the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# name: collision rate, mean speed [m/s], collisions caused while learning
+AGENTS: dict[str, tuple[float, float, int]] = {
+    "expert": (0.01, 21.3, 0),
+    "bc": (0.16, 20.8, 0),
+    "ppo_lag": (0.12, 20.4, 412),
+    "vlsafe-gated": (0.05, 20.9, 0),
+    "vlsafe-lagrangian": (0.04, 19.8, 0),
+    "cost-blind": (0.41, 25.6, 0),
+}
+SEEDS = list(range(10_000, 10_100))
+
+
+def make_run(
+    root: Path, detailed: Collection[str] = tuple(AGENTS), steps: int = 12, size: int = 32
+) -> Path:
+    """Write the files that `collect`, `label`, `train` and `evaluate` would leave behind.
+
+    Agents outside of `detailed` get an evaluation only.
+    """
+    rng = np.random.default_rng(0)
+    for name, (rate, speed, caused) in AGENTS.items():
+        folder = root / name
+        folder.mkdir(parents=True)
+        (folder / "evaluation.json").write_text(json.dumps(evaluation(name, rate, speed, caused)))
+        if name not in detailed:
+            continue
+        write_episode(folder / "episodes" / "best_0.npz", rng, steps, size, crash=False)
+        write_episode(folder / "episodes" / "worst_0.npz", rng, steps, size, crash=rate > 0.02)
+        if name != "expert":
+            write_progress(folder / "progress.csv", rng, dreams=name.startswith(("vlsafe", "cost")))
+        if name == "vlsafe-gated":
+            write_open_loop(folder / "open_loop.npz", rng)
+    (root / "judge.json").write_text(json.dumps(JUDGE))
+    (root / "run.json").write_text(json.dumps({"command": "vlsafe demo --out runs/demo"}))
+    return root
+
+
+JUDGE = {
+    "bundled": {
+        "collision or off-road within 2 s": 0.951,
+        "time to collision under 2 s": 0.934,
+        "mean p by time to collision": {"0 to 1 s": 0.11, "1 to 2 s": 0.34, "2 to 4 s": 0.81},
+    },
+    "random weights": {
+        "collision or off-road within 2 s": 0.521,
+        "time to collision under 2 s": None,
+        "mean p by time to collision": {"0 to 1 s": 0.49, "1 to 2 s": 0.5, "2 to 4 s": 0.5},
+    },
+}
+
+
+def evaluation(name: str, rate: float, speed: float, caused: int) -> dict[str, Any]:
+    def interval(mean: float, spread: float) -> dict[str, float]:
+        return {"mean": mean, "low": max(0.0, mean - spread), "high": mean + spread}
+
+    return {
+        "agent": name,
+        "env_id": "VLSafe-Highway-v0",
+        "env_kwargs": {"density": 1.5},
+        "seeds": SEEDS,
+        "episodes": [{"seed": seed, "return": 25.0} for seed in SEEDS],
+        "summary": {
+            "return": interval(28.0 * speed / 21, 1.2),
+            "cost": interval(11 * rate + 0.4, 0.3),
+            "env_cost": interval(10 * rate + 0.3, 0.3),
+            "vlm_cost": interval(8 * rate + 0.6, 0.4),
+            "collision_rate": interval(rate, 0.2 * rate + 0.025),
+            "collisions_per_km": interval(1.3 * rate, 0.02),
+            "collision_speed": {"mean": 17.2, "low": 15.0, "high": 19.4},
+            "off_road_rate": interval(0.0, 0.0),
+            "arrival_rate": {"mean": None, "low": None, "high": None},
+            "mean_speed": interval(speed, 0.4),
+            "distance": interval(40 * speed * (1 - rate / 2), 12),
+        },
+        "training": {
+            "env_steps": 100_000 if name == "ppo_lag" else 0,
+            "collisions_caused": caused,
+            "dataset_steps": 0 if name in ("ppo_lag", "expert") else 100_000,
+            "dataset_collisions": 0 if name in ("ppo_lag", "expert") else 731,
+            "gradient_steps": 0 if name == "expert" else 8_000,
+            "wall_s": 0 if name == "expert" else 512.0,
+        },
+    }
+
+
+def write_progress(path: Path, rng: np.random.Generator, dreams: bool) -> None:
+    steps = np.arange(1, 41)
+    rise = 1 - np.exp(-steps / 10)
+
+    def noisy(values: np.ndarray, scale: float) -> np.ndarray:
+        return values + scale * rng.normal(size=len(steps))
+
+    columns = {"time/total_timesteps": steps * 200.0}
+    if dreams:
+        columns |= {
+            "imagined/return": noisy(8 * rise, 0.2),
+            "recorded/return": noisy(6 * rise, 0.2),
+            "imagined/cost_return": noisy(1.2 - rise, 0.05),
+            "recorded/cost_return": noisy(1.2 - 0.7 * rise, 0.05),
+            "world_model/image_loss": noisy(900 * np.exp(-steps / 8) + 60, 4),
+            "world_model/reward_loss": noisy(90 * np.exp(-steps / 8) + 6, 1),
+        }
+    else:
+        columns |= {
+            "rollout/ep_rew_mean": noisy(28 * rise, 0.6),
+            "rollout/ep_cost_mean": noisy(6 - 4 * rise, 0.3),
+        }
+    columns["train/lagrange_multiplier"] = noisy(2 * rise, 0.02)
+    rows = [",".join(columns)]
+    for row in zip(*columns.values(), strict=True):
+        rows.append(",".join("" if rng.random() < 0.02 else f"{value:.4f}" for value in row))
+    path.write_text("\n".join(rows) + "\n")
+
+
+def write_episode(path: Path, rng: np.random.Generator, steps: int, size: int, crash: bool) -> None:
+    path.parent.mkdir(exist_ok=True)
+    frames = np.zeros((steps, size, size, 3), np.uint8)
+    for t in range(steps):
+        frames[t, :, size // 3 : 2 * size // 3] = 60
+        frames[t, (3 * t) % size, size // 2] = (44, 186, 84)
+    near = np.linspace(9, 0.4 if crash else 6, steps)
+    collision = np.zeros(steps, np.float32)
+    collision[-1] = float(crash)
+    np.savez_compressed(
+        path,
+        frames=frames,
+        speed=(20 + rng.normal(size=steps)).astype(np.float32),
+        time_to_collision=np.where(rng.random(steps) < 0.2, np.inf, near).astype(np.float32),
+        safety_score=np.clip(near / 6, 0, 1).astype(np.float32),
+        reward=rng.random(steps).astype(np.float32),
+        cost=collision,
+        collision=collision,
+        seed=np.array(10_007),
+        episode_return=np.array(25.0),
+    )
+
+
+def write_open_loop(path: Path, rng: np.random.Generator, length: int = 20) -> None:
+    truth = np.full((length, 64, 64, 3), 60, np.uint8)
+    for t in range(length):
+        truth[t, (20 + t) : (25 + t), 31:34] = (44, 186, 84)
+        truth[t, 46:51, 31:34] = (228, 34, 38)
+    dream = np.clip(truth + rng.integers(-12, 12, truth.shape), 0, 255).astype(np.uint8)
+    p = np.linspace(0.95, 0.3, length)
+    np.savez_compressed(
+        path,
+        truth=truth,
+        dream=dream,
+        safety_score_true=p,
+        safety_score_pred=p + 0.04,
+        cost_true=np.maximum(0, 0.5 - p),
+        cost_pred=np.maximum(0, 0.48 - p),
+        context=np.array(5),
+        pixel_error=np.linspace(0.002, 0.02, length),
+        repeat_last_error=np.concatenate((np.zeros(5), np.linspace(0.01, 0.05, length - 5))),
+    )
