@@ -14,7 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
 from toy_envs import CountingEnv, SpeedLimitEnv
 
-from vlsafe_agents.ppo_lag import PPOLag
+from vlsafe_agents.ppo_lag import PRESETS, PPOLag, preset
 from vlsafe_agents.ppo_lag.buffers import CostRolloutBufferSamples, generalised_advantage
 
 DISCRETE: dict[str, Any] = {
@@ -301,3 +301,14 @@ def test_bad_arguments_are_refused():
         PPOLag(ActorCriticPolicy, SpeedLimitEnv())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="n_stepz"):
         PPOLag("MlpPolicy", SpeedLimitEnv(), n_stepz=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_are_accepted_and_copied(name):
+    settings = preset(name, n_steps=256, cost_limit=2.0)
+    model = PPOLag("MlpPolicy", SpeedLimitEnv(), device="cpu", **settings)
+    assert (model.n_steps, model.multiplier.cost_limit) == (256, 2.0)
+    settings["lagrange_kwargs"]["maximum"] = -1.0
+    assert PRESETS[name]["lagrange_kwargs"]["maximum"] > 0.0
+    with pytest.raises(ValueError, match="nowhere"):
+        preset("nowhere")

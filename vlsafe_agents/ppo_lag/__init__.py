@@ -7,5 +7,14 @@ from vlsafe_agents.ppo_lag.policies import (
     MultiInputPolicy,
 )
 from vlsafe_agents.ppo_lag.ppo_lag import PPOLag
+from vlsafe_agents.ppo_lag.presets import PRESETS, preset
 
-__all__ = ["CnnPolicy", "CostActorCriticPolicy", "MlpPolicy", "MultiInputPolicy", "PPOLag"]
+__all__ = [
+    "PRESETS",
+    "CnnPolicy",
+    "CostActorCriticPolicy",
+    "MlpPolicy",
+    "MultiInputPolicy",
+    "PPOLag",
+    "preset",
+]
