@@ -109,13 +109,15 @@ def write_shard(folder: Path, drive: Drive) -> ShardFacts:
 
 
 def write_array(group: h5py.Group, name: str, array: Array) -> None:
-    """Create one dataset, compressed where that pays; appendable as Minari's own are."""
-    options: dict[str, Any] = {}
-    if array.nbytes >= _COMPRESSED_BYTES:
-        options = {"compression": "gzip", "compression_opts": 1}
-    chunks = (min(len(array), _CHUNK_ROWS), *array.shape[1:]) if array.ndim > 1 else True
-    maxshape = (None, *array.shape[1:])
-    group.create_dataset(name, data=array, chunks=chunks, maxshape=maxshape, **options)
+    """Create one dataset, in compressed chunks of whole rows where that pays.
+
+    Small arrays stay contiguous: a chunk index would be larger than they are.
+    """
+    if array.nbytes < _COMPRESSED_BYTES or array.ndim < 2:
+        group.create_dataset(name, data=array)
+        return
+    chunks = (min(len(array), _CHUNK_ROWS), *array.shape[1:])
+    group.create_dataset(name, data=array, chunks=chunks, compression="gzip", compression_opts=1)
 
 
 def read_shards(folder: Path) -> dict[int, ShardFacts]:
