@@ -16,7 +16,17 @@ import numpy as np
 from .dynamics import clip, has_target_speed, not_zero, steering_command
 from .lanes import coordinate_if_on_lane, is_reachable, local_coordinates
 from .network import follow_road
-from .state import NO_LANE_ID, OBSTACLE, PLAIN, Integers, Records, RoadTable, compiled
+from .state import (
+    NO_LANE_ID,
+    OBSTACLE,
+    PLAIN,
+    STRAIGHT,
+    VEHICLE_LENGTH,
+    Integers,
+    Records,
+    RoadTable,
+    compiled,
+)
 
 ACC_MAX = 6.0  # [m/s2]
 TIME_WANTED = 1.5  # [s]
@@ -34,6 +44,8 @@ def neighbours(
     """Rows of the road users before and behind vehicle ``i`` on a lane, ``NOBODY`` for none."""
     lanes, links = table.lanes, table.links
     s, _ = local_coordinates(lanes, lane, vehicles[i].x, vehicles[i].y)
+    if lanes[lane].links == 1 and lanes[lane].kind == STRAIGHT:
+        return _neighbours_on_straight(lanes, vehicles, total, i, lane, s)
     front, rear = NOBODY, NOBODY
     s_front, s_rear = math.inf, -math.inf
     first = lanes[lane].first_link
@@ -53,6 +65,34 @@ def neighbours(
             if s_j < s and s_j > s_rear:
                 s_rear, rear = s_j, j
             break
+    return front, rear
+
+
+@compiled
+def _neighbours_on_straight(
+    lanes: Records, vehicles: Records, total: int, i: int, lane: int, s: float
+) -> tuple[int, int]:
+    """:func:`neighbours` on one straight lane: the hot loop of a highway, kept to few reads."""
+    this = lanes[lane]
+    start_x, start_y, length = this.start_x, this.start_y, this.length
+    along_x, along_y = this.direction_x, this.direction_y
+    reach = this.width / 2 + 1.0
+    front, rear = NOBODY, NOBODY
+    s_front, s_rear = length + VEHICLE_LENGTH, -math.inf
+    for j in range(total):
+        dx = vehicles[j].x - start_x
+        dy = vehicles[j].y - start_y
+        s_j = dx * along_x + dy * along_y
+        if s_j > s_front or s_j <= s_rear or j == i:
+            continue
+        if abs(dx * -along_y + dy * along_x) > reach:
+            continue
+        if not -VEHICLE_LENGTH <= s_j < length + VEHICLE_LENGTH:
+            continue
+        if s <= s_j:
+            s_front, front = s_j, j
+        else:
+            s_rear, rear = s_j, j
     return front, rear
 
 

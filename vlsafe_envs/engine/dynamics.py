@@ -109,7 +109,7 @@ def locate(lanes: Records, vehicles: Records, i: int) -> None:
     me = vehicles[i]
     me.cos = math.cos(me.heading)
     me.sin = math.sin(me.heading)
-    me.lane = closest_lane(lanes, me.x, me.y, me.heading)
+    me.lane = closest_lane(lanes, me.x, me.y, me.heading, me.lane)
 
 
 @compiled

@@ -123,15 +123,39 @@ def distance(lanes: Records, lane: int, x: float, y: float) -> float:
 
 
 @compiled
-def closest_lane(lanes: Records, x: float, y: float, heading: float) -> int:
-    """The lane nearest in position and heading (the first one, if several are equally near)."""
-    best, best_distance = 0, math.inf
+def _surely_farther(lanes: Records, lane: int, x: float, y: float, bound: float) -> bool:
+    """Whether a lane is farther than ``bound`` [m] by a test without trigonometry."""
+    this = lanes[lane]
+    dx = x - this.start_x
+    dy = y - this.start_y
+    if this.kind == CIRCULAR:
+        return abs(this.radius - math.sqrt(dx * dx + dy * dy)) > bound
+    along = dx * this.direction_x + dy * this.direction_y
+    if max(along - this.length, -along) > bound:
+        return True
+    across = dx * -this.direction_y + dy * this.direction_x
+    return abs(across) - abs(this.amplitude) > bound + 1e-6  # rounding cannot turn it
+
+
+@compiled
+def _distance_with_heading(lanes: Records, lane: int, x: float, y: float, heading: float) -> float:
+    s, r = local_coordinates(lanes, lane, x, y)
+    angle = abs(wrap_to_pi(heading - heading_at(lanes, lane, s)))
+    return abs(r) + max(s - lanes[lane].length, 0.0) + max(0.0 - s, 0.0) + angle
+
+
+@compiled
+def closest_lane(lanes: Records, x: float, y: float, heading: float, guess: int) -> int:
+    """The lane nearest in position and heading (the first one, if several are equally near).
+
+    A good ``guess``, such as the lane of a moment ago, lets the others be ruled out quickly.
+    """
+    best = guess
+    nearest = _distance_with_heading(lanes, guess, x, y, heading)
     for lane in range(lanes.shape[0]):
-        s, r = local_coordinates(lanes, lane, x, y)
-        far = abs(r) + max(s - lanes[lane].length, 0.0) + max(0.0 - s, 0.0)
-        if far >= best_distance:  # the heading can only add to it
+        if lane == guess or _surely_farther(lanes, lane, x, y, nearest):
             continue
-        far += abs(wrap_to_pi(heading - heading_at(lanes, lane, s)))
-        if far < best_distance:
-            best, best_distance = lane, far
+        far = _distance_with_heading(lanes, lane, x, y, heading)
+        if far < nearest or (far == nearest and lane < best):
+            best, nearest = lane, far
     return best

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
-from highway_env.road.road import RoadNetwork
+from functools import cache
 
-from ..highway_env_stages import STAGES
+import numpy as np
+import numpy.typing as npt
+from highway_env.road.road import RoadNetwork
+from highway_env.vehicle.kinematics import Vehicle
+from highway_env.vehicle.objects import Obstacle
+
+from ..highway_env_stages import (
+    MERGE_EGO_START,
+    ROUNDABOUT_CIRCLE,
+    ROUNDABOUT_ENTRIES,
+    STAGES,
+)
 from ..scenarios import TrafficConfig
-from .lanes import local_coordinates
-from .population import Population
+from .lanes import local_coordinates, position_at
+from .population import Population, put_on_lane
 from .simulation import simulate
-from .state import IDM, META, PLAIN, Integers, Records, RoadTable, compiled
+from .state import META, PLAIN, Integers, Records, RoadTable, compiled
 
 DELTA_RANGE = (3.5, 4.5)  # of the IDM exponent
 HIGHWAY_EGO_SPEED = 25.0  # [m/s] that the ego vehicle's spacing is worked out with
@@ -25,27 +35,7 @@ def ego_kind(config: TrafficConfig) -> int:
 
 def spawn(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
     """Fill an empty road as the reference does, with the same draws from ``rng``."""
-    if config.scenario == "highway":
-        _spawn_highway(config, people, rng)
-    elif config.scenario == "intersection":
-        _spawn_intersection(config, people, rng)
-    else:
-        _copy_stage(config, people, rng)
-
-
-def _copy_stage(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
-    """Let highway-env spawn, and copy its vehicles."""
-    from ..highway_env_traffic import ego_class
-
-    stage = STAGES[config.scenario](config, ego_class(config), rng)
-    stage.build_road()
-    stage.spawn()
-    for vehicle in stage.road.vehicles:
-        row = people.copy_object(vehicle)
-        if vehicle is stage.vehicle:
-            people.world["ego"] = row
-    for obstacle in stage.road.objects:
-        people.copy_object(obstacle)
+    _SPAWNERS[config.scenario](config, people, rng)
 
 
 def _spawn_highway(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
@@ -53,6 +43,7 @@ def _spawn_highway(config: TrafficConfig, people: Population, rng: np.random.Gen
     thinning = np.exp(-5 / 40 * config.lanes)
     low, high = 0.7 * 30, 0.8 * 30  # [m/s], shares of the speed limit
     farthest = 0.0
+    places = []
     for k in range(config.vehicles + 1):
         lane = int(rng.integers(0, config.lanes))
         if k == 0:
@@ -62,10 +53,95 @@ def _spawn_highway(config: TrafficConfig, people: Population, rng: np.random.Gen
         offset = spacing * (12 + 1.0 * speed) * thinning
         farthest = farthest if k else 3 * offset
         farthest += offset * rng.uniform(0.9, 1.1)
-        row = people.add(IDM if k else ego_kind(config))
-        people.put(row, lane, farthest, speed)
-        if k:
-            people.vehicles[row]["delta"] = rng.uniform(*DELTA_RANGE)
+        delta = rng.uniform(*DELTA_RANGE) if k else 4.0
+        places.append((lane, farthest, speed, delta))
+    people.add(ego_kind(config))
+    for _ in range(config.vehicles):
+        people.add()
+    _put_all(people.table, people.vehicles, np.array(places, np.float64))
+
+
+@compiled
+def _put_all(table: RoadTable, vehicles: Records, places: npt.NDArray[np.float64]) -> None:
+    """Place vehicles by rows of lane, coordinate [m], speed [m/s] and IDM exponent."""
+    for i in range(places.shape[0]):
+        put_on_lane(table, vehicles, i, int(places[i, 0]), places[i, 1], places[i, 2])
+        vehicles[i].delta = places[i, 3]
+
+
+def _spawn_merge(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
+    """The ego vehicle, others on the highway, and some coming up the ramp (``merge-v1``)."""
+    highway = people.numbers.lane(("a", "b", 0))
+    people.put(people.add(ego_kind(config)), highway + 1, MERGE_EGO_START, 30.0)
+    on_ramp = min(1 + max(config.vehicles - 1, 0) // 5, config.vehicles)
+    ahead = [(115.0 + 25.0 * k, 29.0) for k in range(12)]
+    slots = [(90.0, 29.0), (70.0, 31.0), (5.0, 31.5), *ahead]  # (x [m], speed [m/s])
+    for x, speed in slots[: config.vehicles - on_ramp]:
+        lane_id = int(rng.integers(2))
+        x = MERGE_EGO_START + (x - MERGE_EGO_START) / config.density
+        x += rng.uniform(-5.0, 5.0)
+        speed += rng.uniform(-1.0, 1.0)
+        others = people.vehicles[: people.count]
+        for lane in (highway + lane_id, highway + 1 - lane_id):
+            same_lane = np.abs(others["y"] - people.table.lanes[lane]["start_y"]) < 1
+            if (np.abs(others["x"][same_lane] - x) >= 8.0).all():
+                people.put(people.add(), lane, x, speed)
+                break
+    for k in range(on_ramp):
+        row = people.add()
+        people.put(row, people.numbers.lane(("j", "k", 0)), 110.0 - 30.0 * k, 20.0)
+        people.vehicles[row]["target_speed"] = 30.0
+    for obstacle in _merge_obstacles():
+        people.copy_object(obstacle)
+
+
+@cache
+def _merge_obstacles() -> list[Obstacle]:
+    """What stands on the road itself: the end of the ramp."""
+    stage = STAGES["merge"](TrafficConfig("merge", vehicles=0), Vehicle, np.random.default_rng(0))
+    stage.build_road()
+    return list(stage.road.objects)
+
+
+def _spawn_roundabout(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
+    """The ego vehicle, the four others of ``roundabout-v1``, and more wherever there is room."""
+    ego = people.add(ego_kind(config))
+    people.put(ego, people.numbers.lane(("ser", "ses", 0)), 125.0, 8.0)
+    people.plan_route(ego, "nxr")
+    starts = [("we", "sx", 1, 5.0), ("we", "sx", 0, 20.0), ("we", "sx", 0, -20.0)]
+    for origin, target, lane_id, along in [*starts, ("eer", "ees", 0, 50.0)]:
+        lane = people.numbers.lane((origin, target, lane_id))
+        along += rng.normal() * 2.0
+        _enter_roundabout(people, rng, lane, along, 16 + rng.normal() * 2.0, ["exr", "sxr", "nxr"])
+    people.world["vehicles"] = 1 + min(config.vehicles, 4)
+    edges = ROUNDABOUT_CIRCLE + ROUNDABOUT_ENTRIES
+    room = max(15.0 / config.density, 8.0)  # [m]
+    for _ in range(config.vehicles - 4):
+        for _ in range(10):
+            origin, target = edges[rng.integers(len(edges))]
+            road = people.table.roads[people.numbers.road[origin, target]]
+            lane = int(road["first_lane"] + rng.integers(road["lanes"]))
+            along = rng.uniform(0.0, people.table.lanes[lane]["length"])
+            x, y = position_at(people.table.lanes, lane, along, 0.0)
+            if (_gaps_from(people, x, y) < room).any():
+                continue
+            speed = 14.0 + 2.0 * rng.normal()
+            _enter_roundabout(people, rng, lane, along, speed, ["exr", "sxr", "nxr", "wxr"])
+            break
+
+
+def _enter_roundabout(
+    people: Population,
+    rng: np.random.Generator,
+    lane: int,
+    along: float,
+    speed: float,
+    destinations: list[str],
+) -> None:
+    row = people.add()
+    people.put(row, lane, along, speed)
+    people.plan_route(row, destinations[rng.integers(len(destinations))])
+    people.vehicles[row]["delta"] = rng.uniform(*DELTA_RANGE)
 
 
 def _spawn_intersection(
@@ -119,10 +195,15 @@ def enter_intersection(
     me["delta"] = rng.uniform(*DELTA_RANGE)
 
 
-def _gaps(people: Population, row: int) -> np.ndarray:
+def _gaps(people: Population, row: int) -> npt.NDArray[np.float64]:
     """Distances [m] of all vehicles' centres from that of one."""
+    return _gaps_from(people, people.vehicles[row]["x"], people.vehicles[row]["y"])
+
+
+def _gaps_from(people: Population, x: float, y: float) -> npt.NDArray[np.float64]:
+    """Distances [m] of all vehicles' centres from a point."""
     vehicles = people.vehicles[: people.count]
-    dx, dy = vehicles["x"] - vehicles[row]["x"], vehicles["y"] - vehicles[row]["y"]
+    dx, dy = vehicles["x"] - x, vehicles["y"] - y
     return np.sqrt(dx * dx + dy * dy)
 
 
@@ -153,3 +234,11 @@ def clear_intersection(people: Population, exits: Integers) -> None:
     _leaving(people.table, people.vehicles, people.count, exits, stays)
     stays[people.ego] = 1
     people.keep(stays != 0)
+
+
+_SPAWNERS = {
+    "highway": _spawn_highway,
+    "merge": _spawn_merge,
+    "roundabout": _spawn_roundabout,
+    "intersection": _spawn_intersection,
+}
