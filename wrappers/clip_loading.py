@@ -35,14 +35,14 @@ def load_clip(checkpoint: str | Path) -> tuple[Any, Any, Any]:
 
     Raises ``ValueError`` when the checkpoint cannot be loaded, naming the remedy.
     """
-    from transformers import AutoTokenizer, CLIPModel
+    from transformers import CLIPModel
 
     source = str(checkpoint)
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise ValueError(f"folder {source} holds no checkpoint: config.json is missing")
     try:
         model = CLIPModel.from_pretrained(source, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = load_tokenizer(source)
         processor = image_processor_class().from_pretrained(source)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
@@ -51,6 +51,13 @@ def load_clip(checkpoint: str | Path) -> tuple[Any, Any, Any]:
             'path of a folder written by save_pretrained, or scorer="bundled".'
         ) from error
     return model.eval().requires_grad_(False), tokenizer, processor
+
+
+def load_tokenizer(source: str | Path) -> Any:
+    """The tokenizer of a hub name or a folder."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(source))
 
 
 def image_processor_class() -> Any:
@@ -62,18 +69,27 @@ def image_processor_class() -> Any:
     return CLIPImageProcessorPil
 
 
+def resize(pixels: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """``(N, 3, H, W)`` uint8 to ``(N, 3, height, width)`` uint8, antialiased bicubic as PIL's."""
+    if (height, width) == tuple(pixels.shape[2:]):
+        return pixels
+    return torch.nn.functional.interpolate(
+        pixels, (height, width), mode="bicubic", antialias=True, align_corners=False
+    )
+
+
 class FastPreprocessor:
     """An image processor's resize, centre crop and normalisation, for whole uint8 batches.
 
     CLIP's processor handles one PIL image at a time, about 2 ms each; here PyTorch resizes uint8
-    batches with the same antialiased bicubic filter, within one grey level of PIL's result.  A
-    processor with other steps is called itself.
+    batches with the same antialiased bicubic filter, within one grey level of PIL's result except
+    where the filter overshoots at hard edges.  A processor with other steps is called itself.
     """
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         size = dict(processor.size)
-        self.exact = not (
+        self._by_processor = not (
             processor.do_resize
             and processor.do_rescale
             and processor.do_normalize
@@ -88,19 +104,22 @@ class FastPreprocessor:
 
     def __call__(self, frames: Frames) -> torch.Tensor:
         """Pixels ``(N, 3, S, S)`` float32 from frames ``(N, H, W, 3)`` uint8."""
-        height, width = self._resized(frames.shape[1], frames.shape[2])
-        if self.exact or not self._crop_fits(height, width):
+        if self._by_processor or not self._crop_fits(
+            *self._resized(frames.shape[1], frames.shape[2])
+        ):
             return self.processor(list(frames), return_tensors="pt")["pixel_values"]
+        return (self.resize(frames).float() - self.mean) / self.std
+
+    def resize(self, frames: Frames) -> torch.Tensor:
+        """Resized and cropped ``(N, 3, S, S)`` uint8, from frames ``(N, H, W, 3)`` uint8."""
+        height, width = self._resized(frames.shape[1], frames.shape[2])
         pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)  # (N, 3, H, W)
-        if (height, width) != tuple(pixels.shape[2:]):
-            pixels = torch.nn.functional.interpolate(
-                pixels, (height, width), mode="bicubic", antialias=True, align_corners=False
-            )
+        pixels = resize(pixels, height, width)
         if self.crop is not None:
             top = (height - self.crop["height"]) // 2
             left = (width - self.crop["width"]) // 2
             pixels = pixels[:, :, top : top + self.crop["height"], left : left + self.crop["width"]]
-        return (pixels.float() - self.mean) / self.std
+        return pixels
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         if "height" in self.size:

@@ -87,7 +87,7 @@ def make_scorer(spec: str | Path | SafetyScorer, **options: Any) -> SafetyScorer
         from .oracle import OracleScorer
 
         return OracleScorer(**options)
-    if spec == BUNDLED or Path(spec).is_dir() or _HUB_NAME.match(spec):
+    if spec == BUNDLED or (spec and Path(spec).is_dir()) or _HUB_NAME.match(spec):
         return _clip(spec, options)
     raise ValueError(f"unknown scorer {spec!r}; known: " + ", ".join(KNOWN_SPECS))
 

@@ -150,6 +150,12 @@ DANGERS = (UNSAFE, COLLIDED, OFF_ROAD, IMMINENT, TAILGATING)
 STATEMENTS = (SAFE, *DANGERS, ON_ROAD, *DETAILS)
 
 
+def all_phrases() -> list[str]:
+    """Every phrase that captions are made of, for learning a vocabulary."""
+    parts = [phrase for item in STATEMENTS for phrase in (*item.doing, *item.sentences)]
+    return [*parts, *phrases.SAFE_ENDINGS, *phrases.CARS]
+
+
 def _finish(text: str, rng: np.random.Generator) -> str:
     """Vary what should not matter: the first letter and the full stop."""
     if rng.random() < 0.6:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -46,7 +46,7 @@ def questions(facts: Facts) -> dict[str, npt.NDArray[np.bool_]]:
 
 
 def evaluate(
-    scorers: dict[str, SafetyScorer], frames: npt.NDArray[np.uint8], facts: Facts
+    scorers: Mapping[str, SafetyScorer], frames: npt.NDArray[np.uint8], facts: Facts
 ) -> dict[str, dict[str, Any]]:
     """AUROC of 1 - p for both questions and quantiles of p, for each named scorer.
 

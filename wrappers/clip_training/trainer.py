@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..clip_loading import FastPreprocessor
+from ..clip_loading import FastPreprocessor, load_tokenizer
 from ..clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
-from .captions import Caption, CaptionWriter
+from .captions import Caption, CaptionWriter, all_phrases
 from .loss import contrast_pair_loss, contrastive_loss
 from .model import ModelConfig, build_model, build_processor, build_tokenizer, save_clip
 from .training_set import TrainingSet
@@ -27,14 +27,15 @@ CHECKPOINT = "checkpoint.pt"
 class TrainerConfig:
     """How long and how to train."""
 
-    steps: int = 1000
-    batch_size: int = 128  # frames a step
-    captions: int = 96  # a step, each true of at least one of its frames
-    pairs: int = 32  # safe and unsafe sentences a step
+    steps: int = 1400
+    batch_size: int = 96  # frames a step
+    captions: int = 48  # a step, each true of at least one of its frames
+    pairs: int = 16  # safe and unsafe sentences a step
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 100  # steps
     clip_norm: float = 1.0
+    pair_weight: float = 2.0  # of the two-sentence loss beside the contrastive one
     unsafe_share: float = 0.4  # of a batch drawn from frames with safety below 0.5
     small_share: float = 0.25  # of a batch shown from small frames
     word_dropout: float = 0.05  # chance that a word of a caption is left out
@@ -84,7 +85,7 @@ class ClipTrainer:
         if not len(self._unsafe) or not len(self._safe):
             raise ValueError("the training set needs safe and unsafe frames, it has only one kind")
         torch.manual_seed(self.config.seed)
-        self.tokenizer = build_tokenizer(self._sample_texts(), self.model_config)
+        self.tokenizer = self._tokenizer()
         self.processor = build_processor(self.model_config)
         self.preprocess = FastPreprocessor(self.processor)
         self.model = build_model(self.tokenizer, self.model_config)
@@ -179,7 +180,7 @@ class ClipTrainer:
         described, safe, unsafe = logits.split(sizes, dim=1)
         contrastive = contrastive_loss(described, batch.truth)
         pair = contrast_pair_loss(safe, unsafe, batch.safety)
-        loss = contrastive + pair
+        loss = contrastive + config.pair_weight * pair
         if not torch.isfinite(loss):
             raise ValueError(f"the loss became {loss.item()} at step {self.step}")
         for group in self.optimizer.param_groups:
@@ -192,10 +193,12 @@ class ClipTrainer:
             self.model.logit_scale.clamp_(0.0, math.log(100.0))  # as CLIP does
         return {"contrastive": contrastive.item(), "pair": pair.item()}
 
-    def _sample_texts(self) -> list[str]:
-        rng = np.random.default_rng(self.config.seed)
-        rows = rng.integers(len(self.data), size=4000)
-        return [self.writer.about(self.data.facts.select([row]), rng).text for row in rows]
+    def _tokenizer(self) -> Any:
+        """Kept beside the checkpoints: learning it again may break ties differently."""
+        folder = self.folder / "tokenizer"
+        if not folder.is_dir():
+            build_tokenizer(all_phrases(), self.model_config).save_pretrained(folder)
+        return load_tokenizer(folder)
 
     def _fingerprint(self) -> dict[str, Any]:
         return {

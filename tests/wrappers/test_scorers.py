@@ -1,0 +1,160 @@
+"""Scorers made from simulator truth or from nothing, and how they are found by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wrappers import (
+    ConstantScorer,
+    OracleConfig,
+    OracleScorer,
+    SafetyScorer,
+    ShuffledScorer,
+    make_scorer,
+    safety_degree,
+)
+
+FRAMES = np.zeros((3, 8, 8, 3), np.uint8)
+SAFE_INFO = {"time_to_collision": np.inf, "headway": np.inf, "collision": False, "off_road": False}
+
+
+class IndexScorer:
+    """Scores by the first pixel: 0, 1/255, ..."""
+
+    identity = {"name": "index"}  # noqa: RUF012
+
+    def __call__(self, frames, infos=None):
+        return frames[:, 0, 0, 0].astype(np.float32) / 255
+
+
+def numbered_frames(count):
+    frames = np.zeros((count, 2, 2, 3), np.uint8)
+    frames[:, 0, 0, 0] = np.arange(count)
+    return frames
+
+
+@pytest.mark.parametrize("spec", ["constant:0.3", "oracle", "shuffled:constant:0.3"])
+def test_scores_are_float32_in_the_unit_interval_one_a_frame(spec):
+    scorer = make_scorer(spec)
+    scores = scorer(FRAMES, [SAFE_INFO] * 3)
+    assert scores.shape == (3,)
+    assert scores.dtype == np.float32
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert isinstance(scorer, SafetyScorer)
+    assert json.loads(json.dumps(scorer.identity)) == scorer.identity
+
+
+def test_a_scorer_object_passes_through_unchanged():
+    scorer = ConstantScorer(0.2)
+    assert make_scorer(scorer) is scorer
+
+
+@pytest.mark.parametrize("spec", ["bundeld", "constant", "constant:high", "no such folder", ""])
+def test_an_unknown_scorer_is_refused_by_name(spec):
+    with pytest.raises(ValueError, match="scorer"):
+        make_scorer(spec)
+
+
+def test_an_object_that_is_no_scorer_is_refused():
+    with pytest.raises(TypeError, match="identity"):
+        make_scorer(lambda frames: frames)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_a_constant_outside_the_unit_interval_is_refused(value):
+    with pytest.raises(ValueError, match="0, 1"):
+        ConstantScorer(value)
+
+
+@pytest.mark.parametrize(
+    ("frames", "error"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), ValueError),
+        (np.zeros((1, 3, 8, 8), np.uint8), ValueError),
+        (np.zeros((1, 8, 8, 3), np.float32), TypeError),
+        ([[0]], TypeError),
+    ],
+)
+def test_wrong_frames_are_refused(frames, error):
+    with pytest.raises(error, match="frames"):
+        ConstantScorer(0.5)(frames)
+
+
+def test_the_oracle_falls_with_time_to_collision_and_with_headway():
+    times = np.linspace(0, 8, 60)
+    by_time = safety_degree(times, np.inf, False, False)
+    by_gap = safety_degree(np.inf, times / 4, False, False)
+    assert (np.diff(by_time) > 0).all()
+    assert (np.diff(by_gap) > 0).all()
+
+
+def test_the_oracle_has_the_lead_time_that_it_states():
+    at = {t: float(safety_degree(t, np.inf, False, False)) for t in (1.5, 2.5, 4.0, np.inf)}
+    assert at[np.inf] == pytest.approx(1.0)
+    assert at[4.0] == pytest.approx(1 / (1 + np.exp(-1.5 / 0.6)))
+    assert at[2.5] == pytest.approx(0.5)
+    assert at[1.5] < 0.2
+
+
+@pytest.mark.parametrize("key", ["collision", "off_road"])
+def test_the_oracle_gives_zero_to_a_crash_and_off_the_road(key):
+    assert OracleScorer()(FRAMES[:1], [SAFE_INFO | {key: True}])[0] == 0
+
+
+def test_the_oracle_needs_one_complete_info_a_frame():
+    with pytest.raises(ValueError, match="one info"):
+        OracleScorer()(FRAMES)
+    with pytest.raises(ValueError, match="got 1"):
+        OracleScorer()(FRAMES, [SAFE_INFO])
+    lacking = {key: value for key, value in SAFE_INFO.items() if key != "headway"}
+    with pytest.raises(KeyError, match="info 1 lacks 'headway'"):
+        OracleScorer()(FRAMES, [SAFE_INFO, lacking, SAFE_INFO])
+
+
+def test_nan_truth_is_refused_instead_of_called_safe():
+    with pytest.raises(ValueError, match="NaN"):
+        safety_degree(np.nan, 1.0, False, False)
+
+
+def test_an_impossible_oracle_is_refused():
+    with pytest.raises(ValueError, match="headway_width"):
+        OracleConfig(headway_width=0.0)
+
+
+def test_shuffling_a_large_batch_permutes_its_scores():
+    frames = numbered_frames(200)
+    own = IndexScorer()(frames)
+    shuffled = ShuffledScorer(IndexScorer(), seed=1, pool_size=100)(frames)
+    assert not np.array_equal(shuffled, own)
+    np.testing.assert_array_equal(np.sort(shuffled), np.sort(own))
+
+
+def test_shuffling_one_frame_at_a_time_keeps_the_distribution_but_not_the_order():
+    frames = numbered_frames(200)[np.random.default_rng(0).integers(0, 200, 4000)]
+    own = IndexScorer()(frames)
+    scorer = ShuffledScorer(IndexScorer(), seed=1, pool_size=500)
+    online = np.concatenate([scorer(frame[None]) for frame in frames])
+    assert abs(np.corrcoef(own[500:], online[500:])[0, 1]) < 0.06
+    for level in (0.1, 0.5, 0.9):
+        assert np.quantile(online, level) == pytest.approx(np.quantile(own, level), abs=0.06)
+
+
+def test_shuffling_repeats_with_its_seed():
+    frames = numbered_frames(50)
+    one, two = (ShuffledScorer(IndexScorer(), seed=3)(frames) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_wrappers_import_no_other_package_of_the_project():
+    folder = Path(make_scorer.__code__.co_filename).parent
+    for path in folder.rglob("*.py"):
+        text = path.read_text()
+        for other in ("vlsafe_envs", "vlsafe_agents"):
+            assert f"import {other}" not in text, path
+            assert f"from {other}" not in text, path
+        assert "from wrappers" not in text, path
+        assert "import wrappers" not in text, path
