@@ -34,7 +34,9 @@ def inputs() -> tuple[Tensor, Tensor, Tensor]:
     return embed, action, is_first
 
 
-def step_by_step(rssm: RSSM, embed: Tensor, action: Tensor, is_first: Tensor, seed: int) -> RSSMState:
+def step_by_step(
+    rssm: RSSM, embed: Tensor, action: Tensor, is_first: Tensor, seed: int
+) -> RSSMState:
     """`observe` from `obs_step`'s parts, with the random numbers that `observe` draws."""
     torch.manual_seed(seed)
     uniform = torch.rand(TIME, BATCH, CONFIG.stoch, 1)
@@ -168,8 +170,6 @@ def test_dynamics_loss_trains_the_prior_only_and_representation_loss_the_posteri
     prior, posterior = rssm.prior_net[0].weight, rssm.logits.weight
     assert isinstance(prior, Tensor)
     for loss, used, unused in ((dyn, prior, posterior), (rep, posterior, prior)):
-        a, b = torch.autograd.grad(
-            loss.sum(), [used, unused], allow_unused=True, retain_graph=True
-        )
+        a, b = torch.autograd.grad(loss.sum(), [used, unused], allow_unused=True, retain_graph=True)
         assert a.abs().sum() > 0
         assert b is None or b.abs().sum() == 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,30 +10,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from vlsafe_agents.data.dataset import SequenceBatch
+
 IMAGE, VECTOR = "image", "vector"
-
-
-class Sequences(Protocol):
-    """What :func:`to_tensors` reads: a batch of sequences as NumPy arrays."""
-
-    @property
-    def obs(self) -> Mapping[str, npt.NDArray[Any]]: ...
-    @property
-    def action(self) -> npt.NDArray[Any]: ...
-    @property
-    def next_action(self) -> npt.NDArray[Any]: ...
-    @property
-    def reward(self) -> npt.NDArray[Any]: ...
-    @property
-    def cost(self) -> npt.NDArray[Any]: ...
-    @property
-    def safety_score(self) -> npt.NDArray[Any]: ...
-    @property
-    def is_first(self) -> npt.NDArray[Any]: ...
-    @property
-    def is_terminal(self) -> npt.NDArray[Any]: ...
-    @property
-    def has_action(self) -> npt.NDArray[Any]: ...
 
 
 class TensorBatch(NamedTuple):
@@ -51,7 +29,7 @@ class TensorBatch(NamedTuple):
     has_action: Tensor  # (B, T) bool: False on the last observation of an episode
 
 
-def to_tensors(batch: Sequences, device: torch.device | str = "cpu") -> TensorBatch:
+def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> TensorBatch:
     """Copy a batch of sequences to ``device``.
 
     :raises ValueError: if a reward, cost or safety score is not finite, or a safety score lies

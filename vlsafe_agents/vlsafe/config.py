@@ -37,7 +37,7 @@ class ImageConfig:
     """
 
     strides: tuple[int, ...] = (4, 2, 2)
-    channels: tuple[int, ...] = (32, 64, 128)
+    channels: tuple[int, ...] = (24, 48, 96)
     kernel: int = 1
     norm: bool = False  # normalise inner layers too, not just the smallest map; slow on a CPU
     decoded_share: float = 0.5  # share of a batch's frames that the decoder is trained on

@@ -134,6 +134,13 @@ class WorldModel(nn.Module):
             torch.sigmoid(self.safety_score_head(feat).squeeze(-1)),
         )
 
+    @torch.no_grad()
+    def observe(self, batch: TensorBatch) -> RSSMState:
+        """Posterior states ``(B, T, ...)`` of recorded sequences, without losses or gradients."""
+        embed = self.observation.embed(self.observation.prepare(batch.obs))
+        embed = embed.unflatten(0, batch.reward.shape)  # (B, T, E)
+        return self.rssm.observe(embed, self.action_vector(batch.action), batch.is_first)
+
     # --- learning -----------------------------------------------------------------------------
 
     def loss(self, batch: TensorBatch) -> tuple[Tensor, RSSMState, dict[str, float]]:
