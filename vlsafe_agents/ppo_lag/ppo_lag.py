@@ -212,16 +212,20 @@ class PPOLag(PPO):
             self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
 
-        with th.no_grad():
-            last_obs = obs_as_tensor(new_obs, self.device)  # type: ignore[arg-type]
-            values = self.policy.predict_values(last_obs)
-            cost_values = self.policy.predict_cost_values(last_obs)
-        rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
-        rollout_buffer.compute_cost_returns_and_advantage(cost_values, dones)
+        self._finish_returns(rollout_buffer, new_obs, dones)
         self._record_rollout()
         callback.update_locals(locals())
         callback.on_rollout_end()
         return True
+
+    def _finish_returns(self, buffer: CostRolloutBuffer, last_obs: Any, dones: np.ndarray) -> None:
+        """Compute returns and advantages of both streams, bootstrapped from `last_obs`."""
+        with th.no_grad():
+            obs = obs_as_tensor(last_obs, self.device)
+            values = self.policy.predict_values(obs)
+            cost_values = self.policy.predict_cost_values(obs)
+        buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+        buffer.compute_cost_returns_and_advantage(cost_values, dones)
 
     def _env_actions(self, actions: np.ndarray) -> np.ndarray:
         """Actions as the environment wants them: clipped, or unscaled where gSDE squashes."""
