@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from ..scenarios import SCENARIO_NAMES, TrafficConfig
+from .code_cache import drop_stale_code
 from .compiled_traffic import CompiledTraffic
+from .simulation import simulate
 
 __all__ = ["CompiledTraffic", "supports"]
+
+drop_stale_code(simulate)
 
 
 def supports(config: TrafficConfig) -> bool:
