@@ -105,11 +105,11 @@ def write_progress(path: Path, rng: np.random.Generator, dreams: bool) -> None:
     if dreams:
         columns |= {
             "imagined/return": noisy(8 * rise, 0.2),
-            "recorded/return": noisy(6 * rise, 0.2),
+            "data/return": noisy(6 * rise, 0.2),
             "imagined/cost_return": noisy(1.2 - rise, 0.05),
-            "recorded/cost_return": noisy(1.2 - 0.7 * rise, 0.05),
-            "world_model/image_loss": noisy(900 * np.exp(-steps / 8) + 60, 4),
-            "world_model/reward_loss": noisy(90 * np.exp(-steps / 8) + 6, 1),
+            "data/cost": noisy(1.2 - 0.7 * rise, 0.05),
+            "train/image_loss": noisy(900 * np.exp(-steps / 8) + 60, 4),
+            "train/reward_loss": noisy(90 * np.exp(-steps / 8) + 6, 1),
         }
     else:
         columns |= {

@@ -19,9 +19,9 @@ _TTC_SHOWN = 10.0  # [s], longer times to collision are drawn here
 # Panels of learning curves: title and the logged keys that belong there.
 _PANELS = (
     ("Return", r"(ep_rew_mean|mean_reward|(^|/)(?!cost)\w*return(_mean)?)$"),
-    ("Cost", r"(ep_cost_mean|mean_cost|(^|/)\w*cost_return|(imagined|recorded|real)/cost)$"),
-    ("Multiplier", r"lagrange_multiplier$"),
-    ("Losses", r"^(world_model|model|train)/.*loss\w*$"),
+    ("Cost", r"(ep_cost_mean|mean_cost|(^|/)\w*cost_return|^data/cost)$"),
+    ("Multiplier, p, gate", r"(lagrange_multiplier|^imagined/(safety_score|gate))$"),
+    ("Losses", r"^(train|validation)/(?!policy_gradient|actor)\w*loss$"),
 )
 _LINE_COLOURS = ("#3b82d6", "#d9822b", "#1f9d8a", "#a371c9", "#c75d5d", "#a88b4c")
 
@@ -83,9 +83,11 @@ def learning_curves(agent: AgentRun) -> str | None:
             dashed = key.startswith("imagined/")
             label = key.removeprefix("rollout/").removeprefix("train/")
             axes.plot(x[known], values[known], "--" if dashed else "-", color=colour, label=label)
+        if title == "Losses" and all(np.nanmin(agent.progress[key]) > 0 for key in keys):
+            axes.set_yscale("log")
         axes.set_title(title, size=10, loc="left", color=_INK)
         axes.set_xlabel("log entry" if steps is None else _unit_of_steps(agent))
-        axes.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
+        axes.xaxis.get_major_formatter().set_powerlimits((-3, 4))
         axes.legend(frameon=False, fontsize=7, labelcolor=_INK)
     return _svg(figure, f"learning-{agent.name}")
 
