@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,8 @@ def load_clip(checkpoint: str | Path) -> tuple[Any, Any, Any]:
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
         raise ValueError(f"folder {source} holds no checkpoint: config.json is missing")
     try:
-        model = CLIPModel.from_pretrained(source, dtype=torch.float32)
+        with no_weight_bars() if Path(source).is_dir() else nullcontext():
+            model = CLIPModel.from_pretrained(source, dtype=torch.float32)
         tokenizer = load_tokenizer(source)
         processor = image_processor_class().from_pretrained(source)
     except (OSError, ValueError) as error:
@@ -51,6 +54,20 @@ def load_clip(checkpoint: str | Path) -> tuple[Any, Any, Any]:
             'path of a folder written by save_pretrained, or scorer="bundled".'
         ) from error
     return model.eval().requires_grad_(False), tokenizer, processor
+
+
+@contextmanager
+def no_weight_bars() -> Iterator[None]:
+    """Hide the bars of ``transformers`` for reading and writing weights (and for downloads)."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def load_tokenizer(source: str | Path) -> Any:

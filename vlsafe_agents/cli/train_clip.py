@@ -12,6 +12,7 @@ import typer
 TRAIN_DENSITIES = (0.5, 1.0, 1.5, 2.0, 2.5)
 HELD_OUT_DENSITIES = (0.75, 1.25, 1.75)
 TRAIN_SEED, HELD_OUT_SEED = 1_000_000, 9_000_000
+VIEW = "48 m by 48 m, from 8 m behind the ego vehicle's centre to 40 m ahead, 24 m to each side"
 
 
 def train_clip(
@@ -30,12 +31,13 @@ def train_clip(
 
     Goes on where it was killed when called again with the same arguments; remove CACHE after the
     environments have changed.  Held-out frames come from other seeds and other densities; their
-    figures go to OUT/evaluation.json.
+    figures go to OUT/evaluation.json and OUT/README.md, the model card.
     """
     import torch
 
     from vlsafe_agents.common.progress import ProgressReport
-    from wrappers.clip_training.model import ModelConfig, build_model, save_clip
+    from wrappers.clip_training.model import ModelConfig, build_model, count_parameters, save_clip
+    from wrappers.clip_training.model_card import render_card
     from wrappers.clip_training.trainer import ClipTrainer, TrainerConfig
 
     from .clip_data import Split, make_set
@@ -57,7 +59,13 @@ def train_clip(
         )
     minutes = (time.monotonic() - begin) / 60
     trainer.save(out)
-    facts = {"training_minutes": round(minutes, 1), "frames": len(data), "steps": steps}
+    facts = {
+        "training_minutes": round(minutes, 1),
+        "frames": len(data),
+        "steps": steps,
+        "parameters": count_parameters(trainer.model),
+        "view": VIEW,
+    }
     untrained = cache / "random-weights"
     save_clip(
         untrained,
@@ -67,6 +75,7 @@ def train_clip(
     )
     result = facts | _examine(out, untrained, unseen)
     (out / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
+    (out / "README.md").write_text(render_card(result))
     _print(result)
 
 

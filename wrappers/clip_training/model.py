@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..clip_loading import image_processor_class, no_weight_bars
 from .phrases import DRIVING_WORDS
 
 
@@ -133,8 +134,6 @@ def sincos_positions(side: int, width: int) -> torch.Tensor:
 
 def build_processor(config: ModelConfig) -> Any:
     """An image processor that resizes and crops to the model's input, with CLIP's statistics."""
-    from ..clip_loading import image_processor_class
-
     side = config.image_size
     return image_processor_class()(
         size={"shortest_edge": config.frame_size}, crop_size={"height": side, "width": side}
@@ -148,7 +147,8 @@ def save_clip(folder: Path, model: Any, tokenizer: Any, processor: Any) -> None:
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()
     }
-    model.save_pretrained(folder, state_dict=state)
+    with no_weight_bars():
+        model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
     processor.save_pretrained(folder)
 

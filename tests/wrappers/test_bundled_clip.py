@@ -1,0 +1,77 @@
+"""The CLIP that is shipped: small, loaded like any other, and able to tell danger from safety."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import vlsafe_envs
+from wrappers import ClipScorer, make_scorer
+from wrappers.clip_loading import bundled_folder
+
+MEGABYTE = 1e6
+
+
+def scene(ego_speed, *others, ego_y=4.0):
+    """Ego on the second lane at x = 100 m; ``others`` are (ahead [m], y [m], speed [m/s])."""
+    packed = np.zeros((48, 7), np.float32)
+    packed[0] = (100.0, ego_y, 0.0, ego_speed, 5.0, 2.0, 1.0)
+    for row, (ahead, y, speed) in enumerate(others, start=1):
+        packed[row] = (100.0 + ahead, y, 0.0, speed, 5.0, 2.0, 1.0)
+    return packed
+
+
+FREE = scene(22, (-30, 0, 22), (34, 8, 23))
+FOLLOWING = scene(20, (36, 4, 21), (20, 8, 20))
+CLOSING = scene(28, (18, 4, 12), (25, 8, 20))
+CRASHED = scene(24, (3.5, 4, 10), (25, 8, 20))
+OFF_ROAD = scene(20, (30, 8, 20), ego_y=-7.0)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return make_scorer("bundled")
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    return vlsafe_envs.SceneRenderer("VLSafe-Highway-v0")
+
+
+def test_it_is_small_and_shipped_with_its_card():
+    folder = bundled_folder()
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    assert size < 15 * MEGABYTE
+    assert "not** a web-scale" in (folder / "README.md").read_text()
+
+
+def test_it_is_loaded_by_the_code_that_loads_any_folder(judge, renderer):
+    frames = renderer.frame(FREE)[None]
+    assert ClipScorer(bundled_folder())(frames) == judge(frames)
+    assert judge is make_scorer("bundled")  # one model a process
+
+
+@pytest.mark.parametrize("view", ["frame", "image"])
+@pytest.mark.parametrize("danger", [CLOSING, CRASHED, OFF_ROAD], ids=["closing", "crash", "off"])
+def test_it_tells_danger_from_safety_with_the_papers_prompts(judge, renderer, view, danger):
+    draw = getattr(renderer, view)
+    safe = judge(np.stack([draw(FREE), draw(FOLLOWING)]))
+    assert safe.min() > 0.7
+    assert judge(draw(danger)[None])[0] < 0.4
+
+
+def test_it_understands_other_words_for_the_same(renderer):
+    judge = ClipScorer(
+        "bundled", prompts=("No danger for the red car at all.", "A crash is coming up for it!")
+    )
+    safe, crash = judge(np.stack([renderer.frame(FREE), renderer.frame(CLOSING)]))
+    assert safe > crash + 0.3
+
+
+def test_it_falls_before_the_crash(judge, renderer):
+    gaps = [40.0, 25.0, 18.0, 11.0]  # at 10 m/s closing speed, 5 m of it are vehicle
+    frames = np.stack([renderer.frame(scene(25, (gap, 4, 15))) for gap in gaps])
+    score = judge(frames)
+    assert score[0] > 0.6
+    assert score[-1] < 0.3
+    assert (np.diff(score) < 0.05).all()
