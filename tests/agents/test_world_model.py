@@ -190,7 +190,7 @@ def test_terminal_observations_and_only_those_lower_the_continue_head() -> None:
     torch.manual_seed(0)
     model = WorldModel(VECTOR, ACTIONS, DEBUG)
     batch = to_tensors(random_sequences())
-    fit(model, batch, steps=60)
+    fit(model, batch, steps=110)
     _, posterior, _ = model.loss(batch)
     cont = model.heads(model.feat(posterior)).cont
     assert cont[1, 4] < 0.5  # the one terminal observation

@@ -30,25 +30,23 @@ class NormSiLU(nn.Module):
 
 
 class BlockLinear(nn.Module):
-    """Linear layer with block-diagonal weights: ``blocks`` independent smaller layers.
+    """Product with block-diagonal weights: ``blocks`` independent smaller layers, no bias.
 
     Output layout: block after block, ``out_size / blocks`` features each.
     """
 
-    def __init__(self, in_size: int, out_size: int, blocks: int, bias: bool = True) -> None:
+    def __init__(self, in_size: int, out_size: int, blocks: int) -> None:
         super().__init__()
         if in_size % blocks or out_size % blocks:
             raise ValueError(f"{in_size} and {out_size} features do not split into {blocks} blocks")
         self.blocks = blocks
         self.weight = nn.Parameter(torch.empty(blocks, in_size // blocks, out_size // blocks))
-        self.bias = nn.Parameter(torch.zeros(out_size)) if bias else None
         nn.init.trunc_normal_(self.weight, std=(blocks / in_size) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = x.view(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (G, N, I / G)
         out = torch.bmm(parts, self.weight).transpose(0, 1)  # (N, G, O / G)
-        out = out.reshape(*x.shape[:-1], -1)
-        return out if self.bias is None else out + self.bias
+        return out.reshape(*x.shape[:-1], -1)
 
 
 def linear(in_size: int, out_size: int, zero: bool = False, bias: bool = True) -> nn.Linear:

@@ -91,7 +91,7 @@ class _Norm(NamedTuple):
         inverse.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         torch.mul(x, inverse, out=self.normal[t])
         torch.mul(self.normal[t], weight, out=self.scaled[t])
-        return torch.ops.aten.silu.out(self.scaled[t], out=self.out[t])  # type: ignore[no-any-return]
+        return torch.ops.aten.silu.out(self.scaled[t], out=self.out[t])
 
     def backward(self, t: int, grad: Tensor, weight: Tensor) -> Tensor:
         """Gradient for x; that of ``scaled`` replaces ``scaled[t]``, see :meth:`weight_grad`."""

@@ -51,15 +51,16 @@ class RSSM(nn.Module):
         deter, hidden = config.deter, config.hidden
         latent = config.stoch * config.classes
         self.feat_size = deter + latent
-        self.deter_in = nn.Sequential(linear(deter, hidden), NormSiLU(hidden))
-        self.stoch_in = nn.Sequential(linear(latent, hidden), NormSiLU(hidden))
+        self.deter_in, self.deter_norm = linear(deter, hidden), NormSiLU(hidden)
+        self.stoch_in, self.stoch_norm = linear(latent, hidden), NormSiLU(hidden)
         self.action_in = nn.Sequential(
             linear(action_size, hidden), NormSiLU(hidden), linear(hidden, deter)
         )
         self.hidden_core = nn.Parameter(linear(2 * hidden, deter).weight.detach())
-        self.deter_core = BlockLinear(deter, deter, config.blocks, bias=False)
+        self.deter_core = BlockLinear(deter, deter, config.blocks)
         self.core_norm = NormSiLU(deter)
         self.gates = BlockLinear(deter, 3 * deter, config.blocks)
+        self.gates_bias = nn.Parameter(torch.zeros(3 * deter))
         self.prior_net = MLP(deter, hidden, config.prior_layers, latent)
         self.embed_in = linear(embed_size, hidden)
         self.deter_posterior = linear(deter, hidden, bias=False)
@@ -164,9 +165,13 @@ class RSSM(nn.Module):
 
     def _core(self, deter: Tensor, stoch: Tensor, driven: Tensor) -> Tensor:
         """Block-diagonal gated recurrent unit: ``(B, D), (B, S * K), (B, D) -> (B, D)``."""
-        hidden = torch.cat([self.deter_in(deter), self.stoch_in(stoch)], -1)
+        from_deter = self.deter_norm(self.deter_in(deter))
+        from_stoch = self.stoch_norm(self.stoch_in(stoch))
+        hidden = torch.cat([from_deter, from_stoch], -1)
         x = self.core_norm(F.linear(hidden, self.hidden_core) + self.deter_core(deter) + driven)
-        gates = self.gates(x).unflatten(-1, (self.config.blocks, 3, -1))  # (B, G, 3, D / G)
+        gates = (self.gates(x) + self.gates_bias).unflatten(
+            -1, (self.config.blocks, 3, -1)
+        )  # (B, G, 3, D / G)
         reset, update, candidate = gates.unbind(-2)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(1)
         update = torch.sigmoid(update - 1).flatten(1)  # -1: remember by default
@@ -186,20 +191,18 @@ class RSSM(nn.Module):
         return sample_one_hot(logits, uniform, self.config.unimix)
 
     def _loop_weights(self) -> Weights:
-        deter_in, deter_norm = self.deter_in
-        stoch_in, stoch_norm = self.stoch_in
         return Weights(
-            deter_in=deter_in.weight,
-            deter_in_bias=deter_in.bias,
-            deter_in_norm=deter_norm.weight,
-            stoch_in=stoch_in.weight,
-            stoch_in_bias=stoch_in.bias,
-            stoch_in_norm=stoch_norm.weight,
+            deter_in=self.deter_in.weight,
+            deter_in_bias=self.deter_in.bias,
+            deter_in_norm=self.deter_norm.weight,
+            stoch_in=self.stoch_in.weight,
+            stoch_in_bias=self.stoch_in.bias,
+            stoch_in_norm=self.stoch_norm.weight,
             hidden_core=self.hidden_core,
             deter_core=self.deter_core.weight,
             core_norm=self.core_norm.weight,
             gates=self.gates.weight,
-            gates_bias=self.gates.bias,
+            gates_bias=self.gates_bias,
             deter_posterior=self.deter_posterior.weight,
             posterior_norm=self.posterior_norm.weight,
             logits=self.logits.weight,
