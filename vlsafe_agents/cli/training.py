@@ -160,9 +160,9 @@ def _open_data(settings: TrainSettings) -> tuple[EpisodeDataset | None, EpisodeD
     # cloning reads no cost, so it can do without a judge
     cost: Any = "env" if settings.algo == "bc" else settings.cost
     dataset = EpisodeDataset.from_minari(settings.data, cost=cost)
-    if settings.algo == "bc" or round(HOLD_OUT * dataset.num_episodes) < 1:
+    if settings.algo == "bc" or dataset.num_episodes < 4:
         return dataset, None
-    return dataset.split(HOLD_OUT, seed=0)
+    return dataset.split(max(HOLD_OUT, 1 / dataset.num_episodes), seed=0)
 
 
 def _make_env(settings: TrainSettings) -> Any:

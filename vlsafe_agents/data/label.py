@@ -264,7 +264,8 @@ def _write_scores(data_path: Path, scores: Array, identity: dict[str, Any]) -> N
                 infos.create_dataset("safety_score", (rows,), np.float32)
             infos["safety_score"][...] = scores[begin : begin + rows]
             begin += rows
-        file.attrs["scorer"] = json.dumps(identity)
+        if file.attrs.get("scorer") != json.dumps(identity):  # writing again would grow the file
+            file.attrs["scorer"] = json.dumps(identity)
     os.replace(copy, main)
     # a mirror for readers of Minari's metadata; the data file's own entry counts
     metadata = json.loads((data_path / METADATA_FILE).read_text())

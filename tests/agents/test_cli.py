@@ -1,0 +1,214 @@
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vlsafe_agents.cli import main as cli
+from vlsafe_agents.cli.callbacks import ContinuedCSV
+from vlsafe_agents.cli.environments import EnvChoice, choose_env, nest, parse_mix, parse_pairs
+from vlsafe_agents.cli.training import TrainSettings, read_settings
+
+COMMANDS = ("collect", "label", "train", "train-clip", "evaluate", "report", "demo")
+
+
+def run(*arguments: str) -> int:
+    """Exit code of a command line, run in this process."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    return int(stop.value.code or 0)
+
+
+def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
+    script = (
+        "import sys\nfrom vlsafe_agents.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'stable_baselines3', 'transformers', 'highway_env', 'h5py', 'minari'}\n"
+        "print('LOADED', sorted(heavy & set(sys.modules)))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert "LOADED []" in answer.stdout
+    for command in COMMANDS:
+        assert command in answer.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command, "--help") == 0
+    assert "--" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("collect", "--out", "{}", "--env", "Atari"), "unknown environment 'Atari'"),
+        (("collect", "--out", "{}", "--mix", "expert=0.5"), "add up to 1"),
+        (("collect", "--out", "{}", "--mix", "racer=1"), "unknown driver 'racer'"),
+        (("collect", "--out", "{}", "--env-arg", "nonsense"), "not of the form key=value"),
+        (("collect", "--out", "{}", "--env-arg", "colour=3"), "unknown option 'colour'"),
+        (("collect", "--out", "{}", "--density", "-1"), "density"),
+        (("label", "{}"), "vlsafe collect"),
+        (("train", "--out", "{}/a", "--algo", "sac"), "unknown algorithm 'sac'"),
+        (("train", "--out", "{}/a"), "give --data"),
+        (("train", "--out", "{}/a", "--observation", "sound"), "unknown observation 'sound'"),
+        (("train", "--out", "{}/a", "--data", "{}/none"), "no Minari id|no data set"),
+        (("evaluate", "{}/nobody"), "no driver of that name"),
+        (("evaluate", "expert"), "give --out"),
+        (("evaluate", "{}"), "no model.zip"),
+        (("report", "{}/nothing"), "no run folder"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_that_names_them(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    import re
+
+    assert run(*[argument.format(tmp_path) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert "Traceback" not in error
+
+
+def test_pairs_are_parsed_as_json_or_text() -> None:
+    pairs = parse_pairs(["a=1", "b=x", "c=[1, 2]", "d.e=true", "f=None"], "--config")
+    assert pairs == {"a": 1, "b": "x", "c": [1, 2], "d.e": True, "f": None}
+    assert nest(pairs)["d"] == {"e": True}
+    with pytest.raises(ValueError, match="given twice"):
+        parse_pairs(["a=1", "a=2"], "--config")
+    assert parse_mix("expert=0.5, random=0.5") == {"expert": 0.5, "random": 0.5}
+
+
+def test_an_agent_drives_where_its_data_were_collected() -> None:
+    metadata = {"env_id": "VLSafe-Merge-v0", "env_kwargs": {"density": 1.5}}
+    choice = choose_env(None, [], None, metadata)
+    assert choice == EnvChoice("VLSafe-Merge-v0", {"density": 1.5})
+    assert choice.with_kwargs(density=2.0).kwargs == {"density": 2.0}
+    assert choose_env("VLSafe-Highway-v0", [], None, metadata).kwargs == {}
+
+
+def test_the_log_goes_on_where_the_checkpoint_was(tmp_path: Path) -> None:
+    path = str(tmp_path / "progress.csv")
+    for kept, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        log = ContinuedCSV(path, kept)
+        for step in steps:
+            values: dict[str, Any] = {"time/total_timesteps": step, "loss": step / 2}
+            log.write(values, dict.fromkeys(values, ()))
+        log.close()
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["time/total_timesteps"]) for row in rows] == [1, 2, 3, 4]
+    assert [float(row["loss"]) for row in rows] == [0.5, 1.0, 1.5, 2.0]
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a tiny labelled data set."""
+    folder = tmp_path_factory.mktemp("run")
+    data = str(folder / "data")
+    few = ("--env-arg", "duration=8", "--env-arg", "vehicles=5", "--workers", "1")
+    assert run("collect", "--out", data, "--episodes", "6", *few) == 0
+    assert run("label", data, "--scorer", "oracle") == 0
+    return folder
+
+
+def test_a_data_set_is_collected_labelled_learnt_from_and_reported(labelled: Path) -> None:
+    data = ("--data", str(labelled / "data"), "--observation", "vector")
+    agent = labelled / "bc"
+    assert run("train", "--algo", "bc", "--out", str(agent), "--steps", "5", *data) == 0
+    settings = read_settings(agent)
+    assert settings.env.kwargs == {"duration": 8, "vehicles": 5}
+    facts = json.loads((agent / "training.json").read_text())
+    assert facts["gradient_steps"] == 5
+    assert facts["env_steps"] == facts["collisions_caused"] == 0
+    assert facts["dataset_steps"] > 0
+    assert run("evaluate", str(agent), "--episodes", "2", "--scorer", "oracle") == 0
+    evaluation = json.loads((agent / "evaluation.json").read_text())
+    assert len(evaluation["episodes"]) == 2
+    assert evaluation["episodes"][0]["vlm_cost"] is not None
+    assert {path.stem for path in (agent / "episodes").iterdir()} == {"best_0", "worst_0"}
+    expert = ("evaluate", "expert", "--data", data[1], "--out", str(labelled / "expert"))
+    assert run(*expert, "--episodes", "1", "--scorer", "none", "--no-record") == 0
+    assert run("report", str(labelled)) == 0
+    assert "Behaviour cloning" in (labelled / "report.html").read_text()
+
+
+def test_vlsafe_leaves_model_log_and_open_loop_strip(labelled: Path) -> None:
+    agent = labelled / "vlsafe_gated"
+    options = ("--preset", "debug", "--steps", "3", "--data", str(labelled / "data"))
+    more = ("--config", "imagination.horizon=3")
+    assert run("train", "--out", str(agent), *options, *more) == 0
+    assert (agent / "model.zip").exists()
+    assert "open_loop" in json.loads((agent / "training.json").read_text())
+    assert run("train", "--out", str(agent), *options, *more) == 0  # finished: nothing to do
+    assert run("train", "--out", str(agent), *options) == 2  # other settings
+    wrong = ("train", "--out", str(labelled / "x"), *options, "--config", "imagination.hurry=1")
+    assert run(*wrong) == 2
+
+
+def test_ppo_lag_counts_the_collisions_that_it_causes(labelled: Path) -> None:
+    agent = labelled / "ppo_lag"
+    options = ("--scorer", "oracle", "--envs", "2", "--observation", "vector", "--steps", "64")
+    small = ("--config", "n_steps=32", "--config", "n_epochs=1", "--config", "batch_size=32")
+    arguments = ("train", "--algo", "ppo_lag", "--out", str(agent), *options, *small)
+    crowded = ("--env-arg", "duration=8", "--density", "2")
+    assert run(*arguments, *crowded) == 0
+    facts = json.loads((agent / "training.json").read_text())
+    assert facts["env_steps"] == 64
+    assert facts["collisions_caused"] > 0  # untrained, at twice the density
+    with pytest.raises(SystemExit):
+        cli.main([*arguments, *crowded, "--overwrite", "--config", "speed=3"])
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(
+    labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vlsafe_agents.bc import BC
+    from vlsafe_agents.cli import training
+
+    class Killed(Exception):
+        """Stands for the process's end: nothing after it is run."""
+
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    settings = TrainSettings(
+        algo="bc",
+        steps=12,
+        env=EnvChoice(kwargs={"duration": 8}),
+        observation="vector",
+        data=str(labelled / "data"),
+    )
+    updates: list[int] = []
+    update = BC.train
+
+    def train(self: BC) -> None:
+        if len(updates) == 7:
+            updates.append(-1)
+            raise Killed
+        updates.append(self.num_timesteps)
+        update(self)
+
+    monkeypatch.setattr(BC, "train", train)
+    out = labelled / "resumed"
+    with pytest.raises(Killed):
+        training.run_training(settings, out)
+    assert not (out / "model.zip").exists()
+    facts = training.run_training(settings, out)
+    assert updates == [*range(7), -1, *range(7, 12)]
+    assert facts["gradient_steps"] == 12
+    assert not (out / "checkpoint.zip").exists()
+    model, again, _ = training.load_agent(out)
+    assert again == settings
+    shape = model.observation_space.shape
+    assert model.action_space.contains(int(model.predict(np.zeros(shape, np.float32))[0]))
