@@ -20,7 +20,7 @@ from .actions import MAX_LATERAL_ACCELERATION
 from .costs import headway
 from .driving_env import DrivingEnv
 from .highway_env_traffic import build_network
-from .junction import ConflictPredictor, curve_speed
+from .junction import ConflictPredictor, RouteFollower, curve_speed
 from .observations import ego_frame
 from .pilot import LANE_WIDTH, Intent, Pilot
 from .scenarios import check_choice
@@ -93,6 +93,7 @@ class ExpertDriver:
         self._cruise = cruise_speed
         self._overtakes = overtakes
         self._pilot = Pilot(env)
+        self._follower = RouteFollower()
         scenario = env.scenario.traffic.scenario
         self._scenario = scenario
         self._predictor: ConflictPredictor | None = None
@@ -103,6 +104,7 @@ class ExpertDriver:
     def reset(self) -> None:
         """Forget the last episode."""
         self._pilot.reset()
+        self._follower.reset()
         self._standing = 0.0
 
     def act(self) -> Any:
@@ -158,7 +160,7 @@ class ExpertDriver:
         acceleration = min(max((speed - ego.speed) / 0.6, MAX_BRAKING), advice.acceleration + 1.0)
         if traffic.action == "meta":
             acceleration = min(speed - ego.speed, max(advice.acceleration, MAX_BRAKING))
-        return Intent(acceleration, 0, advice.steering)
+        return Intent(acceleration, 0, self._follower.steering(scene))
 
 
 class NoisyDriver:
@@ -194,12 +196,14 @@ class AggressiveDriver:
     def __init__(self, env: DrivingEnv) -> None:
         self._env = env
         self._pilot = Pilot(env)
+        self._follower = RouteFollower()
         self._wish = AGGRESSIVE_SPEED[env.scenario.traffic.scenario]
         self._junction = env.scenario.traffic.scenario in ("roundabout", "intersection")
 
     def reset(self) -> None:
         """Forget the last episode."""
         self._pilot.reset()
+        self._follower.reset()
 
     def act(self) -> Any:
         """Faster, unless the leader is about to be hit; round it if a hole is near."""
@@ -207,7 +211,7 @@ class AggressiveDriver:
         acceleration = float(np.clip(2.0 * (self._wish - ego.speed), -5.0, 5.0))
         steering, change = None, 0
         if self._junction:
-            steering = self._env.traffic.idm(self._wish).steering
+            steering = self._follower.steering(scene)
             if headway(scene) < 0.8:
                 acceleration = MAX_BRAKING
         else:

@@ -24,6 +24,7 @@ from .traffic import EgoStatus, IdmAdvice
 
 META_ACTIONS = ("LANE_LEFT", "IDLE", "LANE_RIGHT", "FASTER", "SLOWER")
 ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)
+ON_ROAD_MARGIN = 1.0  # [m], half a vehicle's width: off the road is the whole body beyond the edge
 MERGE_END = 370.0  # [m], x at which highway-env ends a merge episode
 
 
@@ -159,7 +160,7 @@ class HighwayEnvTraffic:
             speed=float(ego.speed),
             forward_speed=float(ego.speed * np.cos(heading_error)),
             crashed=bool(ego.crashed),
-            on_road=any(bool(lane.on_lane(ego.position)) for lane in network.lanes_list()),
+            on_road=self._on_road(),
             arrived=self._arrived(longitudinal),
             lane_id=int(lane_id),
             lanes=len(network.graph[start][end]),
@@ -170,6 +171,12 @@ class HighwayEnvTraffic:
             target_speed=float(getattr(ego, "target_speed", ego.speed)),
             target_lane_id=int(target_lane[2]),
         )
+
+    def _on_road(self) -> bool:
+        """Lanes of the roundabout do not quite meet where they join; the margin bridges that."""
+        position = self._ego.position
+        lanes = self.network.lanes_list()
+        return any(bool(lane.on_lane(position, margin=ON_ROAD_MARGIN)) for lane in lanes)
 
     def _arrived(self, longitudinal: float) -> bool:
         """Whether the ego vehicle reached its goal; ``longitudinal`` [m] along its lane."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from highway_env.road.road import LaneIndex, RoadNetwork
 
+from .actions import HALF_LENGTH
 from .observations import ego_frame
 from .scene import Array, Scene
 
@@ -25,6 +26,7 @@ DECISION_TIME = 1.5  # [s], kept besides the time to stop
 BRAKING, BRAKING_HORIZON = 3.0, 2.0  # [m/s2], [s]: others may also brake, looked at so far
 MARGIN_ALONG, MARGIN_ACROSS = 2.0, 0.6  # [m], added to the sizes of two vehicles
 MAX_BRANCHES = 6
+LOOK_AHEAD, LOOK_AHEAD_TIME = 3.5, 0.3  # [m], [s]
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,43 @@ def _roll_along_route(scene: Scene, target: float) -> Array:
     segment = np.clip(np.searchsorted(way, driven, side="right") - 1, 0, len(gaps) - 1)
     delta = np.diff(points, axis=0)[segment]
     return np.stack([x, y, np.arctan2(delta[:, 1], delta[:, 0])], axis=1)
+
+
+def pursuit_steering(scene: Scene, route: Array) -> float | None:
+    """Wheel angle [rad] towards ``route`` ``(K, 2)`` a little ahead (pure pursuit).
+
+    None when there is nothing of it ahead.
+    """
+    local = ego_frame(route - scene.position[0], scene.heading[0])  # (K, 2)
+    distance = np.hypot(local[:, 0], local[:, 1])
+    nearest = int(np.argmin(distance)) if len(distance) else 0
+    local, distance = local[nearest:], distance[nearest:]
+    if len(local) < 2:
+        return None
+    reach = LOOK_AHEAD + LOOK_AHEAD_TIME * max(float(scene.speed[0]), 0.0)
+    ahead, right = (float(np.interp(reach, distance, local[:, k])) for k in (0, 1))
+    curvature = 2.0 * right / max(ahead * ahead + right * right, 1.0)  # [1/m]
+    return math.atan(2.0 * math.tan(math.asin(float(np.clip(HALF_LENGTH * curvature, -0.7, 0.7)))))
+
+
+class RouteFollower:
+    """Steers along the route, and along the last one known while the vehicle seems off it.
+
+    Where lanes part, the lane nearest to a vehicle may for a moment be the wrong one.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the route."""
+        self._route = np.zeros((0, 2))
+
+    def steering(self, scene: Scene) -> float | None:
+        """Wheel angle [rad]; None without a route, known now or remembered."""
+        if len(scene.route):
+            self._route = np.concatenate([scene.position[:1], scene.route])
+        return pursuit_steering(scene, self._route)
 
 
 def curve_speed(scene: Scene, lateral_acceleration: float, reach: float = 16.0) -> float:

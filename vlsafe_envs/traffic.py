@@ -22,7 +22,7 @@ class EgoStatus:
     speed: float  # [m/s], along the heading
     forward_speed: float  # [m/s], speed * cos(heading - lane heading): progress along the road
     crashed: bool  # touched another vehicle or obstacle since reset
-    on_road: bool  # its centre lies on some lane
+    on_road: bool  # its centre lies on some lane, or less than 1 m beside one
     arrived: bool  # reached its goal (scenarios that have one), else False
     lane_id: int  # index of its lane on its road, 0 = leftmost
     lanes: int  # lanes on its road
