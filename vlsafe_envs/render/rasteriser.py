@@ -15,21 +15,23 @@ TAIL_SECONDS = 0.4  # a tail is as long as the way driven in this time
 TAIL_WIDTH = 0.6  # [m]
 ROUTE_WIDTH = 1.0  # [m]
 
-_OFF_ROAD = np.array(palette.OFF_ROAD, np.float64)
-_ROUTE = np.array(palette.ROUTE, np.float64)
-# Rows: tail, outline, body, windscreen.
-_EGO = np.array(
-    [palette.EGO_TAIL, palette.EGO_OUTLINE, palette.EGO, palette.EGO_WINDSCREEN], np.float64
-)
-_VEHICLE = np.array(
+# Handed to the compiled code, not compiled into it: its cache does not notice another palette.
+_COLOURS = np.array(
     [
+        palette.OFF_ROAD,
+        palette.ROUTE,
+        palette.EGO_TAIL,
+        palette.EGO_OUTLINE,
+        palette.EGO,
+        palette.EGO_WINDSCREEN,
         palette.VEHICLE_TAIL,
         palette.VEHICLE_OUTLINE,
         palette.VEHICLE,
         palette.VEHICLE_WINDSCREEN,
     ],
     np.float64,
-)
+)  # (10, 3)
+_OFF_ROAD, _ROUTE, _EGO, _VEHICLE = 0, 1, 2, 6  # rows; vehicles: tail, outline, body, windscreen
 
 
 class Rasteriser:
@@ -94,7 +96,8 @@ class Rasteriser:
         vehicles[:, 4] = scene.length
         vehicles[:, 5] = scene.width
         route = np.ascontiguousarray(scene.route, np.float64)
-        _draw(self._texels, self._map, vehicles, route, self.pixel, self.ego_row + 0.5, out)
+        row = self.ego_row + 0.5
+        _draw(self._texels, self._map, vehicles, route, self.pixel, row, _COLOURS, out)
         return out
 
 
@@ -106,11 +109,12 @@ def _draw(
     route: npt.NDArray[np.float64],
     pixel: float,
     ego_row: float,
+    colours: npt.NDArray[np.float64],
     out: npt.NDArray[np.uint8],
 ) -> None:
     size = out.shape[0]
     ego_column = size // 2 + 0.5
-    _draw_ground(texels, placing, vehicles[0], pixel, ego_row, out)
+    _draw_ground(texels, placing, vehicles[0], pixel, ego_row, colours[_OFF_ROAD], out)
     # Everything else is drawn in frame coordinates [px]: column right, row down.
     ego_x, ego_y, heading = vehicles[0, 0], vehicles[0, 1], vehicles[0, 2]
     cos, sin = np.cos(heading), np.sin(heading)
@@ -130,7 +134,7 @@ def _draw(
                 right / length,
                 (length + 0.5 * ROUTE_WIDTH) / 2 / pixel,
                 ROUTE_WIDTH / 2 / pixel,
-                _ROUTE,
+                colours[_ROUTE],
             )
     reach = 2.0 * size * pixel + 40.0  # [m], nothing farther away can be seen
     for layer in range(2):  # all tails lie below all vehicles
@@ -141,12 +145,12 @@ def _draw(
             ahead, right = _to_frame(x - ego_x, y - ego_y, cos, sin)
             up, side = np.cos(theta - heading), np.sin(theta - heading)
             row, column = ego_row - ahead / pixel, ego_column + right / pixel
-            colours = _EGO if k == 0 else _VEHICLE
+            own = colours[_EGO : _EGO + 4] if k == 0 else colours[_VEHICLE : _VEHICLE + 4]
             half_length, half_width = length / 2 / pixel, width / 2 / pixel
             if layer == 0:
-                _draw_tail(out, row, column, up, side, half_length, speed / pixel, pixel, colours)
+                _draw_tail(out, row, column, up, side, half_length, speed / pixel, pixel, own)
             else:
-                _draw_vehicle(out, row, column, up, side, half_length, half_width, pixel, colours)
+                _draw_vehicle(out, row, column, up, side, half_length, half_width, pixel, own)
 
 
 @njit(cache=True)
@@ -156,6 +160,7 @@ def _draw_ground(
     ego: npt.NDArray[np.float64],
     pixel: float,
     ego_row: float,
+    off_road: npt.NDArray[np.float64],
     out: npt.NDArray[np.uint8],
 ) -> None:
     """Fill the frame by bilinear samples of the road's texture, turned to the ego's heading."""
@@ -181,7 +186,7 @@ def _draw_ground(
                 on_map = on_map and 0 <= column < columns - 1
             if not on_map:
                 for c in range(3):
-                    out[i, j, c] = np.uint8(_OFF_ROAD[c])
+                    out[i, j, c] = np.uint8(off_road[c])
                 continue
             fu, fv = u - column, v - row
             next_column = column + 1
@@ -196,7 +201,7 @@ def _draw_ground(
                 out[i, j, c] = np.uint8(value + 0.5)
             if repeats and (x < repeat_from + pixel or x > repeat_to - pixel):
                 covered = min(x - repeat_from, repeat_to - x) / pixel + 0.5
-                _blend(out, i, j, _OFF_ROAD, 1.0 - min(max(covered, 0.0), 1.0))
+                _blend(out, i, j, off_road, 1.0 - min(max(covered, 0.0), 1.0))
 
 
 @njit(cache=True, inline="always")
