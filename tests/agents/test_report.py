@@ -227,6 +227,16 @@ def test_headline_says_who_collided_less_and_how_sure_it_is(
     assert "VLSafe caused none; the data it learned from hold 731." in sentences
 
 
+def test_no_collision_in_few_episodes_is_no_proof_of_safety() -> None:
+    ours = agent_run("vlsafe-gated", "VLSafe gated", 0.0, 20.0)
+    assert ours.evaluation is not None
+    ours.evaluation["summary"]["collision_rate"] = {"mean": 0.0, "low": 0.0, "high": 0.0}
+    ours.evaluation["episodes"] = ours.evaluation["episodes"][:10]
+    assert ours.summary("collision_rate") == {"mean": 0.0, "low": 0.0, "high": 0.3}
+    rival = agent_run("ppo_lag", "PPO-Lag", 0.25, 20.0)
+    assert "a tendency, no proof" in " ".join(headline([ours, rival]))
+
+
 def test_headline_admits_collisions_that_vlsafe_caused() -> None:
     agents = [agent_run("vlsafe-gated", "VLSafe gated", 0.1, 20.0, caused=3)]
     assert "VLSafe caused 3 while it learned." in headline(agents)

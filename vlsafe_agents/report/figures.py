@@ -48,7 +48,8 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
         )
     axes.set_xlabel("Mean speed [m/s]")
     axes.set_ylabel("Episodes with a collision [%]")
-    axes.set_ylim(bottom=min(-2.0, axes.get_ylim()[0] * 0.02))
+    top = max(10.0, axes.get_ylim()[1])
+    axes.set_ylim(-0.03 * top, top)
     axes.legend(
         loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9, labelcolor=_INK
     )

@@ -65,12 +65,22 @@ class AgentRun:
         return self.label.startswith("Expert")
 
     def summary(self, metric: str) -> dict[str, float] | None:
-        """``{"mean", "low", "high"}`` of a metric; None where it is missing or undefined."""
+        """``{"mean", "low", "high"}`` of a metric; None where it is missing or undefined.
+
+        A bootstrap cannot see what never happened: of a rate of 0 or 1 it makes an interval without
+        width.  There the rule of three stands in, 3 / episodes (Hanley and Lippman-Hand 1983).
+        """
         entry = ((self.evaluation or {}).get("summary") or {}).get(metric)
         if not isinstance(entry, dict) or not _is_number(entry.get("mean")):
             return None
         mean = float(entry["mean"])
         low, high = (float(entry[k]) if _is_number(entry.get(k)) else mean for k in ("low", "high"))
+        if metric.endswith("_rate") and low == high and self.episode_count:
+            unseen = min(1.0, 3.0 / self.episode_count)
+            if high == 0.0:
+                high = unseen
+            elif low == 1.0:
+                low = 1.0 - unseen
         return {"mean": mean, "low": low, "high": high}
 
     def training(self, key: str) -> float | None:
