@@ -2,6 +2,8 @@
 
     python benchmarks/world_model.py --presets cpu --kinds image vector --steps 5
 
+Wall-clock and processor seconds are both given, and the speed of a plain matrix product just
+before: on a machine that others use too, compare processor seconds at the same matrix speed.
 The last line is JSON.
 """
 
@@ -11,6 +13,7 @@ import argparse
 import json
 import platform
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from gymnasium import spaces
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.vlsafe.batch import TensorBatch
 from vlsafe_agents.vlsafe.config import PRESETS, Preset
+from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 
 IMAGE = spaces.Box(0, 255, (64, 64, 3), np.uint8)
@@ -30,6 +34,7 @@ KINDS: dict[str, spaces.Space[Any]] = {
     "multi": spaces.Dict({"image": IMAGE, "vector": VECTOR}),
 }
 ACTIONS = 5
+DREAMS, HORIZON = 256, 10
 
 
 def random_batch(batch: int, time_: int, device: str) -> TensorBatch:
@@ -53,7 +58,7 @@ def random_batch(batch: int, time_: int, device: str) -> TensorBatch:
 
 
 def measure(preset: Preset, kind: str, steps: int, device: str) -> dict[str, float]:
-    """Median and least seconds per update, and per imagination of 15 steps from every state."""
+    """Seconds per update, and per imagination of ``HORIZON`` steps from ``DREAMS`` states."""
     model = WorldModel(KINDS[kind], spaces.Discrete(ACTIONS), preset.world_model).to(device)
     optimiser = LaProp(model.parameters(), lr=preset.train.learning_rate)
     batch = random_batch(preset.train.batch_size, preset.train.sequence_length, device)
@@ -61,26 +66,50 @@ def measure(preset: Preset, kind: str, steps: int, device: str) -> dict[str, flo
     def policy(feat: torch.Tensor) -> torch.Tensor:
         return model.action_vector(torch.zeros(len(feat), device=feat.device))
 
-    updates, dreams = [], []
-    for _ in range(steps + 1):
-        start = time.perf_counter()
+    def update() -> RSSMState:
         loss, states, _ = model.loss(batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        middle = time.perf_counter()
-        model.imagine(states.flatten(), policy, horizon=15)
-        if device != "cpu":
-            torch.cuda.synchronize()
-        updates.append(middle - start)
-        dreams.append(time.perf_counter() - middle)
+        return states
+
+    states = update().flatten()
+    start = RSSMState(states.deter[:DREAMS], states.stoch[:DREAMS])
+    speed = matrix_speed(device)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "batch": preset.train.batch_size * preset.train.sequence_length,
-        "update_median_s": round(float(np.median(updates[1:])), 4),
-        "update_best_s": round(min(updates[1:]), 4),
-        "imagine_median_s": round(float(np.median(dreams[1:])), 4),
+        "frames": preset.train.batch_size * preset.train.sequence_length,
+        "matrix_gflops": round(speed, 1),
+        **timed("update", update, steps, device),
+        **timed("imagine", lambda: model.imagine(start, policy, HORIZON), steps, device),
     }
+
+
+def timed(name: str, work: Callable[[], object], steps: int, device: str) -> dict[str, float]:
+    """Median wall-clock and processor seconds of ``work``, after one call to warm up."""
+    work()
+    wall, processor = [], []
+    for _ in range(steps):
+        before = time.perf_counter(), time.process_time()
+        work()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        wall.append(time.perf_counter() - before[0])
+        processor.append(time.process_time() - before[1])
+    return {
+        f"{name}_wall_s": round(float(np.median(wall)), 4),
+        f"{name}_processor_s": round(float(np.median(processor)), 4),
+    }
+
+
+def matrix_speed(device: str, size: int = 512, repeats: int = 20) -> float:
+    """Speed of a float32 matrix product [GFLOP/s of processor time]."""
+    a = torch.randn(size, size, device=device)
+    a @ a
+    before = time.process_time()
+    for _ in range(repeats):
+        a @ a
+    return 2e-9 * size**3 * repeats / max(time.process_time() - before, 1e-9)
 
 
 def main() -> None:

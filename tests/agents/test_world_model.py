@@ -329,17 +329,21 @@ def test_decoding_a_share_of_the_frames_keeps_the_expected_loss() -> None:
     assert parts.mean().item() == pytest.approx(whole.mean().item(), rel=0.01)
 
 
-def test_foreground_weight_counts_pixels_that_differ_from_the_mean_more() -> None:
-    image = dataclasses.replace(DEBUG.image, foreground_weight=4.0)
+def test_coloured_pixels_count_more_than_grey_ones() -> None:
+    image = dataclasses.replace(DEBUG.image, colour_weight=4.0)
     model = WorldModel(IMAGE, ACTIONS, dataclasses.replace(DEBUG, image=image))
-    frames = torch.full((10, 8, 8, 48 * 4), 0.3)
-    frames[0, 2, 3, 6:9] = 1.0  # one pixel of one frame
-    weight = model.observation._pixel_weight(frames)
-    assert weight is not None
-    assert weight.shape == frames.shape
-    assert (weight[0, 2, 3, 6:9] == 5).all()
-    assert (weight == 5).sum() == 3
-    assert (weight == 1).sum() == frames.numel() - 3
+    frames = torch.full((2, 64, 64, 3), 80, dtype=torch.uint8)
+    frames[0, 10, 20] = torch.tensor([0, 255, 0], dtype=torch.uint8)
+    inputs = model.observation.prepare({"image": frames})
+    feat = torch.zeros(2, model.feat_size)
+    weighted = model.observation.losses(feat, inputs)["image"]
+    plain_model = WorldModel(IMAGE, ACTIONS, DEBUG)
+    plain_model.load_state_dict(model.state_dict())
+    plain = plain_model.observation.losses(feat, inputs)["image"]
+    predicted = model.observation.decode(feat)["image"][0, 10, 20]
+    error = (predicted - torch.tensor([0.0, 1.0, 0.0])).square().sum()
+    expected = plain + torch.stack([8 * error, torch.tensor(0.0)])
+    torch.testing.assert_close(weighted, expected, rtol=1e-4, atol=0)
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class ImageConfig:
     kernel: int = 1
     norm: bool = False  # normalise inner layers too, not just the smallest map; slow on a CPU
     decoded_share: float = 0.5  # share of a batch's frames that the decoder is trained on
-    foreground_weight: float = 0.0  # extra weight of pixels that differ from the batch's mean image
+    colour_weight: float = 0.0  # extra weight of coloured pixels (see ObservationModel)
 
 
 @dataclass(frozen=True)
