@@ -209,7 +209,7 @@ class DrivingEnv(gym.Env[Any, Any]):
         """The judge's frame of the present scene, uint8 ``(224, 224, 3)``, in every render mode."""
         return self._frames.frame(self.scene)
 
-    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> npt.NDArray[np.uint8] | None:
         """The judge's frame (``"rgb_array"``), or show it in a window (``"human"``)."""
         if self.render_mode is None:
             gym.logger.warn("render() shows nothing: make the environment with a render_mode")

@@ -88,7 +88,7 @@ class _Stage:
     def _has_room(self, position: np.ndarray, distance: float) -> bool:
         """Whether no vehicle's centre is within ``distance`` [m] of ``position``."""
         gaps = [np.linalg.norm(v.position - position) for v in self.road.vehicles]
-        return not gaps or min(gaps) >= distance
+        return not gaps or bool(min(gaps) >= distance)
 
     def _keep_others(self, count: int) -> None:
         """Drop the last spawned vehicles beyond ``count``, never the ego vehicle."""
@@ -96,7 +96,7 @@ class _Stage:
         self.road.vehicles = [v for v in self.road.vehicles if v is self.vehicle or v in others]
 
 
-class HighwayStage(_Stage, HighwayEnv):  # type: ignore[misc]
+class HighwayStage(_Stage, HighwayEnv):
     """A straight highway, as ``highway-v0`` builds it."""
 
     connected_lanes = False  # as in highway-v0: there is only one road segment
@@ -110,7 +110,7 @@ class HighwayStage(_Stage, HighwayEnv):  # type: ignore[misc]
         self._create_vehicles()
 
 
-class MergeStage(_Stage, MergeEnv):  # type: ignore[misc]
+class MergeStage(_Stage, MergeEnv):
     """A highway of two lanes that vehicles join from a ramp, as in ``merge-v1``.
 
     With 4 vehicles at density 1 it draws exactly what ``merge-v1`` draws.  More vehicles join on
@@ -151,7 +151,7 @@ class MergeStage(_Stage, MergeEnv):  # type: ignore[misc]
                 return
 
 
-class RoundaboutStage(_Stage, RoundaboutEnv):  # type: ignore[misc]
+class RoundaboutStage(_Stage, RoundaboutEnv):
     """A roundabout of two lanes with four accesses, as in ``roundabout-v1``.
 
     The first 4 vehicles are those of ``roundabout-v1``; further ones are spread over the circle
@@ -192,7 +192,7 @@ class RoundaboutStage(_Stage, RoundaboutEnv):  # type: ignore[misc]
             return
 
 
-class IntersectionStage(_Stage, IntersectionEnv):  # type: ignore[misc]
+class IntersectionStage(_Stage, IntersectionEnv):
     """A crossing of two roads, as in ``intersection-v2``; vehicles enter during the episode."""
 
     driver_class = IntersectionDriver

@@ -120,7 +120,7 @@ class HighwayEnvTraffic:
         """Apply one decision for ``1 / policy_frequency`` seconds."""
         ego = self._ego
         if self.config.action == "meta":
-            ego.act(META_ACTIONS[int(action)])  # type: ignore[call-overload]
+            ego.act(META_ACTIONS[int(action)])
         else:
             acceleration, steering = (float(value) for value in np.asarray(action))
             ego.act({"acceleration": acceleration, "steering": steering})
