@@ -18,7 +18,7 @@ from .dynamics import nearest_speed
 from .ego import advise, ego_facts, fill_scene, route_points, start_shadow
 from .network import road_table
 from .population import Population
-from .simulation import NO_ACTION, act_and_simulate
+from .simulation import NO_ACTION
 from .spawning import clear_intersection, enter_intersection, exit_roads, spawn
 from .state import META, Records, RoadTable, empty_vehicles
 
@@ -108,15 +108,7 @@ class CompiledTraffic:
 
     def _simulate(self, code: int, steps: int) -> None:
         people = self._people
-        act_and_simulate(
-            self._table,
-            people.vehicles,
-            people.routes,
-            people.world,
-            code,
-            self._target_speeds,
-            steps,
-        )
+        people.advance(code, self._target_speeds, steps)
         self._substeps += steps
         config = self.config
         if config.scenario == "intersection" and self._substeps % config.simulation_frequency == 0:
@@ -164,14 +156,4 @@ class CompiledTraffic:
             self._shadow_substep = self._substeps
         elapsed = (self._substeps - self._shadow_substep) / self.config.simulation_frequency
         self._shadow_substep = self._substeps
-        acceleration, change, steering = advise(
-            self._table,
-            people.vehicles,
-            people.routes,
-            people.world,
-            self._shadow,
-            self._plan,
-            elapsed * (1 + 1e-6),
-            float(target_speed),
-        )
-        return IdmAdvice(acceleration, change, steering)
+        return advise(people, self._shadow, self._plan, elapsed * (1 + 1e-6), float(target_speed))

@@ -144,21 +144,23 @@ def _mobil_agrees(
     """Whether MOBIL recommends that vehicle ``i`` changes to ``lane``."""
     lanes, me = table.lanes, vehicles[i]
     ahead, behind = neighbours(table, vehicles, total, i, lane)
-    behind_after = idm_acceleration(lanes, vehicles, i, behind, i)
+    old_ahead, old_behind = neighbours(table, vehicles, total, i, me.lane)
+    subjects = (behind, i, i, behind, old_behind, old_behind)
+    fronts = (i, ahead, old_ahead, ahead, i, old_ahead)
+    accelerations = np.empty(6)
+    for k in range(6):  # one call in a loop compiles faster than six calls
+        accelerations[k] = idm_acceleration(lanes, vehicles, i, subjects[k], fronts[k])
+    behind_after, mine_after, mine_before = accelerations[0], accelerations[1], accelerations[2]
+    behind_before, old_behind_before = accelerations[3], accelerations[4]
+    old_behind_after = accelerations[5]
     if behind_after < -LANE_CHANGE_MAX_BRAKING_IMPOSED:
         return False
-    mine_after = idm_acceleration(lanes, vehicles, i, i, ahead)
     if me.route_at < me.route_end and routes[i, me.route_at, 1] != NO_LANE_ID:
         here = lanes[me.target_lane].id
         wanted = routes[i, me.route_at, 1]
         if np.sign(lanes[lane].id - here) != np.sign(wanted - here):
             return False
         return not mine_after < -LANE_CHANGE_MAX_BRAKING_IMPOSED
-    old_ahead, old_behind = neighbours(table, vehicles, total, i, me.lane)
-    mine_before = idm_acceleration(lanes, vehicles, i, i, old_ahead)
-    behind_before = idm_acceleration(lanes, vehicles, i, behind, ahead)
-    old_behind_before = idm_acceleration(lanes, vehicles, i, old_behind, i)
-    old_behind_after = idm_acceleration(lanes, vehicles, i, old_behind, old_ahead)
     gain = (
         mine_after
         - mine_before
@@ -224,9 +226,10 @@ def drive(
     follow_road(table, vehicles, routes, i)
     _consider_lane_change(table, vehicles, routes, count, total, i)
     me.steering = steering_command(table.lanes, vehicles, i)
-    front, _ = neighbours(table, vehicles, total, i, me.lane)
-    acceleration = idm_acceleration(table.lanes, vehicles, i, i, front)
-    if me.lane != me.target_lane:  # during a lane change mind both lanes
-        front, _ = neighbours(table, vehicles, total, i, me.target_lane)
+    acceleration = math.inf
+    for lane in (me.lane, me.target_lane):  # during a lane change mind both lanes
+        front, _ = neighbours(table, vehicles, total, i, lane)
         acceleration = min(acceleration, idm_acceleration(table.lanes, vehicles, i, i, front))
+        if me.lane == me.target_lane:
+            break
     me.acceleration = clip(acceleration, -ACC_MAX, ACC_MAX)

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from ..highway_env_traffic import ON_ROAD_MARGIN
+from ..traffic import IdmAdvice
 from .drivers import LANE_CHANGE_DELAY, drive
 from .lanes import (
     coordinate_if_on_lane,
@@ -17,6 +19,7 @@ from .lanes import (
     wrap_to_pi,
 )
 from .network import follow_road
+from .population import Population
 from .state import IDM, META, NO_LANE_ID, Integers, Records, RoadTable, compiled
 
 ROUTE_SPACING = 4.0  # [m] between points
@@ -24,9 +27,9 @@ ROUTE_SPACING = 4.0  # [m] between points
 
 @compiled
 def is_on_road(lanes: Records, x: float, y: float) -> bool:
-    """Whether a point lies on any lane."""
+    """Whether a point lies on any lane, or less than the margin beside one."""
     for lane in range(lanes.shape[0]):
-        inside, _ = coordinate_if_on_lane(lanes, lane, x, y, 0.0)
+        inside, _ = coordinate_if_on_lane(lanes, lane, x, y, ON_ROAD_MARGIN)
         if inside:
             return True
     return False
@@ -139,10 +142,15 @@ def _can_keep(table: RoadTable, target: int, current: int) -> bool:
 
 @compiled
 def _take_place(
-    table: RoadTable, ego: Records, route: Integers, shadow: Records, plan: Integers
+    table: RoadTable,
+    vehicles: Records,
+    routes: Integers,
+    ego: int,
+    shadow: Records,
+    plan: Integers,
 ) -> None:
     """Move the shadow driver, with the rest of the plan as its route, to the ego vehicle."""
-    me, here = shadow[0], ego[0]
+    me, here = shadow[0], vehicles[ego]
     me.x, me.y, me.heading = here.x, here.y, here.heading
     me.cos, me.sin, me.speed, me.lane = here.cos, here.sin, here.speed, here.lane
     if here.kind == META:
@@ -153,42 +161,47 @@ def _take_place(
     at = _plan_position(plan, table.lanes[me.lane].road)
     if at >= 0:
         for k in range(at, plan.size):
-            route[me.route_end, 0] = plan[k]
-            route[me.route_end, 1] = NO_LANE_ID
+            routes[ego, me.route_end, 0] = plan[k]
+            routes[ego, me.route_end, 1] = NO_LANE_ID
             me.route_end += 1
 
 
 @compiled
-def advise(
+def _prepare(
     table: RoadTable,
     vehicles: Records,
     routes: Integers,
-    world: Records,
+    ego: int,
     shadow: Records,
     plan: Integers,
     elapsed: float,
-    target_speed: float,
-) -> tuple[float, int, float]:
-    """IDM acceleration [m/s2], lane change (-1, 0, 1) and steering [rad] of the shadow driver.
+) -> tuple[int, int]:
+    """Put the shadow in the ego vehicle's row; returns road and id of the lane it aims at."""
+    _take_place(table, vehicles, routes, ego, shadow, plan)
+    shadow[0].timer += elapsed
+    vehicles[ego] = shadow[0]
+    follow_road(table, vehicles, routes, ego)
+    lane = table.lanes[vehicles[ego].target_lane]
+    return lane.road, lane.id
+
+
+def advise(
+    people: Population, shadow: Records, plan: Integers, elapsed: float, target_speed: float
+) -> IdmAdvice:
+    """What the shadow driver does ``elapsed`` [s] after it was last asked.
 
     The shadow stands in the ego vehicle's row while it decides, so that the others are what it
     sees; the row is put back afterwards.
     """
-    ego = world[0].ego
-    total = world[0].vehicles + world[0].obstacles
+    ego, table, vehicles, routes = people.ego, people.table, people.vehicles, people.routes
     kept, kept_route = vehicles[ego : ego + 1].copy(), routes[ego].copy()
-    _take_place(table, kept, routes[ego], shadow, plan)
-    shadow[0].target_speed = target_speed
-    shadow[0].timer += elapsed
-    vehicles[ego : ego + 1] = shadow
-    follow_road(table, vehicles, routes, ego)
-    before = table.lanes[vehicles[ego].target_lane]
-    drive(table, vehicles, routes, world[0].vehicles, total, ego)
-    after = table.lanes[vehicles[ego].target_lane]
-    change = 0
-    if after.road == before.road:
-        change = int(np.sign(after.id - before.id))
+    shadow["target_speed"] = target_speed
+    road, before = _prepare(table, vehicles, routes, ego, shadow, plan, elapsed)
+    # Called from here, not from compiled code: it is compiled already, and takes long.
+    drive(table, vehicles, routes, people.count, people.total, ego)
     shadow[:] = vehicles[ego : ego + 1]
-    vehicles[ego : ego + 1] = kept
-    routes[ego] = kept_route
-    return shadow[0].acceleration, change, shadow[0].steering
+    vehicles[ego : ego + 1], routes[ego] = kept, kept_route
+    me = shadow[0]
+    after = table.lanes[me["target_lane"]]
+    change = int(np.sign(after["id"] - before)) if after["road"] == road else 0
+    return IdmAdvice(float(me["acceleration"]), change, float(me["steering"]))

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.controller import ControlledVehicle, MDPVehicle
@@ -14,6 +15,7 @@ from highway_env.vehicle.objects import Obstacle, RoadObject
 from .dynamics import locate
 from .lanes import heading_at, position_at
 from .network import LaneNumbers
+from .simulation import simulate
 from .state import (
     IDM,
     META,
@@ -106,6 +108,10 @@ class Population:
         self.vehicles[row]["kind"] = kind
         self.world["obstacles" if kind == OBSTACLE else "vehicles"] += 1
         return row
+
+    def advance(self, action: int, target_speeds: npt.NDArray[np.float64], steps: int) -> None:
+        """Give the ego vehicle a meta-action (or ``NO_ACTION``); simulate ``steps`` steps."""
+        simulate(self.table, self.vehicles, self.routes, self.world, action, target_speeds, steps)
 
     def keep(self, mask: np.ndarray) -> None:
         """Remove the vehicles whose entry of the boolean ``mask (vehicles,)`` is False.

@@ -16,18 +16,26 @@ NO_ACTION = -1
 
 @compiled
 def simulate(
-    table: RoadTable, vehicles: Records, routes: Integers, world: Records, steps: int
+    table: RoadTable,
+    vehicles: Records,
+    routes: Integers,
+    world: Records,
+    action: int,
+    target_speeds: npt.NDArray[np.float64],
+    steps: int,
 ) -> None:
-    """Advance a scene by ``steps`` simulation steps.
+    """Give the ego vehicle a meta-action (or ``NO_ACTION``) and advance by ``steps`` steps.
 
     ``world`` is one WORLD row in an array ``(1,)``; ``vehicles`` and ``routes`` hold one row a
-    road user and are changed in place.
+    road user and are changed in place.  ``target_speeds`` [m/s] are those of meta-actions.
     """
     state = world[0]
     count = state.vehicles
     total = count + state.obstacles
     outline_a, outline_b = np.empty((5, 2)), np.empty((5, 2))
     poses = np.empty((count if state.regulation_period > 0 else 0, HORIZON, 3))
+    if action != NO_ACTION:
+        meta_action(table, vehicles, routes, state.ego, action, target_speeds)
     for _ in range(steps):
         for i in range(count):
             if vehicles[i].kind == IDM:
@@ -40,19 +48,3 @@ def simulate(
         for i in range(count):
             move(table.lanes, vehicles, i, state.dt)
         collide_all(vehicles, count, total, state.dt, outline_a, outline_b)
-
-
-@compiled
-def act_and_simulate(
-    table: RoadTable,
-    vehicles: Records,
-    routes: Integers,
-    world: Records,
-    action: int,
-    target_speeds: npt.NDArray[np.float64],
-    steps: int,
-) -> None:
-    """Give the ego vehicle a meta-action (``NO_ACTION`` for none), then :func:`simulate`."""
-    if action != NO_ACTION:
-        meta_action(table, vehicles, routes, world[0].ego, action, target_speeds)
-    simulate(table, vehicles, routes, world, steps)

@@ -19,7 +19,7 @@ from ..highway_env_stages import (
 from ..scenarios import TrafficConfig
 from .lanes import local_coordinates, position_at
 from .population import Population, put_on_lane
-from .simulation import simulate
+from .simulation import NO_ACTION
 from .state import META, PLAIN, Integers, Records, RoadTable, compiled
 
 DELTA_RANGE = (3.5, 4.5)  # of the IDM exponent
@@ -151,10 +151,7 @@ def _spawn_intersection(
     wanted = config.vehicles
     for k in range(wanted - 1):
         enter_intersection(people, rng, 0.6, np.linspace(0, 80, wanted)[k])
-    for _ in range(WARM_UP):
-        simulate(
-            people.table, people.vehicles, people.routes, people.world, config.simulation_frequency
-        )
+    people.advance(NO_ACTION, np.array(config.target_speeds), WARM_UP * config.simulation_frequency)
     enter_intersection(people, rng, 1.0, 60.0, challenger=True)
     access = people.numbers.lane(("o0", "ir0", 0))
     destination = config.destination or "o" + str(rng.integers(1, 4))
