@@ -57,7 +57,7 @@ class SpeedLimit(gym.Env[np.ndarray, Any]):
         return self._observe(), self.speed / TOP, bool(crash), self.time >= STEPS, info
 
     def _safety_score(self) -> float:
-        return {1: 0.4, 2: 0.1}.get(self.speed - self.limit, 0.95)
+        return {1: 0.1, 2: 0.02}.get(self.speed - self.limit, 0.95)
 
     def _observe(self) -> np.ndarray:
         scaled = [self.speed - 1.5, self.limit - 2, self.announced - 2, 2 * self.time / STEPS - 1]
@@ -124,16 +124,16 @@ def _drive(env: SpeedLimit, driver: Driver, seed: int, rng: np.random.Generator)
 
 
 def drive_agent(agent: Any, episodes: int, seed: int = 1_000, deterministic: bool = True) -> Any:
-    """Mean return, mean cost and crash rate of ``agent`` over fixed seeds."""
-    env = SpeedLimit(isinstance(agent.action_space, spaces.Box))
-    totals = np.zeros((episodes, 3))
-    for number in range(episodes):
-        obs, _ = env.reset(seed=seed + number)
-        state, terminated, truncated = None, False, False
-        while not (terminated or truncated):
-            action, state = agent.predict(obs, state=state, deterministic=deterministic)
-            obs, reward, terminated, truncated, info = env.step(action)
-            totals[number] += reward, info["cost"], terminated
+    """Mean return, mean cost and crash rate of ``agent`` over fixed seeds, side by side."""
+    envs = [SpeedLimit(isinstance(agent.action_space, spaces.Box)) for _ in range(episodes)]
+    obs = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(envs)])
+    totals, running, state = np.zeros((episodes, 3)), np.ones(episodes, bool), None
+    while running.any():
+        actions, state = agent.predict(obs, state=state, deterministic=deterministic)
+        for i in np.flatnonzero(running):
+            obs[i], reward, terminated, truncated, info = envs[i].step(actions[i])
+            totals[i] += reward, info["cost"], terminated
+            running[i] = not (terminated or truncated)
     return totals.mean(0)
 
 

@@ -29,6 +29,7 @@ from vlsafe_agents.vlsafe import policy_extraction as extraction
 from vlsafe_agents.vlsafe.batch import TensorBatch
 from vlsafe_agents.vlsafe.cost_units import episode_cost
 from vlsafe_agents.vlsafe.critics import Critic, Scale
+from vlsafe_agents.vlsafe.imagination import Dream, Evaluation, choose_starts, imagine
 from vlsafe_agents.vlsafe.policy_heads import (
     CategoricalHead,
     make_policy_head,
@@ -48,17 +49,6 @@ class Candidates(NamedTuple):
     log_policy: Tensor  # same shape, log pi_theta, with gradient
     q_reward: Tensor  # same shape, no gradient
     q_cost: Tensor
-
-
-class Dream(NamedTuple):
-    """Imagined trajectories with their returns."""
-
-    imagined: Imagined
-    explored: Tensor  # (N,) bool: the first action is not the actor's
-    first: Tensor  # (N,) bool: begins at the first state of an episode
-    weight: Tensor  # (N, H): chance that the state is reached at all
-    reward_return: Tensor  # (N, H) lambda-returns
-    cost_return: Tensor  # (N, H)
 
 
 class ActorCritic(nn.Module):
@@ -157,41 +147,43 @@ class ActorCritic(nn.Module):
 
     # --- imagination ----------------------------------------------------------------------------
 
-    @torch.no_grad()
     def dream(self, world_model: WorldModel, posterior: RSSMState, batch: TensorBatch) -> Dream:
-        """Imagine from states of the batch, the first states of episodes always among them."""
+        """Imagine from states of the batch, the first states of episodes always among them.
+
+        Only ``evaluation.log_policy`` carries a gradient, to the actor.
+        """
         settings = self.config.imagination
-        order = torch.rand(batch.reward.shape, device=batch.reward.device)
-        order = order + batch.is_first.float() - 2.0 * batch.is_terminal.float()
-        count = min(settings.starts, order.numel())
-        index = order.flatten().topk(count).indices  # (N,)
-        flat = posterior.flatten()
-        start = RSSMState(flat.deter[index], flat.stoch[index])
-        first = batch.is_first.flatten()[index]
-        explored = (torch.rand_like(start.deter[:, 0]) < settings.explore) & ~first  # (N,)
-        pending = [explored]  # consumed by the first of the H calls
-
-        def act(feat: Tensor) -> Tensor:
-            action = self.actor.sample(feat)
-            if pending:
-                action = torch.where(pending.pop().unsqueeze(-1), self._any_action(feat), action)
-            return action
-
-        imagined = world_model.imagine(start, act, settings.horizon)
+        start = choose_starts(posterior, batch, settings.starts, settings.explore)
+        imagined = imagine(
+            world_model, start, self.actor.sample, self._any_action, settings.horizon
+        )
         reward, cost = imagined.reward, imagined.cost
         if settings.disagreement_penalty and imagined.disagreement is not None:
             doubt = settings.disagreement_penalty * imagined.disagreement
             reward, cost = reward - doubt, cost + doubt
+        evaluation = None
+        if isinstance(self.actor, CategoricalHead):
+            evaluation = Evaluation(
+                self.actor.log_probs(imagined.feat),
+                self.reward_critic.slow_all(imagined.feat),
+                self.cost_critic.slow_all(imagined.feat),
+            )
+            probs = evaluation.log_policy.detach().exp()
+            values = [(probs * q).sum(-1) for q in evaluation[1:]]  # each (N, H + 1)
+        else:
+            critics = (self.reward_critic, self.cost_critic)
+            values = [critic.slow_value(imagined.feat, self.actor) for critic in critics]
         gamma, lambda_ = settings.gamma, settings.lambda_
-        reward_value = self.reward_critic.slow_value(imagined.feat, self.actor)  # (N, H + 1)
-        cost_value = self.cost_critic.slow_value(imagined.feat, self.actor)
         return Dream(
             imagined,
-            explored,
-            first,
+            start.explored,
+            start.first,
             discount_weights(imagined.cont, 1.0)[:, :-1],
-            lambda_return(reward, reward_value, imagined.cont, gamma, lambda_),
-            lambda_return(cost, cost_value, imagined.cont, gamma, lambda_),
+            lambda_return(reward, values[0], imagined.cont, gamma, lambda_),
+            lambda_return(cost, values[1], imagined.cont, gamma, lambda_),
+            values[0],
+            values[1],
+            evaluation,
         )
 
     def _any_action(self, feat: Tensor) -> Tensor:
@@ -228,8 +220,8 @@ class ActorCritic(nn.Module):
         feat = dream.imagined.feat[:, :-1]  # (N, H, F)
         gate = self._gate(dream.imagined)  # (N, H)
         weight = self._state_weight(dream)  # (N, H)
-        if isinstance(self.actor, CategoricalHead):
-            candidates = self._all_actions(feat)
+        if dream.evaluation is not None:
+            candidates = self._all_actions(feat, dream.evaluation)
         else:
             # Every state would be K more evaluations of each critic; take N of the N H states.
             chosen = torch.randint(0, weight.numel(), (weight.shape[0],), device=weight.device)
@@ -243,26 +235,21 @@ class ActorCritic(nn.Module):
         loss = (weight * cross_entropy).sum() / weight.sum().clamp_min(1e-6)
         with torch.no_grad():
             metrics = {
-                "train/actor_entropy": self.actor.entropy(feat).mean().item(),
+                "train/actor_entropy": self._entropy(candidates, feat).item(),
                 "train/target_entropy": extraction.entropy(target).mean().item(),
                 "support/kl_to_behaviour": self._kl_to_behaviour(candidates).item(),
                 "imagined/gate": gate.mean().item(),
             }
         return loss, metrics
 
-    def _all_actions(self, feat: Tensor) -> Candidates:
-        """Every action of a discrete space in states ``(..., F)``."""
+    def _all_actions(self, feat: Tensor, evaluation: Evaluation) -> Candidates:
+        """Every action of a discrete space in states ``(N, H, F)``."""
         assert isinstance(self.behaviour, CategoricalHead)
-        assert isinstance(self.actor, CategoricalHead)
         with torch.no_grad():
             threshold = self.config.improvement.support_threshold
             log_prior = extraction.restrict_to_support(self.behaviour.log_probs(feat), threshold)
-        return Candidates(
-            log_prior,
-            self.actor.log_probs(feat),
-            self.reward_critic.slow_all(feat),
-            self.cost_critic.slow_all(feat),
-        )
+        log_policy, q_reward, q_cost = (x[:, :-1] for x in evaluation)
+        return Candidates(log_prior, log_policy, q_reward, q_cost)
 
     def _sampled_actions(self, feat: Tensor) -> Candidates:
         """K actions per state of a continuous space, half from the prior, half from the actor."""
@@ -308,8 +295,8 @@ class ActorCritic(nn.Module):
     def _reinforce_loss(self, dream: Dream) -> tuple[Tensor, Metrics]:
         """DreamerV3's actor loss on the combined advantage, without the behaviour prior."""
         feat, action = dream.imagined.feat[:, :-1], dream.imagined.action
-        reward = dream.reward_return - self.reward_critic.slow_value(feat, self.actor)  # (N, H)
-        cost = dream.cost_return - self.cost_critic.slow_value(feat, self.actor)
+        reward = dream.reward_return - dream.reward_value[:, :-1]  # (N, H)
+        cost = dream.cost_return - dream.cost_value[:, :-1]
         one = torch.ones_like(reward)[..., None]
         if self.update == "gated":
             gate = self._gate(dream.imagined)
@@ -346,6 +333,13 @@ class ActorCritic(nn.Module):
             ],
             1,
         )
+
+    @torch.no_grad()
+    def _entropy(self, candidates: Candidates, feat: Tensor) -> Tensor:
+        """Mean entropy of the actor [nat]."""
+        if isinstance(self.actor, CategoricalHead):
+            return extraction.entropy(candidates.log_policy.exp()).mean()
+        return self.actor.entropy(feat).mean()
 
     @torch.no_grad()
     def _kl_to_behaviour(self, candidates: Candidates) -> Tensor:

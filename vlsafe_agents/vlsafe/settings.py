@@ -31,7 +31,7 @@ class NetworkConfig:
 class ImaginationConfig:
     """What is imagined and how returns are made of it."""
 
-    starts: int = 256  # N: states of the batch to dream from
+    starts: int = 128  # N: states of the batch to dream from
     horizon: int = 10  # H [steps]
     # Per decision, here of 1 s: three quarters of the weight lies within 45 s.
     gamma: float = 0.97

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import json
 import pathlib
 import time
-import zipfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +20,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import (
     is_json_serializable,
     load_from_zip_file,
-    open_path,
 )
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces
@@ -34,8 +31,8 @@ from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
 from vlsafe_agents.vlsafe.rssm import RSSMState
+from vlsafe_agents.vlsafe.saved_agent import refuse_pickles, space_from_json, space_to_json
 from vlsafe_agents.vlsafe.settings import SMALL_PRESETS, UPDATES, make_config
-from vlsafe_agents.vlsafe.space_json import space_from_json, space_to_json
 
 
 class VLSafe(BaseAlgorithm):
@@ -240,12 +237,10 @@ class VLSafe(BaseAlgorithm):
 
     def _update_world_model(self, batch: TensorBatch) -> RSSMState:
         world_model = self.policy.world_model
-        if self.warming_up or self._n_updates % self.settings.model_every == 0:
-            loss, posterior, metrics = world_model.loss(batch)
-            _optimise(self.model_optimizer, loss, "world model")
-        else:
-            with torch.no_grad():
-                _, posterior, metrics = world_model.loss(batch)
+        if not self.warming_up and self._n_updates % self.settings.model_every:
+            return world_model.observe(batch)
+        loss, posterior, metrics = world_model.loss(batch)
+        _optimise(self.model_optimizer, loss, "world model")
         for name, value in metrics.items():
             self.logger.record_mean(f"train/{name}", value)
         return posterior
@@ -362,7 +357,7 @@ class VLSafe(BaseAlgorithm):
         :param custom_objects: attributes to replace, as in SB3.
         :raises ValueError: if the file holds pickled objects, or ``env`` has other spaces.
         """
-        _refuse_pickles(path)
+        refuse_pickles(path)
         data, params, _ = load_from_zip_file(
             path, device=device, custom_objects=custom_objects, print_system_info=print_system_info
         )
@@ -403,20 +398,3 @@ def _optimise(optimizer: LaProp, loss: torch.Tensor, what: str) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-
-
-def _refuse_pickles(path: str | pathlib.Path | io.BufferedIOBase) -> None:
-    """:raises ValueError: if an attribute in the file would be unpickled."""
-    file = open_path(path, "r", suffix="zip")
-    with zipfile.ZipFile(file) as archive:
-        data = json.loads(archive.read("data"))
-    if isinstance(path, str | pathlib.Path):
-        file.close()
-    else:
-        file.seek(0)
-    pickled = [k for k, v in data.items() if isinstance(v, dict) and ":serialized:" in v]
-    if pickled:
-        raise ValueError(
-            f"{path} holds pickled objects ({', '.join(pickled)}), which could run code; "
-            "VLSafe writes none, so this is not one of its files"
-        )

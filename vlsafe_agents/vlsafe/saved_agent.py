@@ -1,11 +1,16 @@
-"""Gymnasium spaces as JSON, so that a saved agent can be read without unpickling."""
+"""Saved agents without pickles: spaces as JSON, and a check of files before they are read."""
 
 from __future__ import annotations
 
+import io
+import json
+import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.save_util import open_path
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
@@ -46,3 +51,23 @@ def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
 def _bound(values: np.ndarray) -> Any:
     """One number if all are equal, else nested lists."""
     return values.flat[0].item() if (values == values.flat[0]).all() else values.tolist()
+
+
+def refuse_pickles(path: str | pathlib.Path | io.BufferedIOBase) -> None:
+    """Look into an agent's file before it is loaded.
+
+    :raises ValueError: if an attribute in it would be unpickled.
+    """
+    file = open_path(path, "r", suffix="zip")
+    with zipfile.ZipFile(file) as archive:
+        data = json.loads(archive.read("data"))
+    if isinstance(path, str | pathlib.Path):
+        file.close()
+    else:
+        file.seek(0)
+    pickled = [k for k, v in data.items() if isinstance(v, dict) and ":serialized:" in v]
+    if pickled:
+        raise ValueError(
+            f"{path} holds pickled objects ({', '.join(pickled)}), which could run code; "
+            "VLSafe writes none, so this is not one of its files"
+        )

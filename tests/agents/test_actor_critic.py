@@ -1,0 +1,375 @@
+"""The losses of actor, critics and prior, and what they must not touch."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from speed_limit import SpeedLimit, record
+
+from vlsafe_agents.vlsafe.actor_critic import ActorCritic, recorded_steps
+from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
+from vlsafe_agents.vlsafe.critics import Critic, Scale
+from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, GaussianHead, make_policy_head
+from vlsafe_agents.vlsafe.recorded_returns import GapWarning, RecordedReturns, recorded_returns
+from vlsafe_agents.vlsafe.rssm import RSSMState
+from vlsafe_agents.vlsafe.settings import make_config
+from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
+
+VARIANTS = [
+    ({}, "gated"),
+    ({"improvement": {"mixture": "geometric"}}, "gated"),
+    ({}, "lagrangian"),
+    ({}, "none"),
+    ({"improvement": {"support": "cloning"}}, "gated"),
+    ({"improvement": {"support": "none"}}, "lagrangian"),
+]
+
+
+def build(
+    config: dict[str, Any] | None = None, continuous: bool = False, **kwargs: Any
+) -> tuple[WorldModel, ActorCritic, TensorBatch]:
+    torch.manual_seed(0)
+    env = SpeedLimit(continuous)
+    settings = make_config("debug", config)
+    model = WorldModel(env.observation_space, env.action_space, settings.world_model)
+    actor_critic = ActorCritic(model.feat_size, env.action_space, settings, **kwargs)
+    data = record(10, continuous=continuous)
+    return model, actor_critic, to_tensors(data.sample(4, 12, np.random.default_rng(0)))
+
+
+# --- gradients ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize(("config", "update"), VARIANTS)
+def test_no_gradient_reaches_the_world_model_or_the_slow_critics(
+    config: dict[str, Any], update: str, continuous: bool
+) -> None:
+    model, actor_critic, batch = build(config, continuous, update=update)
+    _, posterior, _ = model.loss(batch)
+    loss, _ = actor_critic.loss(model, posterior, batch)
+    loss.backward()
+    assert all(p.grad is None for p in model.parameters())
+    for critic in (actor_critic.reward_critic, actor_critic.cost_critic):
+        assert all(p.grad is None for p in critic.slow_net.parameters())
+    reached = (actor_critic.actor, actor_critic.behaviour, actor_critic.cost_critic.net)
+    for module in reached:
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+def test_the_world_models_loss_reaches_no_part_of_the_actor_critic() -> None:
+    model, actor_critic, batch = build()
+    model.loss(batch)[0].backward()
+    assert all(p.grad is None for p in actor_critic.parameters())
+
+
+@pytest.mark.parametrize("part", ["actor", "behaviour"])
+def test_policy_losses_leave_the_critics_alone(part: str) -> None:
+    model, actor_critic, batch = build()
+    _, posterior, _ = model.loss(batch)
+    if part == "actor":
+        loss, _ = actor_critic._projection_loss(actor_critic.dream(model, posterior, batch))
+    else:
+        loss = actor_critic.behaviour_loss(model.feat(posterior), batch, model)
+    loss.backward()
+    touched = {
+        name.split(".")[0] for name, p in actor_critic.named_parameters() if p.grad is not None
+    }
+    assert touched == {part}
+
+
+# --- imagination --------------------------------------------------------------------------------
+
+
+def test_dreams_begin_at_every_first_state_and_at_no_terminal_one() -> None:
+    model, actor_critic, batch = build({"imagination": {"starts": 24, "explore": 1.0}})
+    batch = batch._replace(is_terminal=torch.zeros_like(batch.is_terminal))
+    batch.is_terminal[:, ::3] = True
+    batch.is_first[:] = False
+    batch.is_first[:, 1] = True
+    _, posterior, _ = model.loss(batch)
+    dream = actor_critic.dream(model, posterior, batch)
+    assert dream.first.sum() == 4
+    assert not (dream.first & dream.explored).any()  # the constraint is read there: on-policy
+    feat = model.feat(posterior)
+    terminal = feat[batch.is_terminal]
+    starts = dream.imagined.feat[:, 0]
+    assert torch.cdist(starts, terminal).min() > 0
+
+
+def test_only_the_first_imagined_action_explores() -> None:
+    """With an actor that always brakes, other actions may appear in the first column only."""
+    config = {
+        "imagination": {"starts": 40, "explore": 1.0},
+        "improvement": {"support_threshold": 0},
+    }
+    model, actor_critic, batch = build(config)
+    batch.is_first[:] = False
+    head = actor_critic.actor.net[-1]
+    with torch.no_grad():
+        head.bias[:] = torch.tensor([50.0, 0.0, 0.0])
+    _, posterior, _ = model.loss(batch)
+    action = actor_critic.dream(model, posterior, batch).imagined.action.argmax(-1)  # (N, H)
+    assert action[:, 0].unique().tolist() == [0, 1, 2]
+    assert (action[:, 1:] == 0).float().mean() > 0.97  # 1% of the uniform distribution remains
+
+
+def test_disagreement_lowers_the_reward_and_raises_the_cost() -> None:
+    config = {"world_model": {"ensemble": 2}, "imagination": {"starts": 16}}
+    returns = []
+    for penalty in (0.0, 10.0):
+        config["imagination"] = {"starts": 16, "disagreement_penalty": penalty}
+        model, actor_critic, batch = build(config)
+        _, posterior, _ = model.loss(batch)
+        torch.manual_seed(1)
+        dream = actor_critic.dream(model, posterior, batch)
+        returns.append((dream.reward_return.mean(), dream.cost_return.mean()))
+    assert returns[1][0] < returns[0][0]
+    assert returns[1][1] > returns[0][1]
+
+
+# --- critics ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("per_action", [True, False])
+def test_critics_learn_the_mean_of_rare_targets(per_action: bool) -> None:
+    """A cost of 10 in one case of five is 2 on average; a median or a mode would be 0."""
+    torch.manual_seed(0)
+    critic = Critic(3, 2, 16, 1, per_action, bins=31, bin_limit=10.0)
+    optimizer = torch.optim.Adam(critic.net.parameters(), 0.02)
+    feat = torch.ones(50, 3)
+    action = torch.tensor([[0.0, 1.0]]).expand(50, 2)
+    target = torch.zeros(50)
+    target[::5] = 10.0
+    for _ in range(150):
+        loss = critic.loss(feat, action, target).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    critic.follow(1.0)
+    found = critic.slow_all(feat)[:, 1] if per_action else critic.slow(feat, action)
+    torch.testing.assert_close(found, torch.full((50,), 2.0), atol=0.1, rtol=0)
+
+
+def test_slow_critic_follows_at_its_rate() -> None:
+    critic = Critic(3, 2, 8, 1, True, bins=15, bin_limit=5.0)
+    slow = [p.clone() for p in critic.slow_net.parameters()]
+    with torch.no_grad():
+        for p in critic.net.parameters():
+            p += 1.0
+    critic.follow(0.25)
+    for before, after, fast in zip(
+        slow, critic.slow_net.parameters(), critic.net.parameters(), strict=True
+    ):
+        torch.testing.assert_close(after, before + 0.25 * (fast - before))
+
+
+def test_value_of_a_state_is_the_policys_mean_over_actions() -> None:
+    torch.manual_seed(0)
+    critic = Critic(3, 4, 8, 1, True, bins=15, bin_limit=5.0)
+    policy = CategoricalHead(3, 8, 1, 4)
+    with torch.no_grad():
+        policy.net[-1].bias[:] = torch.tensor([0.0, 1.0, 2.0, -1.0])
+        critic.slow_net[-1].weight.normal_()
+    feat = torch.randn(6, 3)
+    expected = (policy.log_probs(feat).exp() * critic.slow_all(feat)).sum(-1)
+    torch.testing.assert_close(critic.slow_value(feat, policy), expected)
+
+
+def batch_of(**columns: list[float]) -> TensorBatch:
+    """One sequence whose rows are given; what is left out is zero."""
+    length = len(next(iter(columns.values())))
+    zeros = torch.zeros(1, length)
+    full = {name: torch.tensor([values]).float() for name, values in columns.items()}
+    flags = {
+        name: full.get(name, zeros).bool() for name in ("is_first", "is_terminal", "has_action")
+    }
+    action = torch.zeros(1, length, dtype=torch.int64)
+    reward, cost = full.get("reward", zeros), full.get("cost", zeros)
+    return TensorBatch({}, action, action, reward, cost, zeros, **flags)
+
+
+def test_recorded_steps_never_cross_the_border_of_an_episode() -> None:
+    batch = batch_of(is_first=[1, 0, 0, 1, 0], has_action=[1, 1, 0, 1, 1])
+    assert recorded_steps(batch).tolist() == [[True, True, False, True]]
+
+
+def test_anchor_targets_are_one_step_returns_that_stop_at_terminal_states() -> None:
+    model, actor_critic, _ = build()
+    batch = batch_of(
+        reward=[0, 1, 2, 0, 4],
+        cost=[0, 0, 10, 0, 1],
+        is_first=[1, 0, 0, 1, 0],
+        is_terminal=[0, 0, 1, 0, 0],
+        has_action=[1, 1, 0, 1, 1],
+    )
+    feat = torch.randn(1, 5, model.feat_size)
+    seen: dict[str, torch.Tensor] = {}
+
+    def spy(name: str, critic: Critic) -> None:
+        critic.slow_value = lambda feat, policy: torch.full(feat.shape[:-1], 100.0)  # type: ignore[assignment, method-assign]
+
+        def loss(feat: torch.Tensor, action: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+            seen[name] = target
+            return target * 0
+
+        critic.loss = loss  # type: ignore[method-assign]
+
+    spy("reward", actor_critic.reward_critic)
+    spy("cost", actor_critic.cost_critic)
+    actor_critic._anchor_loss(feat, batch, model)
+    kept = recorded_steps(batch)
+    assert seen["reward"][kept].tolist() == pytest.approx([1 + 97.0, 2.0, 4 + 97.0])
+    assert seen["cost"][kept].tolist() == pytest.approx([97.0, 10.0, 1 + 97.0])
+
+
+# --- the improved policy in place ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gate", "update", "best"), [(1.0, "gated", 2), (0.0, "gated", 0), (None, "none", 2)]
+)
+def test_the_actor_moves_to_the_better_action_within_the_support(
+    gate: float | None, update: str, best: int
+) -> None:
+    """Action 2 has the reward, action 0 the low cost; the gate decides which of them is taken."""
+    config = {"network": {"learning_rate": 1e-2}, "improvement": {"support_threshold": 0.0}}
+    model, actor_critic, batch = build(config, update=update, gate=gate)
+    _, posterior, _ = model.loss(batch)
+    q_reward, q_cost = torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, 1.0, 2.0])
+    for critic, q in ((actor_critic.reward_critic, q_reward), (actor_critic.cost_critic, q_cost)):
+        critic.slow_all = lambda feat, q=q: q.expand(*feat.shape[:-1], 3)  # type: ignore[misc, method-assign]
+    optimizer = torch.optim.Adam(actor_critic.actor.parameters(), 0.02)
+    for _ in range(40):
+        dream = actor_critic.dream(model, posterior, batch)
+        loss, _ = actor_critic._projection_loss(dream)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    probs = actor_critic.actor.log_probs(dream.imagined.feat).exp()
+    assert (probs.argmax(-1) == best).all()
+
+
+def test_multiplier_rises_above_the_limit_and_falls_below_it() -> None:
+    config = {"multiplier": {"settings": {"learning_rate": 0.1, "initial": 1.0}}}
+    model, actor_critic, batch = build(config, update="lagrangian", cost_limit=5.0)
+    _, posterior, _ = model.loss(batch)
+    dream = actor_critic.dream(model, posterior, batch)
+    dream.first[:] = True
+    actor_critic.episode_steps = 1.0  # then a discounted cost is an episode's cost
+    for cost, expected in ((7.0, 1.2), (4.0, 1.1)):
+        actor_critic._update_multiplier(
+            dream._replace(cost_return=torch.full_like(dream.cost_return, cost))
+        )
+        assert actor_critic.multiplier.value == pytest.approx(expected)
+
+
+def test_a_batch_without_first_states_leaves_the_multiplier_alone() -> None:
+    model, actor_critic, batch = build(update="lagrangian", cost_limit=0.0)
+    batch.is_first[:] = False
+    _, posterior, _ = model.loss(batch)
+    actor_critic._update_multiplier(actor_critic.dream(model, posterior, batch))
+    assert actor_critic.multiplier.value == 0.0
+
+
+def test_a_constant_gate_replaces_the_predicted_safety_score() -> None:
+    model, actor_critic, _ = build(gate=0.25)
+    state = RSSMState(torch.zeros(2, 32), torch.zeros(2, 4, 4))
+    imagined = model.imagine(state, actor_critic.actor.sample, 3)
+    assert (actor_critic._gate(imagined) == 0.25).all()
+
+
+def test_the_gate_sees_danger_ahead() -> None:
+    _, actor_critic, _ = build({"improvement": {"gate_lookahead": 2}})
+    ones = torch.ones(1, 4)
+    safety = torch.tensor([[1.0, 1.0, 0.9, 0.1, 1.0]])
+    imagined = Imagined(torch.zeros(1, 5, 1), torch.zeros(1, 4, 3), ones, ones, ones, safety)
+    expected = torch.tensor([[0.9, 0.1, 0.1, 0.1]])
+    torch.testing.assert_close(actor_critic._gate(imagined), expected)
+
+
+# --- policy heads -------------------------------------------------------------------------------
+
+
+def test_gaussian_head_is_the_textbook_density_and_samples_stay_in_bounds() -> None:
+    space = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32))
+    head = make_policy_head(3, 8, 1, space)
+    assert isinstance(head, GaussianHead)
+    feat = torch.randn(500, 3)
+    action = head.sample(feat).detach()
+    assert all(space.contains(a) for a in action.numpy())
+    mean, std = head.moments(feat)
+    unit = (action - torch.tensor([-2.0, 0.0])) / torch.tensor([2.0, 0.5]) - 1
+    expected = torch.distributions.Normal(mean, std).log_prob(unit).sum(-1)
+    torch.testing.assert_close(head.log_prob(feat, action), expected)
+
+
+def test_policies_of_other_spaces_are_refused() -> None:
+    with pytest.raises(ValueError, match="Discrete or a Box"):
+        make_policy_head(3, 8, 1, spaces.MultiBinary(3))
+    with pytest.raises(ValueError, match="finite bounds"):
+        make_policy_head(3, 8, 1, spaces.Box(-np.inf, np.inf, (2,)))
+
+
+def test_scale_is_the_root_mean_square_from_the_first_update_on() -> None:
+    scale = Scale(decay=0.9, floor=0.1)
+    assert scale.value == 1.0
+    probs = torch.tensor([[0.5, 0.5]])
+    assert scale.update(torch.tensor([[2.0, -2.0]]), probs) == pytest.approx(2.0)
+    for _ in range(200):
+        scale.update(torch.tensor([[1e-3, -1e-3]]), probs)
+    assert scale.value == pytest.approx(0.1)
+
+
+# --- recorded returns ---------------------------------------------------------------------------
+
+
+def test_recorded_returns_are_discounted_sums_within_an_episode() -> None:
+    batch = batch_of(
+        reward=[0, 1, 2, 0, 4, 8, 16],
+        cost=[0, 0, 10, 0, 0, 0, 0],
+        is_first=[1, 0, 0, 1, 0, 0, 0],
+        is_terminal=[0, 0, 1, 0, 0, 0, 0],
+        has_action=[1, 1, 0, 1, 1, 1, 1],
+    )
+    found = recorded_returns(batch, gamma=0.5, horizon=3)
+    assert found.valid.tolist() == [[True, True, False, True, False, False, False]]
+    assert found.reward[found.valid].tolist() == [2.0, 2.0, 4 + 4.0 + 4.0]
+    assert found.cost[found.valid].tolist() == [5.0, 10.0, 0.0]
+
+
+def test_a_time_out_within_the_horizon_makes_a_window_invalid() -> None:
+    batch = batch_of(reward=[0, 1, 0, 1], is_first=[1, 0, 1, 0], has_action=[1, 0, 1, 1])
+    assert recorded_returns(batch, 0.9, 2).valid.tolist() == [[False, False, False, False]]
+    assert recorded_returns(batch, 0.9, 1).valid.tolist() == [[True, False, True, False]]
+
+
+def test_a_growing_gap_between_dream_and_record_warns_once_per_growth() -> None:
+    recorded = RecordedReturns(
+        torch.tensor([[0.0, 1.0, 2.0]]), torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
+    )
+    gap = GapWarning(every=2, return_limit=1.5, decay=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(4):
+            assert gap.update(2.0, recorded) == pytest.approx(1.0)
+    with pytest.warns(UserWarning, match=r"4\.0 standard deviations"):
+        [gap.update(5.0, recorded) for _ in range(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        [gap.update(5.1, recorded) for _ in range(2)]
+
+
+def test_settings_out_of_range_are_refused_by_name() -> None:
+    config = make_config("cpu")
+    with pytest.raises(ValueError, match=r"horizon must be at least 1, got 0"):
+        replace(config, imagination=replace(config.imagination, horizon=0))
+    with pytest.raises(ValueError, match=r"unknown improvement.mixture 'sum'"):
+        make_config("cpu", {"improvement": {"mixture": "sum"}})
+    assert make_config("cpu", config.to_dict()) == config
