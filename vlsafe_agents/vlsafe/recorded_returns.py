@@ -16,18 +16,20 @@ class RecordedReturns(NamedTuple):
 
     reward: Tensor  # (B, T)
     cost: Tensor  # (B, T)
-    valid: Tensor  # (B, T) bool: the whole horizon, or a terminal state within it, was recorded
+    valid: Tensor  # (B, T) bool: the horizon fits the sequence and no time-out cuts it
 
 
 def recorded_returns(batch: TensorBatch, gamma: float, horizon: int) -> RecordedReturns:
     """``sum_{k=1..H} gamma^(k-1) x_{t+k}`` of reward and cost, stopped at a terminal state.
 
-    A window that runs into the next episode without a terminal state (a time-out) or over the end
-    of the sequence is not valid.
+    A window that runs into the next episode without a terminal state (a time-out) is not valid.
+    Neither is one that would run over the end of the sequence, even where a terminal state stops it
+    before: of the last windows only those that end badly would count.
     """
     alive = torch.ones_like(batch.is_first)  # (B, T): nothing terminal so far
     alive &= ~batch.is_terminal & batch.has_action
     valid = alive.clone()
+    valid[:, max(valid.shape[1] - horizon, 0) :] = False
     sums = {"reward": torch.zeros_like(batch.reward), "cost": torch.zeros_like(batch.cost)}
     for k in range(1, horizon + 1):
         border = _ahead(batch.is_first, k, True)
