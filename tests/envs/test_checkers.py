@@ -26,7 +26,7 @@ def small(env_id: str, **options: Any) -> gym.Env[Any, Any]:
 
 
 @pytest.mark.parametrize(
-    ("env_id", "observation", "action"), itertools.product(ENV_IDS, OBSERVATIONS, ACTIONS)
+    ("env_id", "observation", "action"), list(itertools.product(ENV_IDS, OBSERVATIONS, ACTIONS))
 )
 def test_checkers_pass_without_a_warning(env_id: str, observation: str, action: str) -> None:
     env = small(env_id, observation=observation, action=action, render_mode="rgb_array")
