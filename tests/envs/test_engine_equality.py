@@ -145,7 +145,7 @@ def test_stepping_before_reset_says_so() -> None:
 def test_unknown_lanes_are_refused_with_a_remedy() -> None:
     network = RoadNetwork()
     network.add_lane("a", "b", PolyLaneFixedWidth([(0, 0), (10, 1), (20, 0)]))
-    with pytest.raises(TypeError, match=r"PolyLaneFixedWidth.*engine='highway_env'"):
+    with pytest.raises(NotImplementedError, match=r"PolyLaneFixedWidth.*engine='highway_env'"):
         road_table(network)
 
 
@@ -156,3 +156,5 @@ def test_only_plain_configurations_are_supported() -> None:
 
     assert all(supports(SCENARIOS[name].traffic) for name in SCENARIO_NAMES)
     assert not supports(Custom())
+    with pytest.raises(NotImplementedError, match="Custom"):
+        CompiledTraffic(Custom())

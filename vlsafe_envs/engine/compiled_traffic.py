@@ -11,7 +11,7 @@ from highway_env.road.road import RoadNetwork
 
 from ..highway_env_stages import STAGES
 from ..highway_env_traffic import MERGE_END, build_network
-from ..scenarios import TrafficConfig
+from ..scenarios import SCENARIO_NAMES, TrafficConfig
 from ..scene import PACKED_ROUTE, Scene
 from ..traffic import EgoStatus, IdmAdvice
 from .dynamics import nearest_speed
@@ -33,6 +33,11 @@ def _road(scenario: str, lanes: int) -> tuple[RoadNetwork, RoadTable]:
     return network, road_table(network, STAGES[scenario].connected_lanes)
 
 
+def supports(config: TrafficConfig) -> bool:
+    """Whether the engine can simulate this traffic."""
+    return type(config) is TrafficConfig and config.scenario in SCENARIO_NAMES
+
+
 class CompiledTraffic:
     """Steps the rules of highway-env in compiled code; see :class:`~vlsafe_envs.traffic.Traffic`.
 
@@ -40,9 +45,13 @@ class CompiledTraffic:
 
     Args:
         config: the road and its traffic.
+
+    Raises ``NotImplementedError`` for a configuration that the engine does not know.
     """
 
     def __init__(self, config: TrafficConfig) -> None:
+        if not supports(config):
+            raise NotImplementedError(f"{type(config).__name__}, scenario {config.scenario!r}")
         self.config = config
         self._network, self._table = _road(config.scenario, config.lanes)
         self._target_speeds = np.array(config.target_speeds, np.float64)

@@ -51,7 +51,7 @@ def road_table(network: RoadNetwork, connected_lanes: bool = False) -> RoadTable
     With ``connected_lanes`` a vehicle's neighbours are also looked for on the lanes before and
     after its own, as highway-env does when ``neighbour_vehicles_connected_lanes`` is set.
 
-    Raises ``TypeError`` for lanes that are neither straight, sine nor circular.
+    Raises ``NotImplementedError`` for lanes that are neither straight, sine nor circular.
     """
     numbers = LaneNumbers(network)
     lanes = np.zeros(int(numbers.first[-1]), LANE)
@@ -75,7 +75,7 @@ def road_table(network: RoadNetwork, connected_lanes: bool = False) -> RoadTable
 
 def _fill_lane(row: np.void, lane: StraightLane | CircularLane, road: int, lane_id: int) -> None:
     if type(lane) not in _KINDS:
-        raise TypeError(
+        raise NotImplementedError(
             f"lane of type {type(lane).__name__}: the compiled engine knows straight, sine and "
             "circular lanes; use engine='highway_env' for this road"
         )

@@ -162,7 +162,7 @@ class Population:
     def copy_object(self, thing: RoadObject) -> int:
         """Append a copy of a highway-env vehicle or obstacle; returns its row.
 
-        Raises ``TypeError`` for classes of vehicles that the engine does not know.
+        Raises ``NotImplementedError`` for classes of vehicles that the engine does not know.
         """
         row = self.add(_kind_of(thing))
         me = self.vehicles[row]
@@ -202,7 +202,7 @@ def _kind_of(thing: RoadObject) -> int:
     if isinstance(thing, MDPVehicle):
         return META
     if isinstance(thing, ControlledVehicle):
-        raise TypeError(f"the compiled engine does not know vehicles of type {type(thing)}")
+        raise NotImplementedError(f"the engine does not know vehicles of {type(thing)}")
     return PLAIN
 
 
