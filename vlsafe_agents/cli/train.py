@@ -50,7 +50,7 @@ def train(
     --data, they drive as many steps as it holds, in the same environment.
     """
     from .environments import choose_env, parse_pairs
-    from .training import OFFLINE, TrainSettings, run_training
+    from .training import OFFLINE, TrainSettings, check_config, run_training
 
     metadata = _metadata(data)
     if data is not None and algo in OFFLINE and (env or density is not None or env_arg):
@@ -73,6 +73,7 @@ def train(
         options=options,
         config=parse_pairs(config or [], "--config"),
     )
+    check_config(settings)  # before anything is removed
     if overwrite:
         shutil.rmtree(out, ignore_errors=True)
     _set_threads(threads)

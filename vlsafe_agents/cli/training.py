@@ -211,7 +211,6 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
             **settings.options,
             **common,
         )
-    _check_config(settings)
     if settings.algo == "bc":
         return kind(policy, env, dataset=dataset, **settings.config, **common)
     # SB3's 2048 steps in each of several environments would leave few updates
@@ -221,8 +220,13 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
     return kind(policy, env, **arguments, **common)
 
 
-def _check_config(settings: TrainSettings) -> None:
-    """Raise ``ValueError`` for arguments that the algorithm does not have."""
+def check_config(settings: TrainSettings) -> None:
+    """Raise ``ValueError`` for settings that the algorithm does not have."""
+    if settings.algo == "vlsafe":
+        from vlsafe_agents.vlsafe.settings import make_config
+
+        make_config(settings.options.get("preset", "cpu"), nest(settings.config))
+        return
     from stable_baselines3 import PPO
 
     known = set(inspect.signature(_algorithm(settings.algo).__init__).parameters)

@@ -115,9 +115,10 @@ def _read_steps(
     terminal = np.zeros(total, bool)
     for number, group in enumerate(groups):
         begin, end = starts[number : number + 2]
-        check_numbers(f"reward of episode {number}", group["rewards"][()])
-        reward[begin + 1 : end] = group["rewards"]
-        action[begin : end - 1] = group["actions"]
+        rewards = group["rewards"][()]
+        check_numbers(f"reward of episode {number}", rewards)
+        reward[begin + 1 : end] = rewards
+        action[begin : end - 1] = group["actions"][()]
         terminal[end - 1] = bool(group["terminations"][-1])
     infos = groups[0].get("infos", {})
     name = next((name for name in ("env_cost", "cost") if name in infos), None)
@@ -147,21 +148,23 @@ class _Stacked:
     """One array a group, to be laid end to end."""
 
     def __init__(self, groups: Sequence[h5py.Group], name: str, starts: Array) -> None:
-        self.groups, self.name, self.starts = groups, name, starts
-        for number, group in enumerate(groups):
+        self.starts = starts
+        # opened once: looking a data set up costs more than reading a small one
+        self.parts = [group.get(name) for group in groups]
+        for number, part in enumerate(self.parts):
             rows = int(starts[number + 1] - starts[number])
-            found = len(group[name]) if name in group else 0
+            found = 0 if part is None else len(part)
             if found != rows:
                 raise ValueError(
                     f"{name} of episode {number} has {found} entries, expected {rows} "
                     "(one more than its actions)"
                 )
-        self.shape = (int(starts[-1]), *groups[0][name].shape[1:])
-        self.dtype = groups[0][name].dtype
+        self.shape = (int(starts[-1]), *self.parts[0].shape[1:])
+        self.dtype = self.parts[0].dtype
 
     def fill(self, out: Array) -> Array:
-        for number, group in enumerate(self.groups):
-            out[self.starts[number] : self.starts[number + 1]] = group[self.name][()]
+        for number, part in enumerate(self.parts):
+            out[self.starts[number] : self.starts[number + 1]] = part[()]
         return out
 
     def load(self) -> Array:
