@@ -30,8 +30,9 @@ vision-language model: it has seen nothing but these drawings (ego vehicle red, 
 green) and simple English about them, and it knows nothing of photographs or of other palettes.
 Do not use it on real roads.
 
-It sees the middle of a frame: {view}. Speed is visible in one frame as the tail that
-each vehicle drags behind it.
+It sees the middle of a frame:
+{view}.
+Speed is visible in one frame as the tail that each vehicle drags behind it.
 
 ## Data
 
@@ -57,7 +58,8 @@ with one of them:
 {steps} steps in {minutes} minutes on one CPU thread of a busy machine (`vlsafe train-clip`).
 The loss is CLIP's contrastive one with multi-positive soft targets, plus the cross-entropy of the
 softmax over a safe and an unsafe sentence against the safety degree, over random wordings. The
-second term makes the checkpoint's own temperature give a calibrated p.
+second term gives p its spread at the checkpoint's own temperature. Unsafe frames are drawn more
+often than they happen, so where a scene is unclear p is too low rather than too high.
 
 ## Held-out figures
 
@@ -102,7 +104,10 @@ def render_card(result: dict[str, Any]) -> str:
         held_out=f"{result['held_out_frames']:,}",
         auroc=_markdown(rows),
         by_time=_markdown(
-            [["time to collision", "mean p"], *[[k, str(v)] for k, v in bands.items()]]
+            [
+                ["time to collision", "mean p"],
+                *[[band, _figure(mean)] for band, mean in bands.items()],
+            ]
         ),
     )
 

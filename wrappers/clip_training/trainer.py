@@ -27,7 +27,7 @@ CHECKPOINT = "checkpoint.pt"
 class TrainerConfig:
     """How long and how to train."""
 
-    steps: int = 1400
+    steps: int = 1600
     batch_size: int = 96  # frames a step
     captions: int = 48  # a step, each true of at least one of its frames
     pairs: int = 16  # safe and unsafe sentences a step
@@ -35,8 +35,8 @@ class TrainerConfig:
     weight_decay: float = 0.05
     warmup: int = 100  # steps
     clip_norm: float = 1.0
-    pair_weight: float = 2.0  # of the two-sentence loss beside the contrastive one
-    unsafe_share: float = 0.4  # of a batch drawn from frames with safety below 0.5
+    pair_weight: float = 4.0  # of the two-sentence loss beside the contrastive one
+    unsafe_share: float = 0.3  # of the frames drawn have safety below 0.5
     small_share: float = 0.25  # of a batch shown from small frames
     word_dropout: float = 0.05  # chance that a word of a caption is left out
     checkpoint_every: int = 200  # steps
@@ -80,10 +80,10 @@ class ClipTrainer:
         self.model_config = model_config or ModelConfig()
         self.config = config or TrainerConfig()
         self.writer = CaptionWriter((SAFE_PROMPT, UNSAFE_PROMPT))
-        safety = data.facts.safety
-        self._unsafe, self._safe = np.flatnonzero(safety < 0.5), np.flatnonzero(safety >= 0.5)
-        if not len(self._unsafe) or not len(self._safe):
+        unsafe = data.facts.safety < 0.5
+        if unsafe.all() or not unsafe.any():
             raise ValueError("the training set needs safe and unsafe frames, it has only one kind")
+        self._chance = _chances(data.facts.scenario, unsafe, self.config.unsafe_share)
         torch.manual_seed(self.config.seed)
         self.tokenizer = self._tokenizer()
         self.processor = build_processor(self.model_config)
@@ -116,7 +116,7 @@ class ClipTrainer:
     def batch(self, step: int) -> Batch:
         """The batch of one step."""
         config, rng = self.config, np.random.default_rng([self.config.seed, step])
-        rows = self._rows(rng)  # (B,)
+        rows = rng.choice(len(self.data), config.batch_size, p=self._chance)  # (B,)
         mirror = rng.random(len(rows)) < 0.5
         facts = self.data.facts.select(rows).mirrored(mirror)
         captions = [
@@ -133,14 +133,6 @@ class ClipTrainer:
             truth=torch.from_numpy(truth).float(),
             safety=torch.from_numpy(facts.safety).float(),
         )
-
-    def _rows(self, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        unsafe = round(self.config.batch_size * self.config.unsafe_share)
-        picked = [
-            rng.choice(self._unsafe, unsafe),
-            rng.choice(self._safe, self.config.batch_size - unsafe),
-        ]
-        return rng.permutation(np.concatenate(picked))
 
     def _pixels(
         self,
@@ -231,6 +223,18 @@ class ClipTrainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
+
+
+def _chances(
+    scenario: npt.NDArray[np.float64], unsafe: npt.NDArray[np.bool_], unsafe_share: float
+) -> npt.NDArray[np.float64]:
+    """Chance of each frame ``(N,)``: scenarios equally often, ``unsafe_share`` unsafe in each."""
+    chance = np.zeros(len(unsafe))
+    for kind in np.unique(scenario):
+        for rows, share in ((unsafe, unsafe_share), (~unsafe, 1 - unsafe_share)):
+            members = (scenario == kind) & rows
+            chance[members] = share / max(members.sum(), 1)
+    return chance / chance.sum()
 
 
 def _turns(word: str) -> bool:
