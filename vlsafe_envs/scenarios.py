@@ -127,13 +127,13 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "roundabout": Scenario(
         TrafficConfig("roundabout", vehicles=8, density=1.0, initial_speed=8.0),
-        reward_speed_range=(5.0, 15.0),
+        reward_speed_range=(2.0, 15.0),  # waiting costs a little, or crashing early would pay
         cruise_speed=10.0,
         has_goal=True,
     ),
     "intersection": Scenario(
         TrafficConfig("intersection", vehicles=10, density=1.0, initial_speed=10.0),
-        reward_speed_range=(5.0, 15.0),
+        reward_speed_range=(2.0, 15.0),  # waiting costs a little, or crashing early would pay
         cruise_speed=10.0,
         has_goal=True,
     ),
