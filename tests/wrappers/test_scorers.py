@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,14 +146,3 @@ def test_shuffling_repeats_with_its_seed():
     frames = numbered_frames(50)
     one, two = (ShuffledScorer(IndexScorer(), seed=3)(frames) for _ in range(2))
     np.testing.assert_array_equal(one, two)
-
-
-def test_wrappers_import_no_other_package_of_the_project():
-    folder = Path(make_scorer.__code__.co_filename).parent
-    for path in folder.rglob("*.py"):
-        text = path.read_text()
-        for other in ("vlsafe_envs", "vlsafe_agents"):
-            assert f"import {other}" not in text, path
-            assert f"from {other}" not in text, path
-        assert "from wrappers" not in text, path
-        assert "import wrappers" not in text, path
