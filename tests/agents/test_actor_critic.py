@@ -17,6 +17,7 @@ from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.critics import Critic, Scale
 from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, GaussianHead, make_policy_head
 from vlsafe_agents.vlsafe.recorded_returns import GapWarning, RecordedReturns, recorded_returns
+from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.settings import make_config
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
@@ -200,8 +201,9 @@ def test_recorded_steps_never_cross_the_border_of_an_episode() -> None:
     assert recorded_steps(batch).tolist() == [[True, True, False, True]]
 
 
-def test_anchor_targets_are_one_step_returns_that_stop_at_terminal_states() -> None:
-    model, actor_critic, _ = build()
+def anchor_targets(ratio: float) -> dict[str, torch.Tensor]:
+    """Targets with V = 100 and Q = 90 everywhere and ``pi / pi_b = ratio``, at the valid steps."""
+    model, actor_critic, _ = build({"imagination": {"lambda_": 1.0}})
     batch = batch_of(
         reward=[0, 1, 2, 0, 4],
         cost=[0, 0, 10, 0, 1],
@@ -213,34 +215,81 @@ def test_anchor_targets_are_one_step_returns_that_stop_at_terminal_states() -> N
     seen: dict[str, torch.Tensor] = {}
 
     def spy(name: str, critic: Critic) -> None:
-        critic.slow_value = lambda feat, policy: torch.full(feat.shape[:-1], 100.0)  # type: ignore[assignment, method-assign]
+        def fixed(feat: torch.Tensor, action: torch.Tensor, policy: Any) -> Any:
+            return torch.full(feat.shape[:-1], 100.0), torch.full(feat.shape[:-1], 90.0)
 
         def loss(feat: torch.Tensor, action: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            seen[name] = target
+            seen[name] = target[recorded_steps(batch)]
             return target * 0
 
+        critic.slow_value_and_q = fixed  # type: ignore[method-assign]
         critic.loss = loss  # type: ignore[method-assign]
 
     spy("reward", actor_critic.reward_critic)
     spy("cost", actor_critic.cost_critic)
+    actor_critic.actor.log_prob = lambda *_: torch.full((1, 5), ratio).log()  # type: ignore[method-assign]
+    actor_critic.behaviour.log_prob = lambda *_: torch.zeros(1, 5)  # type: ignore[method-assign]
     actor_critic._anchor_loss(feat, batch, model)
-    kept = recorded_steps(batch)
-    assert seen["reward"][kept].tolist() == pytest.approx([1 + 97.0, 2.0, 4 + 97.0])
-    assert seen["cost"][kept].tolist() == pytest.approx([97.0, 10.0, 1 + 97.0])
+    return seen
+
+
+def test_anchor_targets_are_one_step_returns_where_the_policy_disagrees_with_the_record() -> None:
+    seen = anchor_targets(ratio=0.0)
+    assert seen["reward"].tolist() == pytest.approx([1 + 97.0, 2.0, 4 + 97.0])
+    assert seen["cost"].tolist() == pytest.approx([97.0, 10.0, 1 + 97.0])
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0])
+def test_anchor_targets_follow_the_record_where_the_policy_agrees_but_cross_no_border(
+    ratio: float,
+) -> None:
+    seen = anchor_targets(ratio)
+    step = 0.97 * (100 - 90)
+    assert seen["reward"].tolist() == pytest.approx([1 + step + 0.97 * 2.0, 2.0, 4 + 97.0])
+    assert seen["cost"].tolist() == pytest.approx([step + 0.97 * 10.0, 10.0, 1 + 97.0])
+
+
+def test_retrace_equals_its_definition_as_a_sum() -> None:
+    """``Q + sum_k (prod discounts and traces) * temporal difference_k``, one step at a time."""
+    torch.manual_seed(0)
+    signal, value, q, trace = torch.rand(4, 1, 6)
+    discount = torch.full((1, 6), 0.9)
+    discount[0, 3] = 0.0
+    found = retrace_return(signal, discount, value, q, trace)
+    own_q = torch.cat([torch.zeros(1, 1), q[:, :-1]], 1)  # of the step that leads to column t
+    for t in range(6):
+        total, weight = own_q[0, t].clone(), 1.0
+        for k in range(t, 6):
+            if k > t:
+                weight *= float(discount[0, k - 1] * trace[0, k - 1])
+            total += weight * (signal[0, k] + discount[0, k] * value[0, k] - own_q[0, k])
+        torch.testing.assert_close(found[0, t], total)
 
 
 # --- the improved policy in place ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("gate", "update", "best"), [(1.0, "gated", 2), (0.0, "gated", 0), (None, "none", 2)]
+    ("gate", "update", "limit", "best"),
+    [
+        (1.0, "gated", 1.0, 2),
+        (0.0, "gated", 1.0, 0),
+        (None, "none", 1.0, 2),
+        (None, "gated", 1.5, 1),
+    ],
 )
 def test_the_actor_moves_to_the_better_action_within_the_support(
-    gate: float | None, update: str, best: int
+    gate: float | None, update: str, limit: float, best: int
 ) -> None:
-    """Action 2 has the reward, action 0 the low cost; the gate decides which of them is taken."""
+    """Action 2 has the reward, action 0 the low cost; the gate decides which of them is taken.
+
+    Where everything looks safe but action 2 costs more than the limit, action 1 is the best.
+    """
     config = {"network": {"learning_rate": 1e-2}, "improvement": {"support_threshold": 0.0}}
-    model, actor_critic, batch = build(config, update=update, gate=gate)
+    model, actor_critic, batch = build(config, update=update, gate=gate, cost_limit=limit)
+    actor_critic.episode_steps = 1.0  # a discounted cost is then an episode's cost
+    with torch.no_grad():
+        model.safety_score_head[-1].bias.fill_(10.0)
     _, posterior, _ = model.loss(batch)
     q_reward, q_cost = torch.tensor([0.0, 0.5, 1.0]), torch.tensor([0.0, 1.0, 2.0])
     for critic, q in ((actor_critic.reward_critic, q_reward), (actor_critic.cost_critic, q_cost)):

@@ -66,6 +66,31 @@ def test_normalised_gate_mixes_two_policies_in_the_ratio_of_p() -> None:
     torch.testing.assert_close(gated(0.3, 4.0, 2.0), mixed)
 
 
+def test_infeasible_actions_get_no_weight_from_the_reward() -> None:
+    feasible = torch.tensor([True, True, False, True])
+    weight = gated_log_weight(REWARD, COST, torch.tensor(1.0), 2.0, 1.0, LOG_PRIOR, feasible)
+    policy = improved_policy(LOG_PRIOR, weight)
+    expected = torch.softmax((LOG_PRIOR + 2.0 * REWARD).masked_fill(~feasible, -torch.inf), -1)
+    torch.testing.assert_close(policy, expected)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_state_without_feasible_action_minimises_the_cost_whatever_its_gate(
+    normalise: bool,
+) -> None:
+    log_prior = restrict_to_support(LOG_PRIOR, 0.2)  # drops the last action
+    feasible = torch.tensor([False, False, False, True])  # feasible, but out of support
+    weight = gated_log_weight(
+        REWARD, COST, torch.tensor(1.0), 2.0, 3.0, log_prior if normalise else None, feasible
+    )
+    if normalise:
+        expected = torch.softmax(log_prior - 3.0 * COST, -1)
+        torch.testing.assert_close(improved_policy(log_prior, weight), expected)
+    nothing = torch.zeros(4, dtype=torch.bool)
+    weight = gated_log_weight(REWARD, COST, torch.tensor(1.0), 2.0, 3.0, None, nothing)
+    torch.testing.assert_close(improved_policy(LOG_PRIOR, weight), gated(0.0, 2.0, 3.0))
+
+
 def test_geometric_gate_maximises_the_gated_objective() -> None:
     p, beta = 0.6, 2.0
     weight = geometric_log_weight(REWARD, COST, torch.tensor(p), beta, beta)

@@ -4,15 +4,16 @@ Three things are fitted to features of the world model, which themselves get no 
 
 - the behaviour prior ``pi_b(a|s)``, by likelihood of the recorded actions;
 - critics ``Q_r`` and ``Q_c`` of reward and cost, by lambda-returns of imagined trajectories and by
-  one-step targets on recorded steps;
+  Retrace targets on recorded steps;
 - the actor, by projection onto the improved policy ``pi* = pi_b w / Z`` (VL-SAFE, arXiv
   2505.16377; weights in :mod:`~vlsafe_agents.vlsafe.policy_extraction`): it minimises
   ``KL(pi* || pi_theta)`` in recorded and imagined states.
 
 Departures from what is known of the paper: ``pi_b`` is fitted to the data rather than being the
 current actor, since otherwise nothing bounds how far the policy drifts from what the model knows;
-advantages are differences of ``Q`` over all actions rather than of one sampled action; and the gate
-looks ahead (:func:`~vlsafe_agents.vlsafe.policy_extraction.lookahead_gate`).
+advantages are differences of ``Q`` over all actions rather than of one sampled action; the gate
+looks ahead (:func:`~vlsafe_agents.vlsafe.policy_extraction.lookahead_gate`); and the reward's part
+of the weight knows only actions whose expected cost is within the limit (``feasible_only``).
 """
 
 from __future__ import annotations
@@ -27,14 +28,21 @@ from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.common.returns import discount_weights, lambda_return
 from vlsafe_agents.vlsafe import policy_extraction as extraction
 from vlsafe_agents.vlsafe.batch import TensorBatch
-from vlsafe_agents.vlsafe.cost_units import episode_cost
+from vlsafe_agents.vlsafe.cost_units import discounted_limit, episode_cost
 from vlsafe_agents.vlsafe.critics import Critic, Scale
-from vlsafe_agents.vlsafe.imagination import Dream, Evaluation, choose_starts, imagine
+from vlsafe_agents.vlsafe.imagination import (
+    Dream,
+    Evaluation,
+    choose_starts,
+    dream_metrics,
+    imagine,
+)
 from vlsafe_agents.vlsafe.policy_heads import (
     CategoricalHead,
     make_policy_head,
     one_hot_sample,
 )
+from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.settings import UPDATES, VLSafeConfig
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
@@ -57,7 +65,8 @@ class ActorCritic(nn.Module):
     :param update: "gated", "lagrangian", or "none" for one that is blind to cost.
     :param gate: the gate's source: None reads the world model's safety score; a number in [0, 1]
         is used everywhere instead (a control: 1 ignores the cost, 0 the reward).
-    :param cost_limit: allowed cost per episode, for "lagrangian".
+    :param cost_limit: allowed cost per episode, of "lagrangian" on average over episodes, of
+        "gated" for what may be expected in each state.
     :param episode_steps: mean length of an episode [steps], to convert the limit.
     :raises ValueError: for an unknown update or a gate outside [0, 1].
     """
@@ -103,24 +112,34 @@ class ActorCritic(nn.Module):
         return -_masked_mean(log_prob, batch.has_action)
 
     def loss(
-        self, world_model: WorldModel, posterior: RSSMState, batch: TensorBatch
+        self,
+        world_model: WorldModel,
+        posterior: RSSMState,
+        batch: TensorBatch,
+        improve: bool = True,
     ) -> tuple[Tensor, Metrics]:
         """Loss of prior, actor and critics on one batch, and metrics.
 
         :param posterior: states ``(B, T, ...)`` of the batch.
+        :param improve: False keeps the actor equal to the prior, for the critics to evaluate it.
         """
         posterior = posterior.detach()
         feat = world_model.feat(posterior)  # (B, T, F)
+        if not improve:
+            self.start_from_behaviour()
         dream = self.dream(world_model, posterior, batch)
-        metrics = self._imagined_metrics(dream)
-        if self.update == "lagrangian":
+        metrics = dream_metrics(dream, self.config.imagination.gamma)
+        if self.update == "lagrangian" and improve:
             self._update_multiplier(dream)
             metrics["train/lagrange_multiplier"] = self.multiplier.value
-        critic_loss = self._imagined_critic_loss(dream)
-        if self.config.imagination.anchor:
-            anchor = self._anchor_loss(feat, batch, world_model)
-            critic_loss = critic_loss + self.config.imagination.anchor * anchor
+        settings = self.config.imagination
+        critic_loss = settings.imagined * self._imagined_critic_loss(dream)
+        critic_loss = critic_loss + settings.anchor * self._anchor_loss(feat, batch, world_model)
         behaviour_loss = self.behaviour_loss(feat, batch, world_model)
+        metrics["train/critic_loss"] = critic_loss.item()
+        metrics["train/behaviour_loss"] = behaviour_loss.item()
+        if not improve:
+            return critic_loss + behaviour_loss, metrics
         if self.config.improvement.support == "behaviour":
             actor_loss, actor_metrics = self._projection_loss(dream)
         else:
@@ -130,9 +149,7 @@ class ActorCritic(nn.Module):
                 cloning = -_masked_mean(self.actor.log_prob(feat, action), batch.has_action)
                 actor_loss = actor_loss + self.config.improvement.cloning_scale * cloning
         metrics |= actor_metrics
-        metrics["train/critic_loss"] = critic_loss.item()
         metrics["train/actor_loss"] = actor_loss.item()
-        metrics["train/behaviour_loss"] = behaviour_loss.item()
         return critic_loss + actor_loss + behaviour_loss, metrics
 
     @torch.no_grad()
@@ -203,15 +220,24 @@ class ActorCritic(nn.Module):
         return (dream.weight * loss).mean()
 
     def _anchor_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
-        """Expected-SARSA targets on recorded steps, never across the border of an episode."""
-        gamma = self.config.imagination.gamma
-        discount = gamma * (~batch.is_terminal[:, 1:]).float()  # (B, T - 1)
-        action = world_model.action_vector(batch.next_action[:, :-1])
+        """Retrace targets on recorded steps, never across the border of an episode.
+
+        What really happened corrects what the model wrongly imagines where data exist.
+        """
+        settings = self.config.imagination
+        valid = recorded_steps(batch)  # (B, T - 1)
+        discount = settings.gamma * (~batch.is_terminal[:, 1:]).float()  # (B, T - 1)
+        action = world_model.action_vector(batch.next_action)  # (B, T, A)
+        with torch.no_grad():
+            log_ratio = self.actor.log_prob(feat, action) - self.behaviour.log_prob(feat, action)
+            trace = settings.lambda_ * log_ratio.exp().clamp_max(1.0)[:, 1:]  # (B, T - 1)
+            trace[:, :-1] *= valid[:, 1:]
         loss = torch.zeros_like(discount)
         for critic, signal in ((self.reward_critic, batch.reward), (self.cost_critic, batch.cost)):
-            target = signal[:, 1:] + discount * critic.slow_value(feat[:, 1:], self.actor)
-            loss = loss + critic.loss(feat[:, :-1], action, target)
-        return _masked_mean(loss, recorded_steps(batch))
+            value, q = critic.slow_value_and_q(feat[:, 1:], action[:, 1:], self.actor)
+            target = retrace_return(signal[:, 1:], discount, value, q, trace)
+            loss = loss + critic.loss(feat[:, :-1], action[:, :-1], target)
+        return _masked_mean(loss, valid)
 
     # --- actor ----------------------------------------------------------------------------------
 
@@ -290,7 +316,9 @@ class ActorCritic(nn.Module):
         if settings.mixture == "geometric":
             return extraction.geometric_log_weight(reward, cost, gate, *betas)
         prior = log_prior if settings.normalise_gate else None
-        return extraction.gated_log_weight(reward, cost, gate, *betas, log_prior=prior)
+        judged = settings.feasible_only and self.gate is None  # a constant gate is a pure control
+        feasible = candidates.q_cost <= self._limit() if judged else None
+        return extraction.gated_log_weight(reward, cost, gate, *betas, prior, feasible)
 
     def _reinforce_loss(self, dream: Dream) -> tuple[Tensor, Metrics]:
         """DreamerV3's actor loss on the combined advantage, without the behaviour prior."""
@@ -349,6 +377,11 @@ class ActorCritic(nn.Module):
 
     # --- constraint -----------------------------------------------------------------------------
 
+    def _limit(self) -> float:
+        """The cost limit as a discounted sum."""
+        limit, gamma = self.multiplier.cost_limit, self.config.imagination.gamma
+        return discounted_limit(limit, gamma, self.episode_steps)
+
     def _update_multiplier(self, dream: Dream) -> None:
         own = (
             dream.first if self.config.multiplier.constraint_states == "first" else ~dream.explored
@@ -357,20 +390,6 @@ class ActorCritic(nn.Module):
             discounted = dream.cost_return[own, 0].mean().item()
             gamma = self.config.imagination.gamma
             self.multiplier.update(episode_cost(discounted, gamma, self.episode_steps))
-
-    def _imagined_metrics(self, dream: Dream) -> Metrics:
-        """Discounted sums over the horizon, to compare with recorded ones, and critics' values."""
-        imagined, own = dream.imagined, ~dream.explored
-        if not own.any():
-            own = torch.ones_like(own)
-        weight = discount_weights(imagined.cont, self.config.imagination.gamma)[own, :-1]
-        return {
-            "imagined/return": (weight * imagined.reward[own]).sum(-1).mean().item(),
-            "imagined/cost_return": (weight * imagined.cost[own]).sum(-1).mean().item(),
-            "imagined/safety_score": imagined.safety_score[own, 1:].mean().item(),
-            "imagined/value": dream.reward_return[own, 0].mean().item(),
-            "imagined/cost_value": dream.cost_return[own, 0].mean().item(),
-        }
 
     # --- saving ---------------------------------------------------------------------------------
 

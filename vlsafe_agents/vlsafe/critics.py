@@ -1,7 +1,13 @@
-"""Action-value critics with two-hot outputs and slow copies, one for reward and one for cost.
+"""Action-value critics, one for reward and one for cost, with slow copies that make targets.
 
-There is no separate state-value network: ``V(s) = E_{a ~ pi} Q(s, a)`` is a sum over the actions
-of a discrete space, and an average over a few sampled actions of a continuous one.
+``Q(s, a) = B(s) + A(s, a)``: a two-hot baseline of the state, shared by all actions, and what an
+action adds to it.  The split (Wang et al. 2016, dueling networks, arXiv 1511.06581) matters for
+recorded drives: nine decisions in ten are the same action, and with separate outputs the values of
+the rare ones lag behind while the critic grows from zero, which looks like a disadvantage.  A
+policy improved on such values collapsed to that one action and crashed in every episode.
+
+The value under a policy is not learned apart: ``V(s) = E_{a ~ pi} Q(s, a)`` is a sum over the
+actions of a discrete space, and an average over a few sampled actions of a continuous one.
 """
 
 from __future__ import annotations
@@ -38,37 +44,43 @@ class Critic(nn.Module):
         super().__init__()
         self.per_action = per_action
         self.action_size = action_size
-        in_size = feat_size if per_action else feat_size + action_size
-        out_size = bins * action_size if per_action else bins
-        self.net = MLP(in_size, units, layers, out_size, zero_output=True)
+        in_size, out_size = (feat_size, action_size) if per_action else (feat_size + action_size, 1)
+        self.net = nn.ModuleDict(
+            {
+                "baseline": MLP(feat_size, units, layers, bins, zero_output=True),
+                "advantage": MLP(in_size, units, layers, out_size, zero_output=True),
+            }
+        )
         self.slow_net = copy.deepcopy(self.net).requires_grad_(False)
         self.register_buffer("bins", symexp_bins(bins, bin_limit), persistent=False)
 
     def loss(self, feat: Tensor, action: Tensor, target: Tensor) -> Tensor:
-        """Two-hot cross-entropy ``(...)`` of ``Q(feat, action)`` against ``target`` ``(...)``.
+        """Two-hot loss of the baseline plus squared error of the advantage, ``(...)``.
+
+        The advantage is fitted to what the baseline leaves of the target, at no gradient to it.
 
         :param action: vectors ``(..., A)``.
+        :param target: ``(...)``.
         """
+        logits = self.net["baseline"](feat)  # (..., K)
+        rest = target - twohot_mean(logits.detach(), self.bins)
         if self.per_action:
-            logits = self.net(feat).unflatten(-1, (self.action_size, -1))  # (..., A, K)
-            index = action.argmax(-1)[..., None, None].expand(
-                *action.shape[:-1], 1, logits.shape[-1]
-            )
-            logits = logits.gather(-2, index).squeeze(-2)  # (..., K)
+            advantage = (self.net["advantage"](feat) * action).sum(-1)
         else:
-            logits = self.net(torch.cat([feat, action], -1))  # (..., K)
-        return twohot_loss(logits, target, self.bins)
+            advantage = self.net["advantage"](torch.cat([feat, action], -1)).squeeze(-1)
+        return twohot_loss(logits, target, self.bins) + 0.5 * (advantage - rest).square()
 
     @torch.no_grad()
     def slow_all(self, feat: Tensor) -> Tensor:
         """Slow ``Q`` of every discrete action, ``(..., A)``."""
-        logits = self.slow_net(feat).unflatten(-1, (self.action_size, -1))  # (..., A, K)
-        return twohot_mean(logits, self.bins)
+        baseline = twohot_mean(self.slow_net["baseline"](feat), self.bins)
+        return baseline[..., None] + self.slow_net["advantage"](feat)
 
     @torch.no_grad()
     def slow(self, feat: Tensor, action: Tensor) -> Tensor:
         """Slow ``Q`` ``(...)`` of continuous actions ``(..., A)``."""
-        return twohot_mean(self.slow_net(torch.cat([feat, action], -1)), self.bins)
+        baseline = twohot_mean(self.slow_net["baseline"](feat), self.bins)
+        return baseline + self.slow_net["advantage"](torch.cat([feat, action], -1)).squeeze(-1)
 
     @torch.no_grad()
     def slow_value(self, feat: Tensor, policy: PolicyHead, samples: int = 2) -> Tensor:
@@ -77,6 +89,16 @@ class Critic(nn.Module):
             return (policy.log_probs(feat).exp() * self.slow_all(feat)).sum(-1)
         draws = [self.slow(feat, policy.sample(feat)) for _ in range(samples)]
         return torch.stack(draws).mean(0)
+
+    @torch.no_grad()
+    def slow_value_and_q(
+        self, feat: Tensor, action: Tensor, policy: PolicyHead
+    ) -> tuple[Tensor, Tensor]:
+        """``V(s)`` under the policy and ``Q(s, a)`` of given action vectors, both ``(...)``."""
+        if isinstance(policy, CategoricalHead):
+            every = self.slow_all(feat)  # (..., A)
+            return (policy.log_probs(feat).exp() * every).sum(-1), (action * every).sum(-1)
+        return self.slow_value(feat, policy), self.slow(feat, action)
 
     @torch.no_grad()
     def follow(self, rate: float) -> None:

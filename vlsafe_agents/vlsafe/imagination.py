@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vlsafe_agents.common.returns import discount_weights
 from vlsafe_agents.vlsafe.batch import TensorBatch
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
@@ -76,3 +77,18 @@ def imagine(
         return torch.where(pending.pop(), first_act(feat), action) if pending else action
 
     return world_model.imagine(starts.state, policy, horizon)
+
+
+def dream_metrics(dream: Dream, gamma: float) -> dict[str, float]:
+    """Discounted sums over the horizon, to compare with recorded ones, and lambda-returns."""
+    imagined, own = dream.imagined, ~dream.explored
+    if not own.any():
+        own = torch.ones_like(own)
+    weight = discount_weights(imagined.cont, gamma)[own, :-1]  # (N', H)
+    return {
+        "imagined/return": (weight * imagined.reward[own]).sum(-1).mean().item(),
+        "imagined/cost_return": (weight * imagined.cost[own]).sum(-1).mean().item(),
+        "imagined/safety_score": imagined.safety_score[own, 1:].mean().item(),
+        "imagined/value": dream.reward_return[own, 0].mean().item(),
+        "imagined/cost_value": dream.cost_return[own, 0].mean().item(),
+    }

@@ -56,6 +56,7 @@ def gated_log_weight(
     beta_reward: float,
     beta_cost: float,
     log_prior: Tensor | None = None,
+    feasible: Tensor | None = None,
 ) -> Tensor:
     """Log of the paper's weight ``w = p exp(beta_r A_r) + (1 - p) exp(-beta_c A_c)``.
 
@@ -67,14 +68,23 @@ def gated_log_weight(
         gate alone decides their shares.  This equals the paper's weight with soft (log-mean-exp)
         baselines in the advantages; without it a large ``exp(beta_r A_r)`` drowns the cost even
         at small ``p``, and the reverse.  None gives the weight as printed.
+    :param feasible: bool ``(..., A)``; the first term counts for feasible actions only, and a state
+        without any has ``p = 0``.  FISOR (arXiv 2401.10700) and its successor FOSP multiply their
+        reward term by such an indicator; VL-SAFE's printed weight has none, and then a share ``p``
+        of the policy takes the most rewarding action however dangerous it is.
     :return: ``(..., A)``.
     """
     by_reward = (beta_reward * adv_reward).clamp_max(LOG_WEIGHT_LIMIT)
     by_cost = (-beta_cost * adv_cost).clamp_max(LOG_WEIGHT_LIMIT)
+    p = safety.unsqueeze(-1)  # (..., 1)
+    if feasible is not None:
+        supported = feasible if log_prior is None else feasible & log_prior.isfinite()
+        some = supported.any(-1, keepdim=True)  # (..., 1)
+        by_reward = by_reward.masked_fill(some & ~feasible, -torch.inf)
+        p = p * some
     if log_prior is not None:
         by_reward = by_reward - _log_mean_weight(by_reward, log_prior)
         by_cost = by_cost - _log_mean_weight(by_cost, log_prior)
-    p = safety.unsqueeze(-1)  # (..., 1)
     return torch.logaddexp(p.log() + by_reward, torch.log1p(-p) + by_cost)
 
 

@@ -39,7 +39,8 @@ class ImaginationConfig:
     # Share of dreams whose first action is any supported one, so that Q learns about all of them.
     explore: float = 0.5
     slow_rate: float = 0.02  # of the slow critics, per update
-    anchor: float = 1.0  # weight of the critics' one-step targets on recorded steps
+    imagined: float = 1.0  # weight of the critics' targets on imagined steps
+    anchor: float = 1.0  # and of those on recorded steps; 0 and 1: offline without a model
     # Reward minus, cost plus, this times the ensemble's disagreement (MOPO, arXiv 2005.13239).
     disagreement_penalty: float = 0.0
 
@@ -52,6 +53,9 @@ class ImprovementConfig:
     beta_cost: float = 5.0  # inverse temperature of A_c / S_c
     mixture: str = "arithmetic"  # "arithmetic" (the paper's sum of exponentials) or "geometric"
     normalise_gate: bool = True  # each exponential has mean 1 under the prior, state by state
+    # In the reward's term, only actions with Q_c below the limit (FISOR's and FOSP's indicator);
+    # False gives the paper's weight, which has none.
+    feasible_only: bool = True
     gate_lookahead: int = 3  # k [steps]; the gate is the lowest p of the next k states; 0: paper's
     support: str = "behaviour"  # "behaviour", "cloning" (REINFORCE + cloning) or "none" (REINFORCE)
     support_threshold: float = 0.1  # drop actions below this share of the prior's most likely one
@@ -84,6 +88,9 @@ class VLSafeConfig:
     improvement: ImprovementConfig = field(default_factory=ImprovementConfig)
     multiplier: MultiplierConfig = field(default_factory=MultiplierConfig)
     model_warmup: float = 0.3  # share of updates that train world model and prior only
+    # Share of the updates after that in which the critics evaluate the prior and the actor rests:
+    # improving on critics that have just begun ruins the policy that they are to evaluate.
+    critic_warmup: float = 0.2
     model_every: int = 1  # after that, train the world model in every n-th update
     torch_threads: int | None = None  # None: 1 on a CPU for small presets, else unchanged
 
@@ -99,6 +106,7 @@ class VLSafeConfig:
         _in_range("improvement.support_threshold", self.improvement.support_threshold, 0.0, 1.0)
         _in_range("improvement.data_share", self.improvement.data_share, 0.0, 1.0)
         _in_range("model_warmup", self.model_warmup, 0.0, 1.0)
+        _in_range("critic_warmup", self.critic_warmup, 0.0, 1.0)
         counts = {
             "imagination.horizon": self.imagination.horizon,
             "imagination.starts": self.imagination.starts,

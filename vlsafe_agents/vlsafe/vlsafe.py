@@ -51,7 +51,8 @@ class VLSafe(BaseAlgorithm):
         ``cost_limit``) or "none" (blind to cost).
     :param safety: the gate's p: "score" predicts the recorded safety score; a number in [0, 1] is
         a constant gate (a control); None switches safety off, whatever ``update`` says.
-    :param cost_limit: allowed cost per episode, read by ``update="lagrangian"`` only.
+    :param cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
+        reads it.
     :param config: nested replacements of the preset's settings, such as
         ``{"imagination": {"horizon": 15}}``; see :mod:`~vlsafe_agents.vlsafe.settings`.
     :raises ValueError: for unknown names or settings, spaces that the world model does not know,
@@ -106,7 +107,7 @@ class VLSafe(BaseAlgorithm):
         self.cost_limit = float(cost_limit)
         self.config = settings.to_dict()  # JSON-able: it is saved as text
         self.episode_steps = settings.multiplier.episode_steps
-        self.actor_started = False
+        self.world_model_frozen = False
         self.dataset: EpisodeDataset | None = None
         if _init_setup_model:
             self._setup_model()
@@ -176,6 +177,25 @@ class VLSafe(BaseAlgorithm):
             self.episode_steps = dataset.num_steps / dataset.num_episodes
             self.policy.actor_critic.episode_steps = self.episode_steps
 
+    def adopt_world_model(self, other: VLSafe) -> None:
+        """Take over another agent's world model and behaviour prior and leave the model as it is.
+
+        :meth:`learn` then trains prior, actor and critics only: several policies can share the
+        price of one world model.
+
+        :raises ValueError: if the two agents' spaces or sizes differ.
+        """
+        for name in ("world_model", "actor_critic.behaviour"):
+            mine, theirs = self.policy.get_submodule(name), other.policy.get_submodule(name)
+            try:
+                mine.load_state_dict(theirs.state_dict())
+            except RuntimeError as error:
+                raise ValueError(
+                    f"the other agent's {name} has other sizes; give both agents the same "
+                    f"observation, action space, preset and world_model settings ({error})"
+                ) from error
+        self.world_model_frozen = True
+
     # --- learning -------------------------------------------------------------------------------
 
     def learn(
@@ -233,11 +253,20 @@ class VLSafe(BaseAlgorithm):
     @property
     def warming_up(self) -> bool:
         """Whether this update still trains the world model and the prior only."""
-        return self._n_updates < self.settings.model_warmup * self._total_timesteps
+        warmup = self.settings.model_warmup * self._total_timesteps
+        return not self.world_model_frozen and self._n_updates < warmup
+
+    @property
+    def improving(self) -> bool:
+        """Whether this update trains the actor, beside the critics."""
+        warmup = 0.0 if self.world_model_frozen else self.settings.model_warmup
+        start = warmup + self.settings.critic_warmup * (1.0 - warmup)
+        return self._n_updates >= start * self._total_timesteps
 
     def _update_world_model(self, batch: TensorBatch) -> RSSMState:
         world_model = self.policy.world_model
-        if not self.warming_up and self._n_updates % self.settings.model_every:
+        resting = not self.warming_up and self._n_updates % self.settings.model_every
+        if self.world_model_frozen or resting:
             return world_model.observe(batch)
         loss, posterior, metrics = world_model.loss(batch)
         _optimise(self.model_optimizer, loss, "world model")
@@ -253,10 +282,7 @@ class VLSafe(BaseAlgorithm):
             _optimise(self.actor_critic_optimizer, loss, "behaviour prior")
             self.logger.record_mean("train/behaviour_loss", loss.item())
             return
-        if not self.actor_started:
-            actor_critic.start_from_behaviour()
-            self.actor_started = True
-        loss, metrics = actor_critic.loss(world_model, posterior, batch)
+        loss, metrics = actor_critic.loss(world_model, posterior, batch, self.improving)
         _optimise(self.actor_critic_optimizer, loss, "actor and critics")
         actor_critic.after_step()
         imagination = self.settings.imagination
