@@ -25,7 +25,7 @@ def retrace_return(
     :return: ``(B, M)``.
     """
     correction = torch.zeros_like(signal[:, 0])  # c (G - Q) of the next column
-    returns = []
+    returns: list[Tensor] = []
     for t in reversed(range(signal.shape[1])):
         if returns:
             correction = trace[:, t] * (returns[-1] - q[:, t])
