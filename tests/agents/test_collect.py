@@ -10,6 +10,7 @@ import h5py
 import minari
 import numpy as np
 import pytest
+from pool_jobs import square_or_fail
 from toy_drives import MIX, CountingDriver, NoisyCountingEnv, collect_toy
 from toy_envs import CountingEnv
 
@@ -206,23 +207,12 @@ def test_impossible_settings_are_refused(change: dict[str, Any], message: str) -
         CollectConfig(**settings)
 
 
-def fail_on_three() -> Any:
-    def job(task: int) -> int:
-        if task == 3:
-            raise ValueError("three is too many")
-        if task == 7:
-            os._exit(5)
-        return task * task
-
-    return job
-
-
 def test_the_pool_does_every_task_once() -> None:
-    results = dict(run_tasks(fail_on_three, iter([1, 2, 4, 5]), workers=2))
+    results = dict(run_tasks(square_or_fail, iter([1, 2, 4, 5]), workers=2))
     assert results == {1: 1, 2: 4, 4: 16, 5: 25}
 
 
 @pytest.mark.parametrize(("task", "message"), [(3, "three is too many"), (7, "exit code 5")])
 def test_a_failing_or_dying_worker_is_named_not_waited_for(task: int, message: str) -> None:
     with pytest.raises(WorkerError, match=message):
-        list(run_tasks(fail_on_three, iter([1, task]), workers=2))
+        list(run_tasks(square_or_fail, iter([1, task]), workers=2))

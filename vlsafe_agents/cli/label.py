@@ -67,7 +67,8 @@ def _print(summary: LabelSummary) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"p over {summary.frames:,} frames, judged by {summary.scorer['name']}")
+    judge = summary.scorer.get("model", summary.scorer["name"])
+    table = Table(title=f"p over {summary.frames:,} frames, judged by {judge}")
     table.add_column("p")
     table.add_column("frames", justify="right")
     table.add_column("")

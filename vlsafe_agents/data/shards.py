@@ -20,7 +20,6 @@ import gymnasium as gym
 import h5py
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from minari.dataset.minari_storage import MinariStorage
 
 from .episode import Array
 
@@ -149,7 +148,8 @@ def assemble(
     :param spaces: observation space and action space
     :param metadata: more entries for Minari's ``metadata.json``; needs ``dataset_id``
     """
-    import minari
+    import minari  # here, because workers that only write shards do without
+    from minari.dataset.minari_storage import MinariStorage
 
     building = target.with_name(f".{target.name}.building")
     shutil.rmtree(building, ignore_errors=True)

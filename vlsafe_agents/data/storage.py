@@ -13,8 +13,6 @@ from typing import Any
 import gymnasium as gym
 import h5py
 import numpy as np
-from minari.dataset.minari_storage import MinariStorage
-from minari.serialization import deserialize_space
 
 from .episode import Array, check_numbers
 from .rows import FlatRows, action_dtype
@@ -58,7 +56,7 @@ def resolve_dataset(id_or_path: str | Path) -> Path:
 
 def read_metadata(data_path: Path) -> dict[str, Any]:
     """Metadata of a data set; the scorer's identity comes from the file that holds its scores."""
-    metadata = dict(MinariStorage.read_raw_metadata(data_path))
+    metadata: dict[str, Any] = json.loads((data_path / METADATA_FILE).read_text())
     with h5py.File(data_path / MAIN_FILE, "r") as file:
         scorer = file.attrs.get("scorer")
     metadata["scorer"] = None if scorer is None else json.loads(str(scorer))
@@ -67,6 +65,8 @@ def read_metadata(data_path: Path) -> dict[str, Any]:
 
 def read_spaces(metadata: dict[str, Any]) -> tuple[gym.spaces.Dict, gym.Space[Any]]:
     """Observation and action space; raises ``ValueError`` for observations of another layout."""
+    from minari.serialization import deserialize_space  # minari loads slowly
+
     observation_space = deserialize_space(metadata["observation_space"])
     if not isinstance(observation_space, gym.spaces.Dict):
         raise ValueError(
