@@ -22,7 +22,7 @@ def train_clip(
     ),
     frames: Annotated[int, typer.Option(help="Training frames.", min=100)] = 40_000,
     held_out_frames: Annotated[int, typer.Option(help="Frames to examine on.", min=100)] = 6_000,
-    steps: Annotated[int, typer.Option(help="Training steps.", min=1)] = 1_600,
+    steps: Annotated[int, typer.Option(help="Training steps.", min=1)] = 2_400,
     batch_size: Annotated[int, typer.Option(help="Frames a step.", min=2)] = 96,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,

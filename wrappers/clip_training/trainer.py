@@ -27,7 +27,7 @@ CHECKPOINT = "checkpoint.pt"
 class TrainerConfig:
     """How long and how to train."""
 
-    steps: int = 1600
+    steps: int = 2400
     batch_size: int = 96  # frames a step
     captions: int = 48  # a step, each true of at least one of its frames
     pairs: int = 16  # safe and unsafe sentences a step
@@ -36,7 +36,7 @@ class TrainerConfig:
     warmup: int = 100  # steps
     clip_norm: float = 1.0
     pair_weight: float = 4.0  # of the two-sentence loss beside the contrastive one
-    unsafe_share: float = 0.3  # of the frames drawn have safety below 0.5
+    unsafe_share: float = 0.4  # of the frames drawn have safety below 0.5
     small_share: float = 0.25  # of a batch shown from small frames
     word_dropout: float = 0.05  # chance that a word of a caption is left out
     checkpoint_every: int = 200  # steps
