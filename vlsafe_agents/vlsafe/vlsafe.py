@@ -280,6 +280,7 @@ class VLSafe(BaseAlgorithm):
             feat = world_model.feat(posterior)
             loss = actor_critic.behaviour_loss(feat, batch, world_model)
             _optimise(self.actor_critic_optimizer, loss, "behaviour prior")
+            actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
             self.logger.record_mean("train/behaviour_loss", loss.item())
             return
         loss, metrics = actor_critic.loss(world_model, posterior, batch, self.improving)
