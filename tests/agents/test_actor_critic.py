@@ -177,7 +177,8 @@ def test_value_of_a_state_is_the_policys_mean_over_actions() -> None:
     policy = CategoricalHead(3, 8, 1, 4)
     with torch.no_grad():
         policy.net[-1].bias[:] = torch.tensor([0.0, 1.0, 2.0, -1.0])
-        critic.slow_net[-1].weight.normal_()
+        for p in critic.slow_net.parameters():
+            p.normal_()
     feat = torch.randn(6, 3)
     expected = (policy.log_probs(feat).exp() * critic.slow_all(feat)).sum(-1)
     torch.testing.assert_close(critic.slow_value(feat, policy), expected)
