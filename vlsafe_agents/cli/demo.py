@@ -1,79 +1,112 @@
-"""``vlsafe demo``: every stage in order, each as its own command line."""
+"""``vlsafe demo``: the whole chain, each stage as a command line that anyone could type."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .stages import Stage, StageError, run_stages
 
-@dataclass(frozen=True)
-class Stage:
-    """One command of the chain."""
-
-    title: str
-    arguments: tuple[str, ...]
+STEPS = 24_000  # recorded decisions, and as many for PPO-Lag to drive
+MODEL_UPDATES = 3_000  # of the world model and, from a third on, of the policy
+POLICY_UPDATES = 1_200  # of each further policy in the same, finished world model
+CLONING_UPDATES = 4_000
+EPISODES = 40  # evaluation episodes of each agent
+CHECK_SCALE = 0.1  # below it the demo only shows that everything runs
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
     scale: Annotated[float, typer.Option(help="Multiplies steps and episodes.", min=0.001)] = 1.0,
-    observation: Annotated[str, typer.Option(help="image, vector or multi.")] = "image",
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
+    observation: Annotated[
+        str, typer.Option(help="What the agents see: image, vector or multi.")
+    ] = "multi",
+    workers: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 2,
 ) -> None:
-    """Collect, judge, learn, evaluate, report.  The same command goes on where it was killed."""
+    """Drive, judge, dream, drive more safely; ends with a table and a report.
+
+    The same command goes on where it was stopped, also by `kill -9`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     command = f"vlsafe demo --out {out} --scale {scale:g} --observation {observation}"
     (out / "run.json").write_text(json.dumps({"command": command}) + "\n")
-    stages = demo_stages(out, scale, observation, workers)
-    for number, stage in enumerate(stages, 1):
-        print(f"\n[{number}/{len(stages)}] {stage.title}: vlsafe {' '.join(stage.arguments)}")
-        sys.stdout.flush()
-        command_line = [sys.executable, "-m", "vlsafe_agents.cli.main", *stage.arguments]
-        code = subprocess.run(command_line, check=False).returncode
-        if code != 0:
-            print(f"stage {number} failed with exit code {code}", file=sys.stderr)
-            raise typer.Exit(code)
+    try:
+        run_stages(demo_stages(out, scale, observation, workers), out / "logs", workers)
+    except StageError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from error
+    _print_table(out)
+    print(f"\nThe report, one file for any browser: {(out / 'report.html').resolve()}")
 
 
 def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list[Stage]:
-    """The commands of the demo at a scale; 1 is meant for half an hour on two cores."""
-    data = str(out / "data")
+    """The commands of the demo at a scale; 1 is meant for a coffee break on two cores."""
 
-    def scaled(amount: int, least: int = 1) -> str:
+    def scaled(amount: int, least: int) -> str:
         return str(max(round(amount * scale), least))
 
-    many = ("--workers", str(workers))
-    stages = [
-        Stage("drive", ("collect", "--out", data, "--steps", scaled(20_000, 200), *many)),
-        Stage("judge", ("label", data, *many)),
-    ]
-    updates = scaled(4_000, 10)
-    agents = {
-        "bc": ("--algo", "bc", "--steps", updates),
-        "ppo_lag": ("--algo", "ppo_lag"),
-        "vlsafe_gated": ("--update", "gated", "--steps", updates),
-        "vlsafe_lagrangian": ("--update", "lagrangian", "--steps", updates),
-        "cost_blind": ("--safety", "none", "--steps", updates),
-    }
-    if scale < 0.1:  # a check that everything runs, not that anything is learnt
-        agents = {
-            name: (*options, *(("--preset", "debug") if "bc" != name != "ppo_lag" else ()))
-            for name, options in agents.items()
-        }
+    data = str(out / "data")
+    cost = ("--cost", "vlm")  # all learners heed the same judge; the truth is kept for judging them
     common = ("--data", data, "--observation", observation)
+    check = scale < CHECK_SCALE
+    preset = ("--preset", "debug") if check else ()
+    gated = str(out / "vlsafe_gated")
+    dream = ("--world-model", gated, "--steps", scaled(POLICY_UPDATES, 5), *cost, *preset)
+    many = ("--workers", str(workers))
+    agents = {
+        "vlsafe_gated": ("--update", "gated", "--steps", scaled(MODEL_UPDATES, 10), *cost, *preset),
+        "ppo_lag": ("--algo", "ppo_lag", *cost),
+        "bc": ("--algo", "bc", "--steps", scaled(CLONING_UPDATES, 10)),
+        "vlsafe_lagrangian": ("--update", "lagrangian", *dream),
+        "cost_blind": ("--safety", "none", *dream),
+    }
+    minutes = {"vlsafe_gated": 11.0, "ppo_lag": 5.0, "bc": 2.0}
+    stages = [
+        Stage(
+            "collect", ("collect", "--out", data, "--steps", scaled(STEPS, 200), *many), (), 1, 2
+        ),
+        Stage("judge", ("label", data, *many), ("collect",), slots=2),
+    ]
     for name, options in agents.items():
+        need = ("vlsafe_gated",) if "--world-model" in options else ("judge",)
         stages.append(
-            Stage(f"train {name}", ("train", "--out", str(out / name), *options, *common))
+            Stage(
+                f"train {name}",
+                ("train", "--out", str(out / name), *options, *common),
+                tuple(f"train {n}" if n in agents else n for n in need),
+                scale * minutes.get(name, 3.0),
+            )
         )
-    seeds = ("--episodes", scaled(20, 2))
-    expert = ("evaluate", "expert", "--data", data, "--out", str(out / "expert"), *seeds)
-    stages.append(Stage("evaluate expert", expert))
+    episodes = ("--episodes", scaled(EPISODES, 2))
+    expert = ("evaluate", "expert", "--data", data, "--out", str(out / "expert"), *episodes)
+    stages.append(Stage("evaluate expert", expert, ("collect",)))
     for name in agents:
-        stages.append(Stage(f"evaluate {name}", ("evaluate", str(out / name), *seeds)))
-    return [*stages, Stage("report", ("report", str(out)))]
+        command = ("evaluate", str(out / name), *episodes)
+        stages.append(Stage(f"evaluate {name}", command, (f"train {name}",)))
+    finished = tuple(stage.name for stage in stages if stage.name.startswith("evaluate"))
+    return [*stages, Stage("report", ("report", str(out)), finished, 0.5)]
+
+
+def _print_table(out: Path) -> None:
+    """The agents side by side, with what their learning cost."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Same road, same seeds (intervals: 95%, bootstrap)")
+    table.add_column("agent", no_wrap=True)
+    for title in ("collisions", "m/s", "return", "true cost", "crashes in learning"):
+        table.add_column(title, justify="right")
+    for name in ("expert", "bc", "ppo_lag", "vlsafe_gated", "vlsafe_lagrangian", "cost_blind"):
+        evaluation = json.loads((out / name / "evaluation.json").read_text())
+        summary = evaluation["summary"]
+        rate = summary["collision_rate"]
+        collisions = f"{rate['mean']:.0%} ({rate['low']:.0%} to {rate['high']:.0%})"
+        means = [f"{summary[key]['mean']:.1f}" for key in ("mean_speed", "return", "env_cost")]
+        caused = evaluation["training"].get("collisions_caused")
+        learned = "-" if name == "expert" or caused is None else str(caused)
+        table.add_row(name, collisions, *means, learned)
+    Console().print(table)

@@ -25,6 +25,10 @@ def train(
     safety: Annotated[
         str, typer.Option(help="vlsafe: score, a constant such as 0.5, or none (cost-blind).")
     ] = "score",
+    world_model: Annotated[
+        Path | None,
+        typer.Option(help="vlsafe: share this agent's finished world model; train a policy only."),
+    ] = None,
     preset: Annotated[str, typer.Option(help="vlsafe: debug, cpu, 12M, 25M or 50M.")] = "cpu",
     cost: Annotated[str, typer.Option(help="Cost from judge and truth: either, vlm, env.")] = (
         "either"
@@ -55,6 +59,8 @@ def train(
     metadata = _metadata(data)
     if data is not None and algo in OFFLINE and (env or density is not None or env_arg):
         raise ValueError("the data set names its environment; leave out --env and its arguments")
+    if world_model is not None and algo != "vlsafe":
+        raise ValueError(f"--world-model {world_model}: {algo} has no world model")
     options: dict[str, Any] = {}
     if algo == "vlsafe":
         options = {"preset": preset, "update": update, "safety": _safety(safety)}
@@ -64,6 +70,7 @@ def train(
         env=choose_env(env, env_arg or [], density, metadata),
         observation=observation,
         data=str(data) if data is not None else None,
+        world_model=str(world_model) if world_model is not None else None,
         cost=cost,
         scorer=None if scorer == "none" else scorer,
         cost_limit=cost_limit,

@@ -34,6 +34,7 @@ class TrainSettings:
     env: EnvChoice
     observation: str = "image"
     data: str | None = None  # data set of offline agents
+    world_model: str | None = None  # VLSafe: folder of an agent whose finished model it shares
     cost: str = "either"  # how the cost is made of judge and simulator
     scorer: str | None = "bundled"  # the online agents' judge
     cost_limit: float = 1.0
@@ -202,7 +203,7 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
     common = {"seed": settings.seed, "device": settings.device}
     policy = POLICIES[settings.observation]
     if settings.algo == "vlsafe":
-        return kind(
+        agent = kind(
             policy,
             env,
             dataset=dataset,
@@ -211,12 +212,18 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
             **settings.options,
             **common,
         )
+        if settings.world_model is not None:
+            agent.adopt_world_model(load_agent(Path(settings.world_model))[0])
+        return agent
     if settings.algo == "bc":
         return kind(policy, env, dataset=dataset, **settings.config, **common)
     # SB3's 2048 steps in each of several environments would leave few updates
     arguments = {"n_steps": max(2048 // settings.envs, 16), **settings.config}
     if settings.algo == "ppo_lag":
-        arguments = {"cost_limit": settings.cost_limit, **arguments}
+        from vlsafe_agents.ppo_lag.presets import preset
+
+        tuned = preset("highway", cost_limit=settings.cost_limit)
+        arguments = {**tuned, "n_steps": max(1024 // settings.envs, 16), **settings.config}
     return kind(policy, env, **arguments, **common)
 
 
