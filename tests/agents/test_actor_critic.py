@@ -12,11 +12,16 @@ import torch
 from gymnasium import spaces
 from speed_limit import SpeedLimit, record
 
-from vlsafe_agents.vlsafe.actor_critic import ActorCritic, recorded_steps
+from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.critics import Critic, Scale
 from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, GaussianHead, make_policy_head
-from vlsafe_agents.vlsafe.recorded_returns import GapWarning, RecordedReturns, recorded_returns
+from vlsafe_agents.vlsafe.recorded_returns import (
+    GapWarning,
+    RecordedReturns,
+    recorded_returns,
+    recorded_steps,
+)
 from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.settings import make_config

@@ -42,6 +42,7 @@ from vlsafe_agents.vlsafe.policy_heads import (
     make_policy_head,
     one_hot_sample,
 )
+from vlsafe_agents.vlsafe.recorded_returns import masked_mean, recorded_steps
 from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.settings import UPDATES, VLSafeConfig
@@ -109,7 +110,7 @@ class ActorCritic(nn.Module):
         """
         action = world_model.action_vector(batch.next_action)
         log_prob = self.behaviour.log_prob(feat.detach(), action)  # (B, T)
-        return -_masked_mean(log_prob, batch.has_action)
+        return -masked_mean(log_prob, batch.has_action)
 
     def loss(
         self,
@@ -146,7 +147,7 @@ class ActorCritic(nn.Module):
             actor_loss, actor_metrics = self._reinforce_loss(dream)
             if self.config.improvement.support == "cloning":
                 action = world_model.action_vector(batch.next_action)
-                cloning = -_masked_mean(self.actor.log_prob(feat, action), batch.has_action)
+                cloning = -masked_mean(self.actor.log_prob(feat, action), batch.has_action)
                 actor_loss = actor_loss + self.config.improvement.cloning_scale * cloning
         metrics |= actor_metrics
         metrics["train/actor_loss"] = actor_loss.item()
@@ -237,7 +238,7 @@ class ActorCritic(nn.Module):
             value, q = critic.slow_value_and_q(feat[:, 1:], action[:, 1:], self.actor)
             target = retrace_return(signal[:, 1:], discount, value, q, trace)
             loss = loss + critic.loss(feat[:, :-1], action[:, :-1], target)
-        return _masked_mean(loss, valid)
+        return masked_mean(loss, valid)
 
     # --- actor ----------------------------------------------------------------------------------
 
@@ -399,12 +400,3 @@ class ActorCritic(nn.Module):
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         self.multiplier.load_state_dict({k: float(v) for k, v in state.items()})
-
-
-def recorded_steps(batch: TensorBatch) -> Tensor:
-    """Where ``(o_t, a_t, o_{t+1})`` is a step of one episode, ``(B, T - 1)`` bool."""
-    return batch.has_action[:, :-1] & ~batch.is_first[:, 1:]
-
-
-def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    return (x * mask).sum() / mask.sum().clamp_min(1)

@@ -41,6 +41,16 @@ def recorded_returns(batch: TensorBatch, gamma: float, horizon: int) -> Recorded
     return RecordedReturns(sums["reward"], sums["cost"], valid)
 
 
+def recorded_steps(batch: TensorBatch) -> Tensor:
+    """Where ``(o_t, a_t, o_{t+1})`` is a step of one episode, ``(B, T - 1)`` bool."""
+    return batch.has_action[:, :-1] & ~batch.is_first[:, 1:]
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``x`` where ``mask`` is true, a scalar; 0 where it never is."""
+    return (x * mask).sum() / mask.sum().clamp_min(1)
+
+
 def _ahead(x: Tensor, k: int, fill: float | bool) -> Tensor:
     """``x`` ``(B, T)`` at ``t + k``, with ``fill`` beyond the end."""
     k = min(k, x.shape[1])

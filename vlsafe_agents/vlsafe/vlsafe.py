@@ -6,8 +6,7 @@ import io
 import pathlib
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,6 +27,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
+from vlsafe_agents.vlsafe.optimisation import anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
 from vlsafe_agents.vlsafe.rssm import RSSMState
@@ -223,10 +223,14 @@ class VLSafe(BaseAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         callback.on_training_start(locals(), globals())
-        with self._threads():
+        rates = (
+            (self.model_optimizer, self.settings.train.learning_rate),
+            (self.actor_critic_optimizer, self.settings.network.learning_rate),
+        )
+        with torch_threads(self._thread_count()):
             while self.num_timesteps < total_timesteps:
                 self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-                self._anneal()
+                anneal(rates, self._current_progress_remaining)
                 self.train()
                 self.num_timesteps += 1
                 callback.update_locals(locals())
@@ -236,20 +240,6 @@ class VLSafe(BaseAlgorithm):
                     self.dump_logs()
         callback.on_training_end()
         return self
-
-    def _anneal(self) -> None:
-        """Let the learning rates fall linearly to a tenth in the second half of training.
-
-        At full rate the greedy policy of one update and that of the next differ by several
-        collisions in a hundred episodes.
-        """
-        share = min(1.0, 2.0 * self._current_progress_remaining)
-        for optimizer, rate in (
-            (self.model_optimizer, self.settings.train.learning_rate),
-            (self.actor_critic_optimizer, self.settings.network.learning_rate),
-        ):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * (0.1 + 0.9 * share)
 
     def train(self) -> None:
         """One update: world model first, then prior, actor and critics on its new states."""
@@ -284,7 +274,7 @@ class VLSafe(BaseAlgorithm):
         if self.world_model_frozen or resting:
             return world_model.observe(batch)
         loss, posterior, metrics = world_model.loss(batch)
-        _optimise(self.model_optimizer, loss, "world model")
+        optimise(self.model_optimizer, loss, "world model")
         for name, value in metrics.items():
             self.logger.record_mean(f"train/{name}", value)
         return posterior
@@ -294,12 +284,12 @@ class VLSafe(BaseAlgorithm):
         if self.warming_up:
             feat = world_model.feat(posterior)
             loss = actor_critic.behaviour_loss(feat, batch, world_model)
-            _optimise(self.actor_critic_optimizer, loss, "behaviour prior")
+            optimise(self.actor_critic_optimizer, loss, "behaviour prior")
             actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
             self.logger.record_mean("train/behaviour_loss", loss.item())
             return
         loss, metrics = actor_critic.loss(world_model, posterior, batch, self.improving)
-        _optimise(self.actor_critic_optimizer, loss, "actor and critics")
+        optimise(self.actor_critic_optimizer, loss, "actor and critics")
         actor_critic.after_step()
         imagination = self.settings.imagination
         recorded = recorded_returns(batch, imagination.gamma, imagination.horizon)
@@ -344,18 +334,10 @@ class VLSafe(BaseAlgorithm):
             )
         return total_timesteps, self._init_callback(callback, progress_bar)
 
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """One torch thread while a small preset learns on a CPU: more only slow tiny kernels."""
-        threads = self.settings.torch_threads
-        if threads is None and self.device.type == "cpu" and self.preset in SMALL_PRESETS:
-            threads = 1
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads or before)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    def _thread_count(self) -> int | None:
+        """One while a small preset learns on a CPU: more only slow tiny kernels."""
+        small = self.device.type == "cpu" and self.preset in SMALL_PRESETS
+        return self.settings.torch_threads or (1 if small else None)
 
     # --- saving ---------------------------------------------------------------------------------
 
@@ -429,14 +411,3 @@ class VLSafe(BaseAlgorithm):
         if dataset is not None:
             model.set_dataset(dataset)
         return model
-
-
-def _optimise(optimizer: LaProp, loss: torch.Tensor, what: str) -> None:
-    """One step; :raises FloatingPointError: if the loss is not finite."""
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss of the {what} is {loss.item()}; lower its learning rate"
-        )
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()

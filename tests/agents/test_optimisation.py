@@ -1,0 +1,40 @@
+"""The course of learning rates, threads, and the check of losses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vlsafe_agents.common.optim import LaProp
+from vlsafe_agents.vlsafe.optimisation import anneal, optimise, torch_threads
+
+
+def make_optimizer() -> LaProp:
+    return LaProp([torch.nn.Parameter(torch.ones(2))], lr=0.5, warmup=0)
+
+
+@pytest.mark.parametrize(("remaining", "share"), [(1.0, 1.0), (0.5, 1.0), (0.25, 0.55), (0.0, 0.1)])
+def test_rates_fall_linearly_to_a_tenth_in_the_second_half(remaining: float, share: float) -> None:
+    optimizer = make_optimizer()
+    anneal([(optimizer, 0.2)], remaining)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2 * share)
+
+
+def test_threads_are_given_back_also_after_an_error() -> None:
+    before = torch.get_num_threads()
+
+    def fail() -> None:
+        with torch_threads(before + 1):
+            raise KeyError(torch.get_num_threads())
+
+    with pytest.raises(KeyError, match=str(before + 1)):
+        fail()
+    assert torch.get_num_threads() == before
+
+
+def test_a_loss_that_is_not_finite_is_refused_before_it_does_harm() -> None:
+    optimizer = make_optimizer()
+    (parameter,) = optimizer.param_groups[0]["params"]
+    with pytest.raises(FloatingPointError, match="world model"):
+        optimise(optimizer, (parameter * torch.nan).sum(), "world model")
+    assert torch.equal(parameter, torch.ones(2))
