@@ -16,7 +16,6 @@ from pathlib import Path
 import gymnasium as gym
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
@@ -51,8 +50,7 @@ def main() -> None:
         ),
     }
     for name, agent in agents.items():
-        callback = EvalCallback(test_env, n_eval_episodes=1, eval_freq=10**6, verbose=0)
-        agent.learn(args.updates if name == "VLSafe" else args.steps, callback=callback)
+        agent.learn(args.updates if name == "VLSafe" else args.steps)
         path = Path("runs/swap_the_algorithm") / name
         agent.save(path)
         agent = type(agent).load(path, env=test_env)

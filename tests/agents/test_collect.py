@@ -158,6 +158,12 @@ def test_collecting_stops_with_the_episode_that_reaches_the_steps(tmp_path: Path
     assert summary.steps - len(last) < 20 <= summary.steps
 
 
+def test_a_relative_folder_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    summary = collect_toy(Path("runs/here"), steps=5)
+    assert contents(tmp_path / "runs/here" / summary.path.relative_to(tmp_path / "runs/here"))
+
+
 def test_a_finished_set_is_left_alone_and_another_is_refused(tmp_path: Path) -> None:
     first = collect_toy(tmp_path, episodes=2)
     log = tmp_path / "log"

@@ -144,6 +144,32 @@ def test_the_model_can_be_updated_less_often_than_the_policy(dataset: EpisodeDat
     assert not torch.equal(actor, copies(agent.policy.actor_critic.actor))
 
 
+def test_a_shared_world_model_stays_as_it_is_while_the_policy_learns(
+    dataset: EpisodeDataset, trained: VLSafe
+) -> None:
+    agent = make(dataset, config={"critic_warmup": 0.0})
+    agent.adopt_world_model(trained)
+    model, actor = copies(agent.policy.world_model), copies(agent.policy.actor_critic.actor)
+    assert torch.equal(model, copies(trained.policy.world_model))
+    agent.learn(4)
+    assert torch.equal(model, copies(agent.policy.world_model))
+    assert not torch.equal(actor, copies(agent.policy.actor_critic.actor))
+
+
+def test_a_world_model_of_another_size_is_refused(dataset: EpisodeDataset, trained: VLSafe) -> None:
+    other = make(dataset, config={"world_model": {"rssm": {"deter": 64}}})
+    with pytest.raises(ValueError, match="other sizes"):
+        other.adopt_world_model(trained)
+
+
+def test_the_actor_rests_until_the_critics_have_warmed_up(dataset: EpisodeDataset) -> None:
+    for share, trains in ((1.0, False), (0.0, True)):
+        agent = make(dataset, config={"model_warmup": 0.5, "critic_warmup": share}).learn(6)
+        actor, critic = agent.policy.actor_critic.actor, agent.policy.actor_critic.cost_critic.net
+        assert all((p.grad is not None) == trains for p in actor.parameters())
+        assert all(p.grad is not None for p in critic.parameters())
+
+
 def test_threads_are_put_back_after_learning(dataset: EpisodeDataset) -> None:
     seen: list[int] = []
     torch.set_num_threads(2)

@@ -111,7 +111,7 @@ def collect(
     Raises ``FileExistsError`` when other data are in the way and ``overwrite`` is off, and
     ``ValueError`` for an environment without costs or with another kind of observation.
     """
-    target = Path(out) / config.dataset_id
+    target = Path(out).resolve() / config.dataset_id  # HDF5 links are found from any folder
     shards = target.with_name(f".{target.name}.shards")
     if overwrite:
         shutil.rmtree(target, ignore_errors=True)
