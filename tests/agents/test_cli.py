@@ -11,7 +11,7 @@ import pytest
 from vlsafe_agents.cli import main as cli
 from vlsafe_agents.cli.callbacks import ContinuedCSV
 from vlsafe_agents.cli.environments import EnvChoice, choose_env, nest, parse_mix, parse_pairs
-from vlsafe_agents.cli.training import TrainSettings, read_settings
+from vlsafe_agents.cli.training import TrainSettings, read_settings, rollout_length
 
 COMMANDS = ("collect", "label", "train", "train-clip", "evaluate", "report", "demo")
 
@@ -212,3 +212,11 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
     assert again == settings
     shape = model.observation_space.shape
     assert model.action_space.contains(int(model.predict(np.zeros(shape, np.float32))[0]))
+
+
+@pytest.mark.parametrize("steps", [1, 240, 1_000, 30_017, 120_012])
+def test_whole_rollouts_drive_as_many_steps_as_asked_or_hardly_more(steps: int) -> None:
+    length = rollout_length(steps, envs=8)
+    rollout = 8 * length
+    driven = -(-steps // rollout) * rollout
+    assert steps <= driven <= steps + max(0.01 * steps, 16)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+import wrappers
 
 from .stages import Stage, StageError, run_stages
 
@@ -34,6 +37,10 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     command = f"vlsafe demo --out {out} --scale {scale:g} --observation {observation}"
     (out / "run.json").write_text(json.dumps({"command": command}) + "\n")
+    # what is known of the judge on drives that it was not trained on
+    shutil.copyfile(
+        Path(wrappers.__file__).parent / "bundled_clip" / "evaluation.json", out / "judge.json"
+    )
     try:
         run_stages(demo_stages(out, scale, observation, workers), out / "logs", workers)
     except StageError as error:

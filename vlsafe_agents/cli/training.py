@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -218,13 +219,22 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
     if settings.algo == "bc":
         return kind(policy, env, dataset=dataset, **settings.config, **common)
     # SB3's 2048 steps in each of several environments would leave few updates
-    arguments = {"n_steps": max(2048 // settings.envs, 16), **settings.config}
+    arguments: dict[str, Any] = {"n_steps": rollout_length(settings.steps, settings.envs)}
     if settings.algo == "ppo_lag":
         from vlsafe_agents.ppo_lag.presets import preset
 
-        tuned = preset("highway", cost_limit=settings.cost_limit)
-        arguments = {**tuned, "n_steps": max(1024 // settings.envs, 16), **settings.config}
+        arguments = preset("highway", cost_limit=settings.cost_limit, **arguments)
+    arguments |= settings.config
     return kind(policy, env, **arguments, **common)
+
+
+def rollout_length(steps: int, envs: int, about: int = 1024) -> int:
+    """Steps of each environment in a rollout, so that whole rollouts drive as good as ``steps``.
+
+    SB3 always finishes a rollout; one of ``about`` steps in all could overshoot by nearly as many.
+    """
+    rollouts = max(round(steps / about), 1)
+    return max(math.ceil(steps / (envs * rollouts)), 2)
 
 
 def check_config(settings: TrainSettings) -> None:
