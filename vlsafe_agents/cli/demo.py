@@ -14,9 +14,9 @@ import wrappers
 
 from .stages import Stage, StageError, run_stages
 
-STEPS = 30_000  # recorded decisions, and as many for PPO-Lag to drive
-MODEL_UPDATES = 1_500  # of the world model and, from a third on, of the policy
-POLICY_UPDATES = 800  # of each further policy in the same, finished world model
+STEPS = 20_000  # recorded decisions, and as many for PPO-Lag to drive
+MODEL_UPDATES = 1_000  # of the world model and, from a third on, of the policy
+POLICY_UPDATES = 600  # of each further policy in the same, finished world model
 CLONING_UPDATES = 800
 EPISODES = 40  # evaluation episodes of each agent
 CHECK_SCALE = 0.1  # below it the demo only shows that everything runs
@@ -71,7 +71,7 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
         "vlsafe_lagrangian": ("--update", "lagrangian", *dream),
         "cost_blind": ("--safety", "none", *dream),
     }
-    minutes = {"vlsafe_gated": 12.0, "ppo_lag": 10.0, "bc": 4.0}
+    minutes = {"vlsafe_gated": 10.0, "ppo_lag": 9.0, "bc": 4.0}
     stages = [
         Stage(
             "collect", ("collect", "--out", data, "--steps", scaled(STEPS, 200), *many), (), 1, 2
