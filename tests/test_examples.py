@@ -23,5 +23,5 @@ def test_the_algorithms_differ_by_their_class_name_only(tmp_path: Path) -> None:
         check=False,
     )
     assert answer.returncode == 0, answer.stderr[-2000:]
-    lines = [line.split()[0] for line in answer.stdout.splitlines() if " return " in line]
+    lines = [line.split()[0] for line in answer.stdout.splitlines() if " +- " in line]
     assert lines == ["PPO", "PPOLag", "VLSafe"]
