@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
@@ -19,10 +15,10 @@ from stable_baselines3.common.policies import (
 )
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import configure_logger
 from stable_baselines3.common.vec_env import VecTransposeImage
 
 from vlsafe_agents.bc.validation import EarlyStopping
+from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch
 
 
@@ -37,7 +33,7 @@ class AlgorithmKwargs(TypedDict, total=False):
     device: th.device | str
 
 
-class BC(BaseAlgorithm):
+class BC(OfflineAlgorithm):
     """Imitates recorded drives; one timestep = one gradient update, the env is never stepped.
 
     Maximum likelihood (Pomerleau 1991): the loss is -mean(log pi(a | o)) minus `ent_coef` times
@@ -224,40 +220,6 @@ class BC(BaseAlgorithm):
             self.logger.record(f"validation/{name}", value.item())
         self.logger.record("validation/best_loss", stopping.best_loss)
         return stop
-
-    def dump_logs(self) -> None:
-        """Write the means since the last call."""
-        elapsed = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
-        done = self.num_timesteps - self._num_timesteps_at_start
-        self.logger.record("time/fps", int(done / elapsed))
-        self.logger.record("time/time_elapsed", int(elapsed), exclude="tensorboard")
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        self.logger.dump(step=self.num_timesteps)
-
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        """As SB3's, without resetting the environment (there may be none)."""
-        self.start_time = time.time_ns()
-        if self.ep_info_buffer is None or reset_num_timesteps:
-            self.ep_info_buffer = deque(maxlen=self._stats_window_size)
-            self.ep_success_buffer = deque(maxlen=self._stats_window_size)
-        if reset_num_timesteps:
-            self.num_timesteps = 0
-        else:
-            total_timesteps += self.num_timesteps
-        self._total_timesteps = total_timesteps
-        self._num_timesteps_at_start = self.num_timesteps
-        if not self._custom_logger:
-            self._logger = configure_logger(
-                self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps
-            )
-        return total_timesteps, self._init_callback(callback, progress_bar)
 
     def _excluded_save_params(self) -> list[str]:
         own = ["_training_data", "_validation_data", "_rng"]

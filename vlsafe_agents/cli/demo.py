@@ -32,7 +32,7 @@ def demo(
 ) -> None:
     """Drive, judge, dream, drive more safely; ends with a table and a report.
 
-    The same command goes on where it was stopped, also by `kill -9`.
+    The same command goes on where it was stopped.
     """
     out.mkdir(parents=True, exist_ok=True)
     command = f"vlsafe demo --out {out} --scale {scale:g} --observation {observation}"

@@ -3,8 +3,7 @@
 ``Q(s, a) = B(s) + A(s, a)``: a two-hot baseline of the state, shared by all actions, and what an
 action adds to it.  The split (Wang et al. 2016, dueling networks, arXiv 1511.06581) matters for
 recorded drives: nine decisions in ten are the same action, and with separate outputs the values of
-the rare ones lag behind while the critic grows from zero, which looks like a disadvantage.  A
-policy improved on such values collapsed to that one action and crashed in every episode.
+the rare ones lag behind while the critic grows from zero, which looks like a disadvantage.
 
 The value under a policy is not learned apart: ``V(s) = E_{a ~ pi} Q(s, a)`` is a sum over the
 actions of a discrete space, and an average over a few sampled actions of a continuous one.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import pathlib
-import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -14,7 +12,6 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common import utils
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import (
     is_json_serializable,
@@ -24,6 +21,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
+from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
@@ -35,7 +33,7 @@ from vlsafe_agents.vlsafe.saved_agent import refuse_pickles, space_from_json, sp
 from vlsafe_agents.vlsafe.settings import SMALL_PRESETS, UPDATES, make_config
 
 
-class VLSafe(BaseAlgorithm):
+class VLSafe(OfflineAlgorithm):
     """Learns offline: one timestep of :meth:`learn` is one gradient update, never a step of `env`.
 
     A world model (DreamerV3's, with heads for cost and safety score) is fitted to recorded drives;
@@ -299,40 +297,6 @@ class VLSafe(BaseAlgorithm):
             metrics["data/cost"] = recorded.cost[recorded.valid].mean().item()
         for name, value in metrics.items():
             self.logger.record_mean(name, value)
-
-    def dump_logs(self) -> None:
-        """Write one row of the log: means since the last one."""
-        seconds = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
-        done = self.num_timesteps - self._num_timesteps_at_start
-        self.logger.record("time/updates_per_second", done / seconds)
-        self.logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        self.logger.dump(step=self.num_timesteps)
-
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        """SB3's preparations without its reset of the environment."""
-        self.start_time = time.time_ns()
-        if self.ep_info_buffer is None or reset_num_timesteps:
-            self.ep_info_buffer = deque(maxlen=self._stats_window_size)
-            self.ep_success_buffer = deque(maxlen=self._stats_window_size)
-        if reset_num_timesteps:
-            self.num_timesteps = 0
-        else:
-            total_timesteps += self.num_timesteps
-        self._total_timesteps = total_timesteps
-        self._num_timesteps_at_start = self.num_timesteps
-        if not self._custom_logger:
-            self._logger = utils.configure_logger(
-                self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps
-            )
-        return total_timesteps, self._init_callback(callback, progress_bar)
 
     def _thread_count(self) -> int | None:
         """One while a small preset learns on a CPU: more only slow tiny kernels."""

@@ -1,0 +1,49 @@
+"""What SB3 algorithms that learn from a data set share: they never touch an environment."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.utils import configure_logger
+
+
+class OfflineAlgorithm(BaseAlgorithm):
+    """An SB3 algorithm whose timestep is one gradient update; it never touches the environment."""
+
+    def dump_logs(self) -> None:
+        """Write one row of the log: means since the last one."""
+        seconds = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
+        done = self.num_timesteps - self._num_timesteps_at_start
+        self.logger.record("time/updates_per_second", done / seconds)
+        self.logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        self.logger.dump(step=self.num_timesteps)
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        """SB3's preparations without its reset of the environment (there may be none)."""
+        self.start_time = time.time_ns()
+        if self.ep_info_buffer is None or reset_num_timesteps:
+            self.ep_info_buffer = deque(maxlen=self._stats_window_size)
+            self.ep_success_buffer = deque(maxlen=self._stats_window_size)
+        if reset_num_timesteps:
+            self.num_timesteps = 0
+        else:
+            total_timesteps += self.num_timesteps
+        self._total_timesteps = total_timesteps
+        self._num_timesteps_at_start = self.num_timesteps
+        if not self._custom_logger:
+            self._logger = configure_logger(
+                self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps
+            )
+        return total_timesteps, self._init_callback(callback, progress_bar)
