@@ -7,6 +7,7 @@ from +x towards +y.  Row 0 is always the ego vehicle.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,15 @@ class Scene:
     length: Array  # (N,) [m]
     width: Array  # (N,) [m]
     route: Array = field(default_factory=lambda: np.zeros((0, 2)))  # (K, 2) [m], ego's way ahead
+
+    @cached_property
+    def columns(self) -> Array:
+        """The same numbers for compiled code: x, y, heading, speed, length, width, ``(6, N)``."""
+        columns = np.empty((6, len(self.position)))
+        columns[:2] = self.position.T
+        columns[2], columns[3] = self.heading, self.speed
+        columns[4], columns[5] = self.length, self.width
+        return columns
 
     def pack(self) -> npt.NDArray[np.float32]:
         """Fixed-size copy for data sets: the nearest vehicles and the next route points.

@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +14,7 @@ import numpy.typing as npt
 from .scene import Scene
 
 
-@dataclass(frozen=True)
-class EgoStatus:
+class EgoStatus(NamedTuple):
     """Facts about the ego vehicle that rewards, costs and terminations are made from."""
 
     speed: float  # [m/s], along the heading
@@ -34,8 +32,7 @@ class EgoStatus:
     target_lane_id: int  # lane its controller steers for; lane_id without one
 
 
-@dataclass(frozen=True)
-class IdmAdvice:
+class IdmAdvice(NamedTuple):
     """What highway-env's IDM/MOBIL driver would do now in the ego vehicle's place."""
 
     acceleration: float  # [m/s2], from IDM

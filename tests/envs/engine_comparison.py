@@ -130,7 +130,7 @@ def _compare_now(
     result.yielding += int(cars["yielding"].sum())
     for name in ("position", "heading", "speed", "length", "width", "route"):
         result.differ(f"scene.{name}", getattr(ours.scene, name), getattr(reference.scene, name))
-    status, expected = vars(ours.ego), vars(reference.ego)
+    status, expected = ours.ego._asdict(), reference.ego._asdict()
     for name, value in status.items():
         result.differ(f"ego.{name}", value, expected[name])
         result.same(f"type of ego.{name}", type(value).__name__, type(expected[name]).__name__)

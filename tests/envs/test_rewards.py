@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import gymnasium as gym
 import pytest
 
@@ -29,15 +27,15 @@ CRUISING = EgoStatus(
 
 def test_speed_is_linear_over_its_range_and_counts_progress_along_the_lane() -> None:
     assert reward_terms(CRUISING, False, (10.0, 30.0))["speed"] == pytest.approx(0.5)
-    sideways = dataclasses.replace(CRUISING, forward_speed=10.0)
+    sideways = CRUISING._replace(forward_speed=10.0)
     assert reward_terms(sideways, False, (10.0, 30.0))["speed"] == pytest.approx(0.0)
-    racing = dataclasses.replace(CRUISING, forward_speed=38.0)
+    racing = CRUISING._replace(forward_speed=38.0)
     assert reward_terms(racing, False, (10.0, 30.0))["speed"] == pytest.approx(1.0)
 
 
 def test_right_lane_pays_by_lane_and_nothing_on_a_single_lane() -> None:
     assert reward_terms(CRUISING, False, (10.0, 30.0))["right_lane"] == 1.0
-    single = dataclasses.replace(CRUISING, lane_id=0, lanes=1)
+    single = CRUISING._replace(lane_id=0, lanes=1)
     assert reward_terms(single, False, (10.0, 30.0))["right_lane"] == 0.0
 
 

@@ -149,7 +149,7 @@ class CompiledTraffic:
         """Facts about the ego vehicle now."""
         self._need_reset()
         people = self._people
-        return EgoStatus(*ego_facts(self._table, people.vehicles, people.ego, *self._goal))
+        return ego_facts(self._table, people.vehicles, people.ego, *self._goal)
 
     def idm(self, target_speed: float) -> IdmAdvice:
         """What highway-env's IDM/MOBIL driver would do now in the ego vehicle's place.

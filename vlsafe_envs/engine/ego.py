@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..highway_env_traffic import ON_ROAD_MARGIN
-from ..traffic import IdmAdvice
+from ..traffic import EgoStatus, IdmAdvice
 from .drivers import LANE_CHANGE_DELAY, drive
 from .lanes import (
     coordinate_if_on_lane,
@@ -38,8 +38,8 @@ def is_on_road(lanes: Records, x: float, y: float) -> bool:
 @compiled
 def ego_facts(
     table: RoadTable, vehicles: Records, i: int, goal_road: int, goal_along: float, goal_x: float
-) -> tuple[float, float, bool, bool, bool, int, int, float, float, float, float, float, int]:
-    """The fields of ``EgoStatus`` in their order.
+) -> EgoStatus:
+    """Facts about vehicle ``i``.
 
     The goal is ``goal_along`` [m] into ``goal_road`` (-1 for none), or beyond x = ``goal_x``.
     """
@@ -49,7 +49,7 @@ def ego_facts(
     error = wrap_to_pi(me.heading - heading_at(table.lanes, me.lane, along))
     arrived = me.x > goal_x or (lane.road == goal_road and along >= goal_along)
     steers = me.kind == META
-    return (
+    return EgoStatus(
         me.speed,
         me.speed * math.cos(error),
         me.crashed != 0,
