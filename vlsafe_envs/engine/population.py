@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -76,6 +77,26 @@ class Population:
         self.vehicles: Records = empty_vehicles(rows)
         self.routes: Integers = np.zeros((rows, ROUTE_STEPS, 2), np.int64)
         self._paths: dict[tuple[int, str], list[tuple[int, int]]] = {}
+        self._more_room: Callable[[int], None] | None = None
+
+    def move_to(
+        self,
+        vehicles: Records,
+        routes: Integers,
+        world: Records,
+        more_room: Callable[[int], None],
+    ) -> None:
+        """Go on in other arrays, such as one scene's part of a batch.
+
+        ``vehicles (rows,)`` and ``routes (rows, ROUTE_STEPS, 2)`` have to be as long as the present
+        ones or longer, ``world`` has one row.  ``more_room(rows)`` is called for more rows and has
+        to move the population again.
+        """
+        vehicles[: len(self.vehicles)] = self.vehicles
+        routes[: len(self.routes)] = self.routes
+        world[:] = self.world
+        self.vehicles, self.routes, self.world = vehicles, routes, world
+        self._more_room = more_room
 
     @property
     def count(self) -> int:
@@ -97,17 +118,24 @@ class Population:
         for name in ("vehicles", "obstacles", "ego", "steps"):
             self.world[name] = 0
 
-    def add(self, kind: int = IDM) -> int:
-        """Append a road user with default properties; returns its row."""
+    def add(self, kind: int = IDM, number: int = 1) -> int:
+        """Append road users with default properties; returns the row of the first."""
         row = self.total
-        if row >= len(self.vehicles):
-            self.vehicles = np.concatenate([self.vehicles, empty_vehicles(SPARE_ROWS)])
-            more = np.zeros((SPARE_ROWS, ROUTE_STEPS, 2), np.int64)
-            self.routes = np.concatenate([self.routes, more])
-        self.vehicles[row] = _BLANK[0]
-        self.vehicles[row]["kind"] = kind
-        self.world["obstacles" if kind == OBSTACLE else "vehicles"] += 1
+        if row + number > len(self.vehicles):
+            self._grow(row + number + SPARE_ROWS)
+        new = self.vehicles[row : row + number]
+        new[:] = _BLANK
+        new["kind"] = kind
+        self.world["obstacles" if kind == OBSTACLE else "vehicles"] += number
         return row
+
+    def _grow(self, rows: int) -> None:
+        if self._more_room is not None:
+            self._more_room(rows)
+            return
+        more = rows - len(self.vehicles)
+        self.vehicles = np.concatenate([self.vehicles, empty_vehicles(more)])
+        self.routes = np.concatenate([self.routes, np.zeros((more, ROUTE_STEPS, 2), np.int64)])
 
     def advance(self, action: int, target_speeds: npt.NDArray[np.float64], steps: int) -> None:
         """Give the ego vehicle a meta-action (or ``NO_ACTION``); simulate ``steps`` steps."""

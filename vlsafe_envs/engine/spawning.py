@@ -40,25 +40,36 @@ def spawn(config: TrafficConfig, people: Population, rng: np.random.Generator) -
 
 def _spawn_highway(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
     """A row of vehicles on random lanes, each ahead of all before it (``highway-v0``)."""
-    thinning = np.exp(-5 / 40 * config.lanes)
+    thinning = float(np.exp(-5 / 40 * config.lanes))
+    places = np.empty((config.vehicles + 1, 4))
+    _draw_row(rng, config.lanes, config.ego_spacing, 1 / config.density, thinning, places)
+    people.add(ego_kind(config))
+    people.add(number=config.vehicles)
+    _put_all(people.table, people.vehicles, places)
+
+
+@compiled
+def _draw_row(
+    rng: np.random.Generator,
+    lanes: int,
+    ego_spacing: float,
+    spacing: float,
+    thinning: float,
+    places: npt.NDArray[np.float64],
+) -> None:
+    """Draw rows of lane, coordinate [m], speed [m/s] and IDM exponent; row 0 is the ego vehicle."""
     low, high = 0.7 * 30, 0.8 * 30  # [m/s], shares of the speed limit
     farthest = 0.0
-    places = []
-    for k in range(config.vehicles + 1):
-        lane = int(rng.integers(0, config.lanes))
-        if k == 0:
-            speed, spacing = HIGHWAY_EGO_SPEED, config.ego_spacing
-        else:
-            speed, spacing = rng.uniform(low, high), 1 / config.density
-        offset = spacing * (12 + 1.0 * speed) * thinning
-        farthest = farthest if k else 3 * offset
+    for k in range(places.shape[0]):
+        places[k, 0] = rng.integers(0, lanes)
+        speed, room = HIGHWAY_EGO_SPEED, ego_spacing
+        if k > 0:
+            speed, room = rng.uniform(low, high), spacing
+        offset = room * (12 + 1.0 * speed) * thinning
+        farthest = farthest if k > 0 else 3 * offset
         farthest += offset * rng.uniform(0.9, 1.1)
-        delta = rng.uniform(*DELTA_RANGE) if k else 4.0
-        places.append((lane, farthest, speed, delta))
-    people.add(ego_kind(config))
-    for _ in range(config.vehicles):
-        people.add()
-    _put_all(people.table, people.vehicles, np.array(places, np.float64))
+        places[k, 1], places[k, 2] = farthest, speed
+        places[k, 3] = rng.uniform(DELTA_RANGE[0], DELTA_RANGE[1]) if k > 0 else 4.0
 
 
 @compiled
@@ -149,8 +160,8 @@ def _spawn_intersection(
 ) -> None:
     """Random vehicles, some seconds of driving, a challenger, and the ego vehicle."""
     wanted = config.vehicles
-    for k in range(wanted - 1):
-        enter_intersection(people, rng, 0.6, np.linspace(0, 80, wanted)[k])
+    for along in np.linspace(0, 80, wanted)[:-1]:
+        enter_intersection(people, rng, 0.6, along)
     people.advance(NO_ACTION, np.array(config.target_speeds), WARM_UP * config.simulation_frequency)
     enter_intersection(people, rng, 1.0, 60.0, challenger=True)
     access = people.numbers.lane(("o0", "ir0", 0))
