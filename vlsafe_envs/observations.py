@@ -1,4 +1,4 @@
-"""The vector observation: the ego vehicle, its way ahead and the nearest vehicles.
+"""The vector observation: the ego vehicle, its way ahead and its neighbours.
 
 All features are clipped to [-1, 1].  Offsets and velocities are in the ego vehicle's frame:
 *ahead* along its heading, *right* to its right-hand side.
@@ -20,16 +20,19 @@ index feature                   meaning and normalisation
 11    route                     1 when a route is known, else 0 (then 12 to 15 are 0)
 12-13 route_near_sin, _cos      bearing of the route 12 m ahead, right positive
 14-15 route_far_sin, _cos       bearing of the route 40 m ahead (or its last point)
-16+7k vehicle k: present        1 for a vehicle, 0 for none (then all its features are 0)
-17+7k ahead                     offset of its centre, / 100 m
-18+7k right                     offset of its centre, / 25 m
-19+7k velocity_ahead            minus the ego vehicle's, / 30 m/s
-20+7k velocity_right            minus the ego vehicle's, / 30 m/s
-21+7k heading_sin               sine of its heading minus the ego vehicle's
-22+7k heading_cos               cosine of it
+16+7k neighbour k: present      1 for a vehicle, 0 for an empty slot
+17+7k ahead                     offset of its centre, / 100 m; empty: 1 or (behind) -1
+18+7k right                     offset of its centre, / 25 m; empty: of the slot's lane
+19+7k velocity_ahead            minus the ego vehicle's, / 30 m/s; empty: 0
+20+7k velocity_right            minus the ego vehicle's, / 30 m/s; empty: 0
+21+7k heading_sin               sine of its heading minus the ego vehicle's; empty: 0
+22+7k heading_cos               cosine of it; empty: 1
 ===== ========================= ==========================================================
 
-with k = 0 ... 9 for the nearest ten within 100 m, nearest first.
+The neighbours, within 100 m, are named by their slots: on the lane to the left (k = 0 ... 2), on
+its own (3 ... 5) and to the right (6 ... 8) the first ahead, the second ahead and the first behind;
+then the nearest beyond those lanes: left ahead, right ahead, left behind, right behind (9 ... 12).
+Lanes are strips of 4 m beside the ego vehicle's own, straight on.
 """
 
 from __future__ import annotations
@@ -40,11 +43,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from .engine.neighbours import neighbours
 from .scene import Scene
 from .traffic import EgoStatus
 
-NEAREST = 10
-VEHICLE_RANGE = 100.0  # [m]
 EGO_FEATURES = (
     "speed",
     "forward_speed",
@@ -63,6 +65,18 @@ EGO_FEATURES = (
     "route_far_sin",
     "route_far_cos",
 )
+LANE_SLOTS = tuple(
+    f"{lane}_{place}"
+    for lane in ("left", "own", "right")
+    for place in ("first", "second", "behind")
+)
+SLOT_NAMES = (
+    *LANE_SLOTS,
+    "beyond_left",
+    "beyond_right",
+    "beyond_left_behind",
+    "beyond_right_behind",
+)
 VEHICLE_FEATURES = (
     "present",
     "ahead",
@@ -73,7 +87,7 @@ VEHICLE_FEATURES = (
     "heading_cos",
 )
 FEATURE_NAMES = EGO_FEATURES + tuple(
-    f"vehicle{k}_{name}" for k in range(NEAREST) for name in VEHICLE_FEATURES
+    f"{slot}_{name}" for slot in SLOT_NAMES for name in VEHICLE_FEATURES
 )
 SIZE = len(FEATURE_NAMES)
 IMAGE_SIZE = 64  # [px], one a metre
@@ -90,7 +104,7 @@ def observation_space(kind: str) -> spaces.Space:
 
 
 def vector_observation(scene: Scene, ego: EgoStatus) -> npt.NDArray[np.float32]:
-    """The features listed above, float32 ``(86,)``."""
+    """The features listed above, float32 ``(107,)``."""
     vector = np.zeros(SIZE)
     size = len(EGO_FEATURES)
     vector[: size - 5] = (
@@ -107,8 +121,9 @@ def vector_observation(scene: Scene, ego: EgoStatus) -> npt.NDArray[np.float32]:
         ego.target_lane_id - ego.lane_id,
     )
     vector[size - 5 : size] = _route_features(scene)
-    vehicles = _vehicle_features(scene)
-    vector[size : size + vehicles.size] = vehicles.ravel()
+    slots = vector[size:].reshape(len(SLOT_NAMES), len(VEHICLE_FEATURES))  # a view
+    columns = scene.columns
+    neighbours(columns, columns.shape[1], ego.lane_heading_error, ego.lane_offset, slots)
     return np.clip(vector, -1.0, 1.0).astype(np.float32)
 
 
@@ -129,20 +144,3 @@ def _route_features(scene: Scene) -> npt.NDArray[np.float64]:
         local /= np.maximum(np.linalg.norm(local, axis=1, keepdims=True), 1e-6)
         features[1:] = local[0, 1], local[0, 0], local[1, 1], local[1, 0]
     return features
-
-
-def _vehicle_features(scene: Scene) -> npt.NDArray[np.float64]:
-    """Rows ``(K, 7)`` of the nearest vehicles, K <= 10."""
-    offset = scene.position[1:] - scene.position[0]  # (M, 2)
-    distance = np.linalg.norm(offset, axis=1)
-    order = np.argsort(distance, kind="stable")[:NEAREST]
-    order = order[distance[order] <= VEHICLE_RANGE]
-    heading = scene.heading
-    direction = np.stack([np.cos(heading), np.sin(heading)], axis=1)  # (N, 2)
-    velocity = direction * scene.speed[:, None]  # (N, 2)
-    turn = heading[1:][order] - heading[0]
-    rows = np.ones((len(order), len(VEHICLE_FEATURES)))
-    rows[:, 1:3] = ego_frame(offset[order], heading[0]) / (100.0, 25.0)
-    rows[:, 3:5] = ego_frame((velocity[1:] - velocity[0])[order], heading[0]) / 30.0
-    rows[:, 5], rows[:, 6] = np.sin(turn), np.cos(turn)
-    return rows

@@ -8,8 +8,16 @@ import pytest
 
 from tests.envs.test_rewards import CRUISING
 from vlsafe_envs import ENV_IDS
-from vlsafe_envs.observations import FEATURE_NAMES, SIZE, vector_observation
+from vlsafe_envs.observations import (
+    EGO_FEATURES,
+    FEATURE_NAMES,
+    SIZE,
+    SLOT_NAMES,
+    ego_frame,
+    vector_observation,
+)
 from vlsafe_envs.scene import Scene
+from vlsafe_envs.traffic import EgoStatus
 
 INDEX = {name: k for k, name in enumerate(FEATURE_NAMES)}
 
@@ -29,20 +37,69 @@ def test_offsets_turn_with_the_ego_vehicle(heading: float) -> None:
     right = np.array([-np.sin(heading), np.cos(heading)])  # y points down
     place = np.array([7.0, -3.0]) + 30 * ahead + 5 * right
     vector = vector_observation(scene(heading, [(*place, heading, 26.0)]), CRUISING)
-    assert vector[INDEX["vehicle0_present"]] == 1.0
-    assert vector[INDEX["vehicle0_ahead"]] == pytest.approx(0.3, abs=1e-6)
-    assert vector[INDEX["vehicle0_right"]] == pytest.approx(0.2, abs=1e-6)
-    assert vector[INDEX["vehicle0_velocity_ahead"]] == pytest.approx(0.2, abs=1e-6)
-    assert vector[INDEX["vehicle0_velocity_right"]] == pytest.approx(0.0, abs=1e-6)
-    assert vector[INDEX["vehicle0_heading_cos"]] == pytest.approx(1.0)
+    assert vector[INDEX["right_first_present"]] == 1.0
+    assert vector[INDEX["right_first_ahead"]] == pytest.approx(0.3, abs=1e-6)
+    assert vector[INDEX["right_first_right"]] == pytest.approx(0.2, abs=1e-6)
+    assert vector[INDEX["right_first_velocity_ahead"]] == pytest.approx(0.2, abs=1e-6)
+    assert vector[INDEX["right_first_velocity_right"]] == pytest.approx(0.0, abs=1e-6)
+    assert vector[INDEX["right_first_heading_cos"]] == pytest.approx(1.0)
 
 
-def test_nearest_vehicles_come_first_and_far_ones_are_left_out() -> None:
-    others = [(47.0, -3.0, 0.0, 20.0), (17.0, -3.0, 0.0, 20.0), (207.0, -3.0, 0.0, 20.0)]
-    vector = vector_observation(scene(0.0, others), CRUISING)
-    assert vector[INDEX["vehicle0_ahead"]] == pytest.approx(0.1)
-    assert vector[INDEX["vehicle1_ahead"]] == pytest.approx(0.4)
-    assert not vector[INDEX["vehicle2_present"] :].any()
+def test_empty_slots_read_as_vehicles_far_away() -> None:
+    vector = vector_observation(scene(0.0, [(207.0, -3.0, 0.0, 20.0)]), CRUISING)
+    slots = vector[len(EGO_FEATURES) :].reshape(len(SLOT_NAMES), -1)
+    behind = np.array([name.endswith("behind") for name in SLOT_NAMES])
+    assert not slots[:, 0].any()
+    np.testing.assert_array_equal(slots[:, 1], np.where(behind, -1.0, 1.0))
+    np.testing.assert_allclose(slots[:9, 2], np.repeat([-0.16, 0.0, 0.16], 3), atol=1e-7)
+    np.testing.assert_allclose(slots[9:, 2], [-0.32, 0.32, -0.32, 0.32], atol=1e-7)
+    assert not slots[:, 3:6].any()
+    assert (slots[:, 6] == 1.0).all()
+
+
+def slots_by_sorting(scene: Scene, ego: EgoStatus) -> dict[str, int]:
+    """Slow reference: the vehicle in each slot, by sorting lists of candidates."""
+    direction = scene.heading[0] - ego.lane_heading_error
+    ahead, right = (
+        (scene.position - scene.position[0]) @ np.array(axis)
+        for axis in (
+            (np.cos(direction), np.sin(direction)),
+            (-np.sin(direction), np.cos(direction)),
+        )
+    )
+    distance = np.linalg.norm(scene.position - scene.position[0], axis=1)
+    lane = np.round((right + ego.lane_offset) / 4.0)
+    seen = [k for k in range(1, len(ahead)) if distance[k] <= 100.0]
+    found = {}
+    for name, side in (("left", -1), ("own", 0), ("right", 1)):
+        front = sorted((ahead[k], k) for k in seen if lane[k] == side and ahead[k] >= 0)
+        back = sorted((-ahead[k], k) for k in seen if lane[k] == side and ahead[k] < 0)
+        found |= dict(zip((f"{name}_first", f"{name}_second"), (k for _, k in front), strict=False))
+        found |= {f"{name}_behind": k for _, k in back[:1]}
+    for name, side in (("left", -1), ("right", 1)):
+        beyond = sorted((distance[k], k) for k in seen if lane[k] * side >= 2)
+        found |= {f"beyond_{name}": k for _, k in [b for b in beyond if ahead[b[1]] >= 0][:1]}
+        found |= {f"beyond_{name}_behind": k for _, k in [b for b in beyond if ahead[b[1]] < 0][:1]}
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_slot_holds_the_vehicle_that_its_name_says(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    others = [
+        (*rng.uniform((-80, -18), (110, 14)), *rng.uniform((-1, 0), (1, 30))) for _ in "x" * 25
+    ]
+    heading_error, offset = rng.uniform(-0.2, 0.2), rng.uniform(-2, 2)
+    ego = CRUISING._replace(lane_heading_error=heading_error, lane_offset=offset)
+    world = scene(heading_error, others)
+    features = vector_observation(world, ego)[len(EGO_FEATURES) :].reshape(len(SLOT_NAMES), -1)
+    expected = slots_by_sorting(world, ego)
+    assert {SLOT_NAMES[k] for k in np.flatnonzero(features[:, 0])} == set(expected)
+    for name, k in expected.items():
+        offset_ahead = ego_frame(world.position - world.position[0], heading_error)[k, 0]
+        np.testing.assert_allclose(
+            features[SLOT_NAMES.index(name), 1], np.clip(offset_ahead / 100, -1, 1), atol=1e-6
+        )
 
 
 def test_route_bearing_is_positive_to_the_right() -> None:
