@@ -18,38 +18,53 @@ Both choices hold for ``continuous`` too, whose -1 and 1 mean the grid's extreme
 
 from __future__ import annotations
 
-import math
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from .engine.commands import (
+    HALF_LENGTH,
+    MAX_ACCELERATION,
+    MAX_LATERAL_ACCELERATION,
+    MAX_WHEEL_ANGLE,
+    all_pedals,
+    full_lock,
+    pedals,
+)
 from .scenarios import TrafficConfig
 from .traffic import EgoStatus
 
+__all__ = [
+    "ACCELERATIONS",
+    "FASTER",
+    "HALF_LENGTH",
+    "IDLE",
+    "LANE_LEFT",
+    "LANE_RIGHT",
+    "MAX_ACCELERATION",
+    "MAX_LATERAL_ACCELERATION",
+    "MAX_WHEEL_ANGLE",
+    "SLOWER",
+    "STEERINGS",
+    "ContinuousActions",
+    "GridActions",
+    "MetaActions",
+    "full_lock",
+    "make_actions",
+]
+
 ACCELERATIONS = (-2.0, 0.0, 2.0)  # as published, before scaling
 STEERINGS = (-0.6, -0.2, 0.0, 0.2, 0.6)  # as published, before scaling
-MAX_ACCELERATION = 5.0  # [m/s2]
-MAX_LATERAL_ACCELERATION = 6.0  # [m/s2]
-MAX_WHEEL_ANGLE = math.pi / 4  # [rad]
-HALF_LENGTH = 2.5  # [m], of highway-env's vehicles: distance from the centre to an axle
 
 LANE_LEFT, IDLE, LANE_RIGHT, FASTER, SLOWER = range(5)
+_SHARES = np.array(
+    [(a / ACCELERATIONS[-1], s / STEERINGS[-1]) for a in ACCELERATIONS for s in STEERINGS]
+)  # (15, 2), what the cells of the grid mean to ContinuousActions
 
 Command = int | npt.NDArray[np.floating]
-
-
-def full_lock(speed: float) -> float:
-    """Largest wheel angle [rad] at ``speed`` [m/s].
-
-    highway-env's bicycle model turns at ``speed * sin(beta) / 2.5 m`` rad/s with
-    ``tan(beta) = tan(wheel) / 2``; the angle returned makes ``speed`` times that rate 6 m/s2.
-    """
-    sine = HALF_LENGTH * MAX_LATERAL_ACCELERATION / max(speed * speed, 1e-6)
-    if sine >= math.sin(math.atan(0.5)):  # the wheel angle would exceed pi/4
-        return MAX_WHEEL_ANGLE
-    return math.atan(2.0 * math.tan(math.asin(sine)))
+Speeds = npt.NDArray[np.float64]
 
 
 class ActionKind(Protocol):
@@ -59,6 +74,9 @@ class ActionKind(Protocol):
 
     def command(self, action: Any, ego: EgoStatus) -> Command:
         """What ``Traffic.step`` wants: a meta-action index or acceleration and wheel angle."""
+
+    def commands(self, actions: Any, speeds: Speeds) -> npt.NDArray[Any]:
+        """The same for N vehicles at ``speeds`` [m/s]: indices ``(N,)`` or pairs ``(N, 2)``."""
 
 
 class MetaActions:
@@ -70,6 +88,10 @@ class MetaActions:
     def command(self, action: Any, ego: EgoStatus) -> Command:
         """The index itself.  Raises ``ValueError`` for anything outside the space."""
         return _checked_index(action, 5)
+
+    def commands(self, actions: Any, speeds: Speeds) -> npt.NDArray[np.int64]:
+        """The indices themselves.  Raises ``ValueError`` for any outside the space."""
+        return _checked_indices(actions, 5, len(speeds))
 
 
 class ContinuousActions:
@@ -87,11 +109,16 @@ class ContinuousActions:
         array = np.asarray(action, np.float64)
         if array.shape != (2,) or not np.isfinite(array).all():
             raise ValueError(f"action={action!r}: give two finite numbers in [-1, 1]")
-        throttle, steering = np.clip(array, -1.0, 1.0)
-        # Braking ends at standstill: a negative speed would be reversing.
-        lowest = -max(ego.speed, 0.0) * self._frequency
-        acceleration = max(float(throttle) * MAX_ACCELERATION, lowest)
-        return np.array([acceleration, float(steering) * full_lock(ego.speed)])
+        return np.array(pedals(array[0], array[1], ego.speed, self._frequency))
+
+    def commands(self, actions: Any, speeds: Speeds) -> npt.NDArray[np.float64]:
+        """Rows of acceleration [m/s2] and wheel angle [rad]; raises like :meth:`command`."""
+        array = np.ascontiguousarray(actions, np.float64)
+        if array.shape != (len(speeds), 2) or not np.isfinite(array).all():
+            raise ValueError(
+                f"actions={actions!r}: give {len(speeds)} pairs of finite numbers in [-1, 1]"
+            )
+        return all_pedals(array, speeds, self._frequency)
 
     def nearest(self, acceleration: float, steering: float, ego: EgoStatus) -> Any:
         """The action closest to an acceleration [m/s2] and wheel angle [rad]."""
@@ -103,7 +130,7 @@ class GridActions:
     """The published grid of 15, scaled as the module says."""
 
     def __init__(self, policy_frequency: int) -> None:
-        self.space = spaces.Discrete(len(ACCELERATIONS) * len(STEERINGS))
+        self.space = spaces.Discrete(len(_SHARES))
         self._continuous = ContinuousActions(policy_frequency)
 
     def command(self, action: Any, ego: EgoStatus) -> Command:
@@ -111,9 +138,12 @@ class GridActions:
 
         Raises ``ValueError`` for an index outside the space.
         """
-        row, column = divmod(_checked_index(action, int(self.space.n)), len(STEERINGS))
-        shares = (ACCELERATIONS[row] / ACCELERATIONS[-1], STEERINGS[column] / STEERINGS[-1])
-        return self._continuous.command(shares, ego)
+        return self._continuous.command(_SHARES[_checked_index(action, len(_SHARES))], ego)
+
+    def commands(self, actions: Any, speeds: Speeds) -> npt.NDArray[np.float64]:
+        """Rows of acceleration [m/s2] and wheel angle [rad]; raises like :meth:`command`."""
+        indices = _checked_indices(actions, len(_SHARES), len(speeds))
+        return self._continuous.commands(_SHARES[indices], speeds)
 
     def nearest(self, acceleration: float, steering: float, ego: EgoStatus) -> int:
         """Index of the action closest to an acceleration [m/s2] and wheel angle [rad]."""
@@ -138,3 +168,11 @@ def _checked_index(action: Any, count: int) -> int:
     if not whole or not 0 <= int(array.reshape(())) < count:
         raise ValueError(f"action={action!r}: give an integer between 0 and {count - 1}")
     return int(array.reshape(()))
+
+
+def _checked_indices(actions: Any, count: int, expected: int) -> npt.NDArray[np.int64]:
+    array = np.asarray(actions)
+    whole = array.shape == (expected,) and np.issubdtype(array.dtype, np.integer)
+    if not whole or not ((array >= 0) & (array < count)).all():
+        raise ValueError(f"actions={actions!r}: give {expected} integers between 0 and {count - 1}")
+    return array.astype(np.int64)

@@ -7,6 +7,9 @@ a careful driver, as long as it does not crash.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from .traffic import EgoStatus
 
@@ -31,9 +34,9 @@ PER_SECOND = ("speed", "right_lane", "off_road")
 
 
 def reward_terms(
-    ego: EgoStatus, lane_changed: bool, speed_range: tuple[float, float]
-) -> dict[str, float]:
-    """The raw terms.
+    ego: EgoStatus, lane_changed: Any, speed_range: tuple[float, float]
+) -> dict[str, Any]:
+    """The raw terms, of one ego vehicle or of N at once (then all arguments are arrays ``(N,)``).
 
     - ``speed``: forward speed (along the lane), 0 at the low and 1 at the high end of
       ``speed_range`` [m/s], linear and negative below: were it cut off at 0, falling back and then
@@ -41,18 +44,20 @@ def reward_terms(
     - ``right_lane`` [0, 1]: 0 on the leftmost, 1 on the rightmost lane, 0 on a single lane;
     - ``lane_change``, ``collision``, ``off_road``, ``arrived`` {0, 1}.
     """
+    many = isinstance(ego.speed, np.ndarray)
+    least, most = (np.minimum, np.maximum) if many else (min, max)
     low, high = speed_range
     return {
-        "speed": float(min((ego.forward_speed - low) / (high - low), 1.0)),
-        "right_lane": ego.lane_id / (ego.lanes - 1) if ego.lanes > 1 else 0.0,
-        "lane_change": float(lane_changed),
-        "collision": float(ego.crashed),
-        "off_road": float(not ego.on_road),
-        "arrived": float(ego.arrived),
+        "speed": least((ego.forward_speed - low) / (high - low), 1.0),
+        "right_lane": ego.lane_id / most(ego.lanes - 1, 1),
+        "lane_change": 1.0 * lane_changed,
+        "collision": 1.0 * ego.crashed,
+        "off_road": 1.0 - ego.on_road,
+        "arrived": 1.0 * ego.arrived,
     }
 
 
-def weighted_reward(terms: dict[str, float], config: RewardConfig, seconds: float) -> float:
+def weighted_reward(terms: dict[str, Any], config: RewardConfig, seconds: float) -> Any:
     """``sum(weight * term)``; terms paid per second count for ``seconds`` [s]."""
     total = 0.0
     for name, value in terms.items():
