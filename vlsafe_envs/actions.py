@@ -25,10 +25,12 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from .engine.commands import (
+    ACCELERATIONS,
     HALF_LENGTH,
     MAX_ACCELERATION,
     MAX_LATERAL_ACCELERATION,
     MAX_WHEEL_ANGLE,
+    STEERINGS,
     all_pedals,
     full_lock,
     pedals,
@@ -54,9 +56,6 @@ __all__ = [
     "full_lock",
     "make_actions",
 ]
-
-ACCELERATIONS = (-2.0, 0.0, 2.0)  # as published, before scaling
-STEERINGS = (-0.6, -0.2, 0.0, 0.2, 0.6)  # as published, before scaling
 
 LANE_LEFT, IDLE, LANE_RIGHT, FASTER, SLOWER = range(5)
 _SHARES = np.array(

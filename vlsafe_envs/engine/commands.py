@@ -10,6 +10,8 @@ import numpy.typing as npt
 from .dynamics import clip
 from .state import compiled
 
+ACCELERATIONS = (-2.0, 0.0, 2.0)  # of the grid as published, before scaling
+STEERINGS = (-0.6, -0.2, 0.0, 0.2, 0.6)  # likewise
 MAX_ACCELERATION = 5.0  # [m/s2]
 MAX_LATERAL_ACCELERATION = 6.0  # [m/s2]
 MAX_WHEEL_ANGLE = math.pi / 4  # [rad]
