@@ -38,7 +38,7 @@ class SceneFrames:
 
     @functools.cached_property
     def _large(self) -> Rasteriser:
-        return Rasteriser(self._road, FRAME_SIZE, GROUND)
+        return Rasteriser(self._road, FRAME_SIZE, GROUND, trails=True)
 
     @functools.cached_property
     def _small(self) -> Rasteriser:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from vlsafe_envs.render import LaneShape, Line, Rasteriser, RoadShape, palette
+from vlsafe_envs.render.rasteriser import TRAIL_SECONDS
 from vlsafe_envs.render.texture import DASH_PERIOD
 from vlsafe_envs.scene import Scene
 
@@ -120,6 +121,40 @@ def test_tail_grows_with_speed_and_lies_behind(small: Rasteriser) -> None:
         assert last == pytest.approx(min(50.5 + 0.4 * speed, 63), abs=1)
 
 
+@pytest.mark.parametrize("speed", [8.0, 16.0, 29.0])
+def test_trail_is_as_long_as_the_way_driven_and_fades_from_the_bumper(speed: float) -> None:
+    large = Rasteriser(straight_road(), 224, trails=True)
+    standing = large.draw(scene_of((100.0, 4.0, 0.0, 0.0))).astype(int)
+    moving = large.draw(scene_of((100.0, 4.0, 0.0, speed))).astype(int)
+    redder = (moving - standing)[:, 112, 0]
+    rows = np.flatnonzero(redder > 20)
+    assert rows.min() == pytest.approx(168 + 2.5 * 3.5, abs=1)  # the bumper, 2.5 m behind
+    assert rows.max() - rows.min() == pytest.approx(TRAIL_SECONDS * speed * 3.5, abs=2)
+    assert redder[rows[1]] > redder[rows[-2]] + 20
+    changed = np.flatnonzero((np.abs(moving - standing).sum(-1) > 60).any(0))
+    assert np.ptp(changed) + 1 == pytest.approx(0.8 * 2.0 * 3.5, abs=1.5)
+
+
+def test_trail_of_a_vehicle_that_reverses_lies_before_it() -> None:
+    large = Rasteriser(straight_road(), 224, trails=True)
+    standing = large.draw(scene_of((100.0, 4.0, 0.0, 0.0))).astype(int)
+    moving = large.draw(scene_of((100.0, 4.0, 0.0, -6.0))).astype(int)
+    rows = np.flatnonzero((moving - standing)[:, 112, 0] > 20)
+    assert rows.max() < 168 - 2.5 * 3.5 + 1
+    redder = (moving - standing)[rows, 112, 0]
+    assert redder[-2] > redder[1] + 20  # most opaque at the bumper
+
+
+def test_judges_frame_has_trails_and_the_agents_image_tails() -> None:
+    env = gymnasium.make("vlsafe_envs:VLSafe-Highway-v0", scorer=None)
+    image, _ = env.reset(seed=1)
+    trail = env.unwrapped.safety_frame()[184, 106:119].astype(int)  # 4.5 m behind the centre
+    tail = image[52, 29:36].astype(int)
+    assert (trail[:, 0] - trail[:, 2] > 40).sum() >= 5  # 1.6 m are 5.6 px
+    assert 1 <= (tail[:, 0] - tail[:, 2] > 20).sum() <= 2  # 0.6 m are 0.6 px
+    env.close()
+
+
 def test_frame_shows_which_way_a_standing_vehicle_faces(small: Rasteriser) -> None:
     forward = small.draw(scene_of((100.0, 4.0, 0.0, 0.0), (120.0, 4.0, 0.0, 0.0)))
     oncoming = small.draw(scene_of((100.0, 4.0, 0.0, 0.0), (120.0, 4.0, np.pi, 0.0)))
@@ -178,7 +213,7 @@ def test_long_straight_road_ends_where_it_ends() -> None:
 
 @pytest.mark.parametrize("size", [64, 224])
 def test_frame_matches_the_stored_golden_picture(size: int) -> None:
-    frame = Rasteriser(straight_road(), size).draw(busy_scene()).astype(int)
+    frame = Rasteriser(straight_road(), size, trails=size == 224).draw(busy_scene()).astype(int)
     golden = np.asarray(Image.open(GOLDEN / f"frame_{size}.png")).astype(int)
     difference = np.abs(frame - golden)
     assert difference.max() <= 6

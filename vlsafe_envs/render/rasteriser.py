@@ -13,6 +13,9 @@ from .texture import road_texture
 
 TAIL_SECONDS = 0.4  # a tail is as long as the way driven in this time
 TAIL_WIDTH = 0.6  # [m]
+TRAIL_SECONDS = 0.45  # as long as the ego vehicle's fits into a frame at 30 m/s
+TRAIL_WIDTH = 0.8  # of the vehicle's width
+TRAIL_COVER = (0.6, 0.3)  # opacity at the bumper and at the far end
 ROUTE_WIDTH = 1.0  # [m]
 
 # Handed to the compiled code, not compiled into it: its cache does not notice another palette.
@@ -39,13 +42,16 @@ class Rasteriser:
 
     The ego vehicle's centre lies on the centre of pixel ``[int(ego_row_fraction * size),
     size // 2]`` and its heading points up, so its left is the frame's left.
-    A frame is a pure function of road and scene.
+    A frame is a pure function of road and scene.  What shows speed starts at a vehicle's rear
+    bumper and is as long as its way in a fixed time: a thin tail for small frames, or a fading
+    trail as wide as the vehicle, like motion blur in a photograph.
 
     Args:
         road: lanes and lines; drawn once for each scale and shared by all rasterisers.
         size: height and width of a frame [px].
         metres: height and width of the ground in a frame [m].
         ego_row_fraction: 0 puts the ego vehicle at the top edge, 1 at the bottom edge.
+        trails: whether speed shows as trails instead of tails.
 
     Raises ``ValueError`` for sizes that cannot be drawn.
     """
@@ -56,6 +62,7 @@ class Rasteriser:
         size: int,
         metres: float = 64.0,
         ego_row_fraction: float = 0.75,
+        trails: bool = False,
     ) -> None:
         if size < 8:
             raise ValueError(f"size must be at least 8 px, got {size}")
@@ -65,6 +72,7 @@ class Rasteriser:
             raise ValueError(f"ego_row_fraction must be in [0, 1], got {ego_row_fraction}")
         self.size = size
         self.pixel = metres / size  # [m]
+        self.trails = trails
         self.ego_row = min(int(ego_row_fraction * size), size - 1)  # [px]
         texture = road_texture(road, self.pixel)
         self._texels = texture.texels
@@ -97,7 +105,7 @@ class Rasteriser:
         vehicles[:, 5] = scene.width
         route = np.ascontiguousarray(scene.route, np.float64)
         row = self.ego_row + 0.5
-        _draw(self._texels, self._map, vehicles, route, self.pixel, row, _COLOURS, out)
+        _draw(self._texels, self._map, vehicles, route, self.pixel, row, _COLOURS, out, self.trails)
         return out
 
 
@@ -111,6 +119,7 @@ def _draw(
     ego_row: float,
     colours: npt.NDArray[np.float64],
     out: npt.NDArray[np.uint8],
+    trails: bool = False,
 ) -> None:
     size = out.shape[0]
     ego_column = size // 2 + 0.5
@@ -137,7 +146,7 @@ def _draw(
                 colours[_ROUTE],
             )
     reach = 2.0 * size * pixel + 40.0  # [m], nothing farther away can be seen
-    for layer in range(2):  # all tails lie below all vehicles
+    for layer in range(2):  # all tails and trails lie below all vehicles
         for k in range(len(vehicles) - 1, -1, -1):  # the ego vehicle last
             x, y, theta, speed, length, width = vehicles[k]
             if not (abs(x - ego_x) < reach and abs(y - ego_y) < reach):
@@ -147,7 +156,9 @@ def _draw(
             row, column = ego_row - ahead / pixel, ego_column + right / pixel
             own = colours[_EGO : _EGO + 4] if k == 0 else colours[_VEHICLE : _VEHICLE + 4]
             half_length, half_width = length / 2 / pixel, width / 2 / pixel
-            if layer == 0:
+            if layer == 0 and trails:
+                _draw_trail(out, row, column, up, side, half_length, half_width, speed / pixel, own)
+            elif layer == 0:
                 _draw_tail(out, row, column, up, side, half_length, speed / pixel, pixel, own)
             else:
                 _draw_vehicle(out, row, column, up, side, half_length, half_width, pixel, own)
@@ -239,6 +250,30 @@ def _draw_tail(
 
 
 @njit(cache=True)
+def _draw_trail(
+    out: npt.NDArray[np.uint8],
+    row: float,
+    column: float,
+    up: float,
+    side: float,
+    half_length: float,
+    half_width: float,
+    speed: float,
+    colours: npt.NDArray[np.float64],
+) -> None:
+    half = abs(speed) * TRAIL_SECONDS / 2
+    if half < 0.05:
+        return
+    sign = 1.0 if speed > 0 else -1.0  # reversing drags it in front
+    back = (half_length + half) * sign
+    row, column = row + back * up, column - back * side
+    # Most opaque at the bumper, where "along" is +half * sign.
+    near, far = TRAIL_COVER
+    middle, slope = (near + far) / 2, (near - far) / (2 * half) * sign
+    _fade_box(out, row, column, up, side, half, TRAIL_WIDTH * half_width, colours[2], middle, slope)
+
+
+@njit(cache=True)
 def _draw_vehicle(
     out: npt.NDArray[np.uint8],
     row: float,
@@ -279,6 +314,23 @@ def _draw_box(
     colour: npt.NDArray[np.float64],
 ) -> None:
     """Blend a rectangle [px] that points along (up, side), by its coverage of every pixel."""
+    _fade_box(out, row, column, up, side, half_length, half_width, colour, 1.0, 0.0)
+
+
+@njit(cache=True)
+def _fade_box(
+    out: npt.NDArray[np.uint8],
+    row: float,
+    column: float,
+    up: float,
+    side: float,
+    half_length: float,
+    half_width: float,
+    colour: npt.NDArray[np.float64],
+    middle: float,
+    slope: float,
+) -> None:
+    """The same with an opacity of ``middle`` at the centre that grows by ``slope`` a pixel."""
     size = out.shape[0]
     tall = half_length * abs(up) + half_width * abs(side) + 1.0
     wide = half_length * abs(side) + half_width * abs(up) + 1.0
@@ -287,10 +339,11 @@ def _draw_box(
     for i in range(top, bottom):
         for j in range(left, right):
             dy, dx = row - (i + 0.5), j + 0.5 - column
-            along, across = abs(dy * up + dx * side), abs(dx * up - dy * side)
-            cover = _overlap(along, half_length) * _overlap(across, half_width)
+            along, across = dy * up + dx * side, abs(dx * up - dy * side)
+            cover = _overlap(abs(along), half_length) * _overlap(across, half_width)
             if cover > 0.0:
-                _blend(out, i, j, colour, cover)
+                opacity = middle + slope * min(max(along, -half_length), half_length)
+                _blend(out, i, j, colour, cover * opacity)
 
 
 @njit(cache=True, inline="always")
