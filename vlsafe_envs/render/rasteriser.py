@@ -97,35 +97,41 @@ class Rasteriser:
             raise ValueError(
                 f"ego pose is not finite: position {scene.position[0]}, heading {scene.heading[0]}"
             )
-        vehicles = np.empty((len(scene.position), 6))  # x, y, heading, speed, length, width
-        vehicles[:, 0:2] = scene.position
-        vehicles[:, 2] = scene.heading
-        vehicles[:, 3] = scene.speed
-        vehicles[:, 4] = scene.length
-        vehicles[:, 5] = scene.width
+        columns = scene.columns
         route = np.ascontiguousarray(scene.route, np.float64)
-        row = self.ego_row + 0.5
-        _draw(self._texels, self._map, vehicles, route, self.pixel, row, _COLOURS, out, self.trails)
+        draw_scene(*self.ground, columns, columns.shape[1], route, *self.style, out)
         return out
+
+    @property
+    def ground(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+        """What :func:`draw_scene` needs first: the road's texture, and where it lies."""
+        return self._texels, self._map
+
+    @property
+    def style(self) -> tuple[float, float, npt.NDArray[np.float64], bool]:
+        """What :func:`draw_scene` needs before the frame: scale, place, colours, trails."""
+        return self.pixel, self.ego_row + 0.5, _COLOURS, self.trails
 
 
 @njit(cache=True)
-def _draw(
+def draw_scene(
     texels: npt.NDArray[np.uint8],
     placing: npt.NDArray[np.float64],
-    vehicles: npt.NDArray[np.float64],
+    columns: npt.NDArray[np.float64],
+    total: int,
     route: npt.NDArray[np.float64],
     pixel: float,
     ego_row: float,
     colours: npt.NDArray[np.float64],
+    trails: bool,
     out: npt.NDArray[np.uint8],
-    trails: bool = False,
 ) -> None:
+    """Draw the first ``total`` of ``columns`` (see ``Scene.columns``) into a frame ``out``."""
     size = out.shape[0]
     ego_column = size // 2 + 0.5
-    _draw_ground(texels, placing, vehicles[0], pixel, ego_row, colours[_OFF_ROAD], out)
+    _draw_ground(texels, placing, columns[:3, 0], pixel, ego_row, colours[_OFF_ROAD], out)
     # Everything else is drawn in frame coordinates [px]: column right, row down.
-    ego_x, ego_y, heading = vehicles[0, 0], vehicles[0, 1], vehicles[0, 2]
+    ego_x, ego_y, heading = columns[0, 0], columns[1, 0], columns[2, 0]
     cos, sin = np.cos(heading), np.sin(heading)
     for k in range(len(route) - 1):
         start = _to_frame(route[k, 0] - ego_x, route[k, 1] - ego_y, cos, sin)
@@ -147,8 +153,9 @@ def _draw(
             )
     reach = 2.0 * size * pixel + 40.0  # [m], nothing farther away can be seen
     for layer in range(2):  # all tails and trails lie below all vehicles
-        for k in range(len(vehicles) - 1, -1, -1):  # the ego vehicle last
-            x, y, theta, speed, length, width = vehicles[k]
+        for k in range(total - 1, -1, -1):  # the ego vehicle last
+            x, y, theta = columns[0, k], columns[1, k], columns[2, k]
+            speed, length, width = columns[3, k], columns[4, k], columns[5, k]
             if not (abs(x - ego_x) < reach and abs(y - ego_y) < reach):
                 continue
             ahead, right = _to_frame(x - ego_x, y - ego_y, cos, sin)
