@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .controls import ConstantScorer, ShuffledScorer
 from .oracle import OracleConfig, OracleScorer, safety_degree
 from .scorer import SafetyScorer, make_scorer
-from .vlm_cost import VLMCost, combine_cost, cost_from_score
+from .vlm_cost import FrameJudge, VLMCost, combine_cost, cost_from_score
 
 if TYPE_CHECKING:
     from .clip_scorer import ClipScorer
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClipScorer",
     "ConstantScorer",
+    "FrameJudge",
     "OracleConfig",
     "OracleScorer",
     "SafetyScorer",

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from .scorer import Frames, SafetyScorer, make_scorer
+from .scorer import Frames, Infos, SafetyScorer, make_scorer
 
 COST_MODES = ("either", "env", "vlm")
 
@@ -55,6 +55,54 @@ def _check_threshold(threshold: float) -> None:
         raise ValueError(f"threshold must lie in (0, 1], got {threshold}")
 
 
+class FrameJudge:
+    """A scorer, and how the cost is made from its scores; judges any number of frames in one call.
+
+    Args:
+        scorer: see :func:`make_scorer`.
+        cost: ``"either"``, ``"vlm"`` or ``"env"``, see :func:`combine_cost`.
+        threshold: safety score under which the judge's cost begins.
+        terminal_weight: factor of the judge's cost on a terminating step.
+
+    Raises ``ValueError`` for an unknown scorer or cost mode, or values out of range.
+    """
+
+    def __init__(
+        self,
+        scorer: str | SafetyScorer = "bundled",
+        cost: str = "either",
+        threshold: float = 0.5,
+        terminal_weight: float = 10.0,
+    ) -> None:
+        if cost not in COST_MODES:
+            raise ValueError(f"unknown cost mode {cost!r}; known: {', '.join(COST_MODES)}")
+        _check_threshold(threshold)
+        if terminal_weight < 0:
+            raise ValueError(f"terminal_weight must not be negative, got {terminal_weight}")
+        self.scorer = make_scorer(scorer)
+        self.cost = cost
+        self.threshold = threshold
+        self.terminal_weight = terminal_weight
+
+    def __call__(
+        self, frames: Frames, infos: Infos, terminated: npt.ArrayLike
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """``safety_score``, ``env_cost``, ``vlm_cost`` and ``cost``, each ``(N,)``.
+
+        ``frames (N, H, W, 3)`` and ``terminated (N,)`` have one row a step, as ``infos`` have one
+        mapping; the simulator's cost is their ``env_cost``, else their ``cost``, else 0.
+        """
+        score = np.asarray(self.scorer(frames, infos), np.float64)
+        env_cost = np.array([float(i.get("env_cost", i.get("cost", 0.0))) for i in infos])
+        arguments = (env_cost, score, terminated, self.threshold, self.terminal_weight)
+        return {
+            "safety_score": score,
+            "env_cost": env_cost,
+            "vlm_cost": combine_cost("vlm", *arguments),
+            "cost": combine_cost(self.cost, *arguments),
+        }
+
+
 class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Judges the frame of every step and writes ``safety_score``, ``vlm_cost`` and ``cost``.
 
@@ -87,15 +135,7 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
             self, scorer=scorer, cost=cost, threshold=threshold, terminal_weight=terminal_weight
         )
         super().__init__(env)
-        if cost not in COST_MODES:
-            raise ValueError(f"unknown cost mode {cost!r}; known: {', '.join(COST_MODES)}")
-        _check_threshold(threshold)
-        if terminal_weight < 0:
-            raise ValueError(f"terminal_weight must not be negative, got {terminal_weight}")
-        self.scorer = make_scorer(scorer)
-        self.cost = cost
-        self.threshold = threshold
-        self.terminal_weight = terminal_weight
+        self.judge = FrameJudge(scorer, cost, threshold, terminal_weight)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -109,15 +149,8 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
 
     def _judge(self, info: Mapping[str, Any], terminated: bool) -> dict[str, Any]:
         """A copy of ``info`` with the score and the costs of the present frame."""
-        judged = dict(info)
-        score = float(self.scorer(self._frame()[None], [info])[0])
-        env_cost = float(info.get("env_cost", info.get("cost", 0.0)))
-        arguments = (env_cost, score, terminated, self.threshold, self.terminal_weight)
-        judged["safety_score"] = score
-        judged["env_cost"] = env_cost
-        judged["vlm_cost"] = float(combine_cost("vlm", *arguments))
-        judged["cost"] = float(combine_cost(self.cost, *arguments))
-        return judged
+        verdict = self.judge(self._frame()[None], [info], [terminated])
+        return {**info, **{name: float(value[0]) for name, value in verdict.items()}}
 
     def _frame(self) -> Frames:
         if self.env.has_wrapper_attr("safety_frame"):
