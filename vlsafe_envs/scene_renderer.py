@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .highway_env_traffic import build_network
 from .observations import IMAGE_SIZE
-from .render import Rasteriser, RoadShape
+from .render import Rasteriser, RoadShape, draw_many
 from .scenarios import TrafficConfig
 from .scene import Scene
 
@@ -51,6 +51,14 @@ class SceneFrames:
     def image(self, scene: Scene) -> Frame:
         """The agent's image, uint8 ``(64, 64, 3)``."""
         return self._small.draw(scene)
+
+    def frames(self, *scenes: Any) -> Frame:
+        """The judge's frames ``(N, 224, 224, 3)`` of N scenes, as ``draw_many`` takes them."""
+        return draw_many(self._large, *scenes)
+
+    def images(self, *scenes: Any) -> Frame:
+        """The agent's images ``(N, 64, 64, 3)`` of N scenes, as ``draw_many`` takes them."""
+        return draw_many(self._small, *scenes)
 
 
 class SceneRenderer:

@@ -1,6 +1,12 @@
 """Bird's-eye frames of driving scenes, drawn by compiled code from plain arrays."""
 
-from .rasteriser import Rasteriser
+from pathlib import Path
+
+from ..engine.code_cache import drop_stale_code
+from .many import draw_many
+from .rasteriser import Rasteriser, draw_scene
 from .road_shape import LaneShape, Line, RoadShape
 
-__all__ = ["LaneShape", "Line", "Rasteriser", "RoadShape"]
+__all__ = ["LaneShape", "Line", "Rasteriser", "RoadShape", "draw_many"]
+
+drop_stale_code(draw_scene, Path(__file__).parent)

@@ -1,0 +1,56 @@
+"""Sharing compiled work on many scenes among threads.
+
+Compiled functions release Python's global lock, so ordinary threads run them side by side.
+Numba's own ``prange`` is not used: between calls its OpenMP threads spin, which takes cores from
+whoever computes next (PyTorch, say), and its other layers abort when two threads or a forked
+process call them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numba
+
+SHARES = 4  # for each thread: uneven scenes even out
+Work = Callable[[int, int], None]
+
+
+def thread_count() -> int:
+    """Threads that share the work: ``NUMBA_NUM_THREADS``, by default one a core."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def share_out(work: Work, count: int) -> None:
+    """Call ``work(first, last)`` for shares of ``range(count)``; returns when all are done.
+
+    ``work`` should spend its time in compiled code that releases the global lock.  An exception in
+    one share is raised here, after the others have ended.
+    """
+    threads = min(thread_count(), count)
+    if threads <= 1:
+        work(0, count)
+        return
+    shares = min(threads * SHARES, count)
+    borders = [count * k // shares for k in range(shares + 1)]
+    left = iter(list(zip(borders[:-1], borders[1:], strict=True)))
+
+    def help_out() -> None:
+        for first, last in left:  # next() of a list iterator is atomic
+            work(first, last)
+
+    others = [_pool(os.getpid()).submit(help_out) for _ in range(threads - 1)]
+    try:
+        help_out()
+    finally:
+        for other in others:
+            other.result()
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int) -> ThreadPoolExecutor:
+    # By process: threads do not survive a fork.
+    return ThreadPoolExecutor(max(thread_count() - 1, 1), thread_name_prefix="vlsafe")
