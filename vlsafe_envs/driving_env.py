@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -10,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .actions import make_actions
-from .costs import CostConfig, cost_terms, headway, time_to_collision, weighted_cost
+from .costs import CostConfig, headway, time_to_collision
 from .observations import observation_space, vector_observation
-from .rewards import RewardConfig, reward_terms, weighted_reward
+from .outcomes import Situation, reset_info, step_outcome
+from .rewards import RewardConfig
 from .scenarios import Scenario, TrafficConfig, check_choice
 from .scene import Scene
 from .scene_renderer import SceneFrames
@@ -115,7 +117,6 @@ class DrivingEnv(gym.Env[Any, Any]):
         self.observation_space = observation_space(observation)
         self._frames = SceneFrames(scenario.traffic)
         self._window = Window("VLSafe", frequency)
-        self._decisions = round(scenario.duration * frequency)  # in a whole episode
         self._steps = 0
         self._distance = 0.0
         self._scene: Scene | None = None
@@ -142,32 +143,30 @@ class DrivingEnv(gym.Env[Any, Any]):
         self.traffic.reset(self.np_random)
         self._steps, self._distance = 0, 0.0
         self._scene, self._ego = self.traffic.scene, self.traffic.ego
-        terms = dict.fromkeys(reward_terms(self._ego, False, (0.0, 1.0)), 0.0)
-        info = self._info(terms, off_road_end=False)
+        info = self._with_scene(reset_info(self, self._situation()))
         if self.render_mode == "human":
             self.render()
         return self._observe(), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Drive for ``1 / policy_frequency`` seconds.  Raises ``ValueError`` for bad actions."""
-        before, position = self._ego_now(), self.scene.position[0]
+        before, (x, y) = self._ego_now(), self.scene.position[0]
         self.traffic.step(self.actions.command(action, before))
         self._scene, self._ego = self.traffic.scene, self.traffic.ego
-        ego = self._ego
         self._steps += 1
-        self._distance += float(np.linalg.norm(self._scene.position[0] - position))
-
-        same_road = ego.lanes == before.lanes
-        changed = same_road and ego.target_lane_id != before.target_lane_id
-        terms = reward_terms(ego, changed, self.scenario.reward_speed_range)
-        seconds = 1.0 / self.scenario.traffic.policy_frequency
-        reward = weighted_reward(terms, self.rewards, seconds)
-        off_road_end = self.offroad_terminal and not ego.on_road
-        terminated = ego.crashed or off_road_end or ego.arrived
-        truncated = not terminated and self._steps >= self._decisions
+        way_x, way_y = self._scene.position[0] - (x, y)
+        self._distance += math.sqrt(way_x * way_x + way_y * way_y)
+        reward, terminated, truncated, info = step_outcome(self, before, self._situation())
         if self.render_mode == "human":
             self.render()
-        return self._observe(), reward, terminated, truncated, self._info(terms, off_road_end)
+        return self._observe(), reward, terminated, truncated, self._with_scene(info)
+
+    def _situation(self) -> Situation:
+        ttc, gap = time_to_collision(self.scene), headway(self.scene)
+        return Situation(self._ego, self._steps, self._distance, ttc, gap)
+
+    def _with_scene(self, info: dict[str, Any]) -> dict[str, Any]:
+        return {**info, "scene": self.scene.pack()} if self.scene_in_info else info
 
     def _ego_now(self) -> EgoStatus:
         if self._scene is None:
@@ -181,29 +180,6 @@ class DrivingEnv(gym.Env[Any, Any]):
         if self.observation == "vector":
             return vector
         return {"image": self._frames.image(self.scene), "vector": vector}
-
-    def _info(self, rewards: dict[str, float], off_road_end: bool) -> dict[str, Any]:
-        ego, scene = self._ego, self.scene
-        ttc, gap = time_to_collision(scene), headway(scene)
-        terms = cost_terms(ego.crashed, off_road_end, ttc, gap)
-        cost = weighted_cost(terms, self.costs)
-        info: dict[str, Any] = {
-            "cost": cost,
-            "env_cost": cost,
-            "cost_terms": terms,
-            "reward_terms": rewards,
-            "speed": ego.speed,
-            "distance": self._distance,
-            "collision": ego.crashed,
-            "off_road": not ego.on_road,
-            "time_to_collision": ttc,
-            "headway": gap,
-        }
-        if self.scenario.has_goal:
-            info["arrived"] = ego.arrived
-        if self.scene_in_info:
-            info["scene"] = scene.pack()
-        return info
 
     def safety_frame(self) -> npt.NDArray[np.uint8]:
         """The judge's frame of the present scene, uint8 ``(224, 224, 3)``, in every render mode."""

@@ -117,6 +117,11 @@ class Scenario:
     def __post_init__(self) -> None:
         check_number("duration", self.duration, 1.0, 3600.0, "s")
 
+    @property
+    def decisions(self) -> int:
+        """Decisions in a whole episode."""
+        return round(self.duration * self.traffic.policy_frequency)
+
 
 SCENARIOS: dict[str, Scenario] = {
     "highway": Scenario(),
