@@ -7,6 +7,7 @@ makes a gap unsafe.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,6 +82,6 @@ def cost_terms(
     }
 
 
-def weighted_cost(terms: dict[str, float], config: CostConfig) -> float:
-    """``sum(weight * term)``: the environment's own cost, >= 0."""
-    return float(sum(getattr(config, name) * value for name, value in terms.items()))
+def weighted_cost(terms: dict[str, Any], config: CostConfig) -> Any:
+    """``sum(weight * term)``: the environment's own cost, >= 0; of many, where terms are arrays."""
+    return sum(getattr(config, name) * value for name, value in terms.items())

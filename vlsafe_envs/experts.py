@@ -5,35 +5,49 @@
 - ``aggressive``: as fast as possible, weaves, brakes late.
 - ``timid``: always slow, never overtakes.
 - ``random``: random actions.
+
+Their rules are compiled (``engine.rule_drivers``) and see an environment's scene, whichever engine
+drives it.
 """
 
 from __future__ import annotations
 
-import math
+from functools import cache
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from .actions import MAX_LATERAL_ACCELERATION
-from .costs import headway
 from .driving_env import DrivingEnv
-from .highway_env_traffic import build_network
-from .junction import ConflictPredictor, RouteFollower, curve_speed
-from .observations import ego_frame
-from .pilot import LANE_WIDTH, Intent, Pilot
-from .scenarios import check_choice
-from .scene import Array
+from .engine.compiled_traffic import road_of
+from .engine.network import LaneNumbers
+from .engine.rule_drivers import (
+    CONTINUOUS,
+    DRIVER,
+    EXPERT,
+    GRID,
+    HIGHWAY,
+    JUNCTION,
+    MERGE,
+    META_ACTION,
+    RECKLESS,
+    decide,
+    forget,
+)
+from .engine.state import Records, RoadTable
+from .engine.ways import NO_WAYS, Ways, find_ways
+from .scenarios import Scenario, TrafficConfig, check_choice
+from .traffic import IdmAdvice
 
 DRIVER_NAMES = ("expert", "noisy", "aggressive", "timid", "random")
 BURST_RATE = 0.1  # [1/s], with which the noisy driver starts a burst
 BURST_SECONDS = (0.5, 3.0)  # [s]
 TIMID_SHARE = 0.6  # of the expert's cruise speed
 AGGRESSIVE_SPEED = {"highway": 32.0, "merge": 32.0, "roundabout": 16.0, "intersection": 14.0}
-MAX_BRAKING = -6.0  # [m/s2]
-RAMP_END = 315.0  # [m], x behind which nobody merges any more
-PATIENCE = (4.0, 12.0)  # [s] of standing still, between which the expert grows bold
+_ROADS = {"highway": HIGHWAY, "merge": MERGE, "roundabout": JUNCTION, "intersection": JUNCTION}
+_ACTIONS = {"meta": META_ACTION, "grid": GRID, "continuous": CONTINUOUS}
+_NO_ADVICE = IdmAdvice(0.0, 0, 0.0)
 
 
 class Driver(Protocol):
@@ -59,12 +73,35 @@ def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> 
         return RandomDriver(inner, rng)
     if name == "noisy":
         return NoisyDriver(inner, rng)
+    return RuleDriver(inner, name)
+
+
+def driver_record(name: str, scenario: Scenario) -> Records:
+    """One DRIVER record, array ``(1,)``, of the ``expert``, ``aggressive`` or ``timid`` driver."""
+    traffic = scenario.traffic
+    record = np.zeros(1, DRIVER)
+    record["kind"] = RECKLESS if name == "aggressive" else EXPERT
+    record["road"] = _ROADS[traffic.scenario]
+    record["action"] = _ACTIONS[traffic.action]
+    record["overtakes"] = name != "timid"
+    record["speed"] = scenario.cruise_speed * (TIMID_SHARE if name == "timid" else 1.0)
     if name == "aggressive":
-        return AggressiveDriver(inner)
-    cruise = inner.scenario.cruise_speed
-    if name == "timid":
-        return ExpertDriver(inner, TIMID_SHARE * cruise, overtakes=False)
-    return ExpertDriver(inner, cruise)
+        record["speed"] = AGGRESSIVE_SPEED[traffic.scenario]
+    record["period"] = 1.0 / traffic.policy_frequency
+    return record
+
+
+@cache
+def _road_and_ways(scenario: str, lanes: int) -> tuple[RoadTable, Ways]:
+    network, table = road_of(scenario, lanes)
+    if _ROADS[scenario] != JUNCTION:
+        return table, NO_WAYS
+    return table, find_ways(table, LaneNumbers(network))
+
+
+def road_and_ways(config: TrafficConfig) -> tuple[RoadTable, Ways]:
+    """The road of ``config``, and the ways over it where drivers have to know them."""
+    return _road_and_ways(config.scenario, config.lanes)
 
 
 class RandomDriver:
@@ -85,89 +122,45 @@ class RandomDriver:
         """Nothing to forget."""
 
 
-class ExpertDriver:
-    """IDM and MOBIL on highways, conflict prediction at junctions."""
+class RuleDriver:
+    """The ``expert``, ``aggressive`` or ``timid`` driver."""
 
-    def __init__(self, env: DrivingEnv, cruise_speed: float, overtakes: bool = True) -> None:
+    def __init__(self, env: DrivingEnv, name: str) -> None:
         self._env = env
-        self._cruise = cruise_speed
-        self._overtakes = overtakes
-        self._pilot = Pilot(env)
-        self._follower = RouteFollower()
-        scenario = env.scenario.traffic.scenario
-        self._scenario = scenario
-        self._predictor: ConflictPredictor | None = None
-        if scenario in ("roundabout", "intersection"):
-            self._predictor = ConflictPredictor(build_network(env.scenario.traffic))
-        self._standing = 0.0  # [s]
+        self._record = driver_record(name, env.scenario)
+        self._speed = float(self._record["speed"][0])  # [m/s]
+        self._asks_idm = name != "aggressive"
+        self._continuous = env.scenario.traffic.action == "continuous"
+        self._target_speeds = np.array(env.scenario.traffic.target_speeds, np.float64)
+        self._road = road_and_ways(env.scenario.traffic)
 
     def reset(self) -> None:
         """Forget the last episode."""
-        self._pilot.reset()
-        self._follower.reset()
-        self._standing = 0.0
+        forget(self._record, 0)
 
     def act(self) -> Any:
         """The action nearest to what the rules advise."""
-        if self._predictor is not None:
-            return self._pilot.action(self._at_junction(self._predictor))
-        return self._pilot.action(self._on_highway())
-
-    def _on_highway(self) -> Intent:
-        advice = self._env.traffic.idm(self._cruise)
-        acceleration, change = advice.acceleration, advice.lane_change
-        if self._scenario == "merge":
-            room = self._make_room()
-            acceleration = min(acceleration, room)
-            if self._env.scene.position[0, 0] < RAMP_END:
-                change = -1 if room < math.inf else min(change, 0)
-        if not self._overtakes or not lane_is_clear(self._env, change):
-            change = 0
-        return Intent(acceleration, change)
-
-    def _make_room(self) -> float:
-        """Acceleration [m/s2] that lets a vehicle on the ramp ahead come in front; inf: none."""
-        ego, scene = self._env.ego, self._env.scene
-        if ego.lane_id != 1:  # only the right-hand lane is joined
-            return math.inf
-        local = ego_frame(scene.position - scene.position[0], scene.heading[0])
-        gap = local[:, 0] - scene.length
-        on_ramp = (gap > -2.0) & (local[:, 0] < 60.0) & (local[:, 1] > 2.0)
-        on_ramp[0] = False
-        if not on_ramp.any():
-            return math.inf
-        nearest = int(np.argmin(np.where(on_ramp, gap, np.inf)))
-        wanted = 4.0 + 0.5 * ego.speed  # [m]
-        closing = ego.speed - float(scene.speed[nearest])
-        if scene.speed[nearest] < 2.0:  # stuck at the ramp's end: pass it slowly
-            return float(np.clip(6.0 - ego.speed, -5.0, 1.0)) if gap[nearest] < 25.0 else 1.0
-        return float(np.clip(0.3 * (gap[nearest] - wanted) - 0.6 * closing, -3.0, 3.0))
-
-    def _at_junction(self, predictor: ConflictPredictor) -> Intent:
-        ego, scene, traffic = self._env.ego, self._env.scene, self._env.scenario.traffic
-        advice = self._env.traffic.idm(self._cruise)
-        cruise = self._cruise
-        if traffic.action != "meta":  # wheel angles are limited; highway-env's own are not
-            cruise = min(cruise, curve_speed(scene, 0.7 * MAX_LATERAL_ACCELERATION))
-            candidates = [share * cruise for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-        else:
-            candidates = [speed for speed in traffic.target_speeds if speed <= cruise]
-        period = 1.0 / traffic.policy_frequency
-        self._standing = self._standing + period if ego.speed < 0.5 else 0.0
-        boldness = float(np.interp(self._standing, PATIENCE, (0.0, 1.0)))
-        speed = predictor.best(scene, candidates, boldness).speed
-        # The lane ahead is IDM's matter, crossing traffic is the predictor's.
-        acceleration = min(max((speed - ego.speed) / 0.6, MAX_BRAKING), advice.acceleration + 1.0)
-        if traffic.action == "meta":
-            acceleration = min(speed - ego.speed, max(advice.acceleration, MAX_BRAKING))
-        return Intent(acceleration, 0, self._follower.steering(scene))
+        scene = self._env.scene
+        number, throttle, steering = decide(
+            self._record,
+            0,
+            self._target_speeds,
+            *self._road,
+            scene.columns,
+            len(scene.position),
+            self._env.ego,
+            scene.route,
+            len(scene.route),
+            self._env.traffic.idm(self._speed) if self._asks_idm else _NO_ADVICE,
+        )
+        return np.array([throttle, steering], np.float32) if self._continuous else number
 
 
 class NoisyDriver:
     """The expert, interrupted by bursts of random actions."""
 
     def __init__(self, env: DrivingEnv, rng: np.random.Generator) -> None:
-        self._expert = ExpertDriver(env, env.scenario.cruise_speed)
+        self._expert = RuleDriver(env, "expert")
         self._random = RandomDriver(env, rng)
         self._rng = rng
         self._frequency = env.scenario.traffic.policy_frequency  # [Hz]
@@ -188,86 +181,3 @@ class NoisyDriver:
             return wise
         self._left -= 1
         return self._random.act()
-
-
-class AggressiveDriver:
-    """Drives as fast as it can, changes lanes into any hole and brakes late."""
-
-    def __init__(self, env: DrivingEnv) -> None:
-        self._env = env
-        self._pilot = Pilot(env)
-        self._follower = RouteFollower()
-        self._wish = AGGRESSIVE_SPEED[env.scenario.traffic.scenario]
-        self._junction = env.scenario.traffic.scenario in ("roundabout", "intersection")
-
-    def reset(self) -> None:
-        """Forget the last episode."""
-        self._pilot.reset()
-        self._follower.reset()
-
-    def act(self) -> Any:
-        """Faster, unless the leader is about to be hit; round it if a hole is near."""
-        ego, scene = self._env.ego, self._env.scene
-        acceleration = float(np.clip(2.0 * (self._wish - ego.speed), -5.0, 5.0))
-        steering, change = None, 0
-        if self._junction:
-            steering = self._follower.steering(scene)
-            if headway(scene) < 0.8:
-                acceleration = MAX_BRAKING
-        else:
-            gaps, closing = lane_gaps(self._env)
-            late = gaps[1] < 4.0 + max(closing, 0.0) * 1.0  # [m]
-            if late:
-                acceleration = MAX_BRAKING
-            if gaps[1] < 40.0 and ego.target_lane_id == ego.lane_id:
-                best = int(np.argmax(gaps)) - 1
-                change = best if gaps[best + 1] > gaps[1] + 5.0 else 0
-                if change and late:
-                    acceleration = -2.0  # swerve rather than brake
-        return self._pilot.action(Intent(acceleration, change, steering))
-
-
-def lane_positions(env: DrivingEnv) -> tuple[Array, Array]:
-    """Distance ahead [m] and lanes to the right of the ego's lane, of every vehicle (row 0: ego).
-
-    For roads that are straight around the ego vehicle.
-    """
-    ego, scene = env.ego, env.scene
-    heading = scene.heading[0] - ego.lane_heading_error
-    local = ego_frame(scene.position - scene.position[0], heading)  # (N, 2)
-    return local[:, 0], np.round((local[:, 1] + ego.lane_offset) / LANE_WIDTH)
-
-
-def lane_gaps(env: DrivingEnv) -> tuple[Array, float]:
-    """Free way ahead [m] on the left, own and right lane, and the closing speed on the leader.
-
-    A lane that does not exist, or with a vehicle right beside, has no free way.
-    """
-    ego, scene = env.ego, env.scene
-    ahead, lane = lane_positions(env)
-    gaps, closing = np.zeros(3), 0.0
-    for side in (-1, 0, 1):
-        if not 0 <= ego.lane_id + side < ego.lanes:
-            continue
-        there = (lane == side) & (np.arange(len(lane)) > 0)
-        if side and np.any(there & (np.abs(ahead) < 7.0)):
-            continue
-        in_front = np.flatnonzero(there & (ahead > 0))
-        gaps[side + 1] = 150.0
-        if len(in_front):
-            leader = in_front[np.argmin(ahead[in_front])]
-            gaps[side + 1] = ahead[leader] - (scene.length[leader] + scene.length[0]) / 2
-            if side == 0:
-                closing = ego.speed - float(scene.speed[leader])
-    return gaps, closing
-
-
-def lane_is_clear(env: DrivingEnv, lane_change: int) -> bool:
-    """Whether nobody is beside, nor comes from behind or is closed in upon within 2 s."""
-    if not lane_change:
-        return True
-    ahead, lane = lane_positions(env)
-    there = (lane == lane_change) & (np.arange(len(lane)) > 0)
-    gap = np.abs(ahead) - env.scene.length  # (N,) [m]
-    closing = np.where(ahead > 0, 1.0, -1.0) * (env.scene.speed[0] - env.scene.speed)  # [m/s]
-    return not bool(np.any(there & (gap < 3.0 + 2.0 * np.maximum(closing, 0.0))))

@@ -8,8 +8,8 @@ import pytest
 
 from vlsafe_envs import ENV_IDS
 from vlsafe_envs.actions import FASTER, IDLE, SLOWER, full_lock
+from vlsafe_envs.engine.pilot import Intent, choose_meta
 from vlsafe_envs.experts import DRIVER_NAMES, make_driver
-from vlsafe_envs.pilot import Intent, Pilot
 
 
 def drive(name: str, seed: int, **options: object) -> tuple[float, dict[str, object]]:
@@ -96,7 +96,10 @@ def test_pilot_chooses_the_meta_action_with_the_nearest_end_speed(
 ) -> None:
     env = gym.make("VLSafe-Highway-v0", scorer=None, observation="vector", vehicles=0)
     env.reset(seed=0)  # at 25 m/s, which is also the target speed
-    assert Pilot(env.unwrapped).action(Intent(acceleration)) == expected  # type: ignore[arg-type]
+    inner = env.unwrapped
+    speeds = np.array(inner.scenario.traffic.target_speeds)  # type: ignore[attr-defined]
+    intent = Intent(float(acceleration), 0, np.nan)
+    assert choose_meta(intent, inner.ego, speeds, 1.0) == expected  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("speed", [10.0, 25.0, 40.0])

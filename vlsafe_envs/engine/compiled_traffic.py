@@ -20,14 +20,14 @@ from .network import road_table
 from .population import Population
 from .simulation import NO_ACTION
 from .spawning import clear_intersection, enter_intersection, exit_roads, spawn
-from .state import META, Records, RoadTable, empty_vehicles
+from .state import META, Integers, Records, RoadTable, empty_vehicles
 
 ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)
 REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
 
 
 @cache
-def _road(scenario: str, lanes: int) -> tuple[RoadNetwork, RoadTable]:
+def road_of(scenario: str, lanes: int) -> tuple[RoadNetwork, RoadTable]:
     """The network of a scenario and its arrays; roads never change, so they are shared."""
     network = build_network(TrafficConfig(scenario, vehicles=0, lanes=lanes))
     return network, road_table(network, STAGES[scenario].connected_lanes)
@@ -53,7 +53,7 @@ class CompiledTraffic:
         if not supports(config):
             raise NotImplementedError(f"{type(config).__name__}, scenario {config.scenario!r}")
         self.config = config
-        self._network, self._table = _road(config.scenario, config.lanes)
+        self._network, self._table = road_of(config.scenario, config.lanes)
         self._target_speeds = np.array(config.target_speeds, np.float64)
         self._people = Population(
             self._network, self._table, 1 / config.simulation_frequency, config.vehicles + 8
@@ -83,6 +83,21 @@ class CompiledTraffic:
         self._shadow = empty_vehicles(1)
         self._shadow_substep = -1
         self._ready = True
+
+    @property
+    def people(self) -> Population:
+        """The road users."""
+        return self._people
+
+    @property
+    def plan(self) -> Integers:
+        """Roads ``(K,)`` that the ego vehicle was to drive at reset."""
+        return self._plan
+
+    @property
+    def goal(self) -> tuple[int, float, float]:
+        """Goal road (-1: none), [m] into it, and x [m] beyond which a vehicle has arrived."""
+        return self._goal
 
     @property
     def network(self) -> RoadNetwork:
@@ -116,10 +131,13 @@ class CompiledTraffic:
             left -= steps
 
     def _simulate(self, code: int, steps: int) -> None:
-        people = self._people
-        people.advance(code, self._target_speeds, steps)
+        self._people.advance(code, self._target_speeds, steps)
+        self.let_in_and_out(steps)
+
+    def let_in_and_out(self, steps: int) -> None:
+        """Count ``steps`` simulated; when a second is full, vehicles leave and may enter."""
         self._substeps += steps
-        config = self.config
+        config, people = self.config, self._people
         if config.scenario == "intersection" and self._substeps % config.simulation_frequency == 0:
             clear_intersection(people, self._exits)
             if config.vehicles:
@@ -165,4 +183,13 @@ class CompiledTraffic:
             self._shadow_substep = self._substeps
         elapsed = (self._substeps - self._shadow_substep) / self.config.simulation_frequency
         self._shadow_substep = self._substeps
-        return advise(people, self._shadow, self._plan, elapsed * (1 + 1e-6), float(target_speed))
+        return advise(
+            self._table,
+            people.vehicles,
+            people.routes,
+            people.world,
+            self._shadow,
+            self._plan,
+            elapsed * (1 + 1e-6),
+            float(target_speed),
+        )

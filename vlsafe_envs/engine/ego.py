@@ -19,7 +19,6 @@ from .lanes import (
     wrap_to_pi,
 )
 from .network import follow_road
-from .population import Population
 from .state import IDM, META, NO_LANE_ID, Integers, Records, RoadTable, compiled
 
 ROUTE_SPACING = 4.0  # [m] between points
@@ -185,23 +184,31 @@ def _prepare(
     return lane.road, lane.id
 
 
+@compiled
 def advise(
-    people: Population, shadow: Records, plan: Integers, elapsed: float, target_speed: float
+    table: RoadTable,
+    vehicles: Records,
+    routes: Integers,
+    world: Records,
+    shadow: Records,
+    plan: Integers,
+    elapsed: float,
+    target_speed: float,
 ) -> IdmAdvice:
     """What the shadow driver does ``elapsed`` [s] after it was last asked.
 
     The shadow stands in the ego vehicle's row while it decides, so that the others are what it
     sees; the row is put back afterwards.
     """
-    ego, table, vehicles, routes = people.ego, people.table, people.vehicles, people.routes
+    ego, count = world[0].ego, world[0].vehicles
     kept, kept_route = vehicles[ego : ego + 1].copy(), routes[ego].copy()
-    shadow["target_speed"] = target_speed
+    shadow[0].target_speed = target_speed
     road, before = _prepare(table, vehicles, routes, ego, shadow, plan, elapsed)
-    # Called from here, not from compiled code: it is compiled already, and takes long.
-    drive(table, vehicles, routes, people.count, people.total, ego)
-    shadow[:] = vehicles[ego : ego + 1]
-    vehicles[ego : ego + 1], routes[ego] = kept, kept_route
+    drive(table, vehicles, routes, count, count + world[0].obstacles, ego)
+    shadow[0] = vehicles[ego]
+    vehicles[ego] = kept[0]
+    routes[ego] = kept_route
     me = shadow[0]
-    after = table.lanes[me["target_lane"]]
-    change = int(np.sign(after["id"] - before)) if after["road"] == road else 0
-    return IdmAdvice(float(me["acceleration"]), change, float(me["steering"]))
+    after = table.lanes[me.target_lane]
+    change = int(np.sign(after.id - before)) if after.road == road else 0
+    return IdmAdvice(me.acceleration, change, me.steering)

@@ -118,7 +118,7 @@ def _same_or_first(road: np.void, lane_id: int) -> int:
 
 
 @compiled
-def _lane_on_next_road(
+def lane_on_next_road(
     table: RoadTable, lane: int, road: int, lane_id: int, x: float, y: float
 ) -> tuple[int, float]:
     """The lane of ``road`` to take after ``lane``, and its distance [m] from a point."""
@@ -151,12 +151,12 @@ def _next_lane(table: RoadTable, vehicles: Records, routes: Integers, i: int) ->
     x, y = position_at(lanes, lane, s, 0.0)
     if me.route_at < me.route_end and roads[routes[i, me.route_at, 0]].origin == target:
         step = routes[i, me.route_at]
-        chosen, _ = _lane_on_next_road(table, lane, step[0], step[1], x, y)
+        chosen, _ = lane_on_next_road(table, lane, step[0], step[1], x, y)
         return chosen
     node = table.nodes[target]
     chosen, nearest = lane, np.inf
     for following in range(node.first_road, node.first_road + node.roads):
-        candidate, far = _lane_on_next_road(table, lane, following, NO_LANE_ID, x, y)
+        candidate, far = lane_on_next_road(table, lane, following, NO_LANE_ID, x, y)
         if far < nearest:
             chosen, nearest = candidate, far
     return chosen

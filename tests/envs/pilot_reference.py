@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .actions import (
+from vlsafe_envs.actions import (
     FASTER,
     HALF_LENGTH,
     IDLE,
@@ -17,8 +17,8 @@ from .actions import (
     SLOWER,
     MetaActions,
 )
-from .driving_env import DrivingEnv
-from .traffic import EgoStatus
+from vlsafe_envs.driving_env import DrivingEnv
+from vlsafe_envs.traffic import EgoStatus
 
 SPEED_TIME = 0.6  # [s], time constant of highway-env's speed controller
 HYSTERESIS = 0.5  # [m/s], gain in end speed that is worth leaving IDLE
