@@ -58,26 +58,28 @@ def headway(scene: Scene) -> float:
     return gaps.headway(columns, columns.shape[1])
 
 
-def unsafe_gap(time_to_collision: float, headway: float) -> float:
-    """How unsafe the gap is, in [0, 1].
+def unsafe_gap(time_to_collision: Any, headway: Any) -> Any:
+    """How unsafe the gap is, in [0, 1]; of many, where the arguments are arrays ``(N,)``.
 
     ``max(1 - TTC / 2 s, 1 - headway / 0.5 s, 0)``: 0 when neither threshold is undercut, 1 at
     contact, linear between.
     """
+    if isinstance(headway, np.ndarray):
+        return gaps.unsafe_gaps(time_to_collision, headway)
     return gaps.unsafe_gap(float(time_to_collision), float(headway))
 
 
 def cost_terms(
-    collision: bool, off_road_end: bool, time_to_collision: float, headway: float
-) -> dict[str, float]:
+    collision: Any, off_road_end: Any, time_to_collision: Any, headway: Any
+) -> dict[str, Any]:
     """The cost's raw terms: ``collision`` {0, 1}, ``off_road`` {0, 1}, ``unsafe_gap`` [0, 1].
 
     ``off_road_end`` is true on the step that ends the episode because the ego vehicle left the
-    road.
+    road.  Of one ego vehicle, or of N at once: then all arguments are arrays ``(N,)``.
     """
     return {
-        "collision": float(collision),
-        "off_road": float(off_road_end),
+        "collision": 1.0 * collision,
+        "off_road": 1.0 * off_road_end,
         "unsafe_gap": unsafe_gap(time_to_collision, headway),
     }
 

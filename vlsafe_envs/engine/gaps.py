@@ -98,3 +98,14 @@ def unsafe_gap(time_to_collision: float, headway: float) -> float:
     by_ttc = 1.0 - time_to_collision / TTC_THRESHOLD
     by_headway = 1.0 - headway / HEADWAY_THRESHOLD
     return max(by_ttc, by_headway, 0.0)
+
+
+@compiled
+def unsafe_gaps(
+    times_to_collision: npt.NDArray[np.float64], headways: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """:func:`unsafe_gap` of N ego vehicles, ``(N,)``."""
+    unsafe = np.empty(headways.size)
+    for k in range(headways.size):
+        unsafe[k] = unsafe_gap(times_to_collision[k], headways[k])
+    return unsafe
