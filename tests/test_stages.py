@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from vlsafe_agents.cli import stages as runner
-from vlsafe_agents.cli.demo import demo_stages
+from vlsafe_agents.cli.demo import demo_stages, judge_figures
 from vlsafe_agents.cli.stages import Stage, StageError, run_stages
+from vlsafe_agents.report.tables import judge_bands, judge_table
+from wrappers.clip_loading import bundled_folder
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +73,20 @@ def test_a_failure_names_the_log_and_stops_the_others(tmp_path: Path) -> None:
 def test_a_stage_that_waits_for_a_later_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="waits for"):
         run_stages([Stage("a", (), after=("b",)), Stage("b", ())], tmp_path, slots=1)
+
+
+def test_the_report_shows_the_bundled_judges_figures_as_numbers() -> None:
+    evaluation = json.loads((bundled_folder() / "evaluation.json").read_text())
+    judge = judge_figures(evaluation)
+    titles, rows = judge_table(judge)
+    assert titles == ["collision or off-road within 2 s", "time to collision under 2 s"]
+    shown = dict(rows)
+    own = evaluation["tables"]["all, 224 px"]["this model"]
+    assert shown["this model: all, 224 px"] == [f"{own[title]:.3f}" for title in titles]
+    assert {"shuffled: all, 224 px", "random weights: all, 224 px"} <= set(shown)
+    ((name, bands, _),) = judge_bands(judge)
+    assert name == "mean p by time to collision"
+    assert bands[0] == "0 to 1 s"
 
 
 def test_the_demo_evaluates_every_agent_it_trains_and_reports_last(tmp_path: Path) -> None:

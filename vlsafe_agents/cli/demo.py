@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-import wrappers
+from wrappers.clip_loading import bundled_folder
 
 from .stages import Stage, StageError, run_stages
 
@@ -38,9 +37,8 @@ def demo(
     command = f"vlsafe demo --out {out} --scale {scale:g} --observation {observation}"
     (out / "run.json").write_text(json.dumps({"command": command}) + "\n")
     # what is known of the judge on drives that it was not trained on
-    shutil.copyfile(
-        Path(wrappers.__file__).parent / "bundled_clip" / "evaluation.json", out / "judge.json"
-    )
+    known = json.loads((bundled_folder() / "evaluation.json").read_text())
+    (out / "judge.json").write_text(json.dumps(judge_figures(known)) + "\n")
     try:
         run_stages(demo_stages(out, scale, observation, workers), out / "logs", workers)
     except StageError as error:
@@ -48,6 +46,21 @@ def demo(
         raise typer.Exit(1) from error
     _print_table(out)
     print(f"\nThe report, one file for any browser: {(out / 'report.html').resolve()}")
+
+
+def judge_figures(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tables of the bundled judge's ``evaluation.json`` as the report takes them.
+
+    One entry a scorer and set of frames: AUROC of 1 - p for each question, and p by time to
+    collision.
+    """
+    return {
+        f"{scorer}: {frames}": {
+            name: value for name, value in figures.items() if not isinstance(value, list)
+        }
+        for frames, scorers in evaluation["tables"].items()
+        for scorer, figures in scorers.items()
+    }
 
 
 def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list[Stage]:
