@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -21,6 +21,9 @@ from .scene_renderer import SceneFrames
 from .traffic import EgoStatus, Traffic
 from .window import Window
 
+if TYPE_CHECKING:
+    from .engine import CompiledTraffic
+
 OBSERVATION_KINDS = ("image", "vector", "multi")
 RENDER_MODES = ("rgb_array", "human")
 ENGINES = ("auto", "compiled", "highway_env")
@@ -31,27 +34,36 @@ def _warn_once(message: str) -> None:
     gym.logger.warn(message)
 
 
-def make_traffic(config: TrafficConfig, engine: str) -> Traffic:
-    """The simulator that ``engine`` names.
+def compiled_traffic(config: TrafficConfig, engine: str) -> CompiledTraffic | None:
+    """The compiled simulator, or ``None`` where highway-env's own is to drive.
 
-    ``"auto"`` is the compiled one where it can simulate ``config``, else highway-env's own (a
-    Gymnasium warning says so once).
+    With ``"auto"`` that is where the compiled one cannot simulate ``config``; a Gymnasium warning
+    says so once.
 
     Raises ``ValueError`` for an unknown engine or when ``"compiled"`` cannot simulate ``config``.
     """
     check_choice("engine", engine, ENGINES)
-    if engine != "highway_env":
-        try:
-            from .engine import CompiledTraffic
+    if engine == "highway_env":
+        return None
+    try:
+        from .engine import CompiledTraffic
 
-            return CompiledTraffic(config)
-        except (ImportError, NotImplementedError) as error:
-            if engine == "compiled":
-                raise ValueError(
-                    f"engine='compiled' cannot simulate this traffic ({error}): "
-                    "use engine='highway_env'"
-                ) from error
-            _warn_once(f"no compiled traffic engine ({error}): driving highway-env, slowly")
+        return CompiledTraffic(config)
+    except (ImportError, NotImplementedError) as error:
+        if engine == "compiled":
+            raise ValueError(
+                f"engine='compiled' cannot simulate this traffic ({error}): "
+                "use engine='highway_env'"
+            ) from error
+        _warn_once(f"no compiled traffic engine ({error}): driving highway-env, slowly")
+    return None
+
+
+def make_traffic(config: TrafficConfig, engine: str) -> Traffic:
+    """The simulator that ``engine`` names (see :func:`compiled_traffic`)."""
+    traffic = compiled_traffic(config, engine)
+    if traffic is not None:
+        return traffic
     from .highway_env_traffic import HighwayEnvTraffic
 
     return HighwayEnvTraffic(config)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
 from .scenarios import SCENARIOS, Scenario, check_choice, make_scenario
+
+if TYPE_CHECKING:
+    from gymnasium.vector import VectorEnv
+
+    from .driving_batch import DrivingBatch
 
 ENV_IDS = {
     "VLSafe-Highway-v0": "highway",
@@ -63,14 +69,7 @@ def make_env(
     """
     from .driving_env import DrivingEnv
 
-    known = _SCENARIO_OPTIONS + _ENV_OPTIONS
-    for key in options:
-        if key not in known:
-            names = ", ".join(sorted((*known, "scorer", "cost")))
-            raise ValueError(f"unknown option {key!r}={options[key]!r}: the options are {names}")
-    check_choice("cost", cost, COST_MODES)
-    road = make_scenario(scenario, **{k: v for k, v in options.items() if k in _SCENARIO_OPTIONS})
-    arguments = {k: v for k, v in options.items() if k in _ENV_OPTIONS and v is not None}
+    road, arguments = _read_options(scenario, cost, options)
     env = DrivingEnv(road, **arguments)
     if scorer is None:
         return env
@@ -79,8 +78,86 @@ def make_env(
     return VLMCost(env, scorer, cost=cost)
 
 
+def make_vector_env(
+    scenario: str,
+    num_envs: int = 1,
+    *,
+    scorer: Any = "bundled",
+    cost: str = "either",
+    autoreset_mode: Any = "NextStep",
+    **options: Any,
+) -> VectorEnv[Any, Any, Any]:
+    """Build N environments that are stepped together; what ``gym.make_vec`` calls.
+
+    Takes the arguments of :func:`make_env`.  All frames are judged in one call of one scorer.
+    Where the compiled engine cannot be used, it is Gymnasium's ``SyncVectorEnv`` (with
+    ``engine="auto"``, a warning says so once).
+
+    Args:
+        scenario: see :func:`make_env`.
+        num_envs: how many.
+        scorer: see :func:`make_env`.
+        cost: see :func:`make_env`.
+        autoreset_mode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``, see
+            https://farama.org/Vector-Autoreset-Mode.
+        options: see :func:`make_env`.
+
+    Raises ``ValueError`` for unknown options and impossible values.
+    """
+    from .vector_env import VectorDrivingEnv
+
+    batch = make_batch(scenario, num_envs, scorer=scorer, cost=cost, **options)
+    if batch is not None:
+        return VectorDrivingEnv(batch, autoreset_mode)
+    one = functools.partial(make_env, scenario, scorer=scorer, cost=cost, **options)
+    mode = gym.vector.AutoresetMode(autoreset_mode)
+    return gym.vector.SyncVectorEnv([one] * num_envs, autoreset_mode=mode)
+
+
+def make_batch(
+    scenario: str, num_envs: int, *, scorer: Any = "bundled", cost: str = "either", **options: Any
+) -> DrivingBatch | None:
+    """The environments that :func:`make_vector_env` steps together; ``None`` where it cannot.
+
+    Raises ``ValueError`` for unknown options and impossible values.
+    """
+    from .driving_batch import DrivingBatch
+    from .driving_env import compiled_traffic
+
+    road, arguments = _read_options(scenario, cost, options)
+    engine = arguments.pop("engine", "auto")
+    # Windows belong to environments of their own.
+    if arguments.get("render_mode") == "human" or compiled_traffic(road.traffic, engine) is None:
+        return None
+    judge = None
+    if scorer is not None:
+        from wrappers import FrameJudge
+
+        judge = FrameJudge(scorer, cost)
+    return DrivingBatch(road, num_envs, judge, **arguments)
+
+
+def _read_options(
+    scenario: str, cost: str, options: dict[str, Any]
+) -> tuple[Scenario, dict[str, Any]]:
+    """The road, and the arguments of the environment on it; raises ``ValueError``."""
+    known = _SCENARIO_OPTIONS + _ENV_OPTIONS
+    for key in options:
+        if key not in known:
+            names = ", ".join(sorted((*known, "scorer", "cost")))
+            raise ValueError(f"unknown option {key!r}={options[key]!r}: the options are {names}")
+    check_choice("cost", cost, COST_MODES)
+    road = make_scenario(scenario, **{k: v for k, v in options.items() if k in _SCENARIO_OPTIONS})
+    return road, {k: v for k, v in options.items() if k in _ENV_OPTIONS and v is not None}
+
+
 def register_envs() -> None:
     """Register our ids with Gymnasium; a second call changes nothing."""
     for env_id, scenario in ENV_IDS.items():
         if env_id not in gym.registry:
-            gym.register(env_id, f"{__name__}:make_env", kwargs={"scenario": scenario})
+            gym.register(
+                env_id,
+                f"{__name__}:make_env",
+                vector_entry_point=f"{__name__}:make_vector_env",
+                kwargs={"scenario": scenario},
+            )

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 
 import numba
 
@@ -36,7 +37,7 @@ def share_out(work: Work, count: int) -> None:
         return
     shares = min(threads * SHARES, count)
     borders = [count * k // shares for k in range(shares + 1)]
-    left = iter(list(zip(borders[:-1], borders[1:], strict=True)))
+    left = iter(list(pairwise(borders)))
 
     def help_out() -> None:
         for first, last in left:  # next() of a list iterator is atomic

@@ -124,6 +124,11 @@ def compiled(function: Function) -> Function:
     return numba.njit(cache=True, error_model="numpy")(function)
 
 
+def compiled_for_threads(function: Function) -> Function:
+    """The same for functions over many scenes: they let other Python threads run meanwhile."""
+    return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+
+
 def empty_vehicles(rows: int) -> Records:
     """``rows`` zeroed vehicles with highway-env's sizes and default driver parameters."""
     vehicles = np.zeros(rows, VEHICLE)

@@ -1,0 +1,271 @@
+"""Many driving environments stepped together: what both kinds of vector environment are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from wrappers import FrameJudge
+
+from .costs import HORIZON
+from .driving_env import DrivingEnv
+from .engine.batch import STATUS, TrafficBatch, View, ego_of
+from .engine.compiled_traffic import CompiledTraffic
+from .outcomes import Situation, reset_info, step_outcome
+from .scenarios import Scenario
+from .scene import Scene
+from .traffic import EgoStatus
+
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+OWN_SETTINGS = ("rewards", "costs", "offroad_terminal")  # that each environment may have
+
+
+class Seat(DrivingEnv):
+    """One environment of a batch: to be looked at, and driven through the batch only."""
+
+    traffic: CompiledTraffic
+
+    @property
+    def scene(self) -> Scene:
+        """Where everything is now.  Raises ``RuntimeError`` before the first reset."""
+        return self.traffic.scene
+
+    @property
+    def ego(self) -> EgoStatus:
+        """Facts about the ego vehicle now."""
+        return self.traffic.ego
+
+    def seed(self, seed: int | None) -> None:
+        """Seed the generator as ``reset(seed=seed)`` does; ``None`` leaves it as it is."""
+        gym.Env.reset(self, seed=seed)
+
+    def reset(self, **_: Any) -> Any:
+        """Raises ``RuntimeError``."""
+        raise RuntimeError("this environment is one of a batch: reset the batch")
+
+    def step(self, action: Any) -> Any:
+        """Raises ``RuntimeError``."""
+        raise RuntimeError("this environment is one of a batch: step the batch")
+
+
+@dataclass
+class Arrival:
+    """What K environments show on arriving at an observation; every array has a row for each."""
+
+    rows: Integers  # (K,) which environments
+    view: View
+    observation: Any  # arrays (K, ...)
+    info: dict[str, Any]  # as of DrivingEnv, of arrays (K, ...)
+    reward: npt.NDArray[np.float64]  # (K,)
+    terminated: Flags
+    truncated: Flags
+
+    @property
+    def over(self) -> Flags:
+        """Whose episode has ended, ``(K,)``."""
+        return self.terminated | self.truncated
+
+    def observation_of(self, k: int) -> Any:
+        """A copy of one environment's observation."""
+        if isinstance(self.observation, dict):
+            return {name: array[k].copy() for name, array in self.observation.items()}
+        return self.observation[k].copy()
+
+    def infos(self) -> list[dict[str, Any]]:
+        """The info of every environment by itself, as ``DrivingEnv`` would return it."""
+        return info_rows(self.info)
+
+
+class DrivingBatch:
+    """N environments that behave exactly as N ``DrivingEnv`` with the same seeds would.
+
+    Every method takes the environments that it is about, so that some can be reset while others
+    are stepped.
+
+    Args:
+        scenario: see :class:`DrivingEnv`.
+        num_envs: N.
+        judge: scores the frames of all environments in one call; ``None`` for no judge.
+        options: further arguments of :class:`DrivingEnv`, except ``engine``.
+
+    Raises ``ValueError`` for values that ``DrivingEnv`` refuses, for fewer environments than one,
+    and where the compiled engine cannot simulate the traffic.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        num_envs: int,
+        judge: FrameJudge | None = None,
+        **options: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs={num_envs!r}: give at least 1")
+        self.scenario = scenario
+        self.judge = judge
+        self.seats = [Seat(scenario, engine="compiled", **options) for _ in range(num_envs)]
+        first = self.seats[0]
+        self.actions, self.observation = first.actions, first.observation
+        self.scene_in_info, self.render_mode = first.scene_in_info, first.render_mode
+        self._frames = first._frames
+        self.traffic = TrafficBatch([seat.traffic for seat in self.seats], HORIZON)
+        self._status = np.zeros(num_envs, STATUS)
+        self._steps = np.zeros(num_envs, np.int64)
+        self._distance = np.zeros(num_envs)
+        self._is_reset = np.zeros(num_envs, bool)
+        self._read_own()
+
+    def __len__(self) -> int:
+        return len(self.seats)
+
+    def set_own(self, name: str, rows: Integers, values: Sequence[Any]) -> None:
+        """Give environments ``rows (K,)`` their own ``rewards``, ``costs`` or ``offroad_terminal``.
+
+        Raises ``AttributeError`` for attributes that the environments have in common.
+        """
+        if name not in OWN_SETTINGS:
+            raise AttributeError(
+                f"cannot set {name!r}: of environments made together only "
+                f"{', '.join(OWN_SETTINGS)} can be changed; make them anew"
+            )
+        for n, value in zip(rows.tolist(), values, strict=True):
+            setattr(self.seats[n], name, value)
+        self._read_own()
+
+    def _read_own(self) -> None:
+        self._own = {
+            name: _in_columns([getattr(seat, name) for seat in self.seats]) for name in OWN_SETTINGS
+        }
+
+    def reset(self, rows: Integers, seeds: Sequence[int | None]) -> Arrival:
+        """Start episodes in the environments ``rows (K,)``; ``None`` goes on with a generator."""
+        for n, seed in zip(rows.tolist(), seeds, strict=True):
+            self.seats[n].seed(seed)
+            self.traffic.reset(n, self.seats[n].np_random)
+        self._steps[rows], self._distance[rows], self._is_reset[rows] = 0, 0.0, True
+        view = self.traffic.look(rows, self.observation != "image")
+        info = reset_info(self._rules(rows), self._situation(rows, view))
+        never = np.zeros(len(rows), bool)
+        return self._arrive(rows, view, info, np.zeros(len(rows)), never, never.copy())
+
+    def step(self, rows: Integers, actions: Any) -> Arrival:
+        """One decision in each of the environments ``rows (K,)``; ``actions`` have K rows.
+
+        Raises ``ValueError`` for bad actions and ``RuntimeError`` before a reset.
+        """
+        if not self._is_reset[rows].all():
+            raise RuntimeError("call reset() before step()")
+        before = self._status[rows]
+        self.traffic.step(rows, self.actions.commands(actions, before["speed"].copy()))
+        self._steps[rows] += 1
+        view = self.traffic.look(rows, self.observation != "image")
+        way_x, way_y = view.status["x"] - before["x"], view.status["y"] - before["y"]
+        self._distance[rows] += np.sqrt(way_x * way_x + way_y * way_y)
+        situation = self._situation(rows, view)
+        outcome = step_outcome(self._rules(rows), ego_of(before), situation)
+        reward, terminated, truncated, info = outcome
+        return self._arrive(rows, view, info, reward, terminated, truncated)
+
+    def _arrive(
+        self,
+        rows: Integers,
+        view: View,
+        info: dict[str, Any],
+        reward: npt.NDArray[np.float64],
+        terminated: Flags,
+        truncated: Flags,
+    ) -> Arrival:
+        self._status[rows] = view.status
+        if self.scene_in_info:
+            info = {**info, "scene": np.stack([view.scene(k).pack() for k in range(len(rows))])}
+        return Arrival(rows, view, self._observe(view), info, reward, terminated, truncated)
+
+    def _situation(self, rows: Integers, view: View) -> Situation:
+        status = view.status
+        return Situation(
+            view.ego,
+            self._steps[rows],
+            self._distance[rows],
+            status["time_to_collision"].copy(),
+            status["headway"].copy(),
+        )
+
+    def _rules(self, rows: Integers) -> Any:
+        """The settings of some environments, of arrays ``(K,)`` where they differ."""
+        own = {name: rows_of(value, rows) for name, value in self._own.items()}
+        return SimpleNamespace(scenario=self.scenario, **own)
+
+    def _observe(self, view: View) -> Any:
+        if self.observation == "image":
+            return self._frames.images(*view.drawing)
+        if self.observation == "vector":
+            return view.vectors
+        return {"image": self._frames.images(*view.drawing), "vector": view.vectors}
+
+    def safety_frames(self, view: View) -> npt.NDArray[np.uint8]:
+        """The judge's frames ``(K, 224, 224, 3)``."""
+        return self._frames.frames(*view.drawing)
+
+    def pass_judgement(self, *arrivals: Arrival) -> None:
+        """Let the judge, if there is one, score all frames in one call and complete the infos."""
+        if self.judge is None or not arrivals:
+            return
+        frames = np.concatenate([self.safety_frames(arrival.view) for arrival in arrivals])
+        infos = [info for arrival in arrivals for info in arrival.infos()]
+        terminated = np.concatenate([arrival.terminated for arrival in arrivals])
+        verdict = self.judge(frames, infos, terminated)
+        first = 0
+        for arrival in arrivals:
+            part = slice(first, first + len(arrival.rows))
+            arrival.info.update({name: column[part] for name, column in verdict.items()})
+            first = part.stop
+
+
+def info_rows(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """Columns ``(K, ...)``, perhaps nested, as K dictionaries of plain values."""
+    lists = []
+    for column in columns.values():
+        if isinstance(column, dict):
+            lists.append(info_rows(column))
+        else:
+            lists.append(column.tolist() if column.ndim == 1 else list(column))
+    names = tuple(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+
+
+def rows_of(columns: Any, rows: Integers) -> Any:
+    """Rows of an array, or of all arrays in a dictionary or namespace; others stay as they are."""
+    if isinstance(columns, np.ndarray):
+        return columns[rows]
+    if isinstance(columns, dict):
+        return {name: rows_of(column, rows) for name, column in columns.items()}
+    if isinstance(columns, SimpleNamespace):
+        return SimpleNamespace(**rows_of(vars(columns), rows))
+    return columns
+
+
+def put_rows(arrays: Any, values: Any, rows: Integers) -> None:
+    """Write ``values (K, ...)`` into rows of ``arrays (N, ...)``; both may be dictionaries."""
+    if not isinstance(values, dict):
+        arrays[rows] = values
+        return
+    for name, value in values.items():
+        put_rows(arrays[name], value, rows)
+
+
+def _in_columns(settings: list[Any]) -> Any:
+    """A setting common to all environments, or a namespace of its fields as arrays ``(N,)``."""
+    first = settings[0]
+    if all(setting == first for setting in settings[1:]):
+        return first
+    if isinstance(first, bool):
+        return np.array(settings)
+    fields = {name: np.array([getattr(s, name) for s in settings]) for name in vars(first)}
+    return SimpleNamespace(**fields)

@@ -1,0 +1,159 @@
+"""Stable-Baselines3's vector environment over the compiled engine.
+
+    from vlsafe_envs.sb3 import make_vec_env
+
+    PPO("CnnPolicy", make_vec_env("VLSafe-Highway-v0", n_envs=64, seed=0)).learn(1_000_000)
+
+Apart from this module the package does without Stable-Baselines3.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from .driving_batch import Arrival, DrivingBatch, Seat, put_rows
+from .registration import ENV_IDS, make_batch, make_env, scenario_of
+
+Indices = int | Iterable[int] | None
+
+
+def make_vec_env(
+    env_id: str,
+    n_envs: int = 1,
+    seed: int | None = None,
+    monitor_dir: str | Path | None = None,
+    env_kwargs: dict[str, Any] | None = None,
+) -> VecEnv:
+    """Monitored environments that are stepped together; stands where SB3's ``make_vec_env`` stood.
+
+    Where the compiled engine cannot be used, they are stepped one by one in a ``DummyVecEnv``.
+
+    Args:
+        env_id: one of ours, with or without ``"vlsafe_envs:"`` before it.
+        n_envs: how many.
+        seed: environment i gets ``seed + i`` at the first reset; ``None``: random seeds.
+        monitor_dir: where to keep ``monitor.csv`` of all episodes.
+        env_kwargs: what ``gym.make`` would take.
+
+    Raises ``ValueError`` for an id that is not ours, unknown options and impossible values.
+    """
+    scenario_of(env_id)  # raises when it is none of ours
+    name = env_id.rpartition(":")[2]
+    options = env_kwargs or {}
+    batch = make_batch(ENV_IDS[name], n_envs, **options)
+    vec_env: VecEnv
+    if batch is None:
+        one = functools.partial(make_env, ENV_IDS[name], **options)
+        vec_env = DummyVecEnv([one] * n_envs)
+    else:
+        spec = gym.spec(name)
+        spec.kwargs = {**spec.kwargs, **options}
+        for seat in batch.seats:
+            seat.spec = spec
+        vec_env = DrivingVecEnv(batch)
+    if seed is not None:
+        vec_env.seed(seed)
+        vec_env.action_space.seed(seed)
+    if monitor_dir is not None:
+        Path(monitor_dir).mkdir(parents=True, exist_ok=True)
+        return VecMonitor(vec_env, str(Path(monitor_dir) / "monitor.csv"))
+    return VecMonitor(vec_env)
+
+
+class DrivingVecEnv(VecEnv):
+    """N driving environments in one call, by the conventions of Stable-Baselines3.
+
+    An environment whose episode ends is reset within the step; ``info`` keeps
+    ``terminal_observation`` and ``TimeLimit.truncated`` beside what ``DrivingEnv`` reports, and
+    all of it belongs to the episode that ended.
+
+    Args:
+        batch: the environments.
+    """
+
+    def __init__(self, batch: DrivingBatch) -> None:
+        self.batch = batch
+        self._all = np.arange(len(batch))
+        first = batch.seats[0]
+        super().__init__(len(batch), first.observation_space, first.action_space)
+        self.metadata = first.metadata
+
+    @property
+    def envs(self) -> list[Seat]:
+        """The environments, to be looked at."""
+        return self.batch.seats
+
+    def reset(self) -> VecEnvObs:
+        """Start episodes everywhere.  Raises ``ValueError`` for options: there are none."""
+        if any(self._options):
+            raise ValueError(f"options={self._options!r}: reset has no options")
+        arrival = self.batch.reset(self._all, self._seeds)
+        self.batch.pass_judgement(arrival)
+        self.reset_infos = arrival.infos()
+        self._reset_seeds()
+        return arrival.observation
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        arrival = self.batch.step(self._all, self._actions)
+        dones = arrival.over
+        over = np.flatnonzero(dones)
+        fresh: list[Arrival] = []
+        last = {n: arrival.observation_of(n) for n in over.tolist()}
+        if over.size:
+            fresh = [self.batch.reset(over, [None] * over.size)]
+        self.batch.pass_judgement(arrival, *fresh)
+        infos = arrival.infos()
+        for info, truncated in zip(infos, arrival.truncated.tolist(), strict=True):
+            info["TimeLimit.truncated"] = truncated
+        for n, observation in last.items():
+            infos[n]["terminal_observation"] = observation
+        for start in fresh:
+            for n, info in zip(over.tolist(), start.infos(), strict=True):
+                self.reset_infos[n] = info
+            put_rows(arrival.observation, start.observation, over)
+        return arrival.observation, arrival.reward.astype(np.float32), dones, infos
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def get_images(self) -> list[np.ndarray | None]:
+        """The judge's frames, with ``render_mode="rgb_array"``."""
+        if self.render_mode != "rgb_array":
+            return [None] * self.num_envs
+        return [seat.safety_frame() for seat in self.envs]
+
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+        """An attribute of the chosen environments."""
+        return [getattr(self.envs[n], attr_name) for n in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+        """Set ``rewards``, ``costs`` or ``offroad_terminal`` of the chosen environments.
+
+        Raises ``AttributeError`` for attributes that the environments have in common.
+        """
+        rows = np.array(list(self._get_indices(indices)), np.int64)
+        self.batch.set_own(attr_name, rows, [value] * len(rows))
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """What a method of the chosen environments returns."""
+        methods = self.get_attr(method_name, indices)
+        return [method(*method_args, **method_kwargs) for method in methods]
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Indices = None
+    ) -> list[bool]:
+        """No environment of a batch is wrapped."""
+        return [False for _ in self._get_indices(indices)]
