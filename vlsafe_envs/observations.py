@@ -37,13 +37,11 @@ Lanes are strips of 4 m beside the ego vehicle's own, straight on.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from .engine.neighbours import neighbours
+from .engine.features import write_features
 from .scene import Scene
 from .traffic import EgoStatus
 
@@ -91,7 +89,6 @@ FEATURE_NAMES = EGO_FEATURES + tuple(
 )
 SIZE = len(FEATURE_NAMES)
 IMAGE_SIZE = 64  # [px], one a metre
-_ROUTE_NEAR, _ROUTE_FAR = 2, 9  # route points are 4 m apart: 12 m and 40 m ahead
 
 
 def observation_space(kind: str) -> spaces.Space:
@@ -105,42 +102,7 @@ def observation_space(kind: str) -> spaces.Space:
 
 def vector_observation(scene: Scene, ego: EgoStatus) -> npt.NDArray[np.float32]:
     """The features listed above, float32 ``(107,)``."""
-    vector = np.zeros(SIZE)
-    size = len(EGO_FEATURES)
-    vector[: size - 5] = (
-        ego.speed / 40,
-        ego.forward_speed / 40,
-        ego.lane_offset / 4,
-        math.sin(ego.lane_heading_error),
-        math.cos(ego.lane_heading_error),
-        ego.acceleration / 10,
-        ego.steering / (math.pi / 3),
-        ego.target_speed / 40,
-        ego.lane_id / 4,
-        (ego.lanes - 1 - ego.lane_id) / 4,
-        ego.target_lane_id - ego.lane_id,
-    )
-    vector[size - 5 : size] = _route_features(scene)
-    slots = vector[size:].reshape(len(SLOT_NAMES), len(VEHICLE_FEATURES))  # a view
-    columns = scene.columns
-    neighbours(columns, columns.shape[1], ego.lane_heading_error, ego.lane_offset, slots)
-    return np.clip(vector, -1.0, 1.0).astype(np.float32)
-
-
-def ego_frame(vectors: npt.NDArray[np.float64], heading: float) -> npt.NDArray[np.float64]:
-    """World vectors ``(K, 2)`` as *ahead* and *right* of a vehicle with ``heading`` [rad]."""
-    cos, sin = math.cos(heading), math.sin(heading)
-    # y points down in the world, so turning +90 degrees from "ahead" is the right-hand side.
-    return vectors @ np.array([[cos, -sin], [sin, cos]])
-
-
-def _route_features(scene: Scene) -> npt.NDArray[np.float64]:
-    features = np.zeros(5)
-    if len(scene.route):
-        features[0] = 1.0
-        last = len(scene.route) - 1
-        points = scene.route[[min(_ROUTE_NEAR, last), min(_ROUTE_FAR, last)]]  # (2, 2)
-        local = ego_frame(points - scene.position[0], scene.heading[0])  # (2, 2)
-        local /= np.maximum(np.linalg.norm(local, axis=1, keepdims=True), 1e-6)
-        features[1:] = local[0, 1], local[0, 0], local[1, 1], local[1, 0]
-    return features
+    vector = np.empty(SIZE, np.float32)
+    columns, route = scene.columns, scene.route
+    write_features(columns, columns.shape[1], ego, route, len(route), vector)
+    return vector

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from junction_reference import ConflictPredictor, RouteFollower, curve_speed
 from pilot_reference import LANE_WIDTH, Intent, Pilot
+from scene_reference import ego_frame
 
 from vlsafe_envs.actions import MAX_LATERAL_ACCELERATION
 from vlsafe_envs.costs import headway
 from vlsafe_envs.driving_env import DrivingEnv
 from vlsafe_envs.experts import AGGRESSIVE_SPEED, TIMID_SHARE
 from vlsafe_envs.highway_env_traffic import build_network
-from vlsafe_envs.observations import ego_frame
 from vlsafe_envs.scene import Array
 
 MAX_BRAKING = -6.0  # [m/s2]

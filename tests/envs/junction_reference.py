@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from highway_env.road.road import LaneIndex, RoadNetwork
+from scene_reference import ego_frame
 
 from vlsafe_envs.actions import HALF_LENGTH
-from vlsafe_envs.observations import ego_frame
 from vlsafe_envs.scene import Array, Scene
 
 STEP = 0.2  # [s]

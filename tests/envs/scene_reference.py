@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from vlsafe_envs.scene import Array, Scene
+from vlsafe_envs.traffic import EgoStatus
 
 
 def time_to_collision(scene: Scene, horizon: float = 4.0) -> float:
@@ -69,3 +72,40 @@ def headway(scene: Scene) -> float:
     gaps = (along - half_along - 0.5 * scene.length[0])[in_strip]
     gaps = np.maximum(gaps[gaps < 100.0], 0.0)
     return float(gaps.min() / speed) if len(gaps) else float(np.inf)
+
+
+def ego_frame(vectors: Array, heading: float) -> Array:
+    """World vectors ``(K, 2)`` as *ahead* and *right* of a vehicle with ``heading`` [rad]."""
+    cos, sin = math.cos(heading), math.sin(heading)
+    # y points down in the world, so turning +90 degrees from "ahead" is the right-hand side.
+    return vectors @ np.array([[cos, -sin], [sin, cos]])
+
+
+def ego_features(scene: Scene, ego: EgoStatus) -> Array:
+    """Features ``(16,)`` of the ego vehicle and its route."""
+    own = (
+        ego.speed / 40,
+        ego.forward_speed / 40,
+        ego.lane_offset / 4,
+        math.sin(ego.lane_heading_error),
+        math.cos(ego.lane_heading_error),
+        ego.acceleration / 10,
+        ego.steering / (math.pi / 3),
+        ego.target_speed / 40,
+        ego.lane_id / 4,
+        (ego.lanes - 1 - ego.lane_id) / 4,
+        ego.target_lane_id - ego.lane_id,
+    )
+    return np.clip([*own, *_route_features(scene)], -1.0, 1.0)
+
+
+def _route_features(scene: Scene) -> Array:
+    features = np.zeros(5)
+    if len(scene.route):
+        features[0] = 1.0
+        last = len(scene.route) - 1
+        points = scene.route[[min(2, last), min(9, last)]]  # (2, 2), 12 m and 40 m ahead
+        local = ego_frame(points - scene.position[0], scene.heading[0])  # (2, 2)
+        local /= np.maximum(np.linalg.norm(local, axis=1, keepdims=True), 1e-6)
+        features[1:] = local[0, 1], local[0, 0], local[1, 1], local[1, 0]
+    return features

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 import pytest
+from scene_reference import ego_frame
 
 from tests.envs.test_rewards import CRUISING
 from vlsafe_envs import ENV_IDS
@@ -13,7 +14,6 @@ from vlsafe_envs.observations import (
     FEATURE_NAMES,
     SIZE,
     SLOT_NAMES,
-    ego_frame,
     vector_observation,
 )
 from vlsafe_envs.scene import Scene

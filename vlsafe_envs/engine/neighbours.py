@@ -65,7 +65,7 @@ def neighbours(
     total: int,
     lane_heading_error: float,
     lane_offset: float,
-    features: npt.NDArray[np.float64],
+    features: npt.NDArray[np.floating],
 ) -> None:
     """Write ``features (13, 7)``: present, ahead, right, velocity (2), heading sine and cosine.
 

@@ -55,7 +55,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Choice(NamedTuple):
-    """An action: its ``number`` of kinds meta and grid, or shares of pedals and wheel in [-1, 1]."""
+    """Number of an action (kinds meta and grid), or shares of pedals and wheel in [-1, 1]."""
 
     number: int
     throttle: float
