@@ -36,5 +36,12 @@ def test_a_loss_that_is_not_finite_is_refused_before_it_does_harm() -> None:
     optimizer = make_optimizer()
     (parameter,) = optimizer.param_groups[0]["params"]
     with pytest.raises(FloatingPointError, match="world model"):
-        optimise(optimizer, (parameter * torch.nan).sum(), "world model")
+        optimise([optimizer], (parameter * torch.nan).sum(), "world model")
     assert torch.equal(parameter, torch.ones(2))
+
+
+def test_one_loss_may_move_several_optimisers() -> None:
+    optimizers = [make_optimizer(), make_optimizer()]
+    parameters = [o.param_groups[0]["params"][0] for o in optimizers]
+    optimise(optimizers, torch.stack(parameters).square().sum(), "both")
+    assert all((p < 1.0).all() for p in parameters)

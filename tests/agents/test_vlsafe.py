@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import zipfile
 from pathlib import Path
@@ -136,6 +137,25 @@ def test_warm_up_trains_world_model_and_prior_but_no_critic(dataset: EpisodeData
     assert not torch.equal(prior, copies(actor_critic.behaviour))
 
 
+def test_the_prior_shapes_the_features_unless_shaping_is_off(dataset: EpisodeDataset) -> None:
+    """The first update's model differs by shaping alone: same seed, same batch."""
+    with_prior, also_with, without, without_cloned = (
+        copies(make(dataset, config={"model_warmup": 1.0} | more).learn(3).policy.world_model)
+        for more in ({}, {"shaping": 200.0}, {"shaping": 0.0}, {"shaping": 0.0})
+    )
+    assert torch.equal(with_prior, also_with)
+    assert torch.equal(without, without_cloned)
+    assert not torch.equal(with_prior, without)
+
+
+def test_the_model_rests_after_its_warm_up(dataset: EpisodeDataset) -> None:
+    agent = make(dataset, config={"model_warmup": 0.5})
+    seen = [copies(agent.policy.world_model)]
+    agent.learn(4, callback=lambda *_: seen.append(copies(agent.policy.world_model)) is None)
+    changed = [not torch.equal(before, after) for before, after in itertools.pairwise(seen)]
+    assert changed == [True, True, False, False]
+
+
 def test_the_model_can_be_updated_less_often_than_the_policy(dataset: EpisodeDataset) -> None:
     agent = make(dataset, config={"model_warmup": 0.0, "model_every": 100}).learn(1)
     model, actor = copies(agent.policy.world_model), copies(agent.policy.actor_critic.actor)
@@ -186,7 +206,7 @@ def test_threads_are_put_back_after_learning(dataset: EpisodeDataset) -> None:
 def test_log_shows_imagined_and_recorded_figures_side_by_side(
     dataset: EpisodeDataset, tmp_path: Path
 ) -> None:
-    agent = make(dataset, update="lagrangian", config={"model_warmup": 0.0})
+    agent = make(dataset, update="lagrangian", config={"model_warmup": 0.0, "model_every": 1})
     agent.set_logger(configure(str(tmp_path), ["csv"]))
     agent.learn(4, log_interval=4)
     header = (tmp_path / "progress.csv").read_text().splitlines()[0].split(",")

@@ -106,10 +106,10 @@ class ActorCritic(nn.Module):
     def behaviour_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
         """Negative log-likelihood of the recorded actions under the prior, a scalar.
 
-        :param feat: posterior features ``(B, T, F)``.
+        :param feat: posterior features ``(B, T, F)``; they get gradients if they have a history.
         """
         action = world_model.action_vector(batch.next_action)
-        log_prob = self.behaviour.log_prob(feat.detach(), action)  # (B, T)
+        log_prob = self.behaviour.log_prob(feat, action)  # (B, T)
         return -masked_mean(log_prob, batch.has_action)
 
     def loss(

@@ -41,6 +41,7 @@ class ImageConfig:
     kernel: int = 1
     norm: bool = False  # normalise inner layers too, not just the smallest map; slow on a CPU
     decoded_share: float = 0.5  # share of a batch's frames that the decoder is trained on
+    standardise: bool = False  # the encoder's pixels to mean 0 and variance 1 of the data
     colour_weight: float = 0.0  # extra weight of coloured pixels (see ObservationModel)
 
 
@@ -51,6 +52,7 @@ class HeadConfig:
     units: int = 128
     layers: int = 1
     vector_layers: int = 2
+    standardise: bool = False  # vectors to mean 0 and variance 1 of the data, instead of symlog
     bins: int = 63  # of the two-hot reward and cost heads; odd
     bin_limit: float = 10.0  # largest bin, in symlog units
 
@@ -136,14 +138,18 @@ PRESETS: dict[str, Preset] = {
         ),
         TrainConfig(batch_size=4, sequence_length=8, learning_rate=1e-3, warmup=10),
     ),
-    # One core of a laptop.  Vectors within [-1, 1] vary by a few hundredths a feature: unweighted,
-    # the little they add to the loss would not pay for the KL that it takes to encode them.
+    # One core of a laptop.  Many small categoricals learn in a fraction of the updates that few
+    # large ones need: at the start each carries a little, and together that is already much.
     "cpu": Preset(
         WorldModelConfig(
-            image=ImageConfig(colour_weight=8.0),
-            scales=LossScales(vector=20.0),
+            rssm=RSSMConfig(stoch=48, classes=8),
+            image=ImageConfig(standardise=True, decoded_share=0.25, colour_weight=8.0),
+            heads=HeadConfig(standardise=True),
+            # Heads share their features with thousands of pixels: without weights, danger is
+            # learned last.
+            scales=LossScales(vector=5.0, reward=10.0, cost=20.0, cont=10.0, safety_score=10.0),
         ),
-        TrainConfig(batch_size=16, sequence_length=32, learning_rate=1.5e-3, warmup=100),
+        TrainConfig(batch_size=64, sequence_length=16, learning_rate=4e-3, warmup=100),
     ),
     "12M": _paper_preset(depth=16, deter=2048),
     "25M": _paper_preset(depth=24, deter=3072),

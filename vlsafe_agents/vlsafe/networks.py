@@ -5,6 +5,7 @@ Symbols: N samples, H height, W width, C channels.  Images are channels-last thr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vlsafe_agents.common.distributions import symlog
+from vlsafe_agents.common.distributions import symexp, symlog
 from vlsafe_agents.vlsafe.config import ImageConfig
 
 NORM_EPS = 1e-4
+PIXEL_DEVIATION = 0.1  # pixels that vary less are not blown up to variance 1
 
 
 class NormSiLU(nn.Module):
@@ -110,6 +112,13 @@ class _Convolution(nn.Module):
         return y.permute(0, 2, 3, 1)  # channels last again; a view
 
 
+class Centre(nn.Module):
+    """Pixels from [0, 1] to [-0.5, 0.5]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - 0.5
+
+
 class ImageEncoder(nn.Module):
     """Patches of an image, ``(N, H/s, W/s, 3*s*s)`` in [0, 1], to an embedding ``(N, E)``.
 
@@ -120,6 +129,8 @@ class ImageEncoder(nn.Module):
     def __init__(self, shape: Sequence[int], config: ImageConfig) -> None:
         super().__init__()
         self.strides = config.strides
+        pixels = math.prod(shape)
+        self.scale = Standardise(pixels, PIXEL_DEVIATION) if config.standardise else Centre()
         self.stages = nn.ModuleList()
         self.norms = nn.ModuleList()
         channels = shape[2]
@@ -132,7 +143,7 @@ class ImageEncoder(nn.Module):
         self.out_size = height * width * channels
 
     def forward(self, patches: Tensor) -> Tensor:
-        x = patches - 0.5
+        x = self.scale(patches.flatten(1)).view_as(patches)
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
             x = norm(stage(space_to_depth(x, self.strides[i]) if i else x))
         return x.flatten(1)
@@ -215,13 +226,60 @@ def sigmoid_squared_error(logits: Tensor, target: Tensor, weight: Tensor | None 
     return loss
 
 
-class VectorEncoder(nn.Module):
-    """Vector observation ``(N, D)`` to an embedding ``(N, E)``; the input is symlog-squashed."""
-
-    def __init__(self, size: int, units: int, layers: int) -> None:
-        super().__init__()
-        self.mlp = MLP(size, units, layers)
-        self.out_size = units
+class Symlog(nn.Module):
+    """DreamerV3's scale of vector observations, which needs to know nothing about them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mlp(symlog(x))
+        return symlog(x)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Back to the observation's own units."""
+        return symexp(x)
+
+
+class Standardise(nn.Module):
+    """Features ``(..., D)`` to mean 0 and variance 1 of what was seen in training.
+
+    Mean and variance are averages over the first ``WARMUP`` batches and stay as they are then: a
+    latent state that was learned on one scale means nothing on another.  Outliers are clipped.
+
+    Departure from DreamerV3, which squashes by symlog only: driving features move by hundredths of
+    their range, so in 2,000 updates the latent state knew the gap to the leader to 7 m.
+
+    :param least_deviation: features that vary less are not blown up any further.
+    """
+
+    WARMUP = 50  # [batches]
+    LIMIT = 8.0  # [standard deviations]
+
+    mean: Tensor
+    square: Tensor
+    batches: Tensor
+
+    def __init__(self, size: int, least_deviation: float = 1e-3) -> None:
+        super().__init__()
+        self.least_deviation = least_deviation
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("square", torch.ones(size))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def _learn(self, x: Tensor) -> None:
+        x = x.flatten(0, -2)
+        self.batches += 1
+        share = 1.0 / float(self.batches)
+        self.mean.lerp_(x.mean(0), share)
+        self.square.lerp_(x.square().mean(0), share)
+
+    def _deviation(self) -> Tensor:
+        variance = self.square - self.mean.square()
+        return variance.clamp_min(self.least_deviation**2).sqrt()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.batches < self.WARMUP:
+            self._learn(x)
+        return ((x - self.mean) / self._deviation()).clamp_(-self.LIMIT, self.LIMIT)
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Back to the observation's own units."""
+        return x * self._deviation() + self.mean

@@ -8,14 +8,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from vlsafe_agents.common.distributions import symexp, symlog
 from vlsafe_agents.vlsafe.batch import IMAGE, VECTOR
 from vlsafe_agents.vlsafe.config import ImageConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import (
     MLP,
     ImageDecoder,
     ImageEncoder,
-    VectorEncoder,
+    Standardise,
+    Symlog,
     depth_to_space,
     sigmoid_squared_error,
     to_patches,
@@ -26,7 +26,7 @@ class Inputs(NamedTuple):
     """Observations prepared once, for the encoder's input and the decoder's target alike."""
 
     patches: Tensor | None  # (N, H/s, W/s, 3*s*s) in [0, 1]
-    vector: Tensor | None  # (N, D)
+    vector: Tensor | None  # (N, D), scaled
 
 
 class ObservationModel(nn.Module):
@@ -50,8 +50,9 @@ class ObservationModel(nn.Module):
             self.embed_size += image_encoder.out_size
         if VECTOR in self.keys:
             size = observations[VECTOR].shape[0]
-            self.encoders[VECTOR] = VectorEncoder(size, heads.units, heads.vector_layers)
+            self.encoders[VECTOR] = MLP(size, heads.units, heads.vector_layers)
             self.decoders[VECTOR] = MLP(feat_size, heads.units, heads.vector_layers, size)
+            self.scale = Standardise(size) if heads.standardise else Symlog()
             self.embed_size += heads.units
 
     def prepare(self, obs: dict[str, Tensor]) -> Inputs:
@@ -66,7 +67,7 @@ class ObservationModel(nn.Module):
         if IMAGE in self.keys:
             patches = to_patches(obs[IMAGE].flatten(0, -4), self.image.strides[0])
         if VECTOR in self.keys:
-            vector = obs[VECTOR].float().flatten(0, -2)
+            vector = self.scale(obs[VECTOR].float().flatten(0, -2))
         return Inputs(patches, vector)
 
     def embed(self, inputs: Inputs) -> Tensor:
@@ -88,7 +89,7 @@ class ObservationModel(nn.Module):
         if inputs.patches is not None:
             losses[IMAGE] = self._image_loss(feat, inputs.patches)
         if inputs.vector is not None:
-            error = self.decoders[VECTOR](feat) - symlog(inputs.vector)
+            error = self.decoders[VECTOR](feat) - inputs.vector  # (N, D)
             losses[VECTOR] = error.square().sum(-1)
         return losses
 
@@ -100,7 +101,7 @@ class ObservationModel(nn.Module):
             image = depth_to_space(patches, self.image.strides[0])
             out[IMAGE] = image.view(*feat.shape[:-1], *image.shape[1:])
         if VECTOR in self.keys:
-            out[VECTOR] = symexp(self.decoders[VECTOR](feat))
+            out[VECTOR] = self.scale.inverse(self.decoders[VECTOR](feat))
         return out
 
     def _image_loss(self, feat: Tensor, patches: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -11,8 +11,8 @@ from torch import Tensor
 from vlsafe_agents.common.optim import LaProp
 
 
-def optimise(optimizer: LaProp, loss: Tensor, what: str) -> None:
-    """One step.
+def optimise(optimizers: Sequence[LaProp], loss: Tensor, what: str) -> None:
+    """One step of each optimiser.
 
     :raises FloatingPointError: if the loss is not finite.
     """
@@ -20,9 +20,11 @@ def optimise(optimizer: LaProp, loss: Tensor, what: str) -> None:
         raise FloatingPointError(
             f"the loss of the {what} is {loss.item()}; lower its learning rate"
         )
-    optimizer.zero_grad(set_to_none=True)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def anneal(rates: Iterable[tuple[LaProp, float]], remaining: float) -> None:

@@ -87,11 +87,16 @@ class VLSafeConfig:
     imagination: ImaginationConfig = field(default_factory=ImaginationConfig)
     improvement: ImprovementConfig = field(default_factory=ImprovementConfig)
     multiplier: MultiplierConfig = field(default_factory=MultiplierConfig)
-    model_warmup: float = 0.3  # share of updates that train world model and prior only
+    model_warmup: float = 0.6  # share of updates that train world model and prior only
+    # Weight of the prior's likelihood among the world model's losses while it warms up: features
+    # that tell what drivers do. 0: the model learns nothing from actions, as in DreamerV3.
+    shaping: float = 200.0
     # Share of the updates after that in which the critics evaluate the prior and the actor rests:
     # improving on critics that have just begun ruins the policy that they are to evaluate.
     critic_warmup: float = 0.2
-    model_every: int = 1  # after that, train the world model in every n-th update
+    # After the warm-up, train the world model in every n-th update; 0: leave it as it is.  The data
+    # do not grow, and features that stand still are what critics can rely on.
+    model_every: int = 0
     torch_threads: int | None = None  # None: 1 on a CPU for small presets, else unchanged
 
     def __post_init__(self) -> None:
@@ -110,9 +115,10 @@ class VLSafeConfig:
         counts = {
             "imagination.horizon": self.imagination.horizon,
             "imagination.starts": self.imagination.starts,
-            "model_every": self.model_every,
             "improvement.candidates": self.improvement.candidates,
         }
+        if self.model_every < 0:
+            raise ValueError(f"model_every must not be negative, got {self.model_every}")
         for name, count in counts.items():
             if count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")

@@ -20,6 +20,7 @@ from stable_baselines3.common.save_util import (
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
+from torch import Tensor
 
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
@@ -228,7 +229,7 @@ class VLSafe(OfflineAlgorithm):
         with torch_threads(self._thread_count()):
             while self.num_timesteps < total_timesteps:
                 self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-                anneal(rates, self._current_progress_remaining)
+                anneal(rates, self._phase_remaining)
                 self.train()
                 self.num_timesteps += 1
                 callback.update_locals(locals())
@@ -248,46 +249,70 @@ class VLSafe(OfflineAlgorithm):
         sequences = self.dataset.sample(train.batch_size, train.sequence_length, self._sampler)
         batch = to_tensors(sequences, self.device)
         self.policy.set_training_mode(True)
-        posterior = self._update_world_model(batch)
-        self._update_actor_critic(batch, posterior)
+        if self.warming_up:
+            self._warm_up(batch)
+        else:
+            self._update_actor_critic(batch, self._update_world_model(batch))
         self._n_updates += 1
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     @property
+    def _warmup_updates(self) -> float:
+        share = 0.0 if self.world_model_frozen else self.settings.model_warmup
+        return share * self._total_timesteps
+
+    @property
     def warming_up(self) -> bool:
         """Whether this update still trains the world model and the prior only."""
-        warmup = self.settings.model_warmup * self._total_timesteps
-        return not self.world_model_frozen and self._n_updates < warmup
+        return self._n_updates < self._warmup_updates
 
     @property
     def improving(self) -> bool:
         """Whether this update trains the actor, beside the critics."""
-        warmup = 0.0 if self.world_model_frozen else self.settings.model_warmup
-        start = warmup + self.settings.critic_warmup * (1.0 - warmup)
-        return self._n_updates >= start * self._total_timesteps
+        first, total = self._warmup_updates, self._total_timesteps
+        return self._n_updates >= first + self.settings.critic_warmup * (total - first)
+
+    @property
+    def _phase_remaining(self) -> float:
+        """Share that is left, 1 to 0, of the world model's warm-up, then of the policy's time."""
+        first, total = self._warmup_updates, self._total_timesteps
+        if self.warming_up:
+            return 1.0 - self._n_updates / first
+        return 1.0 - (self._n_updates - first) / max(total - first, 1.0)
+
+    def _warm_up(self, batch: TensorBatch) -> None:
+        """Fit the world model and, on its features, the behaviour prior."""
+        world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
+        share = self.settings.shaping
+
+        def prior_loss(feat: Tensor) -> Tensor:
+            feat = feat if share else feat.detach()
+            loss = actor_critic.behaviour_loss(feat, batch, world_model)
+            self.logger.record_mean("train/behaviour_loss", loss.item())
+            return loss * (share or 1.0)
+
+        loss, _, metrics = world_model.loss(batch, prior_loss)
+        both = [self.model_optimizer, self.actor_critic_optimizer]
+        optimise(both, loss, "world model and behaviour prior")
+        actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
+        for name, value in metrics.items():
+            self.logger.record_mean(f"train/{name}", value)
 
     def _update_world_model(self, batch: TensorBatch) -> RSSMState:
         world_model = self.policy.world_model
-        resting = not self.warming_up and self._n_updates % self.settings.model_every
-        if self.world_model_frozen or resting:
+        every = self.settings.model_every
+        if self.world_model_frozen or not every or self._n_updates % every:
             return world_model.observe(batch)
         loss, posterior, metrics = world_model.loss(batch)
-        optimise(self.model_optimizer, loss, "world model")
+        optimise([self.model_optimizer], loss, "world model")
         for name, value in metrics.items():
             self.logger.record_mean(f"train/{name}", value)
         return posterior
 
     def _update_actor_critic(self, batch: TensorBatch, posterior: RSSMState) -> None:
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
-        if self.warming_up:
-            feat = world_model.feat(posterior)
-            loss = actor_critic.behaviour_loss(feat, batch, world_model)
-            optimise(self.actor_critic_optimizer, loss, "behaviour prior")
-            actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
-            self.logger.record_mean("train/behaviour_loss", loss.item())
-            return
         loss, metrics = actor_critic.loss(world_model, posterior, batch, self.improving)
-        optimise(self.actor_critic_optimizer, loss, "actor and critics")
+        optimise([self.actor_critic_optimizer], loss, "actor and critics")
         actor_critic.after_step()
         imagination = self.settings.imagination
         recorded = recorded_returns(batch, imagination.gamma, imagination.horizon)

@@ -143,8 +143,12 @@ class WorldModel(nn.Module):
 
     # --- learning -----------------------------------------------------------------------------
 
-    def loss(self, batch: TensorBatch) -> tuple[Tensor, RSSMState, dict[str, float]]:
+    def loss(
+        self, batch: TensorBatch, shaping: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, RSSMState, dict[str, float]]:
         """Total loss, posterior states ``(B, T, ...)`` without gradients, and metrics.
+
+        :param shaping: one more loss, of the features ``(B, T, F)``, that the model is to serve.
 
         The cost loss is multiplied by ``config.cost_positive_weight`` where the cost is positive,
         because such steps are rare.  This biases the predicted cost upwards: a true frequency f is
@@ -170,6 +174,8 @@ class WorldModel(nn.Module):
         assert set(losses) == set(scales), (sorted(losses), sorted(scales))
         means = {key: value.mean() for key, value in losses.items()}
         total = torch.stack([scales[key] * value for key, value in means.items()]).sum()
+        if shaping is not None:
+            total = total + shaping(feat)
         metrics = {f"{key}_loss": value.item() for key, value in means.items()}
         metrics |= {"kl": kl.mean().item(), "model_loss": total.item()}
         return total, posterior.detach(), metrics
