@@ -13,11 +13,13 @@ from wrappers.clip_loading import bundled_folder
 
 from .stages import Stage, StageError, run_stages
 
-STEPS = 20_000  # recorded decisions, and as many for PPO-Lag to drive
-MODEL_UPDATES = 1_000  # of the world model and, from a third on, of the policy
-POLICY_UPDATES = 600  # of each further policy in the same, finished world model
+STEPS = 40_000  # recorded decisions, and as many for PPO-Lag to drive
+MODEL_UPDATES = 600  # of the world model, and of the clone of the data that lives in it
+POLICY_UPDATES = 300  # of each policy in the finished world model
 CLONING_UPDATES = 800
+COST_LIMIT = 0.5  # a crash in twenty episodes, if nothing else costs
 EPISODES = 40  # evaluation episodes of each agent
+TABLE = ("expert", "bc", "ppo_lag", "vlsafe_gated", "vlsafe_lagrangian", "cost_blind")
 CHECK_SCALE = 0.1  # below it the demo only shows that everything runs
 
 
@@ -26,7 +28,7 @@ def demo(
     scale: Annotated[float, typer.Option(help="Multiplies steps and episodes.", min=0.001)] = 1.0,
     observation: Annotated[
         str, typer.Option(help="What the agents see: image, vector or multi.")
-    ] = "multi",
+    ] = "image",
     workers: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 2,
 ) -> None:
     """Drive, judge, dream, drive more safely; ends with a table and a report.
@@ -70,41 +72,43 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
         return str(max(round(amount * scale), least))
 
     data = str(out / "data")
-    cost = ("--cost", "vlm")  # all learners heed the same judge; the truth is kept for judging them
+    # All learners heed the same judge; the truth is kept for judging them.
+    cost = ("--cost", "vlm", "--cost-limit", f"{COST_LIMIT:g}")
     common = ("--data", data, "--observation", observation)
-    check = scale < CHECK_SCALE
-    preset = ("--preset", "debug") if check else ()
-    gated = str(out / "vlsafe_gated")
-    dream = ("--world-model", gated, "--steps", scaled(POLICY_UPDATES, 5), *cost, *preset)
+    preset = ("--preset", "debug") if scale < CHECK_SCALE else ()
+    model = str(out / "world_model")
+    learn_model = ("--steps", scaled(MODEL_UPDATES, 10), "--config", "model_warmup=1.0")
+    dream = ("--world-model", model, "--steps", scaled(POLICY_UPDATES, 5), *cost, *preset)
     many = ("--workers", str(workers))
     agents = {
-        "vlsafe_gated": ("--update", "gated", "--steps", scaled(MODEL_UPDATES, 10), *cost, *preset),
+        "world_model": (*learn_model, *cost, *preset),
         "ppo_lag": ("--algo", "ppo_lag", *cost),
-        "bc": ("--algo", "bc", "--steps", scaled(CLONING_UPDATES, 10)),
+        "vlsafe_gated": ("--update", "gated", *dream),
         "vlsafe_lagrangian": ("--update", "lagrangian", *dream),
         "cost_blind": ("--safety", "none", *dream),
+        "bc": ("--algo", "bc", "--steps", scaled(CLONING_UPDATES, 10)),
     }
-    minutes = {"vlsafe_gated": 10.0, "ppo_lag": 9.0, "bc": 4.0}
+    minutes = {"world_model": 6.0, "ppo_lag": 6.0}
     stages = [
         Stage(
-            "collect", ("collect", "--out", data, "--steps", scaled(STEPS, 200), *many), (), 1, 2
+            "collect", ("collect", "--out", data, "--steps", scaled(STEPS, 200), *many), (), 2, 2
         ),
-        Stage("judge", ("label", data, *many), ("collect",), slots=2),
+        Stage("judge", ("label", data, *many), ("collect",), 2, slots=2),
     ]
     for name, options in agents.items():
-        need = ("vlsafe_gated",) if "--world-model" in options else ("judge",)
+        need = "train world_model" if "--world-model" in options else "judge"
         stages.append(
             Stage(
                 f"train {name}",
                 ("train", "--out", str(out / name), *options, *common),
-                tuple(f"train {n}" if n in agents else n for n in need),
+                (need,),
                 scale * minutes.get(name, 3.0),
             )
         )
     episodes = ("--episodes", scaled(EPISODES, 2))
     expert = ("evaluate", "expert", "--data", data, "--out", str(out / "expert"), *episodes)
     stages.append(Stage("evaluate expert", expert, ("collect",)))
-    for name in agents:
+    for name in TABLE[1:]:
         command = ("evaluate", str(out / name), *episodes)
         stages.append(Stage(f"evaluate {name}", command, (f"train {name}",)))
     finished = tuple(stage.name for stage in stages if stage.name.startswith("evaluate"))
@@ -120,7 +124,7 @@ def _print_table(out: Path) -> None:
     table.add_column("agent", no_wrap=True)
     for title in ("collisions", "m/s", "return", "true cost", "crashes in learning"):
         table.add_column(title, justify="right")
-    for name in ("expert", "bc", "ppo_lag", "vlsafe_gated", "vlsafe_lagrangian", "cost_blind"):
+    for name in TABLE:
         evaluation = json.loads((out / name / "evaluation.json").read_text())
         summary = evaluation["summary"]
         rate = summary["collision_rate"]
