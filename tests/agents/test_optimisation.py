@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vlsafe_agents.common.optim import LaProp
-from vlsafe_agents.vlsafe.optimisation import anneal, optimise, torch_threads
+from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 
 
 def make_optimizer() -> LaProp:
@@ -45,3 +45,19 @@ def test_one_loss_may_move_several_optimisers() -> None:
     parameters = [o.param_groups[0]["params"][0] for o in optimizers]
     optimise(optimizers, torch.stack(parameters).square().sum(), "both")
     assert all((p < 1.0).all() for p in parameters)
+
+
+def test_a_schedule_has_three_phases_and_rates_start_afresh_for_the_policy() -> None:
+    schedule = Schedule(total=100, model_warmup=0.6, critic_warmup=0.25)
+    assert [schedule.warming_up(n) for n in (0, 59, 60, 99)] == [True, True, False, False]
+    assert [schedule.improving(n) for n in (59, 69, 70, 99)] == [False, False, True, True]
+    assert schedule.remaining(0) == 1.0
+    assert schedule.remaining(30) == pytest.approx(0.5)
+    assert schedule.remaining(60) == 1.0
+    assert schedule.remaining(80) == pytest.approx(0.5)
+
+
+def test_a_schedule_without_policy_or_without_model_is_one_phase() -> None:
+    assert Schedule(10, 1.0, 0.2).warming_up(9)
+    assert not Schedule(10, 0.0, 0.2).warming_up(0)
+    assert Schedule(10, 0.0, 0.2).remaining(5) == pytest.approx(0.5)

@@ -1,6 +1,7 @@
 """Actor and critics that learn in imagination and stay within the recorded behaviour.
 
-Three things are fitted to features of the world model, which themselves get no gradient:
+Three things are fitted to features of the world model; only the prior may shape them, and only
+while the model warms up (``VLSafeConfig.shaping``):
 
 - the behaviour prior ``pi_b(a|s)``, by likelihood of the recorded actions;
 - critics ``Q_r`` and ``Q_c`` of reward and cost, by lambda-returns of imagined trajectories and by
@@ -11,9 +12,9 @@ Three things are fitted to features of the world model, which themselves get no 
 
 Departures from what is known of the paper: ``pi_b`` is fitted to the data rather than being the
 current actor, since otherwise nothing bounds how far the policy drifts from what the model knows;
-advantages are differences of ``Q`` over all actions rather than of one sampled action; the gate
-looks ahead (:func:`~vlsafe_agents.vlsafe.policy_extraction.lookahead_gate`); and the reward's part
-of the weight knows only actions whose expected cost is within the limit (``feasible_only``).
+advantages are differences of ``Q`` over all actions; the gate looks ahead
+(:func:`~vlsafe_agents.vlsafe.policy_extraction.lookahead_gate`); the reward's part of the weight
+knows only actions whose expected cost is within the limit (``feasible_only``).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +26,38 @@ def optimise(optimizers: Sequence[LaProp], loss: Tensor, what: str) -> None:
     loss.backward()
     for optimizer in optimizers:
         optimizer.step()
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which update trains what: first the world model and the prior, then critics, then all three.
+
+    :param total: updates in all.
+    :param model_warmup: share of them that trains world model and prior only.
+    :param critic_warmup: share of the others in which the actor rests.
+    """
+
+    total: int
+    model_warmup: float
+    critic_warmup: float
+
+    @property
+    def _first(self) -> float:
+        return self.model_warmup * self.total
+
+    def warming_up(self, update: int) -> bool:
+        """Whether update number ``update`` (from 0) trains world model and prior only."""
+        return update < self._first
+
+    def improving(self, update: int) -> bool:
+        """Whether it trains the actor, beside the critics."""
+        return update >= self._first + self.critic_warmup * (self.total - self._first)
+
+    def remaining(self, update: int) -> float:
+        """Share that is left, 1 to 0, of the model's warm-up, and after it of the policy's time."""
+        if self.warming_up(update):
+            return 1.0 - update / self._first
+        return 1.0 - (update - self._first) / max(self.total - self._first, 1.0)
 
 
 def anneal(rates: Iterable[tuple[LaProp, float]], remaining: float) -> None:

@@ -26,7 +26,7 @@ from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
-from vlsafe_agents.vlsafe.optimisation import anneal, optimise, torch_threads
+from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
 from vlsafe_agents.vlsafe.rssm import RSSMState
@@ -229,7 +229,7 @@ class VLSafe(OfflineAlgorithm):
         with torch_threads(self._thread_count()):
             while self.num_timesteps < total_timesteps:
                 self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-                anneal(rates, self._phase_remaining)
+                anneal(rates, self._schedule.remaining(self._n_updates))
                 self.train()
                 self.num_timesteps += 1
                 callback.update_locals(locals())
@@ -249,7 +249,7 @@ class VLSafe(OfflineAlgorithm):
         sequences = self.dataset.sample(train.batch_size, train.sequence_length, self._sampler)
         batch = to_tensors(sequences, self.device)
         self.policy.set_training_mode(True)
-        if self.warming_up:
+        if self._schedule.warming_up(self._n_updates):
             self._warm_up(batch)
         else:
             self._update_actor_critic(batch, self._update_world_model(batch))
@@ -257,28 +257,9 @@ class VLSafe(OfflineAlgorithm):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     @property
-    def _warmup_updates(self) -> float:
+    def _schedule(self) -> Schedule:
         share = 0.0 if self.world_model_frozen else self.settings.model_warmup
-        return share * self._total_timesteps
-
-    @property
-    def warming_up(self) -> bool:
-        """Whether this update still trains the world model and the prior only."""
-        return self._n_updates < self._warmup_updates
-
-    @property
-    def improving(self) -> bool:
-        """Whether this update trains the actor, beside the critics."""
-        first, total = self._warmup_updates, self._total_timesteps
-        return self._n_updates >= first + self.settings.critic_warmup * (total - first)
-
-    @property
-    def _phase_remaining(self) -> float:
-        """Share that is left, 1 to 0, of the world model's warm-up, then of the policy's time."""
-        first, total = self._warmup_updates, self._total_timesteps
-        if self.warming_up:
-            return 1.0 - self._n_updates / first
-        return 1.0 - (self._n_updates - first) / max(total - first, 1.0)
+        return Schedule(self._total_timesteps, share, self.settings.critic_warmup)
 
     def _warm_up(self, batch: TensorBatch) -> None:
         """Fit the world model and, on its features, the behaviour prior."""
@@ -311,7 +292,8 @@ class VLSafe(OfflineAlgorithm):
 
     def _update_actor_critic(self, batch: TensorBatch, posterior: RSSMState) -> None:
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
-        loss, metrics = actor_critic.loss(world_model, posterior, batch, self.improving)
+        improving = self._schedule.improving(self._n_updates)
+        loss, metrics = actor_critic.loss(world_model, posterior, batch, improving)
         optimise([self.actor_critic_optimizer], loss, "actor and critics")
         actor_critic.after_step()
         imagination = self.settings.imagination
