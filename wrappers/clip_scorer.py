@@ -100,8 +100,11 @@ class ClipScorer:
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8; ``infos`` are not read."""
-        check_frames(frames)
-        similarity = self.similarities(frames)  # (N, 2)
+        return self.judge(self.image_features(frames))
+
+    def judge(self, features: torch.Tensor) -> Scores:
+        """Scores ``(N,)`` of :meth:`image_features`, so that one look serves many prompts."""
+        similarity = self._cosines(features)  # (N, 2)
         safe, unsafe = similarity[:, 0], similarity[:, 1]
         if self.form == "cosine":
             score = safe
@@ -113,15 +116,22 @@ class ClipScorer:
 
     def similarities(self, frames: Frames) -> np.ndarray:
         """Cosines ``(N, 2)`` float64 with the safe and the unsafe sentence."""
+        return self._cosines(self.image_features(frames))
+
+    def image_features(self, frames: Frames) -> torch.Tensor:
+        """Features ``(N, D)`` of unit length on this scorer's device; no prompt plays a part."""
         check_frames(frames)
-        parts = [np.zeros((0, 2))]
+        parts = [torch.zeros((0, self._text.shape[1]), device=self.device)]
         with torch.inference_mode():
             for start in range(0, len(frames), self.batch_size):
                 pixels = self.preprocess(frames[start : start + self.batch_size])  # (n, 3, S, S)
                 features = _features(self.model.get_image_features(pixels.to(self.device)))
-                cosine = torch.nn.functional.normalize(features, dim=-1) @ self._text.T  # (n, 2)
-                parts.append(cosine.double().cpu().numpy())
-        return np.concatenate(parts)
+                parts.append(torch.nn.functional.normalize(features, dim=-1))
+        return torch.cat(parts)
+
+    def _cosines(self, features: torch.Tensor) -> np.ndarray:
+        with torch.inference_mode():
+            return (features @ self._text.T).double().cpu().numpy()
 
     def _text_features(self, tokenizer: Any) -> torch.Tensor:
         length = self.model.config.text_config.max_position_embeddings

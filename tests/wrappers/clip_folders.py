@@ -64,10 +64,22 @@ def random_facts(count: int, seed: int = 0) -> Facts:
     )
 
 
+def random_scenes(count: int, seed: int = 0, vehicles: int = 6) -> np.ndarray:
+    """Packed scenes ``(count, 8, 7)`` of vehicles near the ego vehicle, two rows unused."""
+    rng = np.random.default_rng(seed)
+    scenes = np.zeros((count, vehicles + 2, 7), np.float32)
+    rows = scenes[:, :vehicles]
+    rows[..., :2] = rng.uniform(-30, 30, rows[..., :2].shape)
+    rows[..., 2] = rng.uniform(-4, 4, rows.shape[:2])
+    rows[..., 3] = rng.uniform(-2, 30, rows.shape[:2]) * (rng.random(rows.shape[:2]) < 0.8)
+    rows[..., 4:] = (5.0, 2.0, 1.0)
+    return scenes
+
+
 def random_set(count: int, seed: int = 0) -> TrainingSet:
     """Frames that are brighter the more dangerous the state is, so there is something to learn."""
     facts = random_facts(count, seed)
     rng = np.random.default_rng(seed + 1)
     light = (1 - facts.safety)[:, None, None, None] * 200
     frames = (light + rng.integers(0, 40, (count, 24, 24, 3))).astype(np.uint8)
-    return TrainingSet(frames, frames[:, ::2, ::2].copy(), facts)
+    return TrainingSet(frames, frames[:, ::2, ::2].copy(), random_scenes(count, seed), facts)

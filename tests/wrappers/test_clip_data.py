@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from vlsafe_agents.cli import clip_data
+from vlsafe_envs.costs import HORIZON
 from wrappers.clip_training import Facts
+from wrappers.clip_training.patch_labels import contact_times
 
 
 @pytest.fixture
@@ -44,3 +46,38 @@ def test_facts_agree_with_the_environment(one_cell, tmp_path):
     assert straight.sum() > 3
     assert np.median(np.abs(seconds - facts.headway[straight])) < 0.05
     assert (facts.time_to_event[facts.collision > 0] == 0).all()
+
+
+def test_time_to_an_event_is_in_seconds_whatever_the_decision_frequency():
+    for action, seconds in (("meta", 1.0), ("grid", 0.2)):
+        env = clip_data._make_env("highway", 2.5, action)
+        facts = clip_data._drive(env, "random", "highway", seed=3).facts
+        assert np.isfinite(facts.time_to_event).all()  # random driving ends badly
+        np.testing.assert_allclose(np.diff(facts.time_to_event), -seconds)
+
+
+def test_varied_scenes_have_other_speeds_in_the_same_places():
+    env = clip_data._make_env("merge", 1.5, "meta")
+    sights = clip_data._drive(env, "aggressive", "merge", seed=4)
+    varied = clip_data._varied(sights, 1.0, np.random.default_rng(0))
+    facts = sights.facts
+    calm = np.flatnonzero((facts.collision == 0) & (facts.off_road == 0))
+    assert len(varied.scenes) == len(calm) == len(varied.facts)
+    columns = [0, 1, 2, 4, 5, 6]
+    for index, scene in zip(calm, varied.scenes, strict=True):
+        np.testing.assert_array_equal(scene[:, columns], sights.scenes[index][:, columns])
+    assert (varied.facts.speed != facts.speed[calm]).mean() > 0.4
+    times = contact_times(np.stack(varied.scenes)).min(1)
+    times[times > HORIZON] = np.inf
+    np.testing.assert_allclose(varied.facts.time_to_collision, times, atol=1e-4)
+    assert np.isinf(varied.facts.time_to_event).all()
+    np.testing.assert_array_equal(varied.facts.gap_ahead, facts.gap_ahead[calm])
+    assert len(clip_data._varied(sights, 0.0, np.random.default_rng(0)).scenes) == 0
+
+
+def test_several_processes_record_what_one_does(one_cell, tmp_path):
+    split = replace(one_cell, densities=(1.0, 2.0), varied=0.4)
+    one = clip_data.make_set(split, tmp_path / "one", side=32)
+    two = clip_data.make_set(split, tmp_path / "two", side=32, processes=2)
+    np.testing.assert_array_equal(one.frames, two.frames)
+    np.testing.assert_array_equal(one.scenes, two.scenes)

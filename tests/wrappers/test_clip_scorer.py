@@ -57,6 +57,16 @@ def test_forms_follow_their_formulas(tiny_clip):
     np.testing.assert_allclose(margin, 1 - np.clip(unsafe - safe, 0, 0.05) / 0.05, atol=1e-5)
 
 
+def test_one_look_serves_many_prompts(tiny_clip):
+    frames, other = noise(5), ("fine", "not fine at all")
+    features = ClipScorer(tiny_clip, batch_size=2).image_features(frames)
+    assert features.shape == (5, 16)
+    for prompts in ((SAFE_PROMPT, UNSAFE_PROMPT), other):
+        scorer = ClipScorer(tiny_clip, prompts)
+        np.testing.assert_allclose(scorer.judge(features), scorer(frames), atol=1e-5)
+    assert ClipScorer(tiny_clip).judge(features[:0]).shape == (0,)
+
+
 def test_swapping_the_prompts_turns_the_judgement_round(tiny_clip):
     frames = noise(4)
     one = ClipScorer(tiny_clip)(frames)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,13 +12,21 @@ from clip_folders import TINY, random_facts, random_set
 from wrappers import ClipScorer
 from wrappers.clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
 from wrappers.clip_training.captions import STATEMENTS, CaptionWriter, leaks
-from wrappers.clip_training.evaluation import auroc, evaluate
+from wrappers.clip_training.evaluation import (
+    HELD_OUT_PROMPTS,
+    PROMPT_PAIRS,
+    auroc,
+    evaluate,
+    histograms,
+)
 from wrappers.clip_training.facts import facts_of_scene, time_to_events
-from wrappers.clip_training.loss import contrast_pair_loss, contrastive_loss
+from wrappers.clip_training.loss import contrast_pair_loss, contrastive_loss, patch_loss
 from wrappers.clip_training.model import build_tokenizer
+from wrappers.clip_training.patch_labels import contact_times, patch_labels
+from wrappers.clip_training.phrases import denied
 from wrappers.clip_training.trainer import ClipTrainer, TrainerConfig
 
-PROMPTS = (SAFE_PROMPT, UNSAFE_PROMPT)
+PROMPTS = HELD_OUT_PROMPTS  # the paper's two are the first of them
 QUICK = TrainerConfig(steps=4, batch_size=16, captions=8, pairs=4, warmup=1, checkpoint_every=2)
 
 
@@ -71,6 +81,81 @@ def test_no_caption_repeats_a_held_out_prompt():
         assert not any(prompt in plain for prompt in prompt_words)
         assert not leaks(text, PROMPTS)
     assert len(set(texts)) > 1500  # many wordings, not a few
+
+
+def test_the_papers_prompts_and_all_that_figures_are_given_for_are_held_out(tmp_path):
+    assert HELD_OUT_PROMPTS[:2] == (SAFE_PROMPT, UNSAFE_PROMPT)
+    for pair in PROMPT_PAIRS.values():
+        assert set(pair) <= set(HELD_OUT_PROMPTS)
+    for prompt in HELD_OUT_PROMPTS:
+        assert leaks(prompt, PROMPTS)  # five words at least, or nothing would hold it out
+    assert ClipTrainer(random_set(60), tmp_path, TINY, QUICK).writer.held_out == HELD_OUT_PROMPTS
+
+
+def test_denying_turns_a_phrase_round():
+    rng = np.random.default_rng(0)
+    assert denied(["safe"], rng) == "not safe"
+    assert denied(["not in danger"], rng) == "in danger"
+    assert denied(["crashed", "off the road"], rng) == "neither crashed nor off the road"
+
+
+def test_contact_times_of_single_cases():
+    ahead = (100.0, 0.0, 0.0, 10.0)  # 95 m of gap at 10 m/s closing speed
+    beside, crossing = (0.0, 4.0, 0.0, 20.0), (40.0, 30.0, -np.pi / 2, 15.0)
+    scene = scene_of((0.0, 0.0, 0.0, 20.0), ahead, beside, crossing, (3.0, 0.0, 0.0, 20.0))
+    times = contact_times(scene[None])[0]
+    # The crossing one's front reaches the strip, 1 m wide to its side, after 26.5 / 15 s; the
+    # ego vehicle's front reaches its side, 1 m nearer, after 36.5 / 20 s: that is later.
+    np.testing.assert_allclose(times[:5], [np.inf, 9.5, np.inf, 36.5 / 20, 0.0], atol=1e-6)
+    assert np.isinf(times[5:]).all()
+
+
+def test_patch_labels_say_where_danger_is():
+    scene = scene_of((0, 0, 0.0, 20), (30, 1, 0.0, 5), (20, 12, np.pi / 2, 10), (-40, 0, 0.0, 9))
+    labels = patch_labels(scene[None], 8)[0]  # 8 m a patch; ego in row 6, column 4
+    assert set(zip(*np.nonzero(labels[..., 0]), strict=True)) == {(2, 4), (3, 5)}
+    np.testing.assert_allclose(labels[2, 4, 2:], [-1.5, 0.0], atol=1e-6)  # slower by 15 m/s
+    np.testing.assert_allclose(labels[3, 5, 2:], [-2.0, 1.0], atol=1e-6)
+    assert labels[2, 4, 1] > 0.8  # 25 m at 15 m/s: 1.7 s
+    assert labels[3, 5, 1] < 0.1  # drives away to the right
+    for turn in (1.0, 4.0):  # nothing of it depends on where the road leads
+        turned = scene.copy()
+        cos, sin = np.cos(turn), np.sin(turn)
+        turned[:, :2] = scene[:, :2] @ np.array([[cos, sin], [-sin, cos]])
+        turned[:, 2] += turn
+        np.testing.assert_allclose(patch_labels(turned[None], 8)[0], labels, atol=1e-4)
+
+
+def test_mirrored_patches_are_the_labels_of_the_mirrored_scene(tmp_path):
+    trainer = ClipTrainer(random_set(60), tmp_path, TINY, QUICK)
+    rows, mirror = np.arange(20), np.ones(20, bool)
+    found = trainer._patches(rows, mirror)
+    mirrored = trainer.data.scenes[rows].copy()
+    cos, sin = np.cos(mirrored[:, :1, 2]), np.sin(mirrored[:, :1, 2])
+    dx, dy = mirrored[..., 0] - mirrored[:, :1, 0], mirrored[..., 1] - mirrored[:, :1, 1]
+    ahead, right = dx * cos + dy * sin, dy * cos - dx * sin
+    mirrored[..., 0], mirrored[..., 1] = ahead, -right
+    mirrored[..., 2] = -(mirrored[..., 2] - mirrored[:, :1, 2])
+    expected = patch_labels(mirrored, 2).reshape(20, 4, 4)
+    torch.testing.assert_close(found, torch.from_numpy(expected), atol=1e-3, rtol=0)
+
+
+def test_patch_loss_counts_danger_and_velocity_only_where_there_is_a_vehicle():
+    labels = torch.zeros(1, 2, 4)
+    labels[0, 0] = torch.tensor([1.0, 1.0, -1.0, 0.5])
+    right = torch.tensor([[[20.0, 20.0, -1.0, 0.5], [-20.0, 9.0, 7.0, 7.0]]])
+    assert patch_loss(right, labels) < 1e-6
+    assert patch_loss(right - 2 * torch.tensor([0.0, 0.0, 1.0, 0.0]), labels) > 0.5
+    assert patch_loss(right, torch.zeros(1, 2, 4)) == pytest.approx(10.0, abs=1e-3)
+
+
+def test_histograms_give_shares_and_the_cost_of_p():
+    facts = random_facts(400)
+    table = histograms(np.where(facts.time_to_collision < 2, 0.25, 0.95), facts)
+    assert table["calm"]["shares"][9] == 1.0
+    assert table["calm"]["mean cost"] == 0.0
+    assert table["time to collision under 2 s"]["shares"][2] == 1.0
+    assert table["time to collision under 2 s"]["mean cost"] == pytest.approx(0.5)
 
 
 def test_a_leak_is_five_words_in_a_row():
@@ -187,6 +272,18 @@ def test_training_goes_on_after_a_stop_as_if_there_had_been_none(tmp_path):
         torch.testing.assert_close(one, two)
 
 
+def test_a_run_can_be_prolonged(tmp_path):
+    whole = ClipTrainer(random_set(60), tmp_path / "whole", TINY, replace(QUICK, cooldown=0.0))
+    whole.train()
+    short = replace(QUICK, cooldown=0.0, steps=2)
+    ClipTrainer(random_set(60), tmp_path / "parts", TINY, short).train()
+    longer = ClipTrainer(random_set(60), tmp_path / "parts", TINY, replace(short, steps=4))
+    assert longer.step == 2
+    assert longer.seconds > 0
+    for one, two in zip(whole.model.parameters(), longer.train().parameters(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
     ClipTrainer(random_set(60), tmp_path, TINY, QUICK).train()
     with pytest.raises(ValueError, match="another configuration"):
@@ -196,7 +293,9 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
 def test_a_set_without_danger_is_refused(tmp_path):
     data = random_set(60)
     rows = np.flatnonzero(data.facts.safety > 0.5)
-    safe = type(data)(data.frames[rows], data.small_frames[rows], data.facts.select(rows))
+    safe = type(data)(
+        data.frames[rows], data.small_frames[rows], data.scenes[rows], data.facts.select(rows)
+    )
     with pytest.raises(ValueError, match="only one kind"):
         ClipTrainer(safe, tmp_path, TINY, QUICK)
 
@@ -209,5 +308,5 @@ def test_a_short_training_learns_to_judge_with_prompts_it_never_saw(tmp_path):
     trainer.train()
     trainer.save(tmp_path / "model")
     unseen = random_set(200, seed=7)
-    table = evaluate({"trained": ClipScorer(tmp_path / "model")}, unseen.frames, unseen.facts)
-    assert table["trained"]["time to collision under 2 s"] > 0.9
+    figures = evaluate(ClipScorer(tmp_path / "model")(unseen.frames), unseen.facts)
+    assert figures["time to collision under 2 s"] > 0.9

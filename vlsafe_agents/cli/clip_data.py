@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ import numpy.typing as npt
 import torch
 
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_envs import Scene, SceneRenderer
+from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.experts import make_driver
 from wrappers.clip_loading import resize
 from wrappers.clip_training import Facts, TrainingSet
@@ -28,6 +33,8 @@ DRIVES = (
     ("noisy", "grid", 0.1),
     ("random", "grid", 0.15),
 )
+TOP_SPEED = 32.0  # [m/s], of varied scenes
+QUIET_TIME, QUIET_EVENT, QUIET_HEADWAY = 4.0, 3.0, 0.8  # [s], a frame above all three is quiet
 
 
 @dataclass(frozen=True)
@@ -39,16 +46,21 @@ class Split:
     densities: tuple[float, ...]
     first_seed: int
     keep_safe: float  # share of quiet frames that is kept
+    varied: float = 0.0  # share of recorded scenes of which a variant is kept too
 
 
 @dataclass
-class _Episode:
-    frames: list[npt.NDArray[np.uint8]]
-    infos: list[dict[str, Any]]
-    small: list[npt.NDArray[np.uint8]]
+class _Sights:
+    """Packed scenes with their facts, not drawn yet."""
+
+    scenes: list[npt.NDArray[np.float32]]
+    facts: Facts
+
+    def select(self, index: npt.NDArray[np.int64]) -> _Sights:
+        return _Sights([self.scenes[i] for i in index], self.facts.select(index))
 
 
-def make_set(split: Split, folder: Path, side: int) -> TrainingSet:
+def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> TrainingSet:
     """Record ``split`` under ``folder``, one part for each scenario and density.
 
     Frames are resized to ``side``, which the model's own preprocessing does first anyway.
@@ -56,21 +68,41 @@ def make_set(split: Split, folder: Path, side: int) -> TrainingSet:
     """
     cells = [(scenario, density) for scenario in SCENARIOS for density in split.densities]
     share = max(split.frames // len(cells), 1)
-    title = f"drive {split.name}"
-    with ProgressReport(title, share * len(cells), unit="frames") as progress:
-        parts = []
-        for index, (scenario, density) in enumerate(cells):
-            part = folder / split.name / f"{scenario}-{density:g}-{share}"
-            if not (part / "facts.npz").is_file():
-                seed = split.first_seed + 10_000 * index
-                _record(scenario, density, share, seed, split.keep_safe, side).save(part)
-            parts.append(TrainingSet.load(part))
-            progress.update(share * (index + 1), f"{scenario}, density {density:g}")
+    parts = [folder / split.name / f"{name}-{density:g}-{share}" for name, density in cells]
+    jobs = [
+        (*cell, share, split.first_seed + 10_000 * index, split, side, parts[index])
+        for index, cell in enumerate(cells)
+        if not (parts[index] / "facts.npz").is_file()
+    ]
+    with ProgressReport(f"drive {split.name}", share * len(cells), unit="frames") as progress:
+        done = len(cells) - len(jobs)
+        progress.update(share * done, "")
+        for part in _record_all(jobs, processes):
+            done += 1
+            progress.update(share * done, part.name)
+    loaded = [TrainingSet.load(part) for part in parts]
     return TrainingSet(
-        np.concatenate([part.frames for part in parts]),
-        np.concatenate([part.small_frames for part in parts]),
-        Facts.concatenate([part.facts for part in parts]),
+        np.concatenate([part.frames for part in loaded]),
+        np.concatenate([part.small_frames for part in loaded]),
+        np.concatenate([part.scenes for part in loaded]),
+        Facts.concatenate([part.facts for part in loaded]),
     )
+
+
+def _record_all(jobs: list[tuple[Any, ...]], processes: int) -> Iterator[Path]:
+    """Record every job; yields the folders as they are finished."""
+    if processes == 1:
+        for job in jobs:
+            yield _record(*job)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_one_thread) as pool:
+        for future in as_completed([pool.submit(_record, *job) for job in jobs]):
+            yield future.result()
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 def _record(
@@ -78,43 +110,86 @@ def _record(
     density: float,
     count: int,
     seed: int,
-    keep_safe: float,
+    split: Split,
     side: int,
-) -> TrainingSet:
-    """``count`` frames of one scenario at one density."""
+    folder: Path,
+) -> Path:
+    """Save ``count`` frames of one scenario at one density in ``folder``."""
     rng = np.random.default_rng(seed)
-    frames, small, facts, total = [], [], [], 0
-    for episode in _episodes(scenario, density, seed, rng):
-        found = _episode_facts(episode, scenario)
-        quiet = (found.time_to_collision > 4) & (found.time_to_event > 3) & (found.headway > 0.8)
-        keep = np.flatnonzero(~quiet | (rng.random(len(quiet)) < keep_safe))[: count - total]
-        if not len(keep):
-            continue
-        pixels = torch.from_numpy(np.stack([episode.frames[i] for i in keep])).permute(0, 3, 1, 2)
-        frames.append(resize(pixels, side, side).permute(0, 2, 3, 1).numpy())  # (n, S, S, 3)
-        small.append(np.stack([episode.small[i] for i in keep]))
-        facts.append(found.select(keep))
-        total += len(keep)
+    parts: list[_Sights] = []
+    total = 0
+    for sights in _episodes(scenario, density, seed, rng):
+        for found in (sights, _varied(sights, split.varied, rng)):
+            kept = found.select(_worth(found.facts, split.keep_safe, rng)[: count - total])
+            parts.append(kept)
+            total += len(kept.scenes)
         if total >= count:
             break
-    return TrainingSet(np.concatenate(frames), np.concatenate(small), Facts.concatenate(facts))
+    scenes = [scene for part in parts for scene in part.scenes]
+    renderer = SceneRenderer(_env_id(scenario))
+    frames = np.empty((count, side, side, 3), np.uint8)
+    for index, scene in enumerate(scenes):
+        pixels = torch.from_numpy(renderer.frame(scene)).permute(2, 0, 1)[None]
+        frames[index] = resize(pixels, side, side)[0].permute(1, 2, 0).numpy()
+    small = np.stack([renderer.image(scene) for scene in scenes])
+    facts = Facts.concatenate([part.facts for part in parts])
+    TrainingSet(frames, small, np.stack(scenes), facts).save(folder)
+    return folder
+
+
+def _worth(facts: Facts, keep_quiet: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Indices of the frames to keep: all that are not quiet, and some of the others."""
+    quiet = (
+        (facts.time_to_collision > QUIET_TIME)
+        & (facts.time_to_event > QUIET_EVENT)
+        & (facts.headway > QUIET_HEADWAY)
+    )
+    return np.flatnonzero(~quiet | (rng.random(len(quiet)) < keep_quiet))
+
+
+def _varied(sights: _Sights, share: float, rng: np.random.Generator) -> _Sights:
+    """Scenes with the same places and other speeds: danger and safety at equal distances.
+
+    Nobody drove them, so nothing is known of what comes after: no event is foretold.
+    """
+    calm = (sights.facts.collision == 0) & (sights.facts.off_road == 0)
+    chosen = sights.select(np.flatnonzero(calm & (rng.random(len(calm)) < share)))
+    scenes, rows = [], []
+    for packed in chosen.scenes:
+        scene = packed.copy()
+        vehicles = np.flatnonzero(scene[:, 6] == 1)
+        factor = np.where(rng.random(len(vehicles)) < 0.7, rng.uniform(0.2, 1.8, len(vehicles)), 1)
+        scene[vehicles, 3] = np.clip(scene[vehicles, 3] * factor, 0.0, TOP_SPEED)
+        scenes.append(scene)
+        plain = Scene.unpack(scene)
+        rows.append(
+            facts_of_scene(scene)
+            | {"time_to_collision": time_to_collision(plain), "headway": headway(plain)}
+        )
+    columns = {key: np.array([row[key] for row in rows]) for key in (rows[0] if rows else {})}
+    unknown = np.full(len(rows), np.inf)
+    return _Sights(scenes, dataclasses.replace(chosen.facts, time_to_event=unknown, **columns))
 
 
 def _episodes(
     scenario: str, density: float, seed: int, rng: np.random.Generator
-) -> Iterator[_Episode]:
+) -> Iterator[_Sights]:
     envs = {action: _make_env(scenario, density, action) for action in ("meta", "grid")}
     chances = np.array([chance for *_, chance in DRIVES])
     while True:
         name, action, _ = DRIVES[int(rng.choice(len(DRIVES), p=chances))]
-        yield _drive(envs[action], name, seed)
+        yield _drive(envs[action], name, scenario, seed)
         seed += 1
+
+
+def _env_id(scenario: str) -> str:
+    return f"VLSafe-{scenario.capitalize()}-v0"
 
 
 def _make_env(scenario: str, density: float, action: str) -> gym.Env[Any, Any]:
     return gym.make(
-        f"vlsafe_envs:VLSafe-{scenario.capitalize()}-v0",
-        observation="image",
+        f"vlsafe_envs:{_env_id(scenario)}",
+        observation="vector",
         action=action,
         density=density,
         scorer=None,
@@ -122,34 +197,32 @@ def _make_env(scenario: str, density: float, action: str) -> gym.Env[Any, Any]:
     )
 
 
-def _drive(env: gym.Env[Any, Any], driver_name: str, seed: int) -> _Episode:
+def _drive(env: gym.Env[Any, Any], driver_name: str, scenario: str, seed: int) -> _Sights:
     driver = make_driver(driver_name, env, np.random.default_rng([seed, 1]))
-    image, info = env.reset(seed=seed)
+    _, info = env.reset(seed=seed)
     driver.reset()
-    safety_frame = env.get_wrapper_attr("safety_frame")
-    episode = _Episode([safety_frame().copy()], [info], [image.copy()])
-    over = False
+    infos, over = [info], False
     while not over:
-        image, _, terminated, truncated, info = env.step(driver.act())
-        episode.frames.append(safety_frame().copy())
-        episode.small.append(image.copy())
-        episode.infos.append(info)
+        _, _, terminated, truncated, info = env.step(driver.act())
+        infos.append(info)
         over = terminated or truncated
-    return episode
+    seconds = 1.0 / env.get_wrapper_attr("scenario").traffic.policy_frequency
+    return _Sights([info["scene"] for info in infos], _episode_facts(infos, scenario, seconds))
 
 
-def _episode_facts(episode: _Episode, scenario: str) -> Facts:
+def _episode_facts(infos: list[dict[str, Any]], scenario: str, seconds: float) -> Facts:
+    """Facts of one episode with ``seconds`` from one decision to the next."""
     columns: dict[str, list[float]] = {}
-    for info in episode.infos:
+    for info in infos:
         row = facts_of_scene(info["scene"]) | {key: float(info[key]) for key in INFO_FACTS}
         for key, value in row.items():
             columns.setdefault(key, []).append(value)
     arrays = {key: np.array(values) for key, values in columns.items()}
-    last = np.zeros(len(episode.infos), bool)
+    last = np.zeros(len(infos), bool)
     last[-1] = True
     event = (arrays["collision"] > 0) | (arrays["off_road"] > 0)
     return Facts(
         scenario=np.full(len(last), float(SCENARIOS.index(scenario))),
-        time_to_event=time_to_events(event, last, step=1.0),  # one decision a second by default
+        time_to_event=time_to_events(event, last, seconds),
         **arrays,
     )

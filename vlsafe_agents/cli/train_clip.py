@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 TRAIN_DENSITIES = (0.5, 1.0, 1.5, 2.0, 2.5)
 HELD_OUT_DENSITIES = (0.75, 1.25, 1.75)
 TRAIN_SEED, HELD_OUT_SEED = 1_000_000, 9_000_000
-VIEW = "48 m by 48 m, from 8 m behind the ego vehicle's centre to 40 m ahead, 24 m to each side"
+VIEW = "64 m by 64 m, from 16 m behind the ego vehicle's centre to 48 m ahead, 32 m to each side"
 
 
 def train_clip(
@@ -20,11 +19,12 @@ def train_clip(
     cache: Annotated[Path, typer.Option(help="Folder for frames and checkpoints.")] = Path(
         "runs/clip"
     ),
-    frames: Annotated[int, typer.Option(help="Training frames.", min=100)] = 40_000,
-    held_out_frames: Annotated[int, typer.Option(help="Frames to examine on.", min=100)] = 6_000,
-    steps: Annotated[int, typer.Option(help="Training steps.", min=1)] = 2_400,
-    batch_size: Annotated[int, typer.Option(help="Frames a step.", min=2)] = 96,
+    frames: Annotated[int, typer.Option(help="Training frames.", min=100)] = 90_000,
+    held_out_frames: Annotated[int, typer.Option(help="Frames to examine on.", min=100)] = 12_000,
+    steps: Annotated[int, typer.Option(help="Training steps.", min=1)] = 5_000,
+    batch_size: Annotated[int, typer.Option(help="Frames a step.", min=2)] = 64,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
+    processes: Annotated[int, typer.Option(help="Processes that drive.", min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
 ) -> None:
     """Train a small driving CLIP on frames of all four environments.
@@ -44,23 +44,21 @@ def train_clip(
 
     torch.set_num_threads(threads)
     model_config = ModelConfig()
-    training = Split("training", frames, TRAIN_DENSITIES, TRAIN_SEED, keep_safe=0.3)
+    training = Split("training", frames, TRAIN_DENSITIES, TRAIN_SEED, keep_safe=0.3, varied=0.4)
     held_out = Split("held-out", held_out_frames, HELD_OUT_DENSITIES, HELD_OUT_SEED, keep_safe=1.0)
-    data = make_set(training, cache, model_config.frame_size)
-    unseen = make_set(held_out, cache, model_config.frame_size)
+    data = make_set(training, cache, model_config.frame_size, processes)
+    unseen = make_set(held_out, cache, model_config.frame_size, processes)
     config = TrainerConfig(steps=steps, batch_size=batch_size, seed=seed)
     trainer = ClipTrainer(data, cache / f"checkpoints-{seed}", model_config, config)
-    begin = time.monotonic()
     with ProgressReport("train CLIP", steps, unit="steps") as progress:
         trainer.train(
             lambda step, losses: progress.update(
-                step, f"captions {losses['contrastive']:.2f}, pairs {losses['pair']:.3f}"
+                step, ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
             )
         )
-    minutes = (time.monotonic() - begin) / 60
     trainer.save(out)
     facts = {
-        "training_minutes": round(minutes, 1),
+        "training_minutes": round(trainer.seconds / 60, 1),
         "frames": len(data),
         "steps": steps,
         "parameters": count_parameters(trainer.model),
@@ -80,26 +78,40 @@ def train_clip(
 
 
 def _examine(folder: Path, untrained: Path, unseen: Any) -> dict[str, Any]:
-    """Held-out figures of the model, of its shuffled scores and of random weights."""
+    """Held-out figures of the model, of other prompts, of shuffled scores and random weights."""
     import numpy as np
 
-    from wrappers import ClipScorer, SafetyScorer, ShuffledScorer
-    from wrappers.clip_training.evaluation import evaluate
+    from wrappers import ClipScorer
+    from wrappers.clip_training.evaluation import PROMPT_PAIRS, evaluate, histograms, separation
     from wrappers.clip_training.facts import SCENARIOS
 
-    trained = ClipScorer(folder)
-    scorers: dict[str, SafetyScorer] = {
-        "this model": trained,
-        "shuffled": ShuffledScorer(trained, pool_size=1),
-        "random weights": ClipScorer(untrained),
+    trained, facts = ClipScorer(folder), unseen.facts
+    features = trained.image_features(unseen.frames)
+    score = trained.judge(features)
+    tables = {
+        "all, 224 px": {
+            "this model": evaluate(score, facts),
+            "shuffled": evaluate(np.random.default_rng(0).permutation(score), facts),
+            "random weights": evaluate(ClipScorer(untrained)(unseen.frames), facts),
+        },
+        "all, 64 px": {"this model": evaluate(trained(unseen.small_frames), facts)},
     }
-    tables = {"all, 224 px": evaluate(scorers, unseen.frames, unseen.facts)}
-    own: dict[str, SafetyScorer] = {"this model": trained}
-    tables["all, 64 px"] = evaluate(own, unseen.small_frames, unseen.facts)
     for index, scenario in enumerate(SCENARIOS):
-        rows = np.flatnonzero(unseen.facts.scenario == index)
-        tables[scenario] = evaluate(own, unseen.frames[rows], unseen.facts.select(rows))
-    return {"held_out_frames": len(unseen), "prompts": list(trained.prompts), "tables": tables}
+        rows = np.flatnonzero(facts.scenario == index)
+        tables[scenario] = {"this model": evaluate(score[rows], facts.select(rows))}
+    other_words = {
+        name: {"prompts": list(pair)} | separation(ClipScorer(folder, pair).judge(features), facts)
+        for name, pair in PROMPT_PAIRS.items()
+    }
+    return {
+        "held_out_frames": len(unseen),
+        "weights_sha256": trained.weights_hash,
+        "prompts": list(trained.prompts),
+        "temperature": trained.temperature,
+        "tables": tables,
+        "other prompts": other_words,
+        "histograms of p": histograms(score, facts),
+    }
 
 
 def _print(result: dict[str, Any]) -> None:

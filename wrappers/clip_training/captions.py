@@ -131,6 +131,9 @@ def _details() -> tuple[Statement, ...]:
     ]
     for low, high, words in phrases.GAPS:
         found.append(Statement(f"gap {low}", _gap(low, high), (), words))
+    for low, high, speed in phrases.CLOSING_SPEEDS:
+        rates = tuple(text.replace("{v}", speed) for text in phrases.CLOSING_AT)
+        found.append(Statement(f"closing {low}", _followed(low, high), (), rates))
     for low, high, doing in phrases.SPEEDS:
         found.append(Statement(f"speed {low}", _speed(low, high), doing))
     for seconds, word in phrases.SECONDS:
@@ -235,6 +238,8 @@ class CaptionWriter:
 
 def _word_safe(rng: np.random.Generator) -> str:
     kind = rng.random()
+    if kind < 0.12:
+        return f"{phrases.car(rng)} is {phrases.denied(_dangers(3, rng), rng)}"
     if kind < 0.5:
         return SAFE.word(rng)
     if kind < 0.75:
@@ -250,10 +255,16 @@ def _word_safe(rng: np.random.Generator) -> str:
 
 def _word_unsafe(rng: np.random.Generator) -> str:
     kind = rng.random()
+    if kind < 0.12:
+        return f"{phrases.car(rng)} is {phrases.denied([phrases.pick(SAFE.doing, rng)], rng)}"
     if kind < 0.4:
         return UNSAFE.word(rng)
-    pools = [statement.doing for statement in DANGERS]
-    count = 3 if kind < 0.8 else 2
-    chosen = rng.choice(len(pools), count, replace=False)
-    items = [phrases.pick(pools[index], rng) for index in chosen]
+    items = _dangers(3 if kind < 0.8 else 2, rng)
     return f"{phrases.car(rng)} is {phrases.listed(items, 'or', rng)}"
+
+
+def _dangers(count: int, rng: np.random.Generator) -> list[str]:
+    """Wordings of ``count`` different dangers."""
+    pools = [statement.doing for statement in DANGERS]
+    chosen = rng.choice(len(pools), count, replace=False)
+    return [phrases.pick(pools[index], rng) for index in chosen]

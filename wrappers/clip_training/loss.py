@@ -27,6 +27,23 @@ def contrast_pair_loss(safe: Tensor, unsafe: Tensor, safety: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(safe - unsafe, target)
 
 
+def patch_loss(predicted: Tensor, labels: Tensor) -> Tensor:
+    """Of the labels of :mod:`.patch_labels`; both ``(B, P, 4)``, ``predicted`` as logits.
+
+    Mean cross-entropy of presence over all patches, plus that of danger and the absolute error of
+    the velocity over the patches in which there is a vehicle.
+    """
+    present = labels[..., 0]
+    presence = F.binary_cross_entropy_with_logits(predicted[..., 0], present)
+    there = present > 0
+    if not bool(there.any()):
+        return presence
+    found, true = predicted[there], labels[there]  # (vehicles, 4)
+    danger = F.binary_cross_entropy_with_logits(found[:, 1], true[:, 1])
+    velocity = F.smooth_l1_loss(found[:, 2:], true[:, 2:], beta=0.1)
+    return presence + danger + velocity
+
+
 def _soft_cross_entropy(logits: Tensor, truth: Tensor) -> Tensor:
     mass = truth.sum(dim=1, keepdim=True)  # (rows, 1)
     kept = mass.squeeze(1) > 1e-6

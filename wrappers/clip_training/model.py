@@ -17,14 +17,14 @@ from .phrases import DRIVING_WORDS
 class ModelConfig:
     """Sizes of both towers; about 1.4 million parameters by default.
 
-    A frame is resized to ``frame_size`` and its middle, ``image_size``, is what the model sees:
-    of the project's frames 48 m by 48 m, from 8 m behind the ego vehicle to 40 m ahead of it.
+    A frame is resized to ``frame_size`` and its middle, ``image_size``, is what the model sees; by
+    default all of it, or the ego vehicle's trail would be cut off and with it its speed.
     """
 
-    frame_size: int = 96  # [px]
-    image_size: int = 72  # [px]
-    patch_size: int = 12  # [px]
-    vision_width: int = 128
+    frame_size: int = 112  # [px]
+    image_size: int = 112  # [px]
+    patch_size: int = 14  # [px]
+    vision_width: int = 96
     vision_layers: int = 4
     text_width: int = 128
     text_layers: int = 3

@@ -171,6 +171,14 @@ CLOSING_SLOWLY = (
     "{car} slowly approaches the car ahead", "{car} is a little faster than the car ahead",
     "the gap ahead of {car} shrinks slowly", "{car} is gaining on the vehicle in front",
 )  # fmt: skip
+CLOSING_SPEEDS = (
+    (3.0, 7.0, "five metres per second"), (7.0, 12.0, "ten metres per second"),
+    (12.0, 99.0, "fifteen metres per second or more"),
+)  # fmt: skip
+CLOSING_AT = (
+    "{car} closes in on the car ahead at {v}", "the gap ahead of {car} shrinks by {v}",
+    "{car} is faster than the car ahead by {v}", "the closing speed of {car} is {v}",
+)  # fmt: skip
 FALLING_BACK = (
     "{car} is slower than the car ahead", "the gap ahead of {car} grows",
     "the car ahead pulls away from {car}", "{car} falls back behind the vehicle ahead",
@@ -251,6 +259,14 @@ def listed(items: Sequence[str], last: str, rng: np.random.Generator) -> str:
         return f"{items[0]} {last} {items[1]}"
     comma = "," if rng.random() < 0.7 else ""
     return f"{', '.join(items[:-1])}{comma} {last} {items[-1]}"
+
+
+def denied(items: Sequence[str], rng: np.random.Generator) -> str:
+    """``neither a nor b`` or ``not a, not b and not c``; items that deny already are turned."""
+    if len(items) == 2 or (len(items) > 2 and rng.random() < 0.3):
+        return f"neither {items[0]} nor {items[1]}"
+    turned = [item[4:] if item.startswith("not ") else f"not {item}" for item in items]
+    return turned[0] if len(turned) == 1 else listed(turned, "and", rng)
 
 
 def join(first: str, second: str, rng: np.random.Generator) -> str:

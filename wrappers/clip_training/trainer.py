@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor
 
 from ..clip_loading import FastPreprocessor, load_tokenizer
-from ..clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
 from .captions import Caption, CaptionWriter, all_phrases
-from .loss import contrast_pair_loss, contrastive_loss
+from .evaluation import HELD_OUT_PROMPTS
+from .facts import Facts
+from .loss import contrast_pair_loss, contrastive_loss, patch_loss
 from .model import ModelConfig, build_model, build_processor, build_tokenizer, save_clip
+from .patch_labels import CHANNELS, patch_labels
 from .training_set import TrainingSet
 
 CHECKPOINT = "checkpoint.pt"
@@ -27,17 +30,21 @@ CHECKPOINT = "checkpoint.pt"
 class TrainerConfig:
     """How long and how to train."""
 
-    steps: int = 2400
-    batch_size: int = 96  # frames a step
-    captions: int = 48  # a step, each true of at least one of its frames
-    pairs: int = 16  # safe and unsafe sentences a step
+    steps: int = 5000
+    batch_size: int = 64  # frames a step
+    captions: int = 24  # a step, each true of at least one of its frames
+    pairs: int = 10  # safe and unsafe sentences a step
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    warmup: int = 100  # steps
+    warmup: int = 200  # steps
+    cooldown: float = 0.3  # last share of the steps, in which the learning rate falls to zero
     clip_norm: float = 1.0
     pair_weight: float = 4.0  # of the two-sentence loss beside the contrastive one
+    patch_weight: float = 1.0  # of the patch tokens' own labels
     unsafe_share: float = 0.4  # of the frames drawn have safety below 0.5
-    small_share: float = 0.25  # of a batch shown from small frames
+    near_share: float = 0.3  # ... are safe although somebody is near
+    small_share: float = 0.15  # of a batch shown from small frames
+    colour_jitter: float = 0.1  # standard deviation of gain and offset of each colour
     word_dropout: float = 0.05  # chance that a word of a caption is left out
     checkpoint_every: int = 200  # steps
     seed: int = 0
@@ -58,14 +65,16 @@ class Batch:
     texts: list[str]  # captions, then safe sentences, then unsafe ones
     truth: Tensor  # (B, captions)
     safety: Tensor  # (B,)
+    patches: Tensor  # (B, P, 4), labels of the patches
 
 
 class ClipTrainer:
     """Trains a CLIP on a :class:`TrainingSet`, keeping checkpoints in ``folder``.
 
     Batch k depends only on the seed and k, so a run that was killed and started again with the
-    same arguments goes through the same batches.  Raises ``ValueError`` when ``folder`` holds a
-    checkpoint of another configuration, and when a loss is not finite.
+    same arguments goes through the same batches; another number of steps prolongs it or cuts it
+    short.  Raises ``ValueError`` when ``folder`` holds a checkpoint of another configuration, and
+    when a loss is not finite.
     """
 
     def __init__(
@@ -79,30 +88,35 @@ class ClipTrainer:
         self.folder = folder
         self.model_config = model_config or ModelConfig()
         self.config = config or TrainerConfig()
-        self.writer = CaptionWriter((SAFE_PROMPT, UNSAFE_PROMPT))
+        self.writer = CaptionWriter(HELD_OUT_PROMPTS)
         unsafe = data.facts.safety < 0.5
         if unsafe.all() or not unsafe.any():
             raise ValueError("the training set needs safe and unsafe frames, it has only one kind")
-        self._chance = _chances(data.facts.scenario, unsafe, self.config.unsafe_share)
+        self._chance = _chances(data.facts, unsafe, self.config)
         torch.manual_seed(self.config.seed)
         self.tokenizer = self._tokenizer()
         self.processor = build_processor(self.model_config)
         self.preprocess = FastPreprocessor(self.processor)
         self.model = build_model(self.tokenizer, self.model_config)
+        self.patch_head = torch.nn.Linear(self.model_config.vision_width, CHANNELS)
         self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.model, self.config.weight_decay),
+            _decay_groups([self.model, self.patch_head], self.config.weight_decay),
             lr=self.config.learning_rate,
             betas=(0.9, 0.98),
         )
         self.step = 0
+        self.seconds = 0.0  # spent in training, earlier calls included
         self._resume()
 
     def train(self, report: Callable[[int, dict[str, float]], None] | None = None) -> Any:
         """Train up to ``config.steps``; ``report(step, losses)`` is called after every step."""
         self.model.train()
+        last = time.monotonic()
         while self.step < self.config.steps:
             losses = self._update(self.batch(self.step))
             self.step += 1
+            now = time.monotonic()
+            self.seconds, last = self.seconds + now - last, now
             if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
                 self._save_checkpoint()
             if report is not None:
@@ -132,7 +146,15 @@ class ClipTrainer:
             texts=texts,
             truth=torch.from_numpy(truth).float(),
             safety=torch.from_numpy(facts.safety).float(),
+            patches=self._patches(rows, mirror),
         )
+
+    def _patches(self, rows: npt.NDArray[np.int64], mirror: npt.NDArray[np.bool_]) -> Tensor:
+        shape = self.model_config
+        labels = patch_labels(self.data.scenes[rows], shape.frame_size // shape.patch_size)
+        labels[mirror] = labels[mirror][:, :, ::-1]
+        labels[mirror, :, :, 3] *= -1.0  # velocity to the right
+        return torch.from_numpy(labels).flatten(1, 2)
 
     def _pixels(
         self,
@@ -147,7 +169,8 @@ class ClipTrainer:
                 pixels[torch.from_numpy(where)] = self.preprocess(source[rows[where]])
         flipped = torch.from_numpy(mirror)
         pixels[flipped] = pixels[flipped].flip(-1)  # heading is up: left and right change places
-        return pixels
+        gain, offset = rng.normal(0, self.config.colour_jitter, (2, len(rows), 3, 1, 1))
+        return pixels * torch.from_numpy(1 + gain).float() + torch.from_numpy(offset).float()
 
     def _vary(self, caption: Caption, rng: np.random.Generator) -> str:
         words = caption.text.split(" ")
@@ -166,13 +189,16 @@ class ClipTrainer:
             max_length=self.model_config.caption_tokens,
             return_tensors="pt",
         )
-        output = self.model(pixel_values=batch.pixels, **tokens)
+        output = self.model(pixel_values=batch.pixels, output_hidden_states=True, **tokens)
         logits = output.logits_per_image  # (B, captions + 2 * pairs)
         sizes = [config.captions, config.pairs, config.pairs]
         described, safe, unsafe = logits.split(sizes, dim=1)
         contrastive = contrastive_loss(described, batch.truth)
         pair = contrast_pair_loss(safe, unsafe, batch.safety)
-        loss = contrastive + config.pair_weight * pair
+        # Before the last layer, so that the class token can still collect what patches found.
+        tokens_seen = output.vision_model_output.hidden_states[-2][:, 1:]  # (B, P, width)
+        patches = patch_loss(self.patch_head(tokens_seen), batch.patches)
+        loss = contrastive + config.pair_weight * pair + config.patch_weight * patches
         if not torch.isfinite(loss):
             raise ValueError(f"the loss became {loss.item()} at step {self.step}")
         for group in self.optimizer.param_groups:
@@ -183,7 +209,8 @@ class ClipTrainer:
         self.optimizer.step()
         with torch.no_grad():
             self.model.logit_scale.clamp_(0.0, math.log(100.0))  # as CLIP does
-        return {"contrastive": contrastive.item(), "pair": pair.item()}
+        losses = {"contrastive": contrastive, "pair": pair, "patches": patches}
+        return {name: loss.item() for name, loss in losses.items()}
 
     def _tokenizer(self) -> Any:
         """Kept beside the checkpoints: learning it again may break ties differently."""
@@ -195,7 +222,7 @@ class ClipTrainer:
     def _fingerprint(self) -> dict[str, Any]:
         return {
             "model": asdict(self.model_config),
-            "trainer": asdict(self.config),
+            "trainer": asdict(self.config) | {"steps": None},
             "frames": len(self.data),
         }
 
@@ -203,7 +230,9 @@ class ClipTrainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "step": self.step,
+            "seconds": self.seconds,
             "model": self.model.state_dict(),
+            "patch_head": self.patch_head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "fingerprint": self._fingerprint(),
         }
@@ -221,18 +250,25 @@ class ClipTrainer:
                 f"{path} belongs to another configuration or data set; remove it to start afresh"
             )
         self.model.load_state_dict(state["model"])
+        self.patch_head.load_state_dict(state["patch_head"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        self.step, self.seconds = state["step"], state["seconds"]
 
 
 def _chances(
-    scenario: npt.NDArray[np.float64], unsafe: npt.NDArray[np.bool_], unsafe_share: float
+    facts: Facts, unsafe: npt.NDArray[np.bool_], config: TrainerConfig
 ) -> npt.NDArray[np.float64]:
-    """Chance of each frame ``(N,)``: scenarios equally often, ``unsafe_share`` unsafe in each."""
+    """Chance of each frame ``(N,)``: scenarios equally often, in each the configured shares.
+
+    Safe frames with somebody near are drawn often: they look most like unsafe ones.
+    """
+    near = ~unsafe & ((facts.nearest < 9.0) | (facts.gap_ahead < 12.0))
+    calm = ~unsafe & ~near
+    shares = (config.unsafe_share, config.near_share, 1 - config.unsafe_share - config.near_share)
     chance = np.zeros(len(unsafe))
-    for kind in np.unique(scenario):
-        for rows, share in ((unsafe, unsafe_share), (~unsafe, 1 - unsafe_share)):
-            members = (scenario == kind) & rows
+    for kind in np.unique(facts.scenario):
+        for rows, share in zip((unsafe, near, calm), shares, strict=True):
+            members = (facts.scenario == kind) & rows
             chance[members] = share / max(members.sum(), 1)
     return chance / chance.sum()
 
@@ -242,18 +278,20 @@ def _turns(word: str) -> bool:
 
 
 def _schedule(step: int, config: TrainerConfig) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    done = (step - config.warmup) / max(config.steps - config.warmup, 1)
-    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    """Linear warm-up, a plateau, then linearly to zero.
+
+    On the plateau nothing depends on the number of steps, so a run can be cut short or prolonged.
+    """
+    left = (config.steps - step) / max(config.cooldown * config.steps, 1.0)
+    return min((step + 1) / config.warmup, 1.0, left)
 
 
-def _decay_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _decay_groups(modules: list[torch.nn.Module], weight_decay: float) -> list[dict[str, Any]]:
     """Weight matrices decay; biases, norms, embeddings of positions and the scale do not."""
     matrices: list[torch.nn.Parameter] = []
     others: list[torch.nn.Parameter] = []
-    for name, parameter in model.named_parameters():
+    named = [pair for module in modules for pair in module.named_parameters()]
+    for name, parameter in named:
         decays = parameter.ndim >= 2 and "position" not in name
         (matrices if decays else others).append(parameter)
     return [

@@ -16,11 +16,13 @@ class TrainingSet:
     """``frames`` are at the model's input size; ``small_frames`` show the same scenes smaller.
 
     ``frames (N, S, S, 3)`` uint8, ``small_frames (N, s, s, 3)`` uint8 (they may be empty, N = 0),
-    ``facts`` with N rows.  Raises ``ValueError`` when lengths or dtypes do not fit.
+    packed ``scenes (N, R, 7)`` as in :mod:`.facts`, ``facts`` with N rows.  Raises ``ValueError``
+    when lengths or dtypes do not fit.
     """
 
     frames: npt.NDArray[np.uint8]
     small_frames: npt.NDArray[np.uint8]
+    scenes: npt.NDArray[np.float32]
     facts: Facts
 
     def __post_init__(self) -> None:
@@ -28,8 +30,13 @@ class TrainingSet:
             array = getattr(self, name)
             if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, not uint8 (N, S, S, 3)")
-        if len(self.facts) != len(self.frames):
-            raise ValueError(f"{len(self.frames)} frames but facts of {len(self.facts)}")
+        if self.scenes.ndim != 3 or self.scenes.shape[-1] != 7:
+            raise ValueError(f"scenes is {self.scenes.shape}, not (N, R, 7)")
+        if len(self.facts) != len(self.frames) or len(self.scenes) != len(self.frames):
+            raise ValueError(
+                f"{len(self.frames)} frames but {len(self.scenes)} scenes and facts of "
+                f"{len(self.facts)}"
+            )
         if len(self.small_frames) not in (0, len(self.frames)):
             raise ValueError(f"{len(self.small_frames)} small frames for {len(self.frames)} frames")
 
@@ -37,10 +44,10 @@ class TrainingSet:
         return len(self.frames)
 
     def save(self, folder: Path) -> None:
-        """Write ``frames.npy``, ``small_frames.npy`` and ``facts.npz`` (last: it marks the end)."""
+        """Write each array to a file of its name, ``facts.npz`` last: it marks the end."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "frames.npy", self.frames)
-        np.save(folder / "small_frames.npy", self.small_frames)
+        for name in ("frames", "small_frames", "scenes"):
+            np.save(folder / f"{name}.npy", getattr(self, name))
         columns = {field.name: getattr(self.facts, field.name) for field in fields(Facts)}
         np.savez(folder / "facts.npz", **columns)
 
@@ -52,5 +59,6 @@ class TrainingSet:
         return cls(
             frames=np.load(folder / "frames.npy", mmap_mode="r"),
             small_frames=np.load(folder / "small_frames.npy", mmap_mode="r"),
+            scenes=np.load(folder / "scenes.npy"),
             facts=facts,
         )
