@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import vlsafe_envs
+from vlsafe_agents.cli import clip_data
 from wrappers import ClipScorer, make_scorer
 from wrappers.clip_loading import bundled_folder
 from wrappers.clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
+from wrappers.clip_training.evaluation import PROMPT_PAIRS, separation
 
 MEGABYTE = 1e6
 EVENT, TIME = "collision or off-road within 2 s", "time to collision under 2 s"
@@ -85,6 +87,20 @@ def test_the_stated_figures_belong_to_these_weights_and_keep_their_level(judge):
     assert calm["mean cost"] < 0.03
     assert danger["below 0.5"] > 0.7
     assert danger["mean cost"] > 0.35
+
+
+def test_it_keeps_its_level_on_drives_that_nobody_has_looked_at(judge, tmp_path):
+    split = clip_data.Split("fresh", 480, (1.4,), first_seed=5_000_000, keep_safe=0.5)
+    drives = clip_data.make_set(split, tmp_path, side=224)
+    features = judge.image_features(drives.frames)
+    own = separation(judge.judge(features), drives.facts)
+    assert own[TIME] > 0.84
+    assert own[EVENT] > 0.84
+    for name in ("plain", "insurance", "crash only"):
+        other = separation(ClipScorer("bundled", PROMPT_PAIRS[name]).judge(features), drives.facts)
+        assert other[TIME] > 0.82
+    turned = PROMPT_PAIRS["negated (turned round)"]
+    assert separation(ClipScorer("bundled", turned).judge(features), drives.facts)[TIME] < 0.2
 
 
 @pytest.mark.xfail(
