@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .state import OBSTACLE, Records, compiled
+from .state import OBSTACLE, Records, compiled_core
 
 Points = npt.NDArray[np.float64]
 
 
-@compiled
+@compiled_core
 def _corners(vehicle: Any, out: Points) -> None:
     """Write the closed outline (5, 2) [m] of a road user."""
     c, s = vehicle.cos, vehicle.sin
@@ -29,7 +29,7 @@ def _corners(vehicle: Any, out: Points) -> None:
         out[k, 1] = s * px + c * py + vehicle.y
 
 
-@compiled
+@compiled_core
 def _project(outline: Points, axis_x: float, axis_y: float) -> tuple[float, float]:
     low, high = math.inf, -math.inf
     for k in range(5):
@@ -38,18 +38,18 @@ def _project(outline: Points, axis_x: float, axis_y: float) -> tuple[float, floa
     return low, high
 
 
-@compiled
+@compiled_core
 def _gap(low_a: float, high_a: float, low_b: float, high_b: float) -> float:
     """Distance between two intervals, negative when they overlap."""
     return low_b - high_a if low_a < low_b else low_a - high_b
 
 
-@compiled
+@compiled_core
 def _middle(outline: Points, column: int) -> float:
     return (outline[0, column] + outline[1, column] + outline[2, column] + outline[3, column]) / 4
 
 
-@compiled
+@compiled_core
 def _separate(
     a: Points, b: Points, move_x: float, move_y: float
 ) -> tuple[bool, bool, float, float]:
@@ -88,7 +88,7 @@ def _separate(
     return touching, will_touch, least * way_x, least * way_y
 
 
-@compiled
+@compiled_core
 def _collide(vehicles: Records, i: int, j: int, dt: float, a: Points, b: Points) -> None:
     """Detailed test of two near road users, and what follows from it."""
     me, other = vehicles[i], vehicles[j]
@@ -110,7 +110,7 @@ def _collide(vehicles: Records, i: int, j: int, dt: float, a: Points, b: Points)
         other.crashed = 1
 
 
-@compiled
+@compiled_core
 def collide_all(vehicles: Records, count: int, total: int, dt: float, a: Points, b: Points) -> None:
     """Test every vehicle against the vehicles and obstacles in later rows, in order.
 

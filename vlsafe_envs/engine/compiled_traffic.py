@@ -16,13 +16,15 @@ from ..scene import PACKED_ROUTE, Scene
 from ..traffic import EgoStatus, IdmAdvice
 from .dynamics import nearest_speed
 from .ego import advise, ego_facts, fill_scene, route_points, start_shadow
+from .entering import enter, leave, read_crossing
 from .network import road_table
 from .population import Population
 from .simulation import NO_ACTION
-from .spawning import clear_intersection, enter_intersection, exit_roads, spawn
+from .spawning import spawn
 from .state import META, Integers, Records, RoadTable, empty_vehicles
 
 ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)
+_AT_THE_START = np.zeros(1)  # [m]
 REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
 
 
@@ -61,7 +63,7 @@ class CompiledTraffic:
         if config.scenario == "intersection":
             period = int(1 / (1 / config.simulation_frequency) / REGULATION_FREQUENCY)
             self._people.world["regulation_period"] = period
-        self._exits = exit_roads(self._network, self._people)
+            self._people.crossing = read_crossing(self._people)
         self._ready = False
 
     def reset(self, rng: np.random.Generator) -> None:
@@ -139,10 +141,10 @@ class CompiledTraffic:
         self._substeps += steps
         config, people = self.config, self._people
         if config.scenario == "intersection" and self._substeps % config.simulation_frequency == 0:
-            clear_intersection(people, self._exits)
+            leave(people, people.crossing)
             if config.vehicles:
                 chance = min(1.0, config.spawn_probability * config.density)
-                enter_intersection(people, self._rng, chance)
+                enter(people, people.crossing, self._rng, chance, _AT_THE_START)
 
     @property
     def scene(self) -> Scene:

@@ -25,27 +25,30 @@ from .state import (
     Integers,
     Records,
     RoadTable,
-    compiled,
+    compiled_core,
+    inlined,
 )
 
 ACC_MAX = 6.0  # [m/s2]
 TIME_WANTED = 1.5  # [s]
-POLITENESS = 0.0
 LANE_CHANGE_MIN_ACC_GAIN = 0.2  # [m/s2]
 LANE_CHANGE_MAX_BRAKING_IMPOSED = 2.0  # [m/s2]
 LANE_CHANGE_DELAY = 1.0  # [s]
 NOBODY = -1
 
 
-@compiled
+@inlined
 def neighbours(
     table: RoadTable, vehicles: Records, total: int, i: int, lane: int
 ) -> tuple[int, int]:
-    """Rows of the road users before and behind vehicle ``i`` on a lane, ``NOBODY`` for none."""
+    """Rows of the road users before and behind vehicle ``i`` on a lane, ``NOBODY`` for none.
+
+    They have to be ranked (see :func:`rank_by_x`).
+    """
     lanes, links = table.lanes, table.links
+    if _runs_along_x(lanes, lane):
+        return _neighbours_by_rank(lanes, vehicles, total, i, lane)
     s, _ = local_coordinates(lanes, lane, vehicles[i].x, vehicles[i].y)
-    if lanes[lane].links == 1 and lanes[lane].kind == STRAIGHT:
-        return _neighbours_on_straight(lanes, vehicles, total, i, lane, s)
     front, rear = NOBODY, NOBODY
     s_front, s_rear = math.inf, -math.inf
     first = lanes[lane].first_link
@@ -68,35 +71,70 @@ def neighbours(
     return front, rear
 
 
-@compiled
-def _neighbours_on_straight(
-    lanes: Records, vehicles: Records, total: int, i: int, lane: int, s: float
-) -> tuple[int, int]:
-    """:func:`neighbours` on one straight lane: the hot loop of a highway, kept to few reads."""
+@inlined
+def _runs_along_x(lanes: Records, lane: int) -> bool:
+    """Whether the coordinate along a lane is x itself, and only that lane has its neighbours."""
     this = lanes[lane]
-    start_x, start_y, length = this.start_x, this.start_y, this.length
-    along_x, along_y = this.direction_x, this.direction_y
-    reach = this.width / 2 + 1.0
+    straight = this.links == 1 and this.kind == STRAIGHT and this.start_x == 0.0
+    return straight and this.direction_x == 1.0 and this.direction_y == 0.0
+
+
+@compiled_core
+def rank_by_x(lanes: Records, vehicles: Records, total: int) -> None:
+    """Rank road users by x (equal ones by row), where some lane runs along x.
+
+    Call it whenever they have moved and before anyone looks for neighbours.
+    """
+    if not _runs_along_x(lanes, 0):
+        return
+    for i in range(total):
+        place = i
+        while place > 0 and vehicles[vehicles[place - 1].ranked].x > vehicles[i].x:
+            vehicles[place].ranked = vehicles[place - 1].ranked
+            place -= 1
+        vehicles[place].ranked = i
+    for place in range(total):
+        vehicles[vehicles[place].ranked].rank = place
+
+
+@inlined
+def _is_on_straight(lanes: Records, lane: int, vehicles: Records, j: int) -> bool:
+    """Whether road user ``j`` is on a lane along x widened by 1 m on either side."""
+    this = lanes[lane]
+    if not abs(vehicles[j].y - this.start_y) <= this.width / 2 + 1.0:
+        return False
+    return -VEHICLE_LENGTH <= vehicles[j].x < this.length + VEHICLE_LENGTH
+
+
+@inlined
+def _neighbours_by_rank(
+    lanes: Records, vehicles: Records, total: int, i: int, lane: int
+) -> tuple[int, int]:
+    """:func:`neighbours` on a lane along x: the hot loop of a highway looks at the nearest only.
+
+    Of several at the same x, highway-env takes the last row in front and the first row behind.
+    """
     front, rear = NOBODY, NOBODY
-    s_front, s_rear = length + VEHICLE_LENGTH, -math.inf
-    for j in range(total):
-        dx = vehicles[j].x - start_x
-        dy = vehicles[j].y - start_y
-        s_j = dx * along_x + dy * along_y
-        if s_j > s_front or s_j <= s_rear or j == i:
-            continue
-        if abs(dx * -along_y + dy * along_x) > reach:
-            continue
-        if not -VEHICLE_LENGTH <= s_j < length + VEHICLE_LENGTH:
-            continue
-        if s <= s_j:
-            s_front, front = s_j, j
-        else:
-            s_rear, rear = s_j, j
+    x = vehicles[i].x
+    first = vehicles[i].rank  # of those who are not behind
+    while first > 0 and vehicles[vehicles[first - 1].ranked].x == x:
+        first -= 1
+    for place in range(first, total):
+        j = vehicles[place].ranked
+        if front != NOBODY and vehicles[j].x > vehicles[front].x:
+            break
+        if j != i and _is_on_straight(lanes, lane, vehicles, j):
+            front = j
+    for place in range(first - 1, -1, -1):
+        j = vehicles[place].ranked
+        if rear != NOBODY and vehicles[j].x < vehicles[rear].x:
+            break
+        if _is_on_straight(lanes, lane, vehicles, j):
+            rear = j
     return front, rear
 
 
-@compiled
+@inlined
 def desired_gap(vehicles: Records, driver: int, behind: int, ahead: int) -> float:
     """Distance [m] that ``driver`` would have ``behind`` keep from ``ahead``."""
     rule, me, other = vehicles[driver], vehicles[behind], vehicles[ahead]
@@ -107,7 +145,7 @@ def desired_gap(vehicles: Records, driver: int, behind: int, ahead: int) -> floa
     return rule.distance_wanted + me.speed * TIME_WANTED + me.speed * dv / (2 * math.sqrt(ab))
 
 
-@compiled
+@inlined
 def lane_distance(lanes: Records, vehicles: Records, i: int, j: int) -> float:
     """Signed distance [m] from vehicle ``i`` to ``j`` along the lane of ``i``."""
     lane = vehicles[i].lane
@@ -116,7 +154,7 @@ def lane_distance(lanes: Records, vehicles: Records, i: int, j: int) -> float:
     return s_j - s_i
 
 
-@compiled
+@inlined
 def idm_acceleration(
     lanes: Records, vehicles: Records, driver: int, subject: int, front: int
 ) -> float:
@@ -137,39 +175,34 @@ def idm_acceleration(
     return acceleration
 
 
-@compiled
+@compiled_core
 def _mobil_agrees(
     table: RoadTable, vehicles: Records, routes: Integers, total: int, i: int, lane: int
 ) -> bool:
     """Whether MOBIL recommends that vehicle ``i`` changes to ``lane``."""
     lanes, me = table.lanes, vehicles[i]
     ahead, behind = neighbours(table, vehicles, total, i, lane)
-    old_ahead, old_behind = neighbours(table, vehicles, total, i, me.lane)
-    subjects = (behind, i, i, behind, old_behind, old_behind)
-    fronts = (i, ahead, old_ahead, ahead, i, old_ahead)
-    accelerations = np.empty(6)
-    for k in range(6):  # one call in a loop compiles faster than six calls
-        accelerations[k] = idm_acceleration(lanes, vehicles, i, subjects[k], fronts[k])
-    behind_after, mine_after, mine_before = accelerations[0], accelerations[1], accelerations[2]
-    behind_before, old_behind_before = accelerations[3], accelerations[4]
-    old_behind_after = accelerations[5]
-    if behind_after < -LANE_CHANGE_MAX_BRAKING_IMPOSED:
-        return False
+    old_ahead, _ = neighbours(table, vehicles, total, i, me.lane)
+    subjects, fronts = (behind, i, i), (i, ahead, old_ahead)
+    after, before = 0.0, 0.0
+    for k in range(3):  # one call in a loop compiles faster than three calls
+        acceleration = idm_acceleration(lanes, vehicles, i, subjects[k], fronts[k])
+        if k == 0 and acceleration < -LANE_CHANGE_MAX_BRAKING_IMPOSED:
+            return False
+        if k == 1:
+            after = acceleration
+        before = acceleration  # the last one stays
     if me.route_at < me.route_end and routes[i, me.route_at, 1] != NO_LANE_ID:
         here = lanes[me.target_lane].id
         wanted = routes[i, me.route_at, 1]
         if np.sign(lanes[lane].id - here) != np.sign(wanted - here):
             return False
-        return not mine_after < -LANE_CHANGE_MAX_BRAKING_IMPOSED
-    gain = (
-        mine_after
-        - mine_before
-        + POLITENESS * (behind_after - behind_before + old_behind_after - old_behind_before)
-    )
-    return not gain < LANE_CHANGE_MIN_ACC_GAIN
+        return not after < -LANE_CHANGE_MAX_BRAKING_IMPOSED
+    # highway-env's drivers are not polite: what others gain or lose does not count.
+    return not after - before < LANE_CHANGE_MIN_ACC_GAIN
 
 
-@compiled
+@compiled_core
 def _abort_contested_change(table: RoadTable, vehicles: Records, count: int, i: int) -> None:
     """Give up a lane change if someone close ahead is changing into the same lane."""
     lanes, me = table.lanes, vehicles[i]
@@ -187,7 +220,7 @@ def _abort_contested_change(table: RoadTable, vehicles: Records, count: int, i: 
             return
 
 
-@compiled
+@inlined
 def _consider_lane_change(
     table: RoadTable, vehicles: Records, routes: Integers, count: int, total: int, i: int
 ) -> None:
@@ -212,7 +245,7 @@ def _consider_lane_change(
             me.target_lane = candidate
 
 
-@compiled
+@inlined
 def drive(
     table: RoadTable, vehicles: Records, routes: Integers, count: int, total: int, i: int
 ) -> None:

@@ -22,7 +22,8 @@ from .state import (
     Integers,
     Records,
     RoadTable,
-    compiled,
+    compiled_core,
+    inlined,
 )
 
 TAU_PURSUIT = 0.5 * 0.2  # [s]
@@ -34,7 +35,7 @@ MAX_SPEED = 40.0  # [m/s]
 MIN_SPEED = -40.0  # [m/s]
 
 
-@compiled
+@inlined
 def not_zero(value: float) -> float:
     """``value``, pushed away from zero to at least 0.01 in size."""
     if abs(value) > 1e-2:
@@ -42,18 +43,20 @@ def not_zero(value: float) -> float:
     return 1e-2 if value >= 0 else -1e-2
 
 
-@compiled
+@inlined
 def clip(value: float, low: float, high: float) -> float:
     """``value`` limited to ``[low, high]``."""
     return min(max(value, low), high)
 
 
-@compiled
+@inlined
 def steering_command(lanes: Records, vehicles: Records, i: int) -> float:
     """Steering angle [rad] that brings vehicle ``i`` to the centre of its target lane."""
     me = vehicles[i]
     along, across = local_coordinates(lanes, me.target_lane, me.x, me.y)
     lane_heading = heading_at(lanes, me.target_lane, along + me.speed * TAU_PURSUIT)
+    if across == 0.0 and lane_heading == me.heading:
+        return 0.0  # as below, without its trigonometry
     speed = not_zero(me.speed)
     heading = math.asin(clip(-KP_LATERAL * across / speed, -1.0, 1.0))
     wanted = lane_heading + clip(heading, -math.pi / 4, math.pi / 4)
@@ -62,7 +65,7 @@ def steering_command(lanes: Records, vehicles: Records, i: int) -> float:
     return clip(math.atan(2 * math.tan(slip)), -MAX_STEERING, MAX_STEERING)
 
 
-@compiled
+@compiled_core
 def control_ego(table: RoadTable, vehicles: Records, routes: Integers, i: int) -> None:
     """Track the target lane and the target speed of a meta-action vehicle."""
     follow_road(table, vehicles, routes, i)
@@ -71,7 +74,7 @@ def control_ego(table: RoadTable, vehicles: Records, routes: Integers, i: int) -
     me.acceleration = KP_SPEED * (me.target_speed - me.speed)
 
 
-@compiled
+@compiled_core
 def nearest_speed(speed: float, target_speeds: npt.NDArray[np.float64]) -> int:
     """Index of the nearest of evenly spaced target speeds [m/s]."""
     last = target_speeds.size - 1
@@ -79,7 +82,7 @@ def nearest_speed(speed: float, target_speeds: npt.NDArray[np.float64]) -> int:
     return int(clip(np.rint(x * last), 0.0, float(last)))
 
 
-@compiled
+@compiled_core
 def meta_action(
     table: RoadTable,
     vehicles: Records,
@@ -103,7 +106,7 @@ def meta_action(
             me.target_lane = lane
 
 
-@compiled
+@compiled_core
 def locate(lanes: Records, vehicles: Records, i: int) -> None:
     """Renew what follows from the position and heading of vehicle ``i``."""
     me = vehicles[i]
@@ -112,7 +115,7 @@ def locate(lanes: Records, vehicles: Records, i: int) -> None:
     me.lane = closest_lane(lanes, me.x, me.y, me.heading, me.lane)
 
 
-@compiled
+@inlined
 def move(lanes: Records, vehicles: Records, i: int, dt: float) -> None:
     """Integrate the bicycle model of vehicle ``i`` over ``dt`` [s]."""
     me = vehicles[i]
@@ -125,20 +128,25 @@ def move(lanes: Records, vehicles: Records, i: int, dt: float) -> None:
         me.acceleration = min(me.acceleration, 1.0 * (MAX_SPEED - me.speed))
     elif me.speed < MIN_SPEED:
         me.acceleration = max(me.acceleration, 1.0 * (MIN_SPEED - me.speed))
-    beta = math.atan(0.5 * math.tan(me.steering))
-    me.x += me.speed * math.cos(me.heading + beta) * dt
-    me.y += me.speed * math.sin(me.heading + beta) * dt
+    beta, cos, sin = 0.0, me.cos, me.sin
+    if me.steering != 0.0:
+        beta = math.atan(0.5 * math.tan(me.steering))
+        cos, sin = math.cos(me.heading + beta), math.sin(me.heading + beta)
+    me.x += me.speed * cos * dt
+    me.y += me.speed * sin * dt
     if me.has_impact != 0:
         me.x += me.impact_x
         me.y += me.impact_y
         me.crashed = 1
         me.has_impact = 0
-    me.heading += me.speed * math.sin(beta) / (me.length / 2) * dt
+    if me.steering != 0.0:
+        me.heading += me.speed * math.sin(beta) / (me.length / 2) * dt
+        me.cos, me.sin = math.cos(me.heading), math.sin(me.heading)
     me.speed += me.acceleration * dt
-    locate(lanes, vehicles, i)
+    me.lane = closest_lane(lanes, me.x, me.y, me.heading, me.lane)
 
 
-@compiled
+@inlined
 def has_target_speed(vehicles: Records, i: int) -> bool:
     """Whether vehicle ``i`` tracks a target speed (plain vehicles hold their acceleration)."""
     return vehicles[i].kind < PLAIN

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..highway_env_traffic import ON_ROAD_MARGIN
 from ..traffic import EgoStatus, IdmAdvice
-from .drivers import LANE_CHANGE_DELAY, drive
+from .drivers import LANE_CHANGE_DELAY, drive, rank_by_x
 from .lanes import (
     coordinate_if_on_lane,
     distance,
@@ -19,12 +19,12 @@ from .lanes import (
     wrap_to_pi,
 )
 from .network import follow_road
-from .state import IDM, META, NO_LANE_ID, Integers, Records, RoadTable, compiled
+from .state import IDM, META, NO_LANE_ID, Integers, Records, RoadTable, compiled, compiled_core
 
 ROUTE_SPACING = 4.0  # [m] between points
 
 
-@compiled
+@compiled_core
 def is_on_road(lanes: Records, x: float, y: float) -> bool:
     """Whether a point lies on any lane, or less than the margin beside one."""
     for lane in range(lanes.shape[0]):
@@ -34,7 +34,7 @@ def is_on_road(lanes: Records, x: float, y: float) -> bool:
     return False
 
 
-@compiled
+@compiled_core
 def ego_facts(
     table: RoadTable, vehicles: Records, i: int, goal_road: int, goal_along: float, goal_x: float
 ) -> EgoStatus:
@@ -65,7 +65,7 @@ def ego_facts(
     )
 
 
-@compiled
+@compiled_core
 def fill_scene(vehicles: Records, total: int, ego: int, columns: npt.NDArray[np.float64]) -> None:
     """Write x, y, heading, speed, length, width into rows of ``columns`` (6, N), ego first."""
     for k in range(total):
@@ -76,7 +76,7 @@ def fill_scene(vehicles: Records, total: int, ego: int, columns: npt.NDArray[np.
         columns[4, k], columns[5, k] = me.length, me.width
 
 
-@compiled
+@compiled_core
 def _plan_position(plan: Integers, road: int) -> int:
     """Where ``road`` is first met in a plan, -1 for nowhere."""
     for k in range(plan.size):
@@ -85,7 +85,7 @@ def _plan_position(plan: Integers, road: int) -> int:
     return -1
 
 
-@compiled
+@compiled_core
 def route_points(
     table: RoadTable,
     vehicles: Records,
@@ -130,7 +130,7 @@ def start_shadow(shadow: Records, vehicles: Records, ego: int, scenario: str) ->
         me["distance_wanted"], me["comfort_acc_max"], me["comfort_acc_min"] = 7.0, 6.0, -3.0
 
 
-@compiled
+@compiled_core
 def _can_keep(table: RoadTable, target: int, current: int) -> bool:
     """Whether a plan to drive on lane ``target`` still makes sense from lane ``current``."""
     wanted, here = table.lanes[target], table.lanes[current]
@@ -139,7 +139,7 @@ def _can_keep(table: RoadTable, target: int, current: int) -> bool:
     return table.roads[wanted.road].origin == table.roads[here.road].target
 
 
-@compiled
+@compiled_core
 def _take_place(
     table: RoadTable,
     vehicles: Records,
@@ -165,7 +165,7 @@ def _take_place(
             me.route_end += 1
 
 
-@compiled
+@compiled_core
 def _prepare(
     table: RoadTable,
     vehicles: Records,
@@ -201,10 +201,12 @@ def advise(
     sees; the row is put back afterwards.
     """
     ego, count = world[0].ego, world[0].vehicles
+    total = count + world[0].obstacles
     kept, kept_route = vehicles[ego : ego + 1].copy(), routes[ego].copy()
     shadow[0].target_speed = target_speed
     road, before = _prepare(table, vehicles, routes, ego, shadow, plan, elapsed)
-    drive(table, vehicles, routes, count, count + world[0].obstacles, ego)
+    rank_by_x(table.lanes, vehicles, total)
+    drive(table, vehicles, routes, count, total, ego)
     shadow[0] = vehicles[ego]
     vehicles[ego] = kept[0]
     routes[ego] = kept_route

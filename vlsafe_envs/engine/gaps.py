@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .state import compiled
+from .state import compiled, compiled_core
 
 TTC_THRESHOLD = 2.0  # [s]
 HEADWAY_THRESHOLD = 0.5  # [s]
@@ -22,7 +22,7 @@ STILL = 1e-9  # [m/s], slower drift along an axis is none
 Columns = npt.NDArray[np.float64]
 
 
-@compiled
+@compiled_core
 def _overlap(place: float, speed: float, reach: float) -> tuple[float, float]:
     """When ``|place + speed * t| <= reach`` starts and stops to hold [s]."""
     if abs(speed) < STILL:
@@ -31,7 +31,7 @@ def _overlap(place: float, speed: float, reach: float) -> tuple[float, float]:
     return min(a, b), max(a, b)
 
 
-@compiled
+@compiled_core
 def time_to_collision(columns: Columns, total: int, horizon: float) -> float:
     """Time [s] until the ego vehicle touches another if all keep velocity and heading.
 
@@ -68,7 +68,7 @@ def time_to_collision(columns: Columns, total: int, horizon: float) -> float:
     return soonest
 
 
-@compiled
+@compiled_core
 def headway(columns: Columns, total: int) -> float:
     """Time [s] to the leader's rear bumper; see ``vlsafe_envs.costs.headway``."""
     speed = columns[3, 0]
@@ -92,7 +92,7 @@ def headway(columns: Columns, total: int) -> float:
     return max(nearest, 0.0) / speed if nearest < HEADWAY_RANGE else math.inf
 
 
-@compiled
+@compiled_core
 def unsafe_gap(time_to_collision: float, headway: float) -> float:
     """How unsafe the gap is, in [0, 1]; see ``vlsafe_envs.costs.unsafe_gap``."""
     by_ttc = 1.0 - time_to_collision / TTC_THRESHOLD

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 
-from .state import CIRCULAR, SINE, VEHICLE_LENGTH, Records, compiled
+from .state import CIRCULAR, SINE, VEHICLE_LENGTH, Records, compiled_core, inlined
 
 TWO_PI = 2 * math.pi
 
 
-@compiled
+@inlined
 def wrap_to_pi(angle: float) -> float:
     """``angle`` [rad] moved into [-pi, pi)."""
     shifted = angle + math.pi
@@ -22,7 +22,7 @@ def wrap_to_pi(angle: float) -> float:
     return shifted % TWO_PI - math.pi
 
 
-@compiled
+@inlined
 def local_coordinates(lanes: Records, lane: int, x: float, y: float) -> tuple[float, float]:
     """Longitudinal and lateral coordinates [m] of a point on a lane."""
     this = lanes[lane]
@@ -40,7 +40,7 @@ def local_coordinates(lanes: Records, lane: int, x: float, y: float) -> tuple[fl
     return longitudinal, lateral
 
 
-@compiled
+@compiled_core
 def position_at(
     lanes: Records, lane: int, longitudinal: float, lateral: float
 ) -> tuple[float, float]:
@@ -57,7 +57,7 @@ def position_at(
     return x, y
 
 
-@compiled
+@inlined
 def heading_at(lanes: Records, lane: int, longitudinal: float) -> float:
     """Heading [rad] of a lane at a longitudinal coordinate [m]."""
     this = lanes[lane]
@@ -71,7 +71,7 @@ def heading_at(lanes: Records, lane: int, longitudinal: float) -> float:
     return this.heading
 
 
-@compiled
+@inlined
 def coordinate_if_on_lane(
     lanes: Records, lane: int, x: float, y: float, margin: float
 ) -> tuple[bool, float]:
@@ -97,7 +97,7 @@ def coordinate_if_on_lane(
     return inside, longitudinal
 
 
-@compiled
+@compiled_core
 def is_reachable(lanes: Records, lane: int, x: float, y: float) -> bool:
     """Whether a vehicle at a point may change to a lane."""
     this = lanes[lane]
@@ -108,21 +108,21 @@ def is_reachable(lanes: Records, lane: int, x: float, y: float) -> bool:
     return near and 0 <= longitudinal < this.length + VEHICLE_LENGTH
 
 
-@compiled
+@inlined
 def is_after_end(lanes: Records, lane: int, x: float, y: float) -> bool:
     """Whether a point is less than half a vehicle from the end of a lane, or beyond it."""
     longitudinal, _ = local_coordinates(lanes, lane, x, y)
     return longitudinal > lanes[lane].length - VEHICLE_LENGTH / 2
 
 
-@compiled
+@inlined
 def distance(lanes: Records, lane: int, x: float, y: float) -> float:
     """L1 distance [m] from a point to a lane."""
     s, r = local_coordinates(lanes, lane, x, y)
     return abs(r) + max(s - lanes[lane].length, 0.0) + max(0.0 - s, 0.0)
 
 
-@compiled
+@compiled_core
 def _surely_farther(lanes: Records, lane: int, x: float, y: float, bound: float) -> bool:
     """Whether a lane is farther than ``bound`` [m] by a test without trigonometry."""
     this = lanes[lane]
@@ -137,14 +137,14 @@ def _surely_farther(lanes: Records, lane: int, x: float, y: float, bound: float)
     return abs(across) - abs(this.amplitude) > bound + 1e-6  # rounding cannot turn it
 
 
-@compiled
+@inlined
 def _distance_with_heading(lanes: Records, lane: int, x: float, y: float, heading: float) -> float:
     s, r = local_coordinates(lanes, lane, x, y)
     angle = abs(wrap_to_pi(heading - heading_at(lanes, lane, s)))
     return abs(r) + max(s - lanes[lane].length, 0.0) + max(0.0 - s, 0.0) + angle
 
 
-@compiled
+@inlined
 def closest_lane(lanes: Records, x: float, y: float, heading: float, guess: int) -> int:
     """The lane nearest in position and heading (the first one, if several are equally near).
 

@@ -23,7 +23,8 @@ from .state import (
     Integers,
     Records,
     RoadTable,
-    compiled,
+    compiled_core,
+    inlined,
 )
 
 _KINDS = {StraightLane: STRAIGHT, SineLane: SINE, CircularLane: CIRCULAR}
@@ -117,7 +118,7 @@ def _same_or_first(road: np.void, lane_id: int) -> int:
     return int(road["first_lane"]) + (int(lane_id) if lane_id < road["lanes"] else 0)
 
 
-@compiled
+@compiled_core
 def lane_on_next_road(
     table: RoadTable, lane: int, road: int, lane_id: int, x: float, y: float
 ) -> tuple[int, float]:
@@ -137,7 +138,7 @@ def lane_on_next_road(
     return chosen, nearest
 
 
-@compiled
+@compiled_core
 def _next_lane(table: RoadTable, vehicles: Records, routes: Integers, i: int) -> int:
     """The lane after the target lane of vehicle ``i``: along its route, else the nearest one."""
     me = vehicles[i]
@@ -162,7 +163,7 @@ def _next_lane(table: RoadTable, vehicles: Records, routes: Integers, i: int) ->
     return chosen
 
 
-@compiled
+@inlined
 def follow_road(table: RoadTable, vehicles: Records, routes: Integers, i: int) -> None:
     """At the end of its target lane, let vehicle ``i`` aim at the next one."""
     me = vehicles[i]

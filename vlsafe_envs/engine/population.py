@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ from .state import (
     empty_vehicles,
 )
 
+BLANK = empty_vehicles(1)  # a road user with default properties
 SPARE_ROWS = 16
 LANE_CHANGE_DELAY = 1.0  # [s]
 
@@ -46,6 +48,18 @@ def put_on_lane(
     me.heading = heading_at(table.lanes, lane, along)
     me.speed = speed
     settle(table, vehicles, i)
+
+
+@compiled
+def _add(vehicles: Records, world: Records, blank: Records, kind: int, number: int) -> None:
+    row = world[0].vehicles + world[0].obstacles
+    for i in range(row, row + number):
+        vehicles[i] = blank[0]
+        vehicles[i].kind = kind
+    if kind == OBSTACLE:
+        world[0].obstacles += number
+    else:
+        world[0].vehicles += number
 
 
 @compiled
@@ -78,6 +92,7 @@ class Population:
         self.routes: Integers = np.zeros((rows, ROUTE_STEPS, 2), np.int64)
         self._paths: dict[tuple[int, str], list[tuple[int, int]]] = {}
         self._more_room: Callable[[int], None] | None = None
+        self.crossing: Any = None  # what vehicles that enter later need to know
 
     def move_to(
         self,
@@ -121,15 +136,16 @@ class Population:
     def add(self, kind: int = IDM, number: int = 1) -> int:
         """Append road users with default properties; returns the row of the first."""
         row = self.total
-        if row + number > len(self.vehicles):
-            self._grow(row + number + SPARE_ROWS)
-        new = self.vehicles[row : row + number]
-        new[:] = _BLANK
-        new["kind"] = kind
-        self.world["obstacles" if kind == OBSTACLE else "vehicles"] += number
+        self.make_room(number)
+        _add(self.vehicles, self.world, BLANK, kind, number)
         return row
 
-    def _grow(self, rows: int) -> None:
+    def make_room(self, number: int) -> None:
+        """Make sure that so many road users can be added."""
+        rows = self.total + number
+        if rows <= len(self.vehicles):
+            return
+        rows += SPARE_ROWS
         if self._more_room is not None:
             self._more_room(rows)
             return
@@ -156,10 +172,13 @@ class Population:
 
     def plan_route(self, row: int, destination: str) -> None:
         """Plan the shortest way from the lane of a vehicle to a node of the network."""
-        lane = int(self.vehicles[row]["lane"])
+        self.set_route(row, self.path(int(self.vehicles[row]["lane"]), destination))
+
+    def path(self, lane: int, destination: str) -> list[tuple[int, int]]:
+        """The shortest way from a lane to a node, in steps of a route (see :meth:`set_route`)."""
         if (lane, destination) not in self._paths:
             self._paths[lane, destination] = self._shortest_path(lane, destination)
-        self.set_route(row, self._paths[lane, destination])
+        return self._paths[lane, destination]
 
     def _shortest_path(self, lane: int, destination: str) -> list[tuple[int, int]]:
         here = self.table.lanes[lane]
@@ -232,6 +251,3 @@ def _kind_of(thing: RoadObject) -> int:
     if isinstance(thing, ControlledVehicle):
         raise NotImplementedError(f"the engine does not know vehicles of {type(thing)}")
     return PLAIN
-
-
-_BLANK = empty_vehicles(1)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .lanes import heading_at, local_coordinates, position_at
-from .state import IDM, NO_LANE_ID, PLAIN, Integers, Records, RoadTable, compiled
+from .state import IDM, NO_LANE_ID, PLAIN, Integers, Records, RoadTable, compiled_core
 
 HORIZON = 11  # predictions, every 0.25 s up to 2.75 s
 STEP = 0.25  # [s]
@@ -16,7 +16,7 @@ STEP = 0.25  # [s]
 Poses = npt.NDArray[np.float64]  # (vehicles, HORIZON, 3): x, y [m], heading [rad]
 
 
-@compiled
+@compiled_core
 def _step_lane(table: RoadTable, road: int, lane_id: int, current: int) -> int:
     """The lane that a step of a route means for a vehicle now on lane ``current``."""
     if lane_id == NO_LANE_ID:
@@ -24,7 +24,7 @@ def _step_lane(table: RoadTable, road: int, lane_id: int, current: int) -> int:
     return table.roads[road].first_lane + lane_id
 
 
-@compiled
+@compiled_core
 def _predict_along_route(
     table: RoadTable, vehicles: Records, routes: Integers, i: int, out: Poses
 ) -> None:
@@ -45,7 +45,7 @@ def _predict_along_route(
         out[i, k, 2] = heading_at(table.lanes, lane, along)
 
 
-@compiled
+@compiled_core
 def _predict_held(vehicles: Records, i: int, out: Poses) -> None:
     """Poses of a plain vehicle, keeping its speed and steering."""
     me = vehicles[i]
@@ -58,7 +58,7 @@ def _predict_held(vehicles: Records, i: int, out: Poses) -> None:
         out[i, k, 0], out[i, k, 1], out[i, k, 2] = x, y, heading
 
 
-@compiled
+@compiled_core
 def _point_inside(
     px: float, py: float, centre: npt.NDArray[np.float64], half_length: float, half_width: float
 ) -> bool:
@@ -68,7 +68,7 @@ def _point_inside(
     return abs(c * dx - s * dy) <= half_length and abs(s * dx + c * dy) <= half_width
 
 
-@compiled
+@compiled_core
 def _reaches_into(
     a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], half_length: float, half_width: float
 ) -> bool:
@@ -84,7 +84,7 @@ def _reaches_into(
     return False
 
 
-@compiled
+@compiled_core
 def _conflict(
     a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], length: float, width: float
 ) -> bool:
@@ -101,7 +101,7 @@ def _conflict(
     return False
 
 
-@compiled
+@compiled_core
 def _who_yields(lanes: Records, vehicles: Records, i: int, j: int) -> int:
     """The vehicle on the lane of lower priority, else the one behind."""
     a, b = vehicles[i], vehicles[j]
@@ -112,7 +112,7 @@ def _who_yields(lanes: Records, vehicles: Records, i: int, j: int) -> int:
     return i if a_to_b > b_to_a else j
 
 
-@compiled
+@compiled_core
 def regulate(
     table: RoadTable, vehicles: Records, routes: Integers, count: int, poses: Poses
 ) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .collisions import collide_all
-from .drivers import drive
+from .drivers import drive, rank_by_x
 from .dynamics import control_ego, meta_action, move
 from .regulation import HORIZON, regulate
 from .state import IDM, META, Integers, Records, RoadTable, compiled
@@ -37,6 +37,7 @@ def simulate(
     if action != NO_ACTION:
         meta_action(table, vehicles, routes, state.ego, action, target_speeds)
     for _ in range(steps):
+        rank_by_x(table.lanes, vehicles, total)
         for i in range(count):
             if vehicles[i].kind == IDM:
                 drive(table, vehicles, routes, count, total, i)

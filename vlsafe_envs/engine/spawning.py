@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.kinematics import Vehicle
 from highway_env.vehicle.objects import Obstacle
 
@@ -17,15 +16,14 @@ from ..highway_env_stages import (
     STAGES,
 )
 from ..scenarios import TrafficConfig
-from .lanes import local_coordinates, position_at
+from .entering import DELTA_RANGE, enter
+from .lanes import position_at
 from .population import Population, put_on_lane
 from .simulation import NO_ACTION
-from .state import META, PLAIN, Integers, Records, RoadTable, compiled
+from .state import META, PLAIN, Records, RoadTable, compiled
 
-DELTA_RANGE = (3.5, 4.5)  # of the IDM exponent
 HIGHWAY_EGO_SPEED = 25.0  # [m/s] that the ego vehicle's spacing is worked out with
 WARM_UP = 3  # [s] of traffic before the ego vehicle comes to the intersection
-VEHICLE_LENGTH = 5.0  # [m]
 
 
 def ego_kind(config: TrafficConfig) -> int:
@@ -159,11 +157,11 @@ def _spawn_intersection(
     config: TrafficConfig, people: Population, rng: np.random.Generator
 ) -> None:
     """Random vehicles, some seconds of driving, a challenger, and the ego vehicle."""
+    crossing = people.crossing
     wanted = config.vehicles
-    for along in np.linspace(0, 80, wanted)[:-1]:
-        enter_intersection(people, rng, 0.6, along)
+    enter(people, crossing, rng, 0.6, np.linspace(0, 80, wanted)[:-1])
     people.advance(NO_ACTION, np.array(config.target_speeds), WARM_UP * config.simulation_frequency)
-    enter_intersection(people, rng, 1.0, 60.0, challenger=True)
+    enter(people, crossing, rng, 1.0, np.array([60.0]), challenger=True)
     access = people.numbers.lane(("o0", "ir0", 0))
     destination = config.destination or "o" + str(rng.integers(1, 4))
     ego = people.add(ego_kind(config))
@@ -177,32 +175,6 @@ def _spawn_intersection(
     people.keep(mask)
 
 
-def enter_intersection(
-    people: Population,
-    rng: np.random.Generator,
-    chance: float,
-    along: float = 0.0,
-    challenger: bool = False,
-) -> None:
-    """Perhaps let a vehicle enter by a random access; a challenger goes straight on."""
-    if rng.uniform() > chance:
-        return
-    route = rng.choice(range(4), size=2, replace=False)
-    route[1] = (route[0] + 2) % 4 if challenger else route[1]
-    position_deviation, speed_deviation = (0.1, 0.0) if challenger else (1.0, 1.0)
-    along = along + 5.0 + rng.normal() * position_deviation
-    speed = 8.0 + rng.normal() * speed_deviation
-    row = people.add()
-    people.put(row, people.numbers.lane((f"o{route[0]}", f"ir{route[0]}", 0)), along, speed)
-    me = people.vehicles[row]
-    me["distance_wanted"], me["comfort_acc_max"], me["comfort_acc_min"] = 7.0, 6.0, -3.0
-    if (_gaps(people, row)[:row] < 15).any():
-        people.world["vehicles"] -= 1
-        return
-    people.plan_route(row, f"o{route[1]}")
-    me["delta"] = rng.uniform(*DELTA_RANGE)
-
-
 def _gaps(people: Population, row: int) -> npt.NDArray[np.float64]:
     """Distances [m] of all vehicles' centres from that of one."""
     return _gaps_from(people, people.vehicles[row]["x"], people.vehicles[row]["y"])
@@ -213,35 +185,6 @@ def _gaps_from(people: Population, x: float, y: float) -> npt.NDArray[np.float64
     vehicles = people.vehicles[: people.count]
     dx, dy = vehicles["x"] - x, vehicles["y"] - y
     return np.sqrt(dx * dx + dy * dy)
-
-
-def exit_roads(network: RoadNetwork, people: Population) -> Integers:
-    """Flags ``(roads,)`` of the roads that lead out of the intersection."""
-    return np.array(
-        [int("il" in origin and "o" in target) for origin, target in people.numbers.edges]
-    )
-
-
-@compiled
-def _leaving(
-    table: RoadTable, vehicles: Records, count: int, exits: Integers, stays: Integers
-) -> None:
-    for i in range(count):
-        me = vehicles[i]
-        lane = table.lanes[me.lane]
-        stays[i] = 1 if me.planned != 0 else 0
-        if exits[lane.road] != 0:
-            s, _ = local_coordinates(table.lanes, me.lane, me.x, me.y)
-            if s >= lane.length - 4 * VEHICLE_LENGTH:
-                stays[i] = 0
-
-
-def clear_intersection(people: Population, exits: Integers) -> None:
-    """Remove the vehicles that have left; the ego vehicle stays."""
-    stays = np.empty(people.count, np.int64)
-    _leaving(people.table, people.vehicles, people.count, exits, stays)
-    stays[people.ego] = 1
-    people.keep(stays != 0)
 
 
 _SPAWNERS = {

@@ -94,6 +94,8 @@ VEHICLE = np.dtype(
         ("route_at", "i8"),  # next unfinished step of its route
         ("route_end", "i8"),
         ("planned", "i8"),  # 0: it never got a route
+        ("rank", "i8"),  # its place among all road users by x, while they decide
+        ("ranked", "i8"),  # row of the road user whose rank is this row's number
     ],
     align=True,
 )
@@ -122,6 +124,28 @@ class RoadTable(NamedTuple):
 def compiled(function: Function) -> Function:
     """Compile on first use and keep the machine code on disk."""
     return numba.njit(cache=True, error_model="numpy")(function)
+
+
+def compiled_core(function: Function) -> Function:
+    """The same for inner functions, which neither create nor return arrays.
+
+    Numba then does not count references to the arrays that they are given: that took two thirds
+    of the time of a step, and let threads wait for each other.
+    """
+    return _core(function, False)
+
+
+def inlined(function: Function) -> Function:
+    """The same, copied into the machine code of its callers."""
+    return _core(function, True)
+
+
+def _core(function: Function, forceinline: bool) -> Function:
+    options = {"cache": True, "error_model": "numpy", "forceinline": forceinline}
+    try:
+        return numba.njit(**options, _nrt=False)(function)
+    except KeyError:  # a numba without that option: slower, else the same
+        return numba.njit(**options)(function)
 
 
 def compiled_for_threads(function: Function) -> Function:
