@@ -49,8 +49,8 @@ class ImaginationConfig:
 class ImprovementConfig:
     """How advantages become a policy; see :mod:`~vlsafe_agents.vlsafe.policy_extraction`."""
 
-    beta_reward: float = 1.0  # inverse temperature of A_r / S_r, and of the Lagrangian advantage
-    beta_cost: float = 1.0  # inverse temperature of A_c / S_c
+    beta_reward: float = 0.3  # inverse temperature of A_r / S_r, and of the Lagrangian advantage
+    beta_cost: float = 3.0  # inverse temperature of A_c / S_c
     mixture: str = "arithmetic"  # "arithmetic" (the paper's sum of exponentials) or "geometric"
     normalise_gate: bool = True  # each exponential has mean 1 under the prior, state by state
     # In the reward's term, only actions with Q_c below the limit (FISOR's and FOSP's indicator);
