@@ -205,15 +205,18 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
 
 def _spread(columns: dict[str, Any], rows: Integers, count: int) -> dict[str, Any]:
     """Columns ``(K, ...)`` as Gymnasium's infos: arrays ``(count, ...)``, each with a mask."""
+    mask = np.zeros(count, bool)
+    mask[rows] = True
     infos: dict[str, Any] = {}
     for name, column in columns.items():
         if isinstance(column, dict):
             infos[name] = _spread(column, rows, count)
+        elif len(rows) == count:
+            infos[name] = column.copy()  # contiguous, and nobody else's
         else:
             infos[name] = np.zeros((count, *column.shape[1:]), column.dtype)
             infos[name][rows] = column
-        infos[f"_{name}"] = np.zeros(count, bool)
-        infos[f"_{name}"][rows] = True
+        infos[f"_{name}"] = mask.copy()
     return infos
 
 

@@ -16,7 +16,7 @@ from ..scene import PACKED_ROUTE, Scene
 from ..traffic import EgoStatus, IdmAdvice
 from .dynamics import nearest_speed
 from .ego import advise, ego_facts, fill_scene, route_points, start_shadow
-from .entering import enter, leave, read_crossing
+from .entering import enter_perhaps, leave, read_crossing
 from .network import road_table
 from .population import Population
 from .simulation import NO_ACTION
@@ -24,7 +24,6 @@ from .spawning import spawn
 from .state import META, Integers, Records, RoadTable, empty_vehicles
 
 ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)
-_AT_THE_START = np.zeros(1)  # [m]
 REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
 
 
@@ -144,7 +143,7 @@ class CompiledTraffic:
             leave(people, people.crossing)
             if config.vehicles:
                 chance = min(1.0, config.spawn_probability * config.density)
-                enter(people, people.crossing, self._rng, chance, _AT_THE_START)
+                enter_perhaps(people, people.crossing, self._rng, chance)
 
     @property
     def scene(self) -> Scene:

@@ -14,6 +14,8 @@ from .state import ROUTE_STEPS, VEHICLE_LENGTH, Integers, Records, RoadTable, co
 
 DELTA_RANGE = (3.5, 4.5)  # of the IDM exponent
 ARMS = 4
+ALREADY_DRAWN = math.inf  # stands for a chance that has come true
+_AT_THE_START = np.zeros(1)  # [m]
 ENTRY_SPEED = 8.0  # [m/s]
 ENTRY_ROOM = 15.0  # [m], no vehicle enters nearer to another one
 EXIT_ZONE = 4 * VEHICLE_LENGTH  # [m], at the end of a road out: who reaches it has left
@@ -60,6 +62,16 @@ def enter(
     _enter(*state, crossing, rng, chance, along, challenger, BLANK)
 
 
+def enter_perhaps(
+    people: Population, crossing: Crossing, rng: np.random.Generator, chance: float
+) -> None:
+    """The same for a single vehicle at the start of its access."""
+    if rng.random() <= chance:  # drawn here: numba is slow to take a generator
+        people.make_room(1)
+        state = (people.table, people.vehicles, people.routes, people.world)
+        _enter(*state, crossing, rng, ALREADY_DRAWN, _AT_THE_START, False, BLANK)
+
+
 def leave(people: Population, crossing: Crossing) -> None:
     """Remove the vehicles that have left; the ego vehicle stays."""
     _leave(people.table, people.vehicles, people.routes, people.world, crossing.exits)
@@ -90,7 +102,7 @@ def _enter(
     blank: Records,
 ) -> None:
     for k in range(along.size):
-        if rng.random() > chance:
+        if chance != ALREADY_DRAWN and rng.random() > chance:
             continue
         start, end = _choose_two(rng)
         if challenger:
