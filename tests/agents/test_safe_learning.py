@@ -17,6 +17,8 @@ CONFIG: dict[str, Any] = {
     "train": {"batch_size": 32, "sequence_length": 6, "learning_rate": 3e-3},
     "network": {"learning_rate": 3e-3},
     "imagination": {"starts": 96, "horizon": 6, "gamma": 0.9, "slow_rate": 0.05},
+    # Greedier than the default: what an update wants must show against the clone it starts from.
+    "improvement": {"beta_reward": 5.0},
     "multiplier": {"settings": {"learning_rate": 0.05}},
 }
 EPISODES = 100
