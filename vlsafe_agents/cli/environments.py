@@ -23,6 +23,10 @@ class EnvChoice:
         """A picklable function that makes the environment with these and more arguments."""
         return partial(make_env, self.env_id, {**self.kwargs, **more})
 
+    def vector_factory(self, **more: Any) -> Callable[[int], Any]:
+        """A picklable function that makes N such environments, stepped together (Gymnasium's)."""
+        return partial(make_vec_env, self.env_id, {**self.kwargs, **more})
+
     def with_kwargs(self, **changes: Any) -> EnvChoice:
         """A copy with some arguments replaced; None leaves an argument as it is."""
         given = {key: value for key, value in changes.items() if value is not None}
@@ -36,6 +40,15 @@ def make_env(env_id: str, kwargs: dict[str, Any]) -> Any:
     import vlsafe_envs  # noqa: F401  (registers the ids)
 
     return gym.make(env_id, disable_env_checker=True, **kwargs)
+
+
+def make_vec_env(env_id: str, kwargs: dict[str, Any], num_envs: int) -> Any:
+    """``gym.make_vec`` that knows our ids without a module prefix."""
+    import gymnasium as gym
+
+    import vlsafe_envs  # noqa: F401  (registers the ids)
+
+    return gym.make_vec(env_id, num_envs=num_envs, **kwargs)
 
 
 def choose_env(

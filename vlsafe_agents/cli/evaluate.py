@@ -44,7 +44,10 @@ def evaluate(
     ] = True,
     record: Annotated[bool, typer.Option(help="Record the best and the worst episode.")] = True,
     first_seed: Annotated[int, typer.Option(help="Seed of the first episode.")] = FIRST_SEED,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    envs: Annotated[int, typer.Option(help="Episodes side by side in a process.", min=1)] = 16,
+    workers: Annotated[
+        int, typer.Option(help="Processes; with several, each drives one by one.", min=1)
+    ] = 1,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
 ) -> None:
     """Drive fixed seeds and write evaluation.json, with recordings for the report."""
@@ -60,7 +63,7 @@ def evaluate(
     trained_at = subject.env.kwargs.get("density")
     choice = subject.env.with_kwargs(density=density)
     judge = None if scorer == "none" else scorer
-    plain = choice.factory(observation=subject.observation, scorer=None)
+    seen = {"observation": subject.observation, "scorer": judge if judge_all else None}
     judged = choice.factory(observation=subject.observation, scorer=judge)
     seeds = range(first_seed, first_seed + episodes)
     done = 0
@@ -73,10 +76,12 @@ def evaluate(
 
         result = evaluate_agent(
             subject.agent,
-            judged if judge_all else plain,
+            choice.factory(**seen),
             seeds,
             n_workers=min(workers, episodes),
             progress=count,
+            make_vec_env=choice.vector_factory(**seen) if workers == 1 else None,
+            num_envs=envs,
         )
     changed = density is not None and density != trained_at
     suffix = f"_density_{density:g}" if changed else ""

@@ -169,16 +169,17 @@ def _open_data(settings: TrainSettings) -> tuple[EpisodeDataset | None, EpisodeD
 
 def _make_env(settings: TrainSettings) -> Any:
     """Environments to drive in, or one that only tells an offline agent its spaces."""
-    from stable_baselines3.common.env_util import make_vec_env
+    from vlsafe_envs.sb3 import make_vec_env
 
-    if settings.algo in OFFLINE:
-        offline = settings.env.factory(observation=settings.observation, scorer=None)
-        return make_vec_env(offline, n_envs=1, seed=settings.seed)
-    judge = None if settings.cost == "env" else settings.scorer
-    make_env = settings.env.factory(
-        observation=settings.observation, scorer=judge, cost=settings.cost
+    online = settings.algo not in OFFLINE
+    judge = settings.scorer if online and settings.cost != "env" else None
+    options = {"observation": settings.observation, "scorer": judge, "cost": settings.cost}
+    return make_vec_env(
+        settings.env.env_id,
+        n_envs=settings.envs if online else 1,
+        seed=settings.seed,
+        env_kwargs={**settings.env.kwargs, **options},
     )
-    return make_vec_env(make_env, n_envs=settings.envs, seed=settings.seed)
 
 
 def _algorithm(algo: str) -> type[BaseAlgorithm]:

@@ -33,7 +33,7 @@ def run_episode(
     """
     observation, info = env.reset(seed=seed)
     pilot = start_episode(agent, env, seed, deterministic)
-    sums = _Sums(info)
+    sums = Sums(info)
     if trace is not None:
         trace.add(env, None, 0.0, info)
     done = False
@@ -47,7 +47,7 @@ def run_episode(
     return sums.record(seed, info)
 
 
-class _Sums:
+class Sums:
     """Running sums of an episode."""
 
     def __init__(self, reset_info: Mapping[str, Any]) -> None:
@@ -61,7 +61,8 @@ class _Sums:
         self.off_road = False
         self.steps = 0
 
-    def add(self, reward: float, info: Mapping[str, Any], env: gym.Env[Any, Any]) -> None:
+    def add(self, reward: float, info: Mapping[str, Any], env: Any) -> None:
+        """Take down a step of `env`."""
         if "cost" not in info:
             name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
             raise KeyError(
@@ -86,6 +87,7 @@ class _Sums:
             self.speed_before = speed
 
     def record(self, seed: int, last_info: Mapping[str, Any]) -> EpisodeRecord:
+        """The finished episode."""
         arrived = last_info.get("arrived")
         optional = {k: self.costs[k] if k in self.reported else None for k in self.costs}
         return EpisodeRecord(

@@ -17,6 +17,7 @@ from vlsafe_agents.evaluation.bootstrap import summarise
 from vlsafe_agents.evaluation.episode import run_episode
 from vlsafe_agents.evaluation.metrics import EpisodeRecord
 from vlsafe_agents.evaluation.recording import EpisodeTrace, Recording
+from vlsafe_agents.evaluation.together import MakeVecEnv, run_seeds_together
 from vlsafe_agents.evaluation.workers import run_in_processes
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
@@ -77,6 +78,8 @@ def evaluate(
     n_workers: int = 1,
     progress: Progress | None = None,
     bootstrap_seed: int = 0,
+    make_vec_env: MakeVecEnv | None = None,
+    num_envs: int = 1,
 ) -> Evaluation:
     """Drive one episode per seed and summarise them.
 
@@ -93,6 +96,10 @@ def evaluate(
     :param deterministic: take a model's most likely action instead of sampling
     :param record: folder (or `Recording`) for the best and the worst episode. They are driven
         again for it, so nobody renders or stores frames of the others.
+    :param make_vec_env: makes `num_envs` of the same environments as `make_env` in one Gymnasium
+        vector environment; episodes are then driven side by side in it, in this process, and stay
+        the same. (Where a scorer judges frames in batches, its scores may differ in last bits.)
+    :param num_envs: episodes side by side, used with `make_vec_env` only
     :param n_workers: processes that share the episodes; with more than 1, `make_env` and a driver
         factory must survive cloudpickle, and a bare driver is refused
     :param progress: called with each finished record (in order of the seeds for one process)
@@ -106,7 +113,17 @@ def evaluate(
         raise ValueError("A seed occurs twice; its episode would count twice.")
     if n_workers < 1:
         raise ValueError(f"n_workers must be at least 1, got {n_workers}.")
-    if n_workers == 1:
+    if make_vec_env is not None:
+        if n_workers > 1 or num_envs < 1:
+            raise ValueError(
+                f"n_workers={n_workers}, num_envs={num_envs}: a vector environment needs 1 process "
+                "and at least 1 environment."
+            )
+        with _own_randomness(agent, deterministic):
+            records = run_seeds_together(
+                agent, make_vec_env, seeds, num_envs, deterministic, progress
+            )
+    elif n_workers == 1:
         records = run_seeds(agent, make_env, seeds, deterministic, progress)
     else:
         records = run_in_processes(agent, make_env, seeds, deterministic, n_workers, progress)

@@ -1,0 +1,144 @@
+"""Episodes driven side by side are those that would be driven one by one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import SyncVectorEnv
+from stable_baselines3 import PPO
+from toy_envs import CountingEnv, Driver, NoisyEnv, SpeedLimitEnv
+
+import vlsafe_envs  # noqa: F401 - registers the ids
+from vlsafe_agents.common.vector_episodes import drive_episodes, pick_info
+from vlsafe_agents.evaluation import evaluate
+from vlsafe_envs.experts import make_driver
+
+
+class CountingLonger(CountingEnv):
+    """Lasts as many steps as its seed's last digit says, and two more."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        self.length = 2 + (seed or 0) % 10
+        return super().reset(seed=seed)
+
+
+class Log:
+    """Keeps everything that it is told."""
+
+    def __init__(self, slot: int, seed: int, observation: Any, info: dict[str, Any]) -> None:
+        self.slot, self.seed = slot, seed
+        self.observations, self.infos = [observation], [info]
+        self.actions: list[Any] = []
+        self.ends: list[tuple[bool, bool]] = []
+
+    def add(
+        self,
+        action: Any,
+        observation: Any,
+        reward: float,
+        terminated: bool,
+        truncated: bool,
+        info: dict[str, Any],
+    ) -> None:
+        assert reward == len(self.infos)  # CountingEnv's reward is the step's number
+        self.actions.append(action)
+        self.observations.append(observation)
+        self.infos.append(info)
+        self.ends.append((terminated, truncated))
+
+
+def test_every_task_is_one_whole_episode_whatever_runs_beside_it() -> None:
+    drawn: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for seed in (13, 20, 31, 44, 52, 68, 71):
+            drawn.append(seed)
+            yield seed
+
+    env = SyncVectorEnv([lambda: CountingLonger(1, ends="terminated")] * 3)
+    acts: list[list[int]] = []
+
+    def act(observations: Any, slots: list[int]) -> Any:
+        acts.append(slots)
+        return np.arange(3) % 3
+
+    finished = []
+    for seed, log in drive_episodes(env, tasks(), int, Log, act):
+        finished.append(seed)
+        assert len(drawn) <= len(finished) + 2  # no task is drawn before a place is free
+        assert log.seed == seed
+        steps = 2 + seed % 10
+        assert log.ends == [(False, False)] * (steps - 1) + [(True, False)]
+        assert [info["cost"] for info in log.infos] == [10.0 * t for t in range(steps + 1)]
+        assert all(type(info["cost"]) is float for info in log.infos)
+        assert [float(o.flat[0]) for o in log.observations] == list(range(steps + 1))
+        assert log.actions == [log.slot % 3] * steps
+    assert sorted(finished) == [13, 20, 31, 44, 52, 68, 71]
+    assert finished[0] == 20  # the shortest of the first three
+    assert len(acts[-1]) == 1  # the others idle in the end
+
+
+def test_an_info_is_picked_as_a_single_environment_would_tell_it() -> None:
+    env = gym.make_vec("VLSafe-Merge-v0", num_envs=2, scorer=None, scene_in_info=True)
+    single = gym.make("VLSafe-Merge-v0", scorer=None, scene_in_info=True)
+    infos, expected = env.reset(seed=[4, 8])[1], single.reset(seed=8)[1]
+    info = pick_info(infos, 1)
+    assert info.keys() == expected.keys()
+    assert np.array_equal(info.pop("scene"), expected.pop("scene"))
+    assert info == expected
+    assert {name: type(value) for name, value in info.items()} == {
+        name: type(value) for name, value in expected.items()
+    }
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_models_episodes_are_the_same_side_by_side(deterministic: bool) -> None:
+    model = PPO("MlpPolicy", SpeedLimitEnv(), n_steps=8, batch_size=8, seed=1, device="cpu")
+    make_vec_env = lambda n: SyncVectorEnv([lambda: NoisyEnv(horizon=6)] * n)  # noqa: E731
+    make_env = functools.partial(NoisyEnv, horizon=6)
+    before = torch.get_rng_state()
+    options: dict[str, Any] = {"seeds": [3, 9, 1, 7, 5], "deterministic": deterministic}
+    alone = evaluate(model, make_env, **options)
+    heard: list[int] = []
+    beside = evaluate(
+        model,
+        make_env,
+        **options,
+        make_vec_env=make_vec_env,
+        num_envs=2,
+        progress=lambda record: heard.append(record.seed),
+    )
+    assert beside.records == alone.records
+    assert beside.summary == alone.summary
+    assert sorted(heard) == [1, 3, 5, 7, 9]
+    assert torch.equal(torch.get_rng_state(), before)  # the caller's
+
+
+@pytest.mark.parametrize("env_id", ["VLSafe-Highway-v0", "VLSafe-Intersection-v0"])
+def test_a_drivers_episodes_are_the_same_side_by_side(env_id: str) -> None:
+    options = {"observation": "vector", "scorer": "oracle", "duration": 12}
+    driver = functools.partial(make_driver, "noisy")
+    make_env = functools.partial(gym.make, env_id, **options)
+    alone = evaluate(driver, make_env, range(7))
+    beside = evaluate(
+        driver,
+        make_env,
+        range(7),
+        make_vec_env=lambda n: gym.make_vec(env_id, num_envs=n, **options),
+        num_envs=4,
+    )
+    assert beside.records == alone.records
+
+
+def test_what_cannot_drive_side_by_side_is_refused() -> None:
+    make_vec_env = lambda n: SyncVectorEnv([CountingEnv] * n)  # noqa: E731
+    with pytest.raises(ValueError, match="bound to one environment"):
+        evaluate(Driver(0), CountingEnv, [1], make_vec_env=make_vec_env)
+    with pytest.raises(ValueError, match="n_workers=2, num_envs=1"):
+        evaluate(Driver, CountingEnv, [1], make_vec_env=make_vec_env, n_workers=2)
