@@ -93,7 +93,8 @@ def test_the_demo_evaluates_every_agent_it_trains_and_reports_last(tmp_path: Pat
     stages = demo_stages(tmp_path, 1.0, "multi", 2)
     trained = {s.name.removeprefix("train ") for s in stages if s.name.startswith("train ")}
     evaluated = {s.name.removeprefix("evaluate ") for s in stages if s.name.startswith("evaluate ")}
-    assert trained == {"bc", "ppo_lag", "vlsafe_gated", "vlsafe_lagrangian", "cost_blind"}
-    assert evaluated == trained | {"expert"}
+    agents = {"bc", "ppo_lag", "vlsafe_gated", "vlsafe_lagrangian", "cost_blind"}
+    assert trained == agents | {"world_model"}
+    assert evaluated == agents | {"expert"}
     assert stages[-1].name == "report"
     assert set(stages[-1].after) == {f"evaluate {name}" for name in evaluated}

@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from wrappers.clip_loading import bundled_folder
-
 from .stages import Stage, StageError, run_stages
 
 STEPS = 40_000  # recorded decisions, and as many for PPO-Lag to drive
@@ -38,6 +36,8 @@ def demo(
     out.mkdir(parents=True, exist_ok=True)
     command = f"vlsafe demo --out {out} --scale {scale:g} --observation {observation}"
     (out / "run.json").write_text(json.dumps({"command": command}) + "\n")
+    from wrappers.clip_loading import bundled_folder  # torch loads slowly
+
     # what is known of the judge on drives that it was not trained on
     known = json.loads((bundled_folder() / "evaluation.json").read_text())
     (out / "judge.json").write_text(json.dumps(judge_figures(known)) + "\n")
