@@ -104,6 +104,14 @@ def road_and_ways(config: TrafficConfig) -> tuple[RoadTable, Ways]:
     return _road_and_ways(config.scenario, config.lanes)
 
 
+def random_action(space: spaces.Space[Any], rng: np.random.Generator) -> Any:
+    """A uniformly random action."""
+    if isinstance(space, spaces.Discrete):
+        return int(rng.integers(space.n))
+    assert isinstance(space, spaces.Box)
+    return rng.uniform(space.low, space.high).astype(np.float32)
+
+
 class RandomDriver:
     """Uniformly random actions."""
 
@@ -113,10 +121,7 @@ class RandomDriver:
 
     def act(self) -> Any:
         """A random action, drawn from the driver's own generator."""
-        if isinstance(self._space, spaces.Discrete):
-            return int(self._rng.integers(self._space.n))
-        assert isinstance(self._space, spaces.Box)
-        return self._rng.uniform(self._space.low, self._space.high).astype(np.float32)
+        return random_action(self._space, self._rng)
 
     def reset(self) -> None:
         """Nothing to forget."""
@@ -156,28 +161,42 @@ class RuleDriver:
         return np.array([throttle, steering], np.float32) if self._continuous else number
 
 
-class NoisyDriver:
-    """The expert, interrupted by bursts of random actions."""
+class Bursts:
+    """Bursts of random actions, in which a driver's own do not count."""
 
     def __init__(self, env: DrivingEnv, rng: np.random.Generator) -> None:
-        self._expert = RuleDriver(env, "expert")
-        self._random = RandomDriver(env, rng)
+        self._space = env.action_space
         self._rng = rng
         self._frequency = env.scenario.traffic.policy_frequency  # [Hz]
         self._left = 0
 
     def reset(self) -> None:
         """Forget the last episode."""
-        self._expert.reset()
         self._left = 0
 
-    def act(self) -> Any:
-        """The expert's action, or a random one during a burst."""
-        wise = self._expert.act()
+    def interrupt(self, wise: Any) -> Any:
+        """The driver's action, or a random one during a burst."""
         if not self._left and self._rng.uniform() < BURST_RATE / self._frequency:
             seconds = self._rng.uniform(*BURST_SECONDS)
             self._left = max(1, round(seconds * self._frequency))
         if not self._left:
             return wise
         self._left -= 1
-        return self._random.act()
+        return random_action(self._space, self._rng)
+
+
+class NoisyDriver:
+    """The expert, interrupted by bursts of random actions."""
+
+    def __init__(self, env: DrivingEnv, rng: np.random.Generator) -> None:
+        self._expert = RuleDriver(env, "expert")
+        self._bursts = Bursts(env, rng)
+
+    def reset(self) -> None:
+        """Forget the last episode."""
+        self._expert.reset()
+        self._bursts.reset()
+
+    def act(self) -> Any:
+        """The expert's action, or a random one during a burst."""
+        return self._bursts.interrupt(self._expert.act())

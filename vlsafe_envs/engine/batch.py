@@ -113,12 +113,12 @@ class TrafficBatch:
             raise ValueError("all scenes of a batch must have the same configuration")
         count = len(self.scenes)
         self._horizon = horizon
-        self._table = self.scenes[0].people.table
-        self._target_speeds = np.array(self.config.target_speeds, np.float64)
-        self._worlds = np.zeros(count, WORLD)
-        self._plans = np.zeros((count, ROUTE_STEPS), np.int64)
-        self._plan_ends = np.zeros(count, np.int64)
-        self._goals = np.zeros((count, 3))
+        self.table = self.scenes[0].people.table
+        self.target_speeds = np.array(self.config.target_speeds, np.float64)
+        self.worlds = np.zeros(count, WORLD)
+        self.plans = np.zeros((count, ROUTE_STEPS), np.int64)
+        self.plan_ends = np.zeros(count, np.int64)
+        self.goals = np.zeros((count, 3))
         self._make_room(max(len(scene.people.vehicles) for scene in self.scenes))
 
     def __len__(self) -> int:
@@ -127,19 +127,19 @@ class TrafficBatch:
     def _make_room(self, rows: int) -> None:
         """Move all scenes into arrays of ``rows`` road users each."""
         count = len(self.scenes)
-        self._vehicles = empty_vehicles(count * rows).reshape(count, rows)
-        self._routes = np.zeros((count, rows, ROUTE_STEPS, 2), np.int64)
+        self.vehicles = empty_vehicles(count * rows).reshape(count, rows)
+        self.routes = np.zeros((count, rows, ROUTE_STEPS, 2), np.int64)
         for n, scene in enumerate(self.scenes):
-            world = self._worlds[n : n + 1]
-            scene.people.move_to(self._vehicles[n], self._routes[n], world, self._make_room)
+            world = self.worlds[n : n + 1]
+            scene.people.move_to(self.vehicles[n], self.routes[n], world, self._make_room)
 
     def reset(self, n: int, rng: np.random.Generator) -> None:
         """Start scene ``n`` afresh, drawing from ``rng``."""
         scene = self.scenes[n]
         scene.reset(rng)
-        self._plan_ends[n] = len(scene.plan)
-        self._plans[n, : len(scene.plan)] = scene.plan
-        self._goals[n] = scene.goal
+        self.plan_ends[n] = len(scene.plan)
+        self.plans[n, : len(scene.plan)] = scene.plan
+        self.goals[n] = scene.goal
 
     def step(self, rows: Integers, commands: npt.NDArray[Any]) -> None:
         """Apply one decision in each of the scenes ``rows (K,)``.
@@ -151,36 +151,40 @@ class TrafficBatch:
         if self.config.action == "meta":
             codes[:] = commands
         else:
-            egos = self._worlds["ego"][rows]
-            self._vehicles["acceleration"][rows, egos] = commands[:, 0]
-            self._vehicles["steering"][rows, egos] = commands[:, 1]
+            egos = self.worlds["ego"][rows]
+            self.vehicles["acceleration"][rows, egos] = commands[:, 0]
+            self.vehicles["steering"][rows, egos] = commands[:, 1]
         # A second always ends with a decision: substeps divide it.
         steps = self.config.substeps
-        state = (self._table, self._vehicles, self._routes, self._worlds)
+        state = (self.table, self.vehicles, self.routes, self.worlds)
 
         def work(first: int, last: int) -> None:
-            _step_scenes(*state, rows[first:last], codes[first:last], self._target_speeds, steps)
+            _step_scenes(*state, rows[first:last], codes[first:last], self.target_speeds, steps)
 
         share_out(work, len(rows))
         for n in rows.tolist():
             self.scenes[n].let_in_and_out(steps)
 
+    @property
+    def aims(self) -> tuple[Integers, Integers, Array]:
+        """Where the ego vehicles go: plans ``(N, ROUTE_STEPS)``, their lengths, and goals."""
+        return self.plans, self.plan_ends, self.goals
+
     def look(self, rows: Integers, vectors: bool = False) -> View:
         """What is seen in the scenes ``rows (K,)`` now, perhaps with the vector observations."""
-        count, room = len(rows), self._vehicles.shape[1]
+        count, room = len(rows), self.vehicles.shape[1]
         view = View(
             np.empty(count, STATUS),
             np.empty((count, 6, room)),
             np.empty((count, PACKED_ROUTE, 2)),
             np.empty((count if vectors else 0, SIZE), np.float32),
         )
-        state = (self._table, self._vehicles, self._worlds)
-        aims = (self._plans, self._plan_ends, self._goals)
+        state = (self.table, self.vehicles, self.worlds, *self.aims)
 
         def work(first: int, last: int) -> None:
             part = slice(first, last)
             seen: Any = view.status[part], view.columns[part], view.routes[part], view.vectors[part]
-            _look_at_scenes(*state, *aims, rows[part], self._horizon, *seen)
+            _look_at_scenes(*state, rows[part], self._horizon, *seen)
 
         share_out(work, count)
         return view

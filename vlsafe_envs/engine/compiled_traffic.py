@@ -91,6 +91,11 @@ class CompiledTraffic:
         return self._people
 
     @property
+    def substeps(self) -> int:
+        """Simulation steps since reset."""
+        return self._substeps
+
+    @property
     def plan(self) -> Integers:
         """Roads ``(K,)`` that the ego vehicle was to drive at reset."""
         return self._plan

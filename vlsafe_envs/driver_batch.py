@@ -1,0 +1,72 @@
+"""Rule-based drivers for all environments of a vector environment at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from gymnasium.vector.utils import create_empty_array
+
+from .engine.decisions import Decisions
+from .experts import DRIVER_NAMES, Bursts, driver_record, random_action, road_and_ways
+from .scenarios import check_choice
+from .vector_env import VectorDrivingEnv
+
+
+class DriverBatch:
+    """A driver in every environment, each acting as ``make_driver``'s would by itself.
+
+    Args:
+        env: the environments.
+
+    Raises ``ValueError`` for a vector environment that the compiled engine does not drive.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        inner = env.unwrapped
+        if not isinstance(inner, VectorDrivingEnv):
+            raise ValueError(
+                f"env={env!r}: drivers of many need one of the VLSafe environments, made by "
+                "gym.make_vec and driven by the compiled engine"
+            )
+        self._env = inner
+        scenario = inner.batch.scenario
+        self._scenario = scenario
+        self._decisions = Decisions(inner.batch.traffic, road_and_ways(scenario.traffic)[1])
+        self._continuous = scenario.traffic.action == "continuous"
+        self._names = [""] * inner.num_envs
+        self._rngs: dict[int, np.random.Generator] = {}
+        self._bursts: dict[int, Bursts] = {}
+
+    def seat(self, slot: int, name: str, rng: np.random.Generator) -> None:
+        """Put the driver ``name`` into environment ``slot``, which has just been reset.
+
+        Raises ``ValueError`` for an unknown name.
+        """
+        check_choice("driver", name, DRIVER_NAMES)
+        self._names[slot], self._rngs[slot] = name, rng
+        if name == "random":
+            return
+        rules = "expert" if name == "noisy" else name
+        self._decisions.seat(slot, driver_record(rules, self._scenario))
+        if name == "noisy":
+            self._bursts[slot] = Bursts(self._env.envs[slot], rng)
+
+    def act(self, slots: list[int]) -> Any:
+        """Actions of all environments, chosen for ``slots``; those of the others mean nothing."""
+        space = self._env.single_action_space
+        actions: Any = create_empty_array(space, self._env.num_envs, np.zeros)
+        ruled = np.array([slot for slot in slots if self._names[slot] != "random"], np.int64)
+        if ruled.size:
+            choices = self._decisions.decide(ruled)
+            if self._continuous:
+                actions[ruled, 0], actions[ruled, 1] = choices["throttle"], choices["steering"]
+            else:
+                actions[ruled] = choices["number"]
+        for slot in slots:
+            if self._names[slot] == "random":
+                actions[slot] = random_action(space, self._rngs[slot])
+            elif self._names[slot] == "noisy":
+                actions[slot] = self._bursts[slot].interrupt(actions[slot])
+        return actions
