@@ -9,6 +9,7 @@ Apart from this module the package does without Stable-Baselines3.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,7 +55,7 @@ def make_vec_env(
         one = functools.partial(make_env, ENV_IDS[name], **options)
         vec_env = DummyVecEnv([one] * n_envs)
     else:
-        spec = gym.spec(name)
+        spec = copy.deepcopy(gym.spec(name))  # the registry hands out its own
         spec.kwargs = {**spec.kwargs, **options}
         for seat in batch.seats:
             seat.spec = spec
