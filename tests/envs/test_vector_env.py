@@ -124,12 +124,12 @@ def test_scenes_that_need_more_room_get_it() -> None:
     """More vehicles enter the intersection than any scene was made for."""
     options = {"vehicles": 1, "spawn_probability": 1.0, "density": 1.6, "offroad_terminal": False}
     ours, reference = both("VLSafe-Intersection-v0", num_envs=2, duration=300, **options)
-    rows = ours.batch.traffic._vehicles.shape[1]  # type: ignore[attr-defined]
+    rows = ours.batch.traffic.vehicles.shape[1]
     ours.reset(seed=0), reference.reset(seed=0)
     for t in range(60):
         actions = np.array([4, 4])  # stand still before the crossing, while others pile up
         assert_same(ours.step(actions), reference.step(actions), f"step {t}")
-    assert ours.batch.traffic._vehicles.shape[1] > rows  # type: ignore[attr-defined]
+    assert ours.batch.traffic.vehicles.shape[1] > rows
 
 
 def test_a_road_that_the_engine_does_not_know_is_driven_by_highway_env(
