@@ -40,7 +40,12 @@ class DriverBatch:
         self._bursts: dict[int, Bursts] = {}
 
     def seat(self, slot: int, name: str, rng: np.random.Generator) -> None:
-        """Put the driver ``name`` into environment ``slot``, which has just been reset.
+        """Put the driver ``name`` into environment ``slot``; to be done after each of its resets.
+
+        Args:
+            slot: which environment, in [0, N).
+            name: see ``experts``.
+            rng: the driver's own randomness.
 
         Raises ``ValueError`` for an unknown name.
         """
@@ -54,7 +59,13 @@ class DriverBatch:
             self._bursts[slot] = Bursts(self._env.envs[slot], rng)
 
     def act(self, slots: list[int]) -> Any:
-        """Actions of all environments, chosen for ``slots``; those of the others mean nothing."""
+        """Actions ``(N, ...)`` of all environments, of which only those of ``slots`` are chosen.
+
+        Call it once a step.  Raises ``ValueError`` for an environment without a driver.
+        """
+        empty = [slot for slot in slots if not self._names[slot]]
+        if empty:
+            raise ValueError(f"environments {empty} have no driver: seat one after every reset")
         space = self._env.single_action_space
         actions: Any = create_empty_array(space, self._env.num_envs, np.zeros)
         ruled = np.array([slot for slot in slots if self._names[slot] != "random"], np.int64)

@@ -20,9 +20,24 @@ SHARES = 4  # for each thread: uneven scenes even out
 Work = Callable[[int, int], None]
 
 
+_most = 0  # threads, set by limit_threads; 0: no limit
+
+
 def thread_count() -> int:
     """Threads that share the work: ``NUMBA_NUM_THREADS``, by default one a core."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    threads = int(numba.config.NUMBA_NUM_THREADS)
+    return min(threads, _most) if _most else threads
+
+
+def limit_threads(most: int) -> None:
+    """Share the work among ``most`` threads at most, in this process.
+
+    For processes that share the machine's cores.  Raises ``ValueError`` for fewer than 1.
+    """
+    global _most
+    if most < 1:
+        raise ValueError(f"most={most}: give at least 1 thread")
+    _most = most
 
 
 def share_out(work: Work, count: int) -> None:

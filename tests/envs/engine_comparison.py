@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from vlsafe_envs.costs import CostConfig, headway, time_to_collision
 from vlsafe_envs.engine import CompiledTraffic
 from vlsafe_envs.engine.network import LaneNumbers
 from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
-from vlsafe_envs.scenarios import ACTION_KINDS, SCENARIO_NAMES, TrafficConfig
+from vlsafe_envs.observations import vector_observation
+from vlsafe_envs.outcomes import Outcome, Situation, step_outcome
+from vlsafe_envs.rewards import RewardConfig
+from vlsafe_envs.scenarios import ACTION_KINDS, SCENARIO_NAMES, SCENARIOS, TrafficConfig
+from vlsafe_envs.traffic import EgoStatus, Traffic
 
 MAX_OTHERS = {"highway": 24, "merge": 12, "roundabout": 12, "intersection": 12}
 COLUMNS = ("x", "y", "heading", "speed", "acceleration", "steering")  # of every vehicle
@@ -22,6 +29,7 @@ class Comparison:
 
     difference: float = 0.0  # largest over all numbers of all vehicles at all steps
     worst: str = ""  # where that was
+    of: dict[str, float] = field(default_factory=dict)  # largest difference of each quantity
     mismatch: str = ""  # first difference in anything discrete
     steps: int = 0
     crashed: set[int] = field(default_factory=set)  # rows of vehicles seen crashed
@@ -36,10 +44,12 @@ class Comparison:
         if ours.shape != reference.shape:
             self.mismatch = self.mismatch or f"{name}: {ours.shape} != {reference.shape}"
         elif ours.size:
-            gap = np.abs(ours - reference)
-            gap[ours == reference] = 0.0  # equal infinities
-            if not gap.max() <= self.difference:
-                self.difference, self.worst = float(gap.max()), f"{name} at step {self.steps}"
+            unequal = ours != reference  # without equal infinities
+            gap = float(np.abs(ours[unequal] - reference[unequal]).max(initial=0.0))
+            if not gap <= self.of.setdefault(name, 0.0):  # NaN counts
+                self.of[name] = gap
+            if not gap <= self.difference:
+                self.difference, self.worst = gap, f"{name} at step {self.steps}"
 
     def same(self, name: str, ours: Any, reference: Any) -> None:
         """Note a discrete disagreement."""
@@ -89,11 +99,13 @@ def compare(
     reference.reset(np.random.default_rng(seed))
     rng = np.random.default_rng([seed, 1])
     numbers = LaneNumbers(ours.network)
+    rules = _rules(config)
     _compare_now(result, ours, reference, numbers)
     for k in range(decisions):
         if advice:
             _compare_advice(result, ours, reference, float(rng.uniform(5.0, 30.0)))
         before = ours.vehicles["target_lane"].copy()
+        egos = ours.ego, reference.ego
         action = actions[k % len(actions)] if actions else random_action(config, rng)
         ours.step(action)
         reference.step(action)
@@ -103,7 +115,36 @@ def compare(
         _compare_now(result, ours, reference, numbers)
         if result.mismatch:
             break
+        outcomes = [
+            _outcome(rules, ego, traffic, result.steps)
+            for ego, traffic in zip(egos, (ours, reference), strict=True)
+        ]
+        _compare_outcomes(result, *outcomes)
     return result
+
+
+def _rules(config: TrafficConfig) -> Any:
+    """The episode's frame: the scenario's own, with default rewards and costs."""
+    scenario = dataclasses.replace(SCENARIOS[config.scenario], traffic=config)
+    return SimpleNamespace(
+        scenario=scenario, rewards=RewardConfig(), costs=CostConfig(), offroad_terminal=True
+    )
+
+
+def _outcome(rules: Any, before: EgoStatus, traffic: Traffic, steps: int) -> Outcome:
+    scene = traffic.scene
+    gaps = time_to_collision(scene), headway(scene)
+    return step_outcome(rules, before, Situation(traffic.ego, steps, 0.0, *gaps))
+
+
+def _compare_outcomes(result: Comparison, ours: Outcome, reference: Outcome) -> None:
+    """Rewards, costs and ends of episodes."""
+    result.differ("reward", ours.reward, reference.reward)
+    result.differ("cost", ours.info["cost"], reference.info["cost"])
+    for name in ("time_to_collision", "headway"):
+        result.differ(name, ours.info[name], reference.info[name])
+    for name in ("terminated", "truncated"):
+        result.same(name, getattr(ours, name), getattr(reference, name))
 
 
 def _compare_now(
@@ -130,6 +171,8 @@ def _compare_now(
     result.yielding += int(cars["yielding"].sum())
     for name in ("position", "heading", "speed", "length", "width", "route"):
         result.differ(f"scene.{name}", getattr(ours.scene, name), getattr(reference.scene, name))
+    vectors = [vector_observation(traffic.scene, traffic.ego) for traffic in (ours, reference)]
+    result.differ("vector observation", *vectors)
     status, expected = ours.ego._asdict(), reference.ego._asdict()
     for name, value in status.items():
         result.differ(f"ego.{name}", value, expected[name])

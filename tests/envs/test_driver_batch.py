@@ -60,3 +60,12 @@ def test_what_is_no_driver_or_no_driving_environment_is_refused() -> None:
         drivers.seat(0, "angry", np.random.default_rng(0))
     with pytest.raises(ValueError, match="drivers of many need"):
         DriverBatch(gym.make_vec("CartPole-v1", num_envs=2))
+
+
+def test_an_environment_without_a_driver_is_named() -> None:
+    many = gym.make_vec("VLSafe-Merge-v0", num_envs=2, scorer=None)
+    many.reset(seed=0)
+    drivers = DriverBatch(many)
+    drivers.seat(0, "expert", np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"environments \[1\] have no driver"):
+        drivers.act([0, 1])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from vlsafe_agents.data.collect import CollectSummary
+    from vlsafe_agents.data.driving import Fleet
+
+    from .environments import EnvChoice
 
 DEFAULT_MIX = "expert=0.5,noisy=0.25,aggressive=0.15,random=0.1"
 
@@ -54,11 +59,39 @@ def collect(
         dataset_id=f"vlsafe/{choice.env_id.removeprefix('VLSafe-').lower()}",
     )
     # no judge while driving: `vlsafe label` scores in batches, and may do so again
-    make_env = choice.factory(observation="multi", scorer=None, scene_in_info=True)
+    options = {"observation": "multi", "scorer": None, "scene_in_info": True}
+    make_env = choice.factory(**options)
+    fleet = _fleet(choice, options, workers)
     summary = collect_episodes(
-        config, out, make_env, make_driver, workers=workers, overwrite=overwrite
+        config, out, make_env, make_driver, workers=workers, overwrite=overwrite, fleet=fleet
     )
     _print(summary)
+
+
+def _fleet(choice: EnvChoice, options: dict[str, Any], workers: int) -> Fleet | None:
+    """How each worker drives many at once; None where the compiled engine cannot."""
+    from vlsafe_agents.data.driving import Fleet
+    from vlsafe_envs.driver_batch import DriverBatch
+    from vlsafe_envs.vector_env import VectorDrivingEnv
+
+    make_envs = choice.vector_factory(**options)
+    env = make_envs(1)
+    env.close()
+    if not isinstance(env.unwrapped, VectorDrivingEnv):
+        return None
+    if workers > 1:
+        make_envs = partial(_with_few_threads, make_envs, workers)
+    return Fleet(make_envs, DriverBatch)
+
+
+def _with_few_threads(make_envs: Callable[[int], Any], workers: int, num_envs: int) -> Any:
+    """Environments in one of several worker processes, which share the cores."""
+    import os
+
+    from vlsafe_envs.threads import limit_threads
+
+    limit_threads(max(1, (os.cpu_count() or 1) // workers))
+    return make_envs(num_envs)
 
 
 def _print(summary: CollectSummary) -> None:

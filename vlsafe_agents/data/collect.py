@@ -11,40 +11,25 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from ..common.progress import ProgressReport
-from .episode import Array
+from .driving import Fleet, MakeDriver, MakeEnv, Trip, drive, drive_together
 from .pool import run_tasks
-from .shards import Drive, ShardFacts, assemble, read_shards, write_shard
+from .shards import ShardFacts, assemble, read_shards, write_shard
 
-LONGEST_TIME = 1e3  # [s], stands for an infinite time-to-collision or headway
-_TIMES = ("time_to_collision", "headway")
-_OPTIONAL_INFOS = (
-    *("speed", "distance", "collision", "off_road", "arrived"),
-    *_TIMES,
-    *("safety_score", "scene"),
-)
+EPISODES_AT_ONCE = 8  # of each environment of a fleet, before its worker is asked for more
+LIKELY_STEPS = 30  # of an episode, before any is known
 
-
-class Driver(Protocol):
-    """Something that drives the environment it was made for."""
-
-    def reset(self) -> None:
-        """Forget the last episode."""
-
-    def act(self) -> Any:
-        """An action of the environment's action space for the situation now."""
-
-
-MakeEnv = Callable[[], gym.Env[Any, Any]]
-MakeDriver = Callable[[str, gym.Env[Any, Any], np.random.Generator], Driver]
+Task = tuple[int, ...]  # indices of episodes
+Job = Callable[[Task], list[ShardFacts]]
 
 
 @dataclass(frozen=True)
@@ -101,12 +86,14 @@ def collect(
     workers: int = 1,
     progress: bool = True,
     overwrite: bool = False,
+    fleet: Fleet | None = None,
 ) -> CollectSummary:
     """Collect a data set under the Minari root ``out``, going on where a killed run stopped.
 
     ``make_env`` builds an environment with a ``Dict`` observation and ``info["env_cost"]`` (or
-    ``"cost"``); ``make_driver(name, env, rng)`` a driver for it.  Both must be picklable when
-    ``workers`` is above 1.
+    ``"cost"``); ``make_driver(name, env, rng)`` a driver for it.  With a ``fleet`` each worker
+    drives many episodes at once; they are the same, so that either may finish what the other has
+    begun.  All of these must be picklable when ``workers`` is above 1.
 
     Raises ``FileExistsError`` when other data are in the way and ``overwrite`` is off, and
     ``ValueError`` for an environment without costs or with another kind of observation.
@@ -131,10 +118,13 @@ def collect(
             )
     finally:
         env.close()
-    job = partial(_make_job, config, shards, make_env, make_driver)
-    done = read_shards(shards)
-    _drive_all(config, done, job, workers, progress)
-    facts = [done[index] for index in range(_needed(config, done))]
+    if fleet is None:
+        job, largest = partial(_make_job, config, shards, make_env, make_driver), 1
+    else:
+        job, largest = partial(_make_fleet_job, config, shards, fleet), _largest_task(fleet)
+    work = _Work(config, read_shards(shards))
+    _drive_all(work, job, workers, largest, progress)
+    facts = work.needed()
     if spec is not None:
         spec.additional_wrappers = ()  # import paths of wrappers do not belong in a file
     assemble(shards, facts, target, spaces, spec, _metadata(config, facts))
@@ -147,13 +137,20 @@ def driver_of(mix: Mapping[str, float], index: int) -> str:
 
     So every prefix of the episodes is as close to the mix as can be, whatever the stop condition.
     """
+    return next(islice(_drivers(mix), index, None))
+
+
+def _drivers(mix: Mapping[str, float]) -> Iterator[str]:
+    """Drivers of all episodes, in order."""
     names = list(mix)
     counts = np.zeros(len(names))
     shares = np.array([mix[name] for name in names])
-    for number in range(index + 1):
+    number = 0
+    while True:
         behind = int(np.argmax(shares * (number + 1) - counts))
         counts[behind] += 1
-    return names[behind]
+        number += 1
+        yield names[behind]
 
 
 def episode_seed(seed: int, index: int) -> int:
@@ -161,127 +158,140 @@ def episode_seed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1)
 
 
-def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, seed: int) -> Drive:
-    """One episode from reset to its end; the index is left at 0.
+class _Plan:
+    """Which trip each index stands for."""
 
-    Raises ``ValueError`` when the environment reports no cost.
-    """
-    observation, info = env.reset(seed=seed)
-    driver = make_driver(driver_name, env, np.random.default_rng([seed, 1]))
-    driver.reset()
-    observations, infos = [observation], [_entries(info)]
-    actions, rewards, terminations, truncations = [], [], [], []
-    ended = False
-    while not ended:
-        action = driver.act()
-        observation, reward, terminated, truncated, info = env.step(action)
-        observations.append(observation)
-        infos.append(_entries(info))
-        actions.append(action)
-        rewards.append(float(reward))
-        terminations.append(bool(terminated))
-        truncations.append(bool(truncated))
-        ended = terminated or truncated
-    discrete = isinstance(env.action_space, gym.spaces.Discrete)
-    return Drive(
-        index=0,
-        seed=seed,
-        driver=driver_name,
-        observations={name: np.stack([o[name] for o in observations]) for name in observations[0]},
-        actions=np.array(actions, np.int64 if discrete else np.float32),
-        rewards=np.array(rewards, np.float64),
-        terminations=np.array(terminations),
-        truncations=np.array(truncations),
-        infos={name: np.stack([i[name] for i in infos]) for name in infos[0]},
-    )
+    def __init__(self, config: CollectConfig) -> None:
+        self._seed = config.seed
+        self._coming = _drivers(config.mix)
+        self._known: list[str] = []
 
-
-def _entries(info: Mapping[str, Any]) -> dict[str, Array]:
-    """The stored part of one step's info."""
-    if "cost" not in info:
-        raise ValueError(
-            f"the environment reports no info['cost'], only {sorted(info)}; wrap it so that every "
-            "step and reset says its cost"
-        )
-    entries: dict[str, Any] = {
-        "cost": np.float32(info["cost"]),
-        "env_cost": np.float32(info.get("env_cost", info["cost"])),
-    }
-    for name, term in info.get("cost_terms", {}).items():
-        entries[f"cost_{name}"] = np.float32(term)
-    for name in _OPTIONAL_INFOS:
-        if name in info:
-            value = np.asarray(info[name])
-            if name in _TIMES:
-                value = np.minimum(
-                    np.nan_to_num(value, nan=np.nan, posinf=LONGEST_TIME), LONGEST_TIME
-                )
-            entries[name] = value if value.dtype == bool else value.astype(np.float32)
-    return entries
+    def trip(self, index: int) -> Trip:
+        self._known += islice(self._coming, max(0, index + 1 - len(self._known)))
+        return Trip(index, self._known[index], episode_seed(self._seed, index))
 
 
 def _make_job(
     config: CollectConfig, shards: Path, make_env: MakeEnv, make_driver: MakeDriver
-) -> Callable[[int], ShardFacts]:
-    """What a worker does: drive the episode of an index and write it down."""
-    env = make_env()
+) -> Job:
+    """What a worker does: drive the episodes of some indices and write them down."""
+    env, plan = make_env(), _Plan(config)
 
-    def job(index: int) -> ShardFacts:
-        name = driver_of(config.mix, index)
-        record = drive(env, name, make_driver, episode_seed(config.seed, index))
-        return write_shard(shards, Drive(**{**vars(record), "index": index}))
+    def job(task: Task) -> list[ShardFacts]:
+        facts = []
+        for index in task:
+            trip = plan.trip(index)
+            record = drive(env, trip.driver, make_driver, trip.seed)
+            facts.append(write_shard(shards, replace(record, index=index)))
+        return facts
 
     return job
 
 
+def _make_fleet_job(config: CollectConfig, shards: Path, fleet: Fleet) -> Job:
+    """The same, side by side."""
+    env, plan = fleet.make_env(fleet.num_envs), _Plan(config)
+    team = fleet.make_drivers(env)
+
+    def job(task: Task) -> list[ShardFacts]:
+        trips = [plan.trip(index) for index in task]
+        return [write_shard(shards, record) for record in drive_together(env, team, trips)]
+
+    return job
+
+
+def _largest_task(fleet: Fleet) -> int:
+    return fleet.num_envs * EPISODES_AT_ONCE
+
+
+class _Work:
+    """What is done and what is still to do."""
+
+    def __init__(self, config: CollectConfig, done: dict[int, ShardFacts]) -> None:
+        self.config = config
+        self.done: dict[int, ShardFacts] = {}
+        self.episodes = self.steps = self.unsafe_steps = self.collisions = 0
+        self._next = 0  # all episodes before are done or being driven
+        self._complete = 0  # all episodes before are done
+        self._complete_steps = 0  # of theirs
+        self.add(list(done.values()))
+
+    def add(self, facts: list[ShardFacts]) -> None:
+        """Episodes are done."""
+        for f in facts:
+            self.done[f.index] = f
+            self.episodes += 1
+            self.steps += f.steps
+            self.unsafe_steps += f.unsafe_steps
+            self.collisions += f.collision
+        while self._complete in self.done:
+            self._complete_steps += self.done[self._complete].steps
+            self._complete += 1
+
+    def needed(self) -> list[ShardFacts]:
+        """The episodes, counted from the first, that make up the data set."""
+        if self.config.episodes is not None:
+            return [self.done[index] for index in range(self.config.episodes)]
+        facts: list[ShardFacts] = []
+        steps = 0
+        assert self.config.steps is not None
+        while steps < self.config.steps:
+            facts.append(self.done[len(facts)])
+            steps += facts[-1].steps
+        return facts
+
+    def tasks(self, workers: int, largest: int) -> Iterator[Task]:
+        """Indices still to drive, in order, until the finished ones before are enough."""
+        while not self._enough():
+            likely = self._episodes_left() / workers
+            yield self._draw(int(min(max(np.ceil(likely), 1), largest)))
+
+    def _enough(self) -> bool:
+        if self.config.episodes is not None:
+            return self._skip_done() >= self.config.episodes
+        assert self.config.steps is not None
+        return self._complete_steps >= self.config.steps
+
+    def _skip_done(self) -> int:
+        while self._next in self.done:
+            self._next += 1
+        return self._next
+
+    def _episodes_left(self) -> float:
+        """How many more episodes have to be begun: a guess where steps are counted."""
+        if self.config.episodes is not None:
+            return self.config.episodes - self._next
+        assert self.config.steps is not None
+        length = self.steps / self.episodes if self.episodes else LIKELY_STEPS
+        driving = sum(index not in self.done for index in range(self._complete, self._next))
+        return (self.config.steps - self.steps) / length - driving
+
+    def _draw(self, count: int) -> Task:
+        task: list[int] = []
+        while len(task) < count:
+            index = self._skip_done()
+            if self.config.episodes is not None and index >= self.config.episodes:
+                break
+            task.append(index)
+            self._next += 1
+        return tuple(task)
+
+
 def _drive_all(
-    config: CollectConfig,
-    done: dict[int, ShardFacts],
-    make_job: Callable[[], Callable[[int], ShardFacts]],
-    workers: int,
-    progress: bool,
+    work: _Work, make_job: Callable[[], Job], workers: int, largest: int, progress: bool
 ) -> None:
-    """Drive what is missing; ``done`` grows."""
-    total = config.steps if config.steps is not None else config.episodes
-    unit = "steps" if config.steps is not None else "episodes"
+    """Drive what is missing; ``work`` grows."""
+    count_steps = work.config.steps is not None
+    total = work.config.steps if count_steps else work.config.episodes
     assert total is not None
+    unit = "steps" if count_steps else "episodes"
     with ProgressReport("collect", total, unit, progress) as report:
-        report.update(_amount(config, done.values()))
-        for index, facts in run_tasks(make_job, _missing(config, done), workers):
-            done[index] = facts
-            unsafe = sum(f.unsafe_steps for f in done.values())
-            steps = sum(f.steps for f in done.values())
-            crashes = sum(f.collision for f in done.values())
-            note = f"{unsafe / steps:.1%} unsafe steps, {crashes} collisions"
-            report.update(_amount(config, done.values()), note)
-
-
-def _amount(config: CollectConfig, facts: Any) -> int:
-    return sum(f.steps for f in facts) if config.steps is not None else len(list(facts))
-
-
-def _missing(config: CollectConfig, done: dict[int, ShardFacts]) -> Iterator[int]:
-    """Indices still to drive, in order, until the finished ones before are enough."""
-    index = 0
-    while not _enough(config, done, index):
-        if index not in done:
-            yield index
-        index += 1
-
-
-def _enough(config: CollectConfig, done: dict[int, ShardFacts], index: int) -> bool:
-    if config.episodes is not None:
-        return index >= config.episodes
-    assert config.steps is not None
-    return sum(f.steps for i, f in done.items() if i < index) >= config.steps
-
-
-def _needed(config: CollectConfig, done: dict[int, ShardFacts]) -> int:
-    """How many episodes, counted from the first, make up the data set."""
-    count = 0
-    while not _enough(config, done, count):
-        count += 1
-    return count
+        report.update(work.steps if count_steps else work.episodes)
+        for _, facts in run_tasks(make_job, work.tasks(workers, largest), workers):
+            work.add(facts)
+            note = f"{work.unsafe_steps / work.steps:.1%} unsafe steps"
+            note = f"{note}, {work.collisions} collisions"
+            report.update(work.steps if count_steps else work.episodes, note)
 
 
 def _claim(shards: Path, config: CollectConfig) -> None:

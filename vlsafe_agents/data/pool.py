@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import reprlib
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -86,11 +87,11 @@ class _Pool(Generic[Task, Result]):
             process = self._workers[connection]
             process.join(5)
             raise WorkerError(
-                f"the worker for task {task!r} died (exit code {process.exitcode}; -9 often means "
-                "out of memory: use fewer workers)"
+                f"the worker for task {reprlib.repr(task)} died (exit code {process.exitcode}; "
+                "-9 often means out of memory: use fewer workers)"
             ) from None
         if failure is not None:
-            raise WorkerError(f"task {task!r} failed in a worker:\n{failure}")
+            raise WorkerError(f"task {reprlib.repr(task)} failed in a worker:\n{failure}")
         return result
 
     def close(self) -> None:
