@@ -17,6 +17,7 @@ from .costs import HORIZON
 from .driving_env import DrivingEnv
 from .engine.batch import STATUS, TrafficBatch, View, ego_of
 from .engine.compiled_traffic import CompiledTraffic
+from .engine.packing import pack_scenes
 from .outcomes import Situation, reset_info, step_outcome
 from .scenarios import Scenario
 from .scene import Scene
@@ -184,7 +185,7 @@ class DrivingBatch:
     ) -> Arrival:
         self._status[rows] = view.status
         if self.scene_in_info:
-            info = {**info, "scene": np.stack([view.scene(k).pack() for k in range(len(rows))])}
+            info = {**info, "scene": pack_scenes(view)}
         return Arrival(rows, view, self._observe(view), info, reward, terminated, truncated)
 
     def _situation(self, rows: Integers, view: View) -> Situation:

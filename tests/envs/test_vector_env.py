@@ -15,6 +15,7 @@ from vector_comparison import assert_same
 from vlsafe_envs import ENV_IDS
 from vlsafe_envs.costs import CostConfig
 from vlsafe_envs.scenarios import ACTION_KINDS, TrafficConfig
+from vlsafe_envs.scene import PACKED_VEHICLES
 from vlsafe_envs.vector_env import VectorDrivingEnv
 
 HIGHWAY = "VLSafe-Highway-v0"
@@ -207,3 +208,16 @@ def test_environments_of_a_batch_are_looked_at_but_not_driven() -> None:
         seat.reset()
     assert env.np_random_seed == (0, 1)
     assert env.np_random[1].random() == single.unwrapped.np_random.random()
+
+
+def test_packed_scenes_of_many_are_those_of_each_in_dense_traffic() -> None:
+    """More road users than a packed scene has rows for: the same ones are kept, in order."""
+    env = gym.make_vec(
+        HIGHWAY, num_envs=3, scorer=None, scene_in_info=True, vehicles=60, density=3.0
+    )
+    _, infos = env.reset(seed=4)
+    for _ in range(6):
+        for seat, packed in zip(env.envs, infos["scene"], strict=True):
+            assert len(seat.scene.position) > PACKED_VEHICLES
+            assert np.array_equal(packed, seat.scene.pack())
+        infos = env.step(np.ones(3, int))[-1]
