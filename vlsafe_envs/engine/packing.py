@@ -20,11 +20,11 @@ def pack_scenes(view: View) -> Packed:
     """What ``Scene.pack`` makes of each of N scenes: float32 ``(N, 48, 7)``."""
     count = len(view.status)
     packed = np.zeros((count, PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS), np.float32)
-    scenes = view.drawing
+    columns, totals, routes, points = view.drawing
 
     def work(first: int, last: int) -> None:
         part = slice(first, last)
-        _pack_scenes(*(column[part] for column in scenes), packed[part])
+        _pack_scenes(columns[part], totals[part], routes[part], points[part], packed[part])
 
     share_out(work, count)
     return packed
