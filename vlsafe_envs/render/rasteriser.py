@@ -211,12 +211,16 @@ def _draw_ground(
             if repeats:
                 column %= columns
                 next_column = column + 1 if column + 1 < columns else 0
-            a, b = (1.0 - fv) * (1.0 - fu), (1.0 - fv) * fu
-            d, e = fv * (1.0 - fu), fv * fu
-            for c in range(3):
-                value = a * texels[row, column, c] + b * texels[row, next_column, c]
-                value += d * texels[row + 1, column, c] + e * texels[row + 1, next_column, c]
-                out[i, j, c] = np.uint8(value + 0.5)
+            if texels[row, column, 3]:  # all four are of one colour
+                for c in range(3):
+                    out[i, j, c] = texels[row, column, c]
+            else:
+                a, b = (1.0 - fv) * (1.0 - fu), (1.0 - fv) * fu
+                d, e = fv * (1.0 - fu), fv * fu
+                for c in range(3):
+                    value = a * texels[row, column, c] + b * texels[row, next_column, c]
+                    value += d * texels[row + 1, column, c] + e * texels[row + 1, next_column, c]
+                    out[i, j, c] = np.uint8(value + 0.5)
             if repeats and (x < repeat_from + pixel or x > repeat_to - pixel):
                 covered = min(x - repeat_from, repeat_to - x) / pixel + 0.5
                 _blend(out, i, j, off_road, 1.0 - min(max(covered, 0.0), 1.0))

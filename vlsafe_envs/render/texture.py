@@ -35,7 +35,7 @@ _COLOURS = np.array(
 class RoadTexture:
     """Filtered picture of a road; texel ``[i, j]`` is centred at origin + (j, i) * texel."""
 
-    texels: npt.NDArray[np.uint8]  # (H, W, 3)
+    texels: npt.NDArray[np.uint8]  # (H, W, 4): colour, and whether it has no other beside it
     origin: tuple[float, float]  # [m], world (x, y) of texel [0, 0]'s centre
     texel: tuple[float, float]  # [m], spacing in x and y
     repeat_from: float  # [m], columns repeat between these two x ...
@@ -72,12 +72,26 @@ def road_texture(road: RoadShape, pixel: float) -> RoadTexture:
     texels = _filter(cells, texels_per_pixel * CELLS_PER_TEXEL, repeats, _COLOURS)
     texel = (cell_x * CELLS_PER_TEXEL, cell_y * CELLS_PER_TEXEL)
     return RoadTexture(
-        texels,
+        _with_evenness(texels, repeats),
         (float(low[0]) + texel[0] / 2, float(low[1]) + texel[1] / 2),
         texel,
         float(road.low[0]) if repeats else 0.0,
         float(road.high[0]) if repeats else 0.0,
     )
+
+
+def _with_evenness(texels: npt.NDArray[np.uint8], repeats: bool) -> npt.NDArray[np.uint8]:
+    """Texels ``(H, W, 4)`` whose last entry is 1 where those below and to the right are equal.
+
+    Most of a road is: a sample between four equal texels needs no arithmetic.
+    """
+    even = np.zeros(texels.shape[:2], np.uint8)
+    below = (texels[1:] == texels[:-1]).all(-1)  # (H - 1, W)
+    right = (np.roll(texels, -1, 1) == texels).all(-1)  # (H, W)
+    even[:-1] = below & np.roll(below, -1, 1) & right[:-1]
+    if not repeats:
+        even[:, -1] = 0
+    return np.concatenate((texels, even[..., None]), -1)
 
 
 def _round_up(cells: float) -> int:
