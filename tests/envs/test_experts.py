@@ -9,7 +9,8 @@ import pytest
 from vlsafe_envs import ENV_IDS
 from vlsafe_envs.actions import FASTER, IDLE, SLOWER, full_lock
 from vlsafe_envs.engine.pilot import Intent, choose_meta
-from vlsafe_envs.experts import DRIVER_NAMES, make_driver
+from vlsafe_envs.experts import BOLD_SHARES, DRIVER_NAMES, make_driver
+from vlsafe_envs.scenarios import SCENARIOS
 
 
 def drive(name: str, seed: int, **options: object) -> tuple[float, dict[str, object]]:
@@ -58,6 +59,23 @@ def test_timid_driver_earns_clearly_less_than_the_expert() -> None:
 def test_aggressive_driver_costs_more_than_the_expert() -> None:
     crashes = [bool(drive("aggressive", seed)[1]["collision"]) for seed in range(6)]
     assert sum(crashes) >= 2
+
+
+def test_bold_driver_wishes_another_speed_in_each_episode_within_its_range() -> None:
+    env = gym.make("VLSafe-Highway-v0", scorer=None, observation="vector", vehicles=0, duration=12)
+    driver = make_driver("bold", env, np.random.default_rng(0))
+    reached = []
+    for seed in range(4):  # an empty road shows what it wishes
+        env.reset(seed=seed)
+        driver.reset()
+        done = False
+        while not done:
+            *_, terminated, truncated, info = env.step(driver.act())
+            done = terminated or truncated
+        reached.append(info["speed"])
+    cruise = SCENARIOS["highway"].cruise_speed
+    low, high = (share * cruise for share in BOLD_SHARES)
+    assert low - 2.5 <= min(reached) < max(reached) <= high + 2.5  # meta-actions: steps of 5 m/s
 
 
 def test_the_same_generator_gives_the_same_noisy_episode() -> None:

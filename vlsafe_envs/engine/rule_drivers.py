@@ -63,15 +63,6 @@ class Choice(NamedTuple):
 
 
 @compiled
-def forget(drivers: Records, k: int) -> None:
-    """Let driver ``k`` forget the last episode."""
-    me = drivers[k]
-    me.standing = 0.0
-    me.lanes = 0
-    me.points = 0
-
-
-@compiled
 def decide(
     drivers: Records,
     k: int,
