@@ -67,5 +67,6 @@ def test_what_is_shifted_is_what_the_encoder_sees_not_what_the_decoder_is_asked_
     assert seen.patches.shape == inputs.patches.shape
     assert not torch.equal(seen.patches, inputs.patches)
     assert torch.equal(model.prepare(obs).patches, inputs.patches)  # acting and targets: as it is
+    assert model.eval().augment(obs, inputs) is inputs  # so is what is only judged
     still = ObservationModel({IMAGE: image}, 8, WorldModelConfig())
     assert still.augment(obs, inputs) is inputs

@@ -72,11 +72,12 @@ class ObservationModel(nn.Module):
         return Inputs(patches, vector)
 
     def augment(self, obs: dict[str, Tensor], inputs: Inputs) -> Inputs:
-        """What the encoder shall see of ``obs (B, T, ...)``, prepared as ``inputs``, in training.
+        """What the encoder shall see of ``obs (B, T, ...)``, prepared as ``inputs``.
 
-        Images are shifted; the decoder's targets are not, so that the shift does not matter.
+        In training mode images are shifted; the decoder's targets are not, so that the shift does
+        not matter.
         """
-        if inputs.patches is None or not self.image.shift:
+        if inputs.patches is None or not self.image.shift or not self.training:
             return inputs
         shifted = random_shift(obs[IMAGE], self.image.shift)
         return Inputs(to_patches(shifted.flatten(0, 1), self.image.strides[0]), inputs.vector)
