@@ -42,7 +42,6 @@ class ImageConfig:
     norm: bool = False  # normalise inner layers too, not just the smallest map; slow on a CPU
     decoded_share: float = 0.5  # share of a batch's frames that the decoder is trained on
     standardise: bool = False  # the encoder's pixels to mean 0 and variance 1 of the data
-    shift: int = 0  # [pixels] by which the encoder's images are shifted at random in training
     colour_weight: float = 0.0  # extra weight of coloured pixels (see ObservationModel)
 
 

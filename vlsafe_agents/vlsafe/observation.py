@@ -8,7 +8,6 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from vlsafe_agents.vlsafe.augmentation import random_shift
 from vlsafe_agents.vlsafe.batch import IMAGE, VECTOR
 from vlsafe_agents.vlsafe.config import ImageConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import (
@@ -70,17 +69,6 @@ class ObservationModel(nn.Module):
         if VECTOR in self.keys:
             vector = self.scale(obs[VECTOR].float().flatten(0, -2))
         return Inputs(patches, vector)
-
-    def augment(self, obs: dict[str, Tensor], inputs: Inputs) -> Inputs:
-        """What the encoder shall see of ``obs (B, T, ...)``, prepared as ``inputs``.
-
-        In training mode images are shifted; the decoder's targets are not, so that the shift does
-        not matter.
-        """
-        if inputs.patches is None or not self.image.shift or not self.training:
-            return inputs
-        shifted = random_shift(obs[IMAGE], self.image.shift)
-        return Inputs(to_patches(shifted.flatten(0, 1), self.image.strides[0]), inputs.vector)
 
     def embed(self, inputs: Inputs) -> Tensor:
         """Embeddings ``(N, E)``, the kinds side by side."""

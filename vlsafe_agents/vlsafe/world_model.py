@@ -157,8 +157,7 @@ class WorldModel(nn.Module):
         shape = batch.reward.shape  # (B, T)
         action = self.action_vector(batch.action)
         inputs = self.observation.prepare(batch.obs)
-        seen = self.observation.augment(batch.obs, inputs)
-        embed = self.observation.embed(seen).unflatten(0, shape)  # (B, T, E)
+        embed = self.observation.embed(inputs).unflatten(0, shape)  # (B, T, E)
         posterior = self.rssm.observe(embed, action, batch.is_first)
         feat = self.feat(posterior)  # (B, T, F)
 
