@@ -23,7 +23,10 @@ CHECK_SCALE = 0.1  # below it the demo only shows that everything runs
 
 def demo(
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
-    scale: Annotated[float, typer.Option(help="Multiplies steps and episodes.", min=0.001)] = 1.0,
+    scale: Annotated[
+        float,
+        typer.Option(help="Multiplies all work; at 0.2 VLSafe learns nothing yet.", min=0.001),
+    ] = 1.0,
     observation: Annotated[
         str, typer.Option(help="What the agents see: image, vector or multi.")
     ] = "image",
