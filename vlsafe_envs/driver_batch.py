@@ -54,7 +54,7 @@ class DriverBatch:
         if name == "random":
             return
         rules = "expert" if name == "noisy" else name
-        self._decisions.seat(slot, driver_record(rules, self._scenario, rng))
+        self._decisions.seat(slot, driver_record(rules, self._scenario))
         if name == "noisy":
             self._bursts[slot] = Bursts(self._env.envs[slot], rng)
 

@@ -3,7 +3,7 @@
 - ``expert``: IDM and MOBIL; makes room for merging vehicles; yields at junctions.
 - ``noisy``: the expert with bursts of random actions.
 - ``aggressive``: as fast as possible, weaves, brakes late.
-- ``bold``: weaves and brakes late too, at a speed between calm and fast, another in each episode.
+- ``brisk``: seeks the freest lane of a highway and follows closely; elsewhere the expert.
 - ``timid``: always slow, never overtakes.
 - ``random``: random actions.
 
@@ -24,6 +24,7 @@ from .driving_env import DrivingEnv
 from .engine.compiled_traffic import road_of
 from .engine.network import LaneNumbers
 from .engine.rule_drivers import (
+    BRISK,
     CONTINUOUS,
     DRIVER,
     EXPERT,
@@ -40,11 +41,11 @@ from .engine.ways import NO_WAYS, Ways, find_ways
 from .scenarios import Scenario, TrafficConfig, check_choice
 from .traffic import IdmAdvice
 
-DRIVER_NAMES = ("expert", "noisy", "bold", "aggressive", "timid", "random")
+DRIVER_NAMES = ("expert", "noisy", "brisk", "aggressive", "timid", "random")
 BURST_RATE = 0.1  # [1/s], with which the noisy driver starts a burst
 BURST_SECONDS = (0.5, 3.0)  # [s]
 TIMID_SHARE = 0.6  # of the expert's cruise speed
-BOLD_SHARES = (0.8, 1.1)  # of the expert's cruise speed, between which the bold driver's lies
+BRISK_SHARE = 0.88  # of the expert's cruise speed, which traffic lets the expert seldom reach
 AGGRESSIVE_SPEED = {"highway": 32.0, "merge": 32.0, "roundabout": 16.0, "intersection": 14.0}
 _ROADS = {"highway": HIGHWAY, "merge": MERGE, "roundabout": JUNCTION, "intersection": JUNCTION}
 _ACTIONS = {"meta": META_ACTION, "grid": GRID, "continuous": CONTINUOUS}
@@ -74,26 +75,23 @@ def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> 
         return RandomDriver(inner, rng)
     if name == "noisy":
         return NoisyDriver(inner, rng)
-    return RuleDriver(inner, name, rng)
+    return RuleDriver(inner, name)
 
 
-def driver_record(name: str, scenario: Scenario, rng: np.random.Generator | None = None) -> Records:
-    """One DRIVER record, array ``(1,)``, of a driver with rules.
-
-    ``rng`` draws the bold driver's speed; without it that is the middle one.
-    """
+def driver_record(name: str, scenario: Scenario) -> Records:
+    """One DRIVER record, array ``(1,)``, of a driver with rules."""
     traffic = scenario.traffic
     record = np.zeros(1, DRIVER)
-    record["kind"] = RECKLESS if name in ("aggressive", "bold") else EXPERT
+    record["kind"] = RECKLESS if name == "aggressive" else EXPERT
     record["road"] = _ROADS[traffic.scenario]
     record["action"] = _ACTIONS[traffic.action]
     record["overtakes"] = name != "timid"
     record["speed"] = scenario.cruise_speed * (TIMID_SHARE if name == "timid" else 1.0)
     if name == "aggressive":
         record["speed"] = AGGRESSIVE_SPEED[traffic.scenario]
-    if name == "bold":
-        share = np.mean(BOLD_SHARES) if rng is None else rng.uniform(*BOLD_SHARES)
-        record["speed"] = scenario.cruise_speed * share
+    if name == "brisk" and _ROADS[traffic.scenario] == HIGHWAY:
+        record["kind"] = BRISK
+        record["speed"] = scenario.cruise_speed * BRISK_SHARE
     record["period"] = 1.0 / traffic.policy_frequency
     return record
 
@@ -135,10 +133,10 @@ class RandomDriver:
 
 
 class RuleDriver:
-    """The ``expert``, ``bold``, ``aggressive`` or ``timid`` driver."""
+    """The ``expert``, ``brisk``, ``aggressive`` or ``timid`` driver."""
 
-    def __init__(self, env: DrivingEnv, name: str, rng: np.random.Generator) -> None:
-        self._env, self._name, self._rng = env, name, rng
+    def __init__(self, env: DrivingEnv, name: str) -> None:
+        self._env, self._name = env, name
         self._record = driver_record(name, env.scenario)
         self._speed = float(self._record["speed"][0])  # [m/s]
         self._asks_idm = bool(self._record["kind"][0] == EXPERT)
@@ -148,7 +146,7 @@ class RuleDriver:
 
     def reset(self) -> None:
         """Forget the last episode."""
-        self._record = driver_record(self._name, self._env.scenario, self._rng)
+        self._record = driver_record(self._name, self._env.scenario)
 
     def act(self) -> Any:
         """The action nearest to what the rules advise."""
@@ -196,7 +194,7 @@ class NoisyDriver:
     """The expert, interrupted by bursts of random actions."""
 
     def __init__(self, env: DrivingEnv, rng: np.random.Generator) -> None:
-        self._expert = RuleDriver(env, "expert", rng)
+        self._expert = RuleDriver(env, "expert")
         self._bursts = Bursts(env, rng)
 
     def reset(self) -> None:

@@ -13,7 +13,7 @@ from scene_reference import ego_frame
 from vlsafe_envs.actions import MAX_LATERAL_ACCELERATION
 from vlsafe_envs.costs import headway
 from vlsafe_envs.driving_env import DrivingEnv
-from vlsafe_envs.experts import AGGRESSIVE_SPEED, TIMID_SHARE
+from vlsafe_envs.experts import AGGRESSIVE_SPEED, BRISK_SHARE, TIMID_SHARE
 from vlsafe_envs.highway_env_traffic import build_network
 from vlsafe_envs.scene import Array
 
@@ -22,10 +22,12 @@ RAMP_END = 315.0  # [m], x behind which nobody merges any more
 PATIENCE = (4.0, 12.0)  # [s] of standing still, between which the expert grows bold
 
 
-def make_reference(name: str, env: DrivingEnv) -> ExpertDriver | AggressiveDriver:
-    """The ``expert``, ``aggressive`` or ``timid`` driver."""
+def make_reference(name: str, env: DrivingEnv) -> ExpertDriver | AggressiveDriver | BriskDriver:
+    """The ``expert``, ``brisk``, ``aggressive`` or ``timid`` driver."""
     if name == "aggressive":
         return AggressiveDriver(env)
+    if name == "brisk" and env.scenario.traffic.scenario == "highway":
+        return BriskDriver(env)
     cruise = env.scenario.cruise_speed
     if name == "timid":
         return ExpertDriver(env, TIMID_SHARE * cruise, overtakes=False)
@@ -136,7 +138,7 @@ class AggressiveDriver:
                 acceleration = MAX_BRAKING
         else:
             gaps, closing = lane_gaps(self._env)
-            late = gaps[1] < 4.0 + max(closing, 0.0) * 1.0  # [m]
+            late = gaps[1] < 4.0 + max(closing[1], 0.0) * 1.0  # [m]
             if late:
                 acceleration = MAX_BRAKING
             if gaps[1] < 40.0 and ego.target_lane_id == ego.lane_id:
@@ -145,6 +147,33 @@ class AggressiveDriver:
                 if change and late:
                     acceleration = -2.0  # swerve rather than brake
         return self._pilot.action(Intent(acceleration, change, steering))
+
+
+class BriskDriver:
+    """Seeks the freest lane of a highway and follows closely."""
+
+    def __init__(self, env: DrivingEnv) -> None:
+        self._env = env
+        self._pilot = Pilot(env)
+        self._wish = BRISK_SHARE * env.scenario.cruise_speed
+
+    def reset(self) -> None:
+        """Forget the last episode."""
+        self._pilot.reset()
+
+    def act(self) -> Any:
+        """Change to the lane worth most, if it is worth 5 m more and clear."""
+        ego = self._env.ego
+        gaps, closing = lane_gaps(self._env)
+        follow = 0.5 * (gaps[1] - (4.0 + 0.6 * ego.speed)) - closing[1]
+        acceleration = np.clip(min(2.0 * (self._wish - ego.speed), follow), MAX_BRAKING, 5.0)
+        change = 0
+        if ego.target_lane_id == ego.lane_id:
+            worth = np.minimum(gaps, 80.0) - 5.0 * np.maximum(closing, -5.0)
+            sides = [s for s in (-1, 1) if gaps[s + 1] > 0 and worth[s + 1] > worth[1] + 5.0]
+            clear = [s for s in sides if lane_is_clear(self._env, s, 1.5)]
+            change = max(clear, key=lambda s: worth[s + 1], default=0)
+        return self._pilot.action(Intent(float(acceleration), change))
 
 
 def lane_positions(env: DrivingEnv) -> tuple[Array, Array]:
@@ -158,14 +187,14 @@ def lane_positions(env: DrivingEnv) -> tuple[Array, Array]:
     return local[:, 0], np.round((local[:, 1] + ego.lane_offset) / LANE_WIDTH)
 
 
-def lane_gaps(env: DrivingEnv) -> tuple[Array, float]:
-    """Free way ahead [m] on the left, own and right lane, and the closing speed on the leader.
+def lane_gaps(env: DrivingEnv) -> tuple[Array, Array]:
+    """Free way ahead [m] on the left, own and right lane, and closing speeds on their leaders.
 
     A lane that does not exist, or with a vehicle right beside, has no free way.
     """
     ego, scene = env.ego, env.scene
     ahead, lane = lane_positions(env)
-    gaps, closing = np.zeros(3), 0.0
+    gaps, closing = np.zeros(3), np.zeros(3)
     for side in (-1, 0, 1):
         if not 0 <= ego.lane_id + side < ego.lanes:
             continue
@@ -177,17 +206,16 @@ def lane_gaps(env: DrivingEnv) -> tuple[Array, float]:
         if len(in_front):
             leader = in_front[np.argmin(ahead[in_front])]
             gaps[side + 1] = ahead[leader] - (scene.length[leader] + scene.length[0]) / 2
-            if side == 0:
-                closing = ego.speed - float(scene.speed[leader])
+            closing[side + 1] = ego.speed - float(scene.speed[leader])
     return gaps, closing
 
 
-def lane_is_clear(env: DrivingEnv, lane_change: int) -> bool:
-    """Whether nobody is beside, nor comes from behind or is closed in upon within 2 s."""
+def lane_is_clear(env: DrivingEnv, lane_change: int, seconds: float = 2.0) -> bool:
+    """Whether nobody is beside, nor comes from behind or is closed in upon within ``seconds``."""
     if not lane_change:
         return True
     ahead, lane = lane_positions(env)
     there = (lane == lane_change) & (np.arange(len(lane)) > 0)
     gap = np.abs(ahead) - env.scene.length  # (N,) [m]
     closing = np.where(ahead > 0, 1.0, -1.0) * (env.scene.speed[0] - env.scene.speed)  # [m/s]
-    return not bool(np.any(there & (gap < 3.0 + 2.0 * np.maximum(closing, 0.0))))
+    return not bool(np.any(there & (gap < 3.0 + seconds * np.maximum(closing, 0.0))))

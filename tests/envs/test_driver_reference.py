@@ -33,7 +33,7 @@ def compare(env_id: str, name: str, seed: int, **options: object) -> int:
 
 
 @pytest.mark.parametrize("action", ["meta", "grid", "continuous"])
-@pytest.mark.parametrize("name", ["expert", "aggressive", "timid"])
+@pytest.mark.parametrize("name", ["expert", "brisk", "aggressive", "timid"])
 @pytest.mark.parametrize("env_id", ENV_IDS)
 def test_actions_are_those_of_the_rules_in_python(env_id: str, name: str, action: str) -> None:
     assert compare(env_id, name, seed=1, action=action, duration=8) >= 2
@@ -41,7 +41,7 @@ def test_actions_are_those_of_the_rules_in_python(env_id: str, name: str, action
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", ["meta", "grid", "continuous"])
-@pytest.mark.parametrize("name", ["expert", "aggressive", "timid"])
+@pytest.mark.parametrize("name", ["expert", "brisk", "aggressive", "timid"])
 @pytest.mark.parametrize("env_id", ENV_IDS)
 def test_whole_episodes_agree(env_id: str, name: str, action: str) -> None:
     for seed in range(2, 5):

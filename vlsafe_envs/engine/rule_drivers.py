@@ -22,11 +22,11 @@ from .pilot import (
     nearest_shares,
     pursue,
 )
-from .rules import MAX_BRAKING, drive_highway, drive_recklessly, rush_junction
+from .rules import MAX_BRAKING, drive_briskly, drive_highway, drive_recklessly, rush_junction
 from .state import Records, RoadTable, compiled
 from .ways import Ways
 
-EXPERT, RECKLESS = 0, 1  # kinds of driver
+EXPERT, RECKLESS, BRISK = 0, 1, 2  # kinds of driver; the brisk one knows only highways
 HIGHWAY, MERGE, JUNCTION = 0, 1, 2  # kinds of road
 META_ACTION, GRID, CONTINUOUS = 0, 1, 2  # kinds of action
 PATIENCE = (4.0, 12.0)  # [s] of standing still, between which the expert grows bold
@@ -78,13 +78,15 @@ def decide(
 ) -> Choice:
     """What driver ``k`` does in a scene of ``total`` road users with ``points`` route points.
 
-    ``target_speeds`` [m/s] are those of meta-actions.  Reckless drivers do not read ``advice``,
-    which is for the speed that the driver wishes.
+    ``target_speeds`` [m/s] are those of meta-actions.  Only the expert reads ``advice``, which is
+    for the speed that the driver wishes.
     """
     me = drivers[k]
     if me.road != JUNCTION:
         if me.kind == RECKLESS:
             intent = drive_recklessly(columns, total, ego, me.speed)
+        elif me.kind == BRISK:
+            intent = drive_briskly(columns, total, ego, me.speed)
         else:
             overtakes, merging = me.overtakes != 0, me.road == MERGE
             intent = drive_highway(columns, total, ego, advice, overtakes, merging)
