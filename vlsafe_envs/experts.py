@@ -3,7 +3,7 @@
 - ``expert``: IDM and MOBIL; makes room for merging vehicles; yields at junctions.
 - ``noisy``: the expert with bursts of random actions.
 - ``aggressive``: as fast as possible, weaves, brakes late.
-- ``brisk``: seeks the freest lane of a highway and follows closely; elsewhere the expert.
+- ``brisk``: seeks the freest lane of a highway; elsewhere the expert.
 - ``timid``: always slow, never overtakes.
 - ``random``: random actions.
 

@@ -165,13 +165,13 @@ class BriskDriver:
         """Change to the lane worth most, if it is worth 5 m more and clear."""
         ego = self._env.ego
         gaps, closing = lane_gaps(self._env)
-        follow = 0.5 * (gaps[1] - (4.0 + 0.6 * ego.speed)) - closing[1]
+        follow = 0.5 * (gaps[1] - (5.0 + 1.0 * ego.speed)) - closing[1]
         acceleration = np.clip(min(2.0 * (self._wish - ego.speed), follow), MAX_BRAKING, 5.0)
         change = 0
         if ego.target_lane_id == ego.lane_id:
             worth = np.minimum(gaps, 80.0) - 5.0 * np.maximum(closing, -5.0)
             sides = [s for s in (-1, 1) if gaps[s + 1] > 0 and worth[s + 1] > worth[1] + 5.0]
-            clear = [s for s in sides if lane_is_clear(self._env, s, 1.5)]
+            clear = [s for s in sides if lane_is_clear(self._env, s)]
             change = max(clear, key=lambda s: worth[s + 1], default=0)
         return self._pilot.action(Intent(float(acceleration), change))
 
@@ -210,12 +210,12 @@ def lane_gaps(env: DrivingEnv) -> tuple[Array, Array]:
     return gaps, closing
 
 
-def lane_is_clear(env: DrivingEnv, lane_change: int, seconds: float = 2.0) -> bool:
-    """Whether nobody is beside, nor comes from behind or is closed in upon within ``seconds``."""
+def lane_is_clear(env: DrivingEnv, lane_change: int) -> bool:
+    """Whether nobody is beside, nor comes from behind or is closed in upon within 2 s."""
     if not lane_change:
         return True
     ahead, lane = lane_positions(env)
     there = (lane == lane_change) & (np.arange(len(lane)) > 0)
     gap = np.abs(ahead) - env.scene.length  # (N,) [m]
     closing = np.where(ahead > 0, 1.0, -1.0) * (env.scene.speed[0] - env.scene.speed)  # [m/s]
-    return not bool(np.any(there & (gap < 3.0 + seconds * np.maximum(closing, 0.0))))
+    return not bool(np.any(there & (gap < 3.0 + 2.0 * np.maximum(closing, 0.0))))

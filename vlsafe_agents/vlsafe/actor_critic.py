@@ -311,7 +311,7 @@ class ActorCritic(nn.Module):
             price = self.multiplier.value if self.update == "lagrangian" else 0.0
             advantage = extraction.lagrangian_advantage(reward, cost, price)
             advantage = advantage / self.scale.update(advantage, probs)
-            return extraction.exponential_log_weight(advantage, settings.beta_reward)
+            return extraction.exponential_log_weight(advantage, settings.beta)
         reward = reward / self.reward_scale.update(reward, probs)
         cost = cost / self.cost_scale.update(cost, probs)
         betas = (settings.beta_reward, settings.beta_cost)

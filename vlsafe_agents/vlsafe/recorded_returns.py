@@ -90,7 +90,7 @@ class GapWarning:
                 f"The imagined return lies {self.gap:.1f} standard deviations above the recorded "
                 "one: the policy may exploit errors of the world model. Compare imagined/return "
                 "with the return of real episodes (EvalCallback); raise "
-                "improvement.support_threshold, lower beta_reward or add data.",
+                "improvement.support_threshold, lower beta_reward or beta, or add data.",
                 stacklevel=3,
             )
         return self.gap

@@ -49,8 +49,9 @@ class ImaginationConfig:
 class ImprovementConfig:
     """How advantages become a policy; see :mod:`~vlsafe_agents.vlsafe.policy_extraction`."""
 
-    beta_reward: float = 0.3  # inverse temperature of A_r / S_r, and of the Lagrangian advantage
-    beta_cost: float = 3.0  # inverse temperature of A_c / S_c
+    beta_reward: float = 0.3  # inverse temperature of A_r / S_r in the gated weight
+    beta_cost: float = 30.0  # and of A_c / S_c: among dangerous choices take the least so
+    beta: float = 3.0  # of the one advantage of "lagrangian" and "none"
     mixture: str = "arithmetic"  # "arithmetic" (the paper's sum of exponentials) or "geometric"
     normalise_gate: bool = True  # each exponential has mean 1 under the prior, state by state
     # In the reward's term, only actions with Q_c below the limit (FISOR's and FOSP's indicator);
@@ -70,7 +71,8 @@ class MultiplierConfig:
     """Lagrange multiplier of ``update="lagrangian"``."""
 
     kind: str = "plain"  # "plain" or "pid"
-    settings: dict[str, float] = field(default_factory=lambda: {"learning_rate": 0.01})
+    # A few hundred updates have to be enough for it to settle.
+    settings: dict[str, float] = field(default_factory=lambda: {"learning_rate": 0.1})
     # Where the imagined cost return is read: "first" states of episodes, as in the definition of a
     # constrained MDP, or all states of the "data", which include those that bad drivers got into.
     constraint_states: str = "first"

@@ -43,10 +43,8 @@ def place(columns: Columns, ego: EgoStatus, k: int) -> Place:
 
 
 @compiled
-def lane_is_clear(
-    columns: Columns, total: int, ego: EgoStatus, lane_change: int, seconds: float = 2.0
-) -> bool:
-    """Whether nobody is beside, nor comes from behind or is closed in upon within ``seconds``."""
+def lane_is_clear(columns: Columns, total: int, ego: EgoStatus, lane_change: int) -> bool:
+    """Whether nobody is beside, nor comes from behind or is closed in upon within 2 s."""
     if lane_change == 0:
         return True
     for k in range(1, total):
@@ -56,7 +54,7 @@ def lane_is_clear(
         closing = columns[3, 0] - columns[3, k]  # [m/s]
         if there.ahead <= 0:
             closing = -closing
-        if abs(there.ahead) - columns[4, k] < 3.0 + seconds * max(closing, 0.0):
+        if abs(there.ahead) - columns[4, k] < 3.0 + 2.0 * max(closing, 0.0):
             return False
     return True
 
@@ -123,13 +121,13 @@ def _free_way(columns: Columns, total: int, ego: EgoStatus, side: int) -> tuple[
 
 @compiled
 def drive_briskly(columns: Columns, total: int, ego: EgoStatus, speed: float) -> Intent:
-    """At ``speed`` [m/s] on the lane with the freest way, 0.6 s behind whoever is slower.
+    """At ``speed`` [m/s] on the lane with the freest way, 1 s behind whoever is slower.
 
     Looks for a better lane all the time, not only when it is blocked, and follows more closely than
     IDM does.
     """
     own, closing = _free_way(columns, total, ego, 0)
-    follow = 0.5 * (own - (4.0 + 0.6 * ego.speed)) - closing  # [m/s2]
+    follow = 0.5 * (own - (5.0 + 1.0 * ego.speed)) - closing  # [m/s2]
     acceleration = clip(min(2.0 * (speed - ego.speed), follow), MAX_BRAKING, 5.0)
     change = 0
     if ego.target_lane_id == ego.lane_id:
@@ -138,7 +136,7 @@ def drive_briskly(columns: Columns, total: int, ego: EgoStatus, speed: float) ->
             free, closing = _free_way(columns, total, ego, side)
             if free <= 0.0 or _worth(free, closing) <= best:
                 continue
-            if lane_is_clear(columns, total, ego, side, 1.5):
+            if lane_is_clear(columns, total, ego, side):
                 change, best = side, _worth(free, closing)
     return Intent(acceleration, change, math.nan)
 
