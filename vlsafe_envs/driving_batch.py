@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +12,14 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from wrappers import FrameJudge
+from wrappers import FrameHistory, FrameJudge
 
 from .costs import HORIZON
 from .driving_env import DrivingEnv
 from .engine.batch import STATUS, TrafficBatch, View, ego_of
 from .engine.compiled_traffic import CompiledTraffic
 from .engine.packing import pack_scenes
+from .observations import IMAGE_SIZE
 from .outcomes import Situation, reset_info, step_outcome
 from .scenarios import Scenario
 from .scene import Scene
@@ -67,6 +69,7 @@ class Arrival:
     reward: npt.NDArray[np.float64]  # (K,)
     terminated: Flags
     truncated: Flags
+    is_first: bool  # whether episodes begin here
 
     @property
     def over(self) -> Flags:
@@ -111,6 +114,8 @@ class DrivingBatch:
             raise ValueError(f"num_envs={num_envs!r}: give at least 1")
         self.scenario = scenario
         self.judge = judge
+        length = 1 if judge is None else judge.context_frames
+        self._history = FrameHistory(length, num_envs) if length > 1 else None
         self.seats = [Seat(scenario, engine="compiled", **options) for _ in range(num_envs)]
         first = self.seats[0]
         self.actions, self.observation = first.actions, first.observation
@@ -154,7 +159,7 @@ class DrivingBatch:
         view = self.traffic.look(rows, self.observation != "image")
         info = reset_info(self._rules(rows), self._situation(rows, view))
         never = np.zeros(len(rows), bool)
-        return self._arrive(rows, view, info, np.zeros(len(rows)), never, never.copy())
+        return self._arrive(rows, view, info, np.zeros(len(rows)), never, never.copy(), True)
 
     def step(self, rows: Integers, actions: Any) -> Arrival:
         """One decision in each of the environments ``rows (K,)``; ``actions`` have K rows.
@@ -182,11 +187,13 @@ class DrivingBatch:
         reward: npt.NDArray[np.float64],
         terminated: Flags,
         truncated: Flags,
+        is_first: bool = False,
     ) -> Arrival:
         self._status[rows] = view.status
         if self.scene_in_info:
             info = {**info, "scene": pack_scenes(view)}
-        return Arrival(rows, view, self._observe(view), info, reward, terminated, truncated)
+        seen = self._observe(view)
+        return Arrival(rows, view, seen, info, reward, terminated, truncated, is_first)
 
     def _situation(self, rows: Integers, view: View) -> Situation:
         status = view.status
@@ -214,19 +221,59 @@ class DrivingBatch:
         """The judge's frames ``(K, 224, 224, 3)``."""
         return self._frames.frames(*view.drawing)
 
+    def _judged_frames(self, arrival: Arrival, judge: FrameJudge) -> npt.NDArray[np.uint8]:
+        """What the judge looks at: frames ``(K, ...)``, or windows of k of them ``(K, k, ...)``."""
+        if judge.frame_size != IMAGE_SIZE:
+            frames = self.safety_frames(arrival.view)
+        else:  # the agent's image, drawn already where the agent sees it
+            seen = arrival.observation
+            if self.observation == "vector":
+                frames = self._frames.images(*arrival.view.drawing)
+            else:
+                frames = seen if self.observation == "image" else seen["image"]
+        if self._history is None:
+            return frames
+        return self._history.push(frames, np.full(len(frames), arrival.is_first), arrival.rows)
+
     def pass_judgement(self, *arrivals: Arrival) -> None:
         """Let the judge, if there is one, score all frames in one call and complete the infos."""
         if self.judge is None or not arrivals:
             return
-        frames = np.concatenate([self.safety_frames(arrival.view) for arrival in arrivals])
-        infos = [info for arrival in arrivals for info in arrival.infos()]
-        terminated = np.concatenate([arrival.terminated for arrival in arrivals])
-        verdict = self.judge(frames, infos, terminated)
+        frames = _joined([self._judged_frames(arrival, self.judge) for arrival in arrivals])
+        terminated = _joined([arrival.terminated for arrival in arrivals])
+        env_cost = _joined([arrival.info["env_cost"] for arrival in arrivals])
+        verdict = self.judge(frames, _LazyInfos(arrivals), terminated, env_cost)
         first = 0
         for arrival in arrivals:
             part = slice(first, first + len(arrival.rows))
             arrival.info.update({name: column[part] for name, column in verdict.items()})
             first = part.stop
+
+
+class _LazyInfos(Sequence[dict[str, Any]]):
+    """The infos of all environments in turn, made when somebody looks at one.
+
+    Few judges do, and making them takes longer than a small judge needs for the frames.
+    """
+
+    def __init__(self, arrivals: Sequence[Arrival]) -> None:
+        self._length = sum(len(arrival.rows) for arrival in arrivals)
+        self._columns = [dict(arrival.info) for arrival in arrivals]  # as they are now
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        return [info for columns in self._columns for info in info_rows(columns)]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The parts end to end; one part is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def info_rows(columns: dict[str, Any]) -> list[dict[str, Any]]:

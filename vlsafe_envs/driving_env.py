@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from .actions import make_actions
 from .costs import CostConfig, headway, time_to_collision
-from .observations import observation_space, vector_observation
+from .observations import IMAGE_SIZE, observation_space, vector_observation
 from .outcomes import Situation, reset_info, step_outcome
 from .rewards import RewardConfig
 from .scenarios import Scenario, TrafficConfig, check_choice
 from .scene import Scene
-from .scene_renderer import SceneFrames
+from .scene_renderer import FRAME_SIZE, SceneFrames
 from .traffic import EgoStatus, Traffic
 from .window import Window
 
@@ -99,6 +99,7 @@ class DrivingEnv(gym.Env[Any, Any]):
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # noqa: RUF012
+    safety_frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px]
 
     def __init__(
         self,
@@ -193,9 +194,15 @@ class DrivingEnv(gym.Env[Any, Any]):
             return vector
         return {"image": self._frames.image(self.scene), "vector": vector}
 
-    def safety_frame(self) -> npt.NDArray[np.uint8]:
-        """The judge's frame of the present scene, uint8 ``(224, 224, 3)``, in every render mode."""
-        return self._frames.frame(self.scene)
+    def safety_frame(self, size: int = FRAME_SIZE) -> npt.NDArray[np.uint8]:
+        """The judge's frame of the present scene, uint8 ``(size, size, 3)``, in every render mode.
+
+        224 px, or 64 for judges that look at the agent's image.  Raises ``ValueError`` for another
+        size.
+        """
+        if size not in self.safety_frame_sizes:
+            raise ValueError(f"size={size!r}: the judge's frame is {self.safety_frame_sizes} px")
+        return (self._frames.image if size == IMAGE_SIZE else self._frames.frame)(self.scene)
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """The judge's frame (``"rgb_array"``), or show it in a window (``"human"``)."""

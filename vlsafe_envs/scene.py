@@ -84,3 +84,29 @@ class Scene:
             width=vehicles[:, 5],
             route=rows[rows[:, 6] == _ROUTE][:, 0:2],
         )
+
+
+def drawing_of_packed(
+    packed: npt.NDArray[np.float32],
+) -> tuple[Array, npt.NDArray[np.int64], Array, npt.NDArray[np.int64]]:
+    """Packed scenes ``(N, 48, 7)`` as they are drawn together.
+
+    Returns the columns of vehicles ``(N, 6, 32)`` (see :attr:`Scene.columns`), how many there are
+    ``(N,)``, the points of the ways ahead ``(N, 16, 2)`` and how many there are ``(N,)``.
+
+    Raises ``ValueError`` for another shape, and for a scene whose rows are not in the order of
+    :meth:`Scene.pack`.
+    """
+    if packed.shape[1:] != (PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS):
+        expected = f"(N, {PACKED_VEHICLES + PACKED_ROUTE}, {PACKED_COLUMNS})"
+        raise ValueError(f"packed scenes have shape {packed.shape}, expected {expected}")
+    kind = packed[:, :, 6]
+    vehicles, route = kind[:, :PACKED_VEHICLES] == _VEHICLE, kind[:, PACKED_VEHICLES:] == _ROUTE
+    totals, points = vehicles.sum(1), route.sum(1)
+    in_order = (vehicles == (np.arange(PACKED_VEHICLES) < totals[:, None])).all(1) & (totals > 0)
+    in_order &= (route == (np.arange(PACKED_ROUTE) < points[:, None])).all(1)
+    if not in_order.all():
+        raise ValueError(f"packed scene {np.flatnonzero(~in_order)[0]} is not as Scene.pack makes")
+    rows = packed.astype(np.float64)
+    columns = np.ascontiguousarray(rows[:, :PACKED_VEHICLES, :6].transpose(0, 2, 1))
+    return columns, totals, np.ascontiguousarray(rows[:, PACKED_VEHICLES:, :2]), points

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from .highway_env_traffic import build_network
 from .observations import IMAGE_SIZE
-from .render import Rasteriser, RoadShape, draw_many
+from .render import Rasteriser, RoadShape, draw_many, fingerprint
 from .scenarios import TrafficConfig
-from .scene import Scene
+from .scene import Scene, drawing_of_packed
 
 FRAME_SIZE = 224  # [px], 3.5 a metre
 GROUND = 64.0  # [m], side of the square that a frame shows
@@ -43,6 +43,11 @@ class SceneFrames:
     @functools.cached_property
     def _small(self) -> Rasteriser:
         return Rasteriser(self._road, IMAGE_SIZE, GROUND)
+
+    @property
+    def rasteriser(self) -> Rasteriser:
+        """What draws the judge's frames."""
+        return self._large
 
     def frame(self, scene: Scene) -> Frame:
         """The judge's frame, uint8 ``(224, 224, 3)``."""
@@ -79,6 +84,23 @@ class SceneRenderer:
         if lanes is not None:
             config = dataclasses.replace(config, lanes=lanes)
         self._frames = SceneFrames(config)
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """JSON-able; two renderers with the same identity draw the same frames of a scene."""
+        size = [FRAME_SIZE, FRAME_SIZE, 3]
+        return {"name": "scene", "size": size, "drawing": fingerprint(self._frames.rasteriser)}
+
+    def frames(self, packed_scenes: npt.NDArray[np.float32]) -> Frame:
+        """The judge's frames ``(N, 224, 224, 3)`` of packed scenes ``(N, 48, 7)``, by all threads.
+
+        Python's global lock is released while they are drawn.
+        """
+        return self._frames.frames(*drawing_of_packed(packed_scenes))
+
+    def images(self, packed_scenes: npt.NDArray[np.float32]) -> Frame:
+        """The agent's images ``(N, 64, 64, 3)`` of packed scenes ``(N, 48, 7)``, by all threads."""
+        return self._frames.images(*drawing_of_packed(packed_scenes))
 
     def frame(self, packed_scene: npt.NDArray[np.float32]) -> Frame:
         """The judge's frame, uint8 ``(224, 224, 3)``, of a packed scene ``(48, 7)``."""

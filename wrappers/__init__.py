@@ -9,27 +9,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .controls import ConstantScorer, ShuffledScorer
+from .calibrated import CalibratedScorer, Calibration, fit_calibration, held_out
+from .controls import ConstantScorer, RandomScorer, ShuffledScorer
+from .ensemble import EnsembleScorer
+from .forms import fit_temperature
+from .frame_windows import FrameHistory, context_frames, window_indices
 from .oracle import OracleConfig, OracleScorer, safety_degree
+from .prompts import Prompts
+from .registry import known_scorers
 from .scorer import SafetyScorer, make_scorer
 from .vlm_cost import FrameJudge, VLMCost, combine_cost, cost_from_score
+from .window_scorer import WindowScorer
 
 if TYPE_CHECKING:
     from .clip_scorer import ClipScorer
 
 __all__ = [
+    "CalibratedScorer",
+    "Calibration",
     "ClipScorer",
     "ConstantScorer",
+    "EnsembleScorer",
+    "FrameHistory",
     "FrameJudge",
     "OracleConfig",
     "OracleScorer",
+    "Prompts",
+    "RandomScorer",
     "SafetyScorer",
     "ShuffledScorer",
     "VLMCost",
+    "WindowScorer",
     "combine_cost",
+    "context_frames",
     "cost_from_score",
+    "fit_calibration",
+    "fit_temperature",
+    "held_out",
+    "known_scorers",
     "make_scorer",
     "safety_degree",
+    "window_indices",
 ]
 
 

@@ -1,51 +1,65 @@
-"""A CLIP model as judge: how much nearer is a frame to the safe sentence than to the unsafe one?"""
+"""A dual encoder as judge: how much nearer is a frame to the safe words than to the unsafe ones?"""
 
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from .clip_loading import FastPreprocessor, bundled_folder, load_clip
+from . import forms
+from .backbones import checkpoint_of
+from .clip_loading import (
+    FastPreprocessor,
+    bundled_folder,
+    features_of,
+    load_dual_encoder,
+    own_temperature,
+    text_features,
+)
+from .prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
 from .scorer import BUNDLED, Frames, Infos, Scores, check_frames
 
-# The two sentences of VL-SAFE (arXiv 2505.16377, fig. 2a), word for word.
-SAFE_PROMPT = "red vehicle is driving safely with no car accidents."
-UNSAFE_PROMPT = (
-    "The red car is deviating from its trajectory, driving off the road, "
-    "or encountering an accident."
-)
-FORMS = ("softmax", "cosine", "margin")
+PRECISIONS = ("float32", "bfloat16", "float16")
+THRESHOLDS = {"threshold": 0.32, "softmax_threshold": 0.5}
 
 
 class ClipScorer:
-    """Safety score of a frame from its CLIP similarity to a safe and an unsafe sentence.
+    """Safety score of a frame from its similarity to safe and to unsafe sentences.
 
-    With c_safe and c_unsafe the cosines between image and text features:
+    Any dual encoder of ``transformers`` works (CLIP, SigLIP, SigLIP 2, MetaCLIP 2, ...), OpenAI's
+    and the bundled one through the same code.  The ``form`` makes a score of the cosines; the
+    formulas and their sources are in :mod:`~.forms`:
 
-    - ``"softmax"`` (default): ``softmax([c_safe, c_unsafe] / temperature)[0]``, CLIP's zero-shot
-      classification.  The paper draws this contrast but states no temperature; ours is by default
-      the checkpoint's own (``1 / exp(logit_scale)``, 0.01 for OpenAI's).
-    - ``"cosine"``: ``clip(c_safe, 0, 1)``, the paper's printed formula.  Cosines of web-scale CLIPs
-      vary little (about 0.15 to 0.35), so this is nearly constant.
-    - ``"margin"``: ``1 - clip(c_unsafe - c_safe, 0, margin) / margin``, as VLM-RL (TR-C 2025) does
-      with margin 0.03.
+    - ``"softmax"`` (default): CLIP's zero-shot classification between the two sides.  The paper
+      draws this contrast but states no temperature; ours is by default the checkpoint's own
+      (0.01 for OpenAI's CLIPs).  :func:`~.forms.fit_temperature` fits one.
+    - ``"cosine"``: the paper's printed formula, the bare cosine with the safe side.
+    - ``"margin"``: VLM-RL's, with its ``margin`` of 0.03.
+    - ``"negative"``: LORD's, the unsafe side alone.
+    - ``"projection"``: VLM-RM's goal-baseline projection with strength ``alpha``; the goal is the
+      safe side, the baseline ``Prompts.baseline`` ("A car.").
+    - ``"threshold"``, ``"softmax_threshold"``: VLM-SR's, 1 or 0.
 
-    Any CLIP checkpoint of ``transformers`` works, OpenAI's and the bundled one through the same
-    code.  Scorers keep no state between calls.
+    Scorers keep no state between calls.
 
     Args:
-        model: ``"bundled"``, a hub name or a folder written by ``save_pretrained``.
-        prompts: the safe and the unsafe sentence.
-        form: ``"softmax"``, ``"cosine"`` or ``"margin"``.
+        model: ``"bundled"``, a name of :data:`~.backbones.BACKBONES`, a hub name or a folder
+            written by ``save_pretrained``.
+        prompts: the safe and the unsafe side, each a sentence or an ensemble of several;
+            :class:`~.prompts.Prompts`; or a JSON file, see :func:`~.prompts.read_prompts`.
+        form: one of :data:`~.forms.FORMS`.
         temperature: of the softmax; ``None`` for the checkpoint's own.
         margin: width of the ``"margin"`` form, in cosines.
+        alpha: strength of the projection, in [0, 1].
+        threshold: above which a frame is safe; ``None`` for 0.32 (cosine) or 0.5 (softmax).
         batch_size: frames judged at once.
         device: where the model runs.
+        precision: of weights and activations: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
 
     Raises:
         ValueError: a checkpoint that cannot be loaded, an unknown form, an impossible number.
@@ -54,28 +68,42 @@ class ClipScorer:
     def __init__(
         self,
         model: str | Path = BUNDLED,
-        prompts: tuple[str, str] = (SAFE_PROMPT, UNSAFE_PROMPT),
+        prompts: Prompts | Sequence[Sentences] | str | Path = (SAFE_PROMPT, UNSAFE_PROMPT),
         form: str = "softmax",
         temperature: float | None = None,
         margin: float = 0.03,
+        alpha: float = 0.5,
+        threshold: float | None = None,
         batch_size: int = 64,
         device: str = "cpu",
+        precision: str = "float32",
     ) -> None:
-        self._arguments = (model, tuple(prompts), form, temperature, margin, batch_size, device)
-        _check_arguments(prompts, form, temperature, margin, batch_size)
-        self.prompts = (prompts[0], prompts[1])
+        numbers = {"temperature": temperature, "margin": margin, "batch_size": batch_size}
+        _check_arguments(form, numbers, alpha, precision)
+        self._prompts = read_prompts(prompts)
+        # Pickled by name: worker processes load the model themselves.
+        numbers_given = (temperature, margin, alpha, threshold)
+        settings = (batch_size, device, precision)
+        self._arguments = (model, self._prompts, form, *numbers_given, *settings)
         self.form = form
         self.margin = margin
+        self.alpha = alpha
+        self.threshold = THRESHOLDS.get(form, 0.0) if threshold is None else float(threshold)
         self.batch_size = batch_size
         self.device = torch.device(device)
-        self.name = str(model)
-        folder = bundled_folder() if model == BUNDLED else model
-        self.model, tokenizer, processor = load_clip(folder)
+        self.precision = precision
+        self.name = checkpoint_of(str(model))
+        folder = bundled_folder() if model == BUNDLED else self.name
+        self.model, tokenizer, processor = load_dual_encoder(folder, getattr(torch, precision))
         self.model.to(self.device)
         self.preprocess = FastPreprocessor(processor)
-        own = float(torch.exp(-self.model.logit_scale.detach().cpu()))
-        self.temperature = own if temperature is None else float(temperature)
-        self._text = self._text_features(tokenizer)  # (2, D), unit length
+        self.temperature = self._choose_temperature(temperature)
+        self._text = self._encode_prompts(tokenizer)  # (3, D), unit length
+
+    @property
+    def prompts(self) -> list[str | list[str]]:
+        """The safe and the unsafe side: a sentence, or a list of several."""
+        return self._prompts.pair
 
     @cached_property
     def weights_hash(self) -> str:
@@ -83,19 +111,32 @@ class ClipScorer:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
     @property
     def identity(self) -> dict[str, Any]:
+        """What the scores depend on; of the form's numbers only those that it uses."""
+        used: dict[str, Any] = {}
+        if self.form in ("softmax", "softmax_threshold"):
+            used["temperature"] = self.temperature
+        if self.form in THRESHOLDS:
+            used["threshold"] = self.threshold
+        if self.form == "margin":
+            used["margin"] = self.margin
+        if self.form == "projection":
+            used |= {"alpha": self.alpha, "baseline": list(self._prompts.baseline)}
         return {
             "name": "clip",
             "model": self.name,
+            "revision": getattr(self.model.config, "_commit_hash", None),
             "weights_sha256": self.weights_hash,
-            "prompts": list(self.prompts),
+            "precision": self.precision,
+            "preprocessing": self.preprocess.identity,
+            "prompts": self.prompts,
             "form": self.form,
-            "temperature": self.temperature,
-            "margin": self.margin,
+            **used,
         }
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
@@ -104,76 +145,107 @@ class ClipScorer:
 
     def judge(self, features: torch.Tensor) -> Scores:
         """Scores ``(N,)`` of :meth:`image_features`, so that one look serves many prompts."""
-        similarity = self._cosines(features)  # (N, 2)
-        safe, unsafe = similarity[:, 0], similarity[:, 1]
+        safe, unsafe, baseline = self._cosines(features).T
         if self.form == "cosine":
-            score = safe
+            score = forms.cosine(safe)
         elif self.form == "margin":
-            score = 1.0 - (unsafe - safe) / self.margin
+            score = forms.margin(safe, unsafe, self.margin)
+        elif self.form == "negative":
+            score = forms.negative(unsafe)
+        elif self.form == "projection":
+            between = float(self._text[0].double() @ self._text[2].double())
+            score = forms.projection(safe, baseline, between, self.alpha)
+        elif self.form == "threshold":
+            score = forms.threshold(safe, self.threshold)
         else:
-            score = 1.0 / (1.0 + np.exp((unsafe - safe) / self.temperature))
-        return np.clip(score, 0.0, 1.0).astype(np.float32)
+            score = forms.softmax(safe, unsafe, self.temperature)
+            if self.form == "softmax_threshold":
+                score = forms.threshold(score, self.threshold)
+        return score.astype(np.float32)
 
     def similarities(self, frames: Frames) -> np.ndarray:
-        """Cosines ``(N, 2)`` float64 with the safe and the unsafe sentence."""
-        return self._cosines(self.image_features(frames))
+        """Cosines ``(N, 2)`` float64 with the safe and the unsafe side."""
+        return self._cosines(self.image_features(frames))[:, :2]
 
     def image_features(self, frames: Frames) -> torch.Tensor:
         """Features ``(N, D)`` of unit length on this scorer's device; no prompt plays a part."""
         check_frames(frames)
         parts = [torch.zeros((0, self._text.shape[1]), device=self.device)]
-        with torch.inference_mode():
-            for start in range(0, len(frames), self.batch_size):
-                pixels = self.preprocess(frames[start : start + self.batch_size])  # (n, 3, S, S)
-                features = _features(self.model.get_image_features(pixels.to(self.device)))
-                parts.append(torch.nn.functional.normalize(features, dim=-1))
+        for start in range(0, len(frames), self.batch_size):
+            parts.append(self.encode(self.prepare(frames[start : start + self.batch_size])))
         return torch.cat(parts)
 
+    def prepare(self, frames: Frames) -> dict[str, torch.Tensor]:
+        """Model inputs of ``frames (N, H, W, 3)``, on the CPU; for loaders that run ahead."""
+        return self.preprocess.prepare(frames)
+
+    def encode(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Unit features ``(N, D)`` float32 of what :meth:`prepare` returned, in one pass."""
+        finished = self.preprocess.finish(dict(inputs), self.device)
+        finished["pixel_values"] = finished["pixel_values"].to(self.model.dtype)
+        with torch.inference_mode():
+            features = features_of(self.model.get_image_features(**finished))
+            return torch.nn.functional.normalize(features.float(), dim=-1)
+
     def _cosines(self, features: torch.Tensor) -> np.ndarray:
+        """Cosines ``(N, 3)`` float64 with the safe, the unsafe and the baseline side."""
         with torch.inference_mode():
             return (features @ self._text.T).double().cpu().numpy()
 
-    def _text_features(self, tokenizer: Any) -> torch.Tensor:
-        length = self.model.config.text_config.max_position_embeddings
-        tokens = tokenizer(
-            list(self.prompts),
-            padding="max_length",  # a fixed length: features do not depend on the other prompt
-            truncation=True,
-            max_length=length,
-            return_tensors="pt",
-        ).to(self.device)
-        with torch.inference_mode():
-            features = _features(
-                self.model.get_text_features(tokens["input_ids"], tokens["attention_mask"])
-            )
-        return torch.nn.functional.normalize(features, dim=-1)
+    def _encode_prompts(self, tokenizer: Any) -> torch.Tensor:
+        """The unit average of each side's unit features, ``(3, D)``."""
+        prompts = self._prompts
+        sides = [
+            text_features(self.model, tokenizer, side).mean(0)
+            for side in (prompts.safe, prompts.unsafe, prompts.baseline)
+        ]
+        return torch.nn.functional.normalize(torch.stack(sides), dim=-1)
+
+    def _choose_temperature(self, temperature: float | None) -> float:
+        own = own_temperature(self.model)
+        if temperature is None and own is None:
+            raise ValueError(f"{self.name} has no temperature of its own: give temperature=...")
+        return float(own if temperature is None else temperature)  # type: ignore[arg-type]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._arguments  # pickled by name: worker processes load it themselves
+        return type(self), self._arguments
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ClipScorer:
         return self  # stateless
 
 
-def _features(output: Any) -> torch.Tensor:
-    """Projected features; older ``transformers`` return them bare, newer ones in a container."""
-    return output if isinstance(output, torch.Tensor) else output.pooler_output
+def make_bundled_scorer(argument: str | None, **options: Any) -> ClipScorer:
+    """For ``"bundled"``; without options one scorer is shared in a process."""
+    if argument is not None:
+        raise ValueError(f"the scorer 'bundled' takes no argument, got {argument!r}")
+    return ClipScorer(BUNDLED, **options) if options else _shared_bundled()
+
+
+def make_clip_scorer(argument: str | None, **options: Any) -> ClipScorer:
+    """For ``"clip:<backbone, hub name or folder>"``; ``"clip"`` alone is the smallest backbone."""
+    return ClipScorer(argument or "vit-b-32", **options)
+
+
+def make_siglip_scorer(argument: str | None, **options: Any) -> ClipScorer:
+    """For ``"siglip:<backbone, hub name or folder>"``; alone it is the smallest SigLIP."""
+    return ClipScorer(argument or "siglip-b-16", **options)
+
+
+@lru_cache(maxsize=1)
+def _shared_bundled() -> ClipScorer:
+    # Scorers of frames keep no state, so all environments of a process can share one model.
+    return ClipScorer(BUNDLED)
 
 
 def _check_arguments(
-    prompts: tuple[str, str], form: str, temperature: float | None, margin: float, batch_size: int
+    form: str, positive: dict[str, float | None], alpha: float, precision: str
 ) -> None:
-    if (
-        isinstance(prompts, str)
-        or len(prompts) != 2
-        or not all(isinstance(prompt, str) and prompt.strip() for prompt in prompts)
-    ):
-        raise ValueError(f"prompts must be a safe and an unsafe sentence, got {prompts!r}")
-    if form not in FORMS:
-        raise ValueError(f"unknown form {form!r}; known: {', '.join(FORMS)}")
-    if temperature is not None and not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
-    if not margin > 0:
-        raise ValueError(f"margin must be positive, got {margin}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if form not in forms.FORMS:
+        raise ValueError(f"unknown form {form!r}; known: {', '.join(forms.FORMS)}")
+    for name, value in positive.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")

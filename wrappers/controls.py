@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from typing import Any, TypeVar
 
 import numpy as np
 
-from .scorer import Frames, Infos, SafetyScorer, Scores, check_frames
+from .frame_windows import context_frames
+from .scorer import (
+    BUNDLED,
+    Frames,
+    Infos,
+    SafetyScorer,
+    Scores,
+    check_frames,
+    make_scorer,
+    reads_infos,
+)
+
+Number = TypeVar("Number", int, float)
 
 
 class ConstantScorer:
@@ -33,12 +46,16 @@ class ShuffledScorer:
     because a permutation of a few neighbouring frames would hardly change anything.
     """
 
+    reads_history = True
+
     def __init__(self, scorer: SafetyScorer, seed: int = 0, pool_size: int = 4096) -> None:
         if pool_size < 1:
             raise ValueError(f"pool_size must be at least 1, got {pool_size}")
         self.scorer = scorer
         self.seed = seed
         self.pool_size = pool_size
+        self.context_frames = context_frames(scorer)
+        self.reads_infos = reads_infos(scorer)
         self._rng = np.random.default_rng(seed)
         self._pool = np.zeros(pool_size, np.float32)
         self._seen = 0
@@ -58,3 +75,55 @@ class ShuffledScorer:
             self._seen += 1
         filled = self._pool[: min(self._seen, self.pool_size)]
         return self._rng.choice(filled, len(scores)).astype(np.float32)
+
+
+class RandomScorer:
+    """Scores drawn evenly from [0, 1] by a frame's content: no information, yet repeatable.
+
+    The same frame gets the same score in every batch, process and run, and two seeds are two
+    independent judges.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}")
+        self.seed = seed
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"name": "random", "seed": self.seed}
+
+    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
+        """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8."""
+        check_frames(frames)
+        key = self.seed.to_bytes(16, "little")
+        digests = [
+            hashlib.blake2b(frame.tobytes(), digest_size=4, key=key).digest() for frame in frames
+        ]
+        drawn = np.frombuffer(b"".join(digests), "<u4")
+        return (drawn / np.float64(2**32 - 1)).astype(np.float32)
+
+
+def make_constant_scorer(argument: str | None) -> ConstantScorer:
+    """For ``"constant:0.9"``.  Raises ``ValueError`` for anything but a number in [0, 1]."""
+    return ConstantScorer(_number("constant", argument, float, "0.9"))
+
+
+def make_random_scorer(argument: str | None) -> RandomScorer:
+    """For ``"random"`` and ``"random:<seed>"``.  Raises ``ValueError`` for another argument."""
+    return RandomScorer(0 if argument is None else _number("random", argument, int, "0"))
+
+
+def make_shuffled_scorer(argument: str | None, **options: Any) -> ShuffledScorer:
+    """For ``"shuffled:<scorer>"``; options but ``seed`` and ``pool_size`` go to the one inside."""
+    own = {key: options.pop(key) for key in ("seed", "pool_size") if key in options}
+    return ShuffledScorer(make_scorer(argument or BUNDLED, **options), **own)
+
+
+def _number(name: str, argument: str | None, kind: type[Number], example: str) -> Number:
+    try:
+        return kind(argument or "")
+    except ValueError:
+        raise ValueError(
+            f"scorer {name}:{argument or ''} needs a number, for example '{name}:{example}'"
+        ) from None

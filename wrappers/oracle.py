@@ -66,6 +66,8 @@ def _logistic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 class OracleScorer:
     """Scores states by :func:`safety_degree` of their ``info``; frames are only counted."""
 
+    reads_infos = True
+
     def __init__(self, config: OracleConfig | None = None) -> None:
         self.config = config or OracleConfig()
 
@@ -91,3 +93,14 @@ class OracleScorer:
         ttc, headway, collision, off_road = columns
         degree = safety_degree(ttc, headway, collision > 0, off_road > 0, self.config)
         return degree.astype(np.float32)
+
+
+def make_oracle_scorer(argument: str | None, **options: Any) -> OracleScorer:
+    """For ``"oracle"``; ``options`` are a ``config`` or the fields of :class:`OracleConfig`.
+
+    Raises ``ValueError`` for an argument and ``TypeError`` for an unknown field.
+    """
+    if argument is not None:
+        raise ValueError(f"the scorer 'oracle' takes no argument, got {argument!r}")
+    config = options.pop("config", None)
+    return OracleScorer(OracleConfig(**options) if config is None else config)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from .registry import find_factory, known_scorers
+
 Frames = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
 Infos = Sequence[Mapping[str, Any]]
 
 BUNDLED = "bundled"
-KNOWN_SPECS = (
-    '"bundled" (the small CLIP shipped with this package)',
-    '"oracle" (simulator truth)',
-    '"constant:0.9"',
-    '"shuffled:<any other scorer>"',
-    'a hub name such as "openai/clip-vit-base-patch32"',
-    "a folder written by save_pretrained",
-)
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+_OPTIONS = re.compile(r"((?:,\w+=[^,=+]*)+)$")  # at the end of a spec
 
 
 @runtime_checkable
@@ -32,7 +27,17 @@ class SafetyScorer(Protocol):
     """Judges frames: 1 is safe, 0 is unsafe.
 
     Scorers are callable on ``frames (N, H, W, 3)`` uint8 and, where they need simulator truth, on
-    ``infos`` (one mapping a frame); they return ``(N,)`` float32 in [0, 1].
+    ``infos`` (one mapping a frame); they return ``(N,)`` float32 in [0, 1], NaN for a frame that
+    they have no label for.  Optional attributes tell callers more:
+
+    - ``context_frames = k``: it looks at k frames to judge one and gets windows in place of frames,
+      see :mod:`~.frame_windows`.
+    - ``frame_size = S``: it looks at frames of S by S pixels; who can draw such hands them over.
+    - ``reads_infos = True``: its scores depend on ``infos``; without it they may be left out.
+    - ``reads_history = True``: its scores depend on earlier calls, so that they must not be cached.
+    - ``prepare(frames)``, ``encode(prepared)``, ``judge(encoded)``: in turn the same as a call, so
+      that a loader can run ahead.
+    - ``last_reasons``: why each frame of the last call has no label, ``None`` for one that has.
     """
 
     @property
@@ -41,6 +46,22 @@ class SafetyScorer(Protocol):
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Safety scores ``(N,)`` of ``frames (N, H, W, 3)``."""
+
+
+def frame_size(scorer: SafetyScorer) -> int | None:
+    """Height and width [px] of the frames that a scorer looks at; ``None`` where it takes any."""
+    size = getattr(scorer, "frame_size", None)
+    return None if size is None else int(size)
+
+
+def reads_infos(scorer: SafetyScorer) -> bool:
+    """Whether a scorer's answers depend on ``infos``."""
+    return bool(getattr(scorer, "reads_infos", False))
+
+
+def reads_history(scorer: SafetyScorer) -> bool:
+    """Whether a scorer's answers depend on earlier calls."""
+    return bool(getattr(scorer, "reads_history", False))
 
 
 def check_frames(frames: object) -> Frames:
@@ -61,35 +82,67 @@ def check_frames(frames: object) -> Frames:
     return frames
 
 
+def check_scores(scores: object, count: int) -> Scores:
+    """A scorer's answer as float32 ``(count,)``; NaN stands for "no label".
+
+    Raises ``ValueError`` for another shape or values outside [0, 1].
+    """
+    found = np.asarray(scores, np.float32)
+    if found.shape != (count,):
+        raise ValueError(f"the scorer returned shape {found.shape} for {count} frames")
+    outside = (found < 0) | (found > 1)
+    if outside.any():
+        raise ValueError(f"a safety score lies in [0, 1], the scorer returned {found[outside][0]}")
+    return found
+
+
 def make_scorer(spec: str | Path | SafetyScorer, **options: Any) -> SafetyScorer:
     """Build a scorer from its name; an object that already is a scorer passes through.
 
-    ``spec`` is ``"bundled"``, ``"oracle"``, ``"constant:<p>"``, ``"shuffled:<spec>"``, the hub
-    name of a CLIP checkpoint or a folder that holds one.  ``options`` go to the scorer's
-    constructor (for ``"shuffled:..."``: ``seed`` and ``pool_size`` to the control, the others to
-    the scorer inside).  The bundled scorer without options is built once in a process and shared.
+    ``spec`` is ``"<name>"`` or ``"<name>:<argument>"`` with a name of
+    :func:`~.registry.known_scorers`, the hub name of a CLIP-type checkpoint, or a folder that
+    holds one; a ``Path`` is always a folder.  ``options`` go to the scorer's constructor
+    (controls take their own, the others go to the scorer inside).  In text they follow the spec,
+    as in ``"bundled,form=cosine"`` or ``"shuffled:bundled,seed=3"``; values are read as JSON where
+    they are JSON.  The bundled scorer without options is built once in a process and shared.
 
     Raises ``ValueError`` for an unknown spec and ``TypeError`` for an object that is no scorer.
     """
     if isinstance(spec, Path):
-        return _clip(str(spec), options)
+        return _checkpoint(str(spec), options)
     if not isinstance(spec, str):
         return _check_object(spec, options)
-    kind, _, argument = spec.partition(":")
-    if kind == "constant":
-        return _constant(spec, argument, options)
-    if kind == "shuffled":
-        from .controls import ShuffledScorer
+    spec, written = _split_options(spec)
+    for key in written.keys() & options.keys():
+        raise ValueError(f"option {key!r} is given twice: in the scorer {spec!r} and beside it")
+    options = written | options
+    name, colon, argument = spec.partition(":")
+    factory = find_factory(name)
+    if factory is not None:
+        scorer = factory(argument if colon else None, **options)
+        return _check_object(scorer, {})
+    if (spec and Path(spec).is_dir()) or _HUB_NAME.match(spec):
+        return _checkpoint(spec, options)
+    raise ValueError(
+        f"unknown scorer {spec!r}; known: {'; '.join(known_scorers().values())}; "
+        'a hub name such as "openai/clip-vit-base-patch32"; a folder written by save_pretrained'
+    )
 
-        own = {key: options.pop(key) for key in ("seed", "pool_size") if key in options}
-        return ShuffledScorer(make_scorer(argument or BUNDLED, **options), **own)
-    if spec == "oracle":
-        from .oracle import OracleScorer
 
-        return OracleScorer(**options)
-    if spec == BUNDLED or (spec and Path(spec).is_dir()) or _HUB_NAME.match(spec):
-        return _clip(spec, options)
-    raise ValueError(f"unknown scorer {spec!r}; known: " + ", ".join(KNOWN_SPECS))
+def _split_options(spec: str) -> tuple[str, dict[str, Any]]:
+    """A spec and the options written after it: ``"a:b,c=1"`` is ``"a:b"`` and ``{"c": 1}``."""
+    found = _OPTIONS.search(spec)
+    if found is None or Path(spec).is_dir():
+        return spec, {}
+    pairs = [pair.partition("=") for pair in found[1][1:].split(",")]
+    return spec[: found.start()], {key: _read_value(text) for key, _, text in pairs}
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _check_object(spec: object, options: dict[str, Any]) -> SafetyScorer:
@@ -102,27 +155,7 @@ def _check_object(spec: object, options: dict[str, Any]) -> SafetyScorer:
     return spec
 
 
-def _constant(spec: str, argument: str, options: dict[str, Any]) -> SafetyScorer:
-    from .controls import ConstantScorer
-
-    try:
-        value = float(argument)
-    except ValueError:
-        raise ValueError(f"scorer {spec!r} needs a number, for example 'constant:0.9'") from None
-    return ConstantScorer(value, **options)
-
-
-def _clip(model: str, options: dict[str, Any]) -> SafetyScorer:
-    if model == BUNDLED and not options:
-        return _shared_bundled()
+def _checkpoint(source: str, options: dict[str, Any]) -> SafetyScorer:
     from .clip_scorer import ClipScorer
 
-    return ClipScorer(model, **options)
-
-
-@lru_cache(maxsize=1)
-def _shared_bundled() -> SafetyScorer:
-    # Scorers of frames keep no state, so all environments of a process can share one model.
-    from .clip_scorer import ClipScorer
-
-    return ClipScorer(BUNDLED)
+    return ClipScorer(source, **options)

@@ -184,6 +184,55 @@ def test_missing_scores_and_costs_name_their_remedy(tmp_path: Path) -> None:
         EpisodeDataset.from_minari(tmp_path, cost="env")
 
 
+def with_scores(path: Path, unlabelled: dict[int, list[int]]) -> None:
+    """Label a toy data set, but for some steps of some episodes."""
+    with h5py.File(path / "data" / "main_data.hdf5", "r+") as file:
+        for number in range(len(file)):
+            score = np.full(len(file[f"episode_{number}/rewards"]) + 1, 0.25, np.float32)
+            score[unlabelled.get(number, [])] = np.nan
+            file[f"episode_{number}/infos"].create_dataset("safety_score", data=score)
+
+
+@pytest.mark.parametrize("cost", ["vlm", "either", "env"])
+def test_episodes_with_unlabelled_frames_are_left_out_and_counted(
+    tmp_path: Path, cost: Any
+) -> None:
+    with_scores(collect_toy(tmp_path, episodes=6).path, {1: [0], 4: [2, 3]})
+    with pytest.warns(
+        UserWarning, match="2 of 6 episodes are left out, because 3 of their"
+    ) as seen:
+        data = EpisodeDataset.from_minari(tmp_path, cost=cost)
+    assert len(seen) == 1
+    assert data.episode_ids.tolist() == [0, 2, 3, 5]
+    assert data.has_safety_score
+    batch = data.sample(400, 3, np.random.default_rng(0))
+    assert (batch.safety_score == 0.25).all()
+    assert np.isfinite(batch.cost).all()
+    for part in data.split(0.5):
+        assert part.has_safety_score
+
+
+def test_data_without_a_wholly_labelled_episode_are_refused_where_labels_count(
+    tmp_path: Path,
+) -> None:
+    with_scores(collect_toy(tmp_path, episodes=3).path, {0: [0], 1: [1], 2: [2]})
+    with pytest.raises(ValueError, match="each of the 3 episodes has frames without a label"):
+        EpisodeDataset.from_minari(tmp_path, cost="vlm")
+    data = EpisodeDataset.from_minari(tmp_path, cost="env")
+    assert data.num_episodes == 3
+    assert not data.has_safety_score
+
+
+def test_data_whose_frames_all_lack_a_label_count_as_unlabelled(tmp_path: Path) -> None:
+    with_scores(collect_toy(tmp_path, episodes=2).path, {})
+    with h5py.File(next(tmp_path.rglob("main_data.hdf5")), "r+") as file:
+        for number in range(2):
+            file[f"episode_{number}/infos/safety_score"][...] = np.nan
+    assert not EpisodeDataset.from_minari(tmp_path, cost="env").has_safety_score
+    with pytest.raises(ValueError, match="vlsafe label"):
+        EpisodeDataset.from_minari(tmp_path, cost="vlm")
+
+
 def test_a_nan_reward_on_disk_is_found(tmp_path: Path) -> None:
     path = collect_toy(tmp_path, episodes=2).path
     with h5py.File(path / "data" / "main_data.hdf5", "r+") as file:

@@ -1,10 +1,8 @@
+"""What labelling writes into a data set."""
+
+import csv
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,10 @@ import h5py
 import numpy as np
 import pytest
 from toy_drives import collect_toy
-from toy_judge import SceneScorer, make_draw
+from toy_judge import InfoScorer, SceneScorer, ToyDrawing, WindowScorer
 
 from vlsafe_agents.data import EpisodeDataset
-from vlsafe_agents.data.label import auroc, label
+from vlsafe_agents.labelling import auroc, estimate, label, summarise_labels
 
 
 def scores(path: Path) -> list[Any]:
@@ -24,9 +22,23 @@ def scores(path: Path) -> list[Any]:
         return [file[f"episode_{i}/infos/safety_score"][()] for i in range(len(file))]
 
 
-def test_every_frame_gets_its_own_score_the_resets_too(tmp_path: Path) -> None:
+def record(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "data" / "metadata.json").read_text())["labelling"]
+    return found
+
+
+def forget_record(path: Path) -> None:
+    """As if a run was killed between writing labels and metadata."""
+    metadata = path / "data" / "metadata.json"
+    content = json.loads(metadata.read_text())
+    content["labelling"] = {"labels_sha256": "of another run"}
+    metadata.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("scorer", [SceneScorer, InfoScorer])
+def test_every_frame_gets_its_own_score_the_resets_too(tmp_path: Path, scorer: Any) -> None:
     path = collect_toy(tmp_path, episodes=4).path
-    summary = label(tmp_path, SceneScorer, make_draw, batch_size=5, progress=False)
+    summary = label(tmp_path, scorer, ToyDrawing, batch_size=5, progress=False)
     for score in scores(path):
         np.testing.assert_allclose(score, 1 / (1 + np.arange(len(score))))
     data = EpisodeDataset.from_minari(tmp_path, cost="vlm")
@@ -34,14 +46,39 @@ def test_every_frame_gets_its_own_score_the_resets_too(tmp_path: Path) -> None:
     assert summary.auroc == 1.0  # a step is unsafe from t = 3 on
     assert summary.mean_unsafe < summary.mean_safe
     assert sum(summary.histogram) == summary.frames == data.num_steps
+    again = summarise_labels(tmp_path)
+    assert (again.histogram, again.auroc) == (summary.histogram, summary.auroc)
+
+
+def test_stored_images_are_judged_where_nothing_is_drawn(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path, episodes=3).path
+
+    class Brightness(SceneScorer):
+        def __call__(self, frames: Any, infos: Any = None) -> Any:
+            return frames.reshape(len(frames), -1).mean(1) / 255
+
+    label(tmp_path, Brightness, progress=False)
+    with h5py.File(path / "data" / "main_data.hdf5") as file:
+        for number, score in enumerate(scores(path)):
+            images = file[f"episode_{number}/observations/image"][()]
+            np.testing.assert_allclose(score, images.reshape(len(images), -1).mean(1) / 255)
+
+
+def test_windows_reach_back_to_the_start_of_their_episode_only(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path, episodes=4).path
+    label(tmp_path, WindowScorer, ToyDrawing, batch_size=4, progress=False)
+    for score in scores(path):
+        t = np.arange(len(score))
+        before, long_before = np.maximum(t - 1, 0), np.maximum(t - 2, 0)
+        np.testing.assert_allclose(score, 0.01 * long_before + 0.001 * before + 0.0001 * t)
 
 
 def test_the_judges_identity_is_kept_and_replaced_with_its_scores(tmp_path: Path) -> None:
     path = collect_toy(tmp_path, episodes=3).path
-    label(tmp_path, SceneScorer, make_draw, progress=False)
+    label(tmp_path, SceneScorer, ToyDrawing, progress=False)
     before = EpisodeDataset.from_minari(tmp_path)
     assert before.metadata["scorer"] == {"name": "scene", "prompts": ["safe", "unsafe"]}
-    control = label(tmp_path, SceneScorer, make_draw, permutation_seed=0, progress=False)
+    control = label(tmp_path, SceneScorer, ToyDrawing, permutation_seed=0, progress=False)
     after = EpisodeDataset.from_minari(tmp_path)
     assert after.metadata["scorer"]["name"] == control.scorer["name"] == "shuffled"
     stored = json.loads((path / "data" / "metadata.json").read_text())
@@ -53,70 +90,135 @@ def test_the_judges_identity_is_kept_and_replaced_with_its_scores(tmp_path: Path
     np.testing.assert_array_equal(after._flat.obs["image"], before._flat.obs["image"])
 
 
-def test_labelled_files_do_not_depend_on_the_number_of_processes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vlsafe_agents.data.label._CHUNK_FRAMES", 10)
-    path = collect_toy(tmp_path / "one", episodes=4).path
+def test_labelled_files_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path / "one", episodes=12).path
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    label(tmp_path / "one", SceneScorer, make_draw, progress=False)
-    label(tmp_path / "two", SceneScorer, make_draw, workers=2, progress=False)
+    run = partial(label, make_scorer=SceneScorer, make_drawing=ToyDrawing, progress=False)
+    run(tmp_path / "one", batch_size=7)
+    run(tmp_path / "two", batch_size=7, workers=2)
     first = path / "data" / "main_data.hdf5"
     once = first.read_bytes()
     assert once == (tmp_path / "two" / first.relative_to(tmp_path / "one")).read_bytes()
-    label(tmp_path / "one", SceneScorer, make_draw, progress=False)
+    forget_record(path)
+    assert run(tmp_path / "one").counts is not None  # written again
     assert once == first.read_bytes()
 
 
-def test_a_killed_labelling_goes_on_without_judging_finished_chunks_again(tmp_path: Path) -> None:
-    data, log = tmp_path / "data", tmp_path / "log"
-    path = collect_toy(data, episodes=30).path
-    frames = EpisodeDataset.from_minari(data, cost="env").num_steps + 30
-    script = (
-        "import vlsafe_agents.data.label as module\n"
-        "from functools import partial\n"
-        "from toy_judge import SceneScorer, make_draw\n"
-        "module._CHUNK_FRAMES = 20\n"
-        "slow = partial(SceneScorer, None, 0.05)\n"
-        f"module.label({str(data)!r}, slow, make_draw, progress=False)\n"
+def test_metadata_tell_where_the_labels_come_from(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path, episodes=4).path
+    summary = label(tmp_path, partial(SceneScorer, speechless=[4]), ToyDrawing, progress=False)
+    found = record(path)
+    total = len(np.concatenate(scores(path)))
+    silent = int(np.isnan(np.concatenate(scores(path))).sum())
+    assert silent > 0
+    assert summary.counts is not None
+    assert (summary.counts.frames, summary.counts.without_label) == (total, silent)
+    assert found["frames"] == total
+    assert found["scored"] == total - silent
+    assert found["without_label"] == silent == summary.without_label
+    assert (found["kept"], found["from_cache"]) == (0, 0)
+    assert found["judged_frames"] == {"name": "toy", "version": 1}
+    assert found["date"].endswith("+00:00")
+    assert found["vlsafe"]
+
+
+def test_complete_labels_are_left_alone(tmp_path: Path) -> None:
+    path, log = collect_toy(tmp_path / "data", episodes=4).path, tmp_path / "log"
+    first = label(path, SceneScorer, ToyDrawing, progress=False)
+    before = [(file, file.stat().st_mtime_ns) for file in sorted((path / "data").iterdir())]
+    again = label(path, partial(SceneScorer, str(log)), ToyDrawing, progress=False)
+    assert [(file, file.stat().st_mtime_ns) for file, _ in before] == before
+    assert not log.exists()
+    assert again.counts is None
+    assert (again.histogram, again.auroc, again.frames, again.scorer) == (
+        first.histogram,
+        first.auroc,
+        first.frames,
+        first.scorer,
     )
-    (tmp_path / "script.py").write_text(script)
-    python_path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
-    process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "script.py")],
-        env={**os.environ, "PYTHONPATH": python_path},
+
+
+def test_metadata_of_another_run_are_mended(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path, episodes=4).path
+    label(path, SceneScorer, ToyDrawing, progress=False)
+    forget_record(path)
+    summary = label(path, SceneScorer, ToyDrawing, progress=False)
+    assert summary.counts is not None
+    assert summary.counts.kept == summary.counts.frames
+    assert record(path)["labels_sha256"] != "of another run"
+
+
+def test_labels_changed_by_something_else_are_not_believed(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path, episodes=4).path
+    label(path, SceneScorer, ToyDrawing, progress=False)
+    with h5py.File(path / "data" / "main_data.hdf5", "r+") as file:
+        file["episode_1/infos/safety_score"][2] = 0.9
+    label(path, SceneScorer, ToyDrawing, progress=False)
+    np.testing.assert_allclose(scores(path)[1][2], 1 / 3)
+
+
+def test_another_drawing_or_another_judge_means_other_labels(tmp_path: Path) -> None:
+    path, log = collect_toy(tmp_path / "data", episodes=2).path, tmp_path / "log"
+    scorer = partial(SceneScorer, str(log))
+    total = len(np.concatenate(scores_of_all(path, scorer)))
+    label(path, scorer, partial(ToyDrawing, 2), progress=False)
+    assert len(log.read_text().split()) == 2 * total
+    label(
+        path, partial(SceneScorer, str(log), name="other"), partial(ToyDrawing, 2), progress=False
     )
-    deadline = time.monotonic() + 60
-    while len(list(path.glob(".labels-*/chunk_*.npy"))) < 3:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    kept = sum(len(np.load(file)) for file in path.glob(".labels-*/chunk_*.npy"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vlsafe_agents.data.label._CHUNK_FRAMES", 20)
-        label(data, partial(SceneScorer, str(log)), make_draw, progress=False)
-    judged = sum(int(line) for line in log.read_text().split())
-    assert 0 < kept < frames
-    assert judged == frames - kept
+    assert len(log.read_text().split()) == 3 * total
+    assert EpisodeDataset.from_minari(path).metadata["scorer"]["name"] == "other"
+
+
+def scores_of_all(path: Path, scorer: Any) -> list[Any]:
+    label(path, scorer, ToyDrawing, progress=False)
+    return scores(path)
+
+
+def test_frames_without_a_label_are_listed_with_the_reason_and_asked_about_again(
+    tmp_path: Path,
+) -> None:
+    path, log = collect_toy(tmp_path / "data", episodes=6).path, tmp_path / "log"
+    label(path, partial(SceneScorer, speechless=[2, 5]), ToyDrawing, progress=False)
+    with (path / "data" / "unlabelled.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lengths = [len(score) for score in scores(path)]
+    expected = [(e, t) for e, length in enumerate(lengths) for t in (2, 5) if t < length]
+    assert [(int(row["episode"]), int(row["step"])) for row in rows] == expected
+    assert all(row["reason"] == f"t is {row['step']}" for row in rows)
+    summary = label(path, partial(SceneScorer, str(log)), ToyDrawing, progress=False)
+    assert sorted(log.read_text().split()) == sorted(row["step"] for row in rows)
+    assert summary.counts is not None
+    assert summary.counts.scored == len(expected)
+    assert summary.counts.kept == sum(lengths) - len(expected)
+    assert not (path / "data" / "unlabelled.csv").exists()
     for score in scores(path):
         np.testing.assert_allclose(score, 1 / (1 + np.arange(len(score))))
-    assert not list(path.glob(".labels-*"))
 
 
-def test_another_judge_does_not_take_over_half_finished_scores(tmp_path: Path) -> None:
-    path = collect_toy(tmp_path, episodes=3).path
+def test_a_judge_that_has_stopped_is_not_called_again(tmp_path: Path) -> None:
+    path, log = collect_toy(tmp_path / "data", episodes=12).path, tmp_path / "log"
 
-    class Broken(SceneScorer):
-        def __call__(self, frames: Any, infos: Any = None) -> Any:
-            return np.full(len(frames), np.nan)
+    class Limited(SceneScorer):
+        @property
+        def stopped(self) -> str:
+            return "the budget is spent" if log.exists() else ""
 
-    with pytest.raises(ValueError, match="holds nan"):
-        label(tmp_path, Broken, make_draw, progress=False)
-    label(tmp_path, partial(SceneScorer, name="other"), make_draw, progress=False)
-    assert EpisodeDataset.from_minari(tmp_path).metadata["scorer"]["name"] == "other"
-    np.testing.assert_allclose(scores(path)[0][:3], [1, 1 / 2, 1 / 3])
+    summary = label(path, partial(Limited, str(log)), ToyDrawing, batch_size=4, progress=False)
+    assert summary.counts is not None
+    assert len(log.read_text().splitlines()) == 1
+    assert summary.counts.scored == 4
+    assert summary.counts.without_label == summary.counts.frames - 4
+    with (path / "data" / "unlabelled.csv").open(newline="") as file:
+        assert {row["reason"] for row in csv.DictReader(file)} == {"the budget is spent"}
+
+
+def test_a_judge_that_says_nothing_leaves_a_summary_without_numbers(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path, episodes=2).path
+    summary = label(path, partial(SceneScorer, speechless=range(99)), ToyDrawing, progress=False)
+    assert summary.frames == 0
+    assert np.isnan([summary.auroc, summary.mean_safe, summary.unsafe_share]).all()
+    assert summary.without_label == len(np.concatenate(scores(path))) - 2  # resets are no steps
 
 
 @pytest.mark.parametrize(
@@ -131,7 +233,7 @@ def test_impossible_scores_are_refused(tmp_path: Path, answer: Any, message: str
             return answer(len(frames))
 
     with pytest.raises(ValueError, match=message):
-        label(tmp_path, Odd, make_draw, progress=False)
+        label(tmp_path, Odd, ToyDrawing, progress=False)
 
 
 def test_data_without_scenes_name_the_remedy(tmp_path: Path) -> None:
@@ -139,7 +241,34 @@ def test_data_without_scenes_name_the_remedy(tmp_path: Path) -> None:
     with h5py.File(path / "data" / "main_data.hdf5", "r+") as file:
         del file["episode_0/infos/scene"]
     with pytest.raises(ValueError, match="scene_in_info=True"):
-        label(tmp_path, SceneScorer, make_draw, progress=False)
+        label(tmp_path, SceneScorer, ToyDrawing, progress=False)
+
+
+def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown engine 'rey'"):
+        label(tmp_path, SceneScorer, ToyDrawing, engine="rey")  # type: ignore[arg-type]
+
+
+def test_an_estimate_tells_time_or_price_and_leaves_the_data_alone(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path, episodes=20).path
+    before = (path / "data" / "main_data.hdf5").read_bytes()
+    total = sum(len(e.reward) + 1 for e in EpisodeDataset.from_minari(path, cost="env").episodes)
+    found = estimate(path, partial(SceneScorer, pause=0.05), ToyDrawing, batch_size=4)
+    assert (found.frames, found.kept, found.to_score) == (total, 0, total)
+    assert found.price is None
+    assert found.seconds == pytest.approx(total / 4 * 0.05, rel=0.5)
+
+    class Hosted(SceneScorer):
+        def price_estimate(self, frames: int) -> float:
+            return 0.01 * frames
+
+        def __call__(self, frames: Any, infos: Any = None) -> Any:
+            raise AssertionError("this would cost money")
+
+    found = estimate(path, Hosted, ToyDrawing)
+    assert found.price == pytest.approx(0.01 * total)
+    assert found.seconds is None
+    assert (path / "data" / "main_data.hdf5").read_bytes() == before
 
 
 def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -245,6 +247,19 @@ def test_stock_callbacks_and_progress_bar_work(dataset: EpisodeDataset, tmp_path
     }
 
 
+def test_labels_that_failed_an_audit_are_warned_of(dataset: EpisodeDataset) -> None:
+    judge = {"name": "random"}
+    found = {"scorer": judge, "date": "2026-11-25", "sentence": "It saw nothing."}
+    agent = make(None)
+    for verdict, warns in (("no better than chance", True), ("good", False)):
+        audited = copy.copy(dataset)
+        audited.metadata = {"scorer": judge, "audits": [found | {"verdict": verdict}]}
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            agent.set_dataset(audited)
+        assert any("failed an audit" in str(warning.message) for warning in seen) == warns
+
+
 def test_a_callback_can_stop_learning(dataset: EpisodeDataset) -> None:
     agent = make(dataset)
     agent.learn(10, callback=lambda *_: agent.num_timesteps < 2)
@@ -353,7 +368,7 @@ def test_learning_goes_on_after_loading_with_optimisers_and_multiplier(
     loaded = VLSafe.load(tmp_path / "agent.zip", SpeedLimit(), device="cpu", dataset=dataset)
     assert loaded.update == "lagrangian"
     assert loaded.policy.actor_critic.multiplier.value > 0.4
-    assert loaded.policy.actor_critic.multiplier.value == pytest.approx(
+    assert loaded.policy.actor_critic.multiplier.value == (
         agent.policy.actor_critic.multiplier.value
     )
     for name in ("model_optimizer", "actor_critic_optimizer"):

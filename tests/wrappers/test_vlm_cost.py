@@ -76,6 +76,20 @@ def test_combined_cost_of_arrays_equals_that_of_their_elements():
         np.testing.assert_array_equal(whole, single)
 
 
+@pytest.mark.parametrize(("mode", "expected"), [("env", 2.0), ("vlm", np.nan), ("either", 2.0)])
+def test_a_frame_without_a_label_gets_no_invented_cost(mode, expected):
+    np.testing.assert_equal(combine_cost(mode, 2.0, np.nan, True), expected)
+
+
+def test_a_judge_that_answers_nonsense_is_noticed():
+    class Wild(Dimming):
+        def __call__(self, frames, infos=None):
+            return np.full(len(frames), 1.5)
+
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        VLMCost(Countdown(), Wild()).reset()
+
+
 def test_cost_is_kept_on_the_terminal_step():
     infos = drive(VLMCost(Countdown(), Dimming(), cost="either"))
     np.testing.assert_allclose([info["safety_score"] for info in infos], [1, 0.75, 0.5, 0.25])

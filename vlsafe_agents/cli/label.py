@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,61 +16,169 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from vlsafe_agents.data.label import LabelSummary
+    from vlsafe_agents.labelling import LabelEstimate, LabelSummary
+
+_PRIVATE_CACHE = ".label-cache"  # beside the data, with --no-cache
 
 
 def label(
     data: Annotated[Path, typer.Argument(help="Folder of the data set, or its Minari root.")],
     scorer: Annotated[
-        str, typer.Option(help="bundled, oracle, constant:0.9, a hub name or a folder.")
+        str, typer.Option(help="bundled, oracle, constant:0.9, a hub name or a folder, ...")
     ] = "bundled",
     batch_size: Annotated[int, typer.Option(help="Frames scored at once.", min=1)] = 64,
-    workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Processes, or Ray's actors.", min=1)] = 1,
     threads: Annotated[int, typer.Option(help="PyTorch threads a process.", min=1)] = 1,
+    engine: Annotated[str, typer.Option(help='"processes", or "ray" (needs ray[data]).')] = (
+        "processes"
+    ),
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of known scores; default: the user's cache.")
+    ] = None,
+    cache_size: Annotated[int, typer.Option(help="Its greatest size [MB].", min=1)] = 1024,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither use nor keep scores of other runs.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would cost.")
+    ] = False,
 ) -> None:
     """Add the judge's safety score p of every frame; an earlier judge's scores are replaced.
 
-    "shuffled:<scorer>" deals that scorer's scores to the wrong frames (a control).  The same
-    command goes on where it was killed.
+    "shuffled:<scorer>" deals that scorer's scores to the wrong frames (a control).  No frame is
+    scored twice, in whatever data set it lies; the same command goes on where it was killed, and
+    scores only what has no label yet.
     """
-    from vlsafe_agents.data.label import label as label_frames
     from vlsafe_agents.data.storage import read_metadata, resolve_dataset
+    from vlsafe_agents.labelling import estimate
+    from vlsafe_agents.labelling import label as label_frames
 
-    metadata = read_metadata(resolve_dataset(data))
+    data_path = resolve_dataset(data)
+    metadata = read_metadata(data_path)
     if "env_id" not in metadata:
         raise ValueError(f"{data} was not made by `vlsafe collect`: its metadata name no env_id")
-    spec, shuffled = scorer, scorer.startswith("shuffled:")
-    if shuffled:
-        spec = scorer.removeprefix("shuffled:")
-    summary = label_frames(
-        data,
-        partial(_make_scorer, spec, threads),
-        partial(_make_render, metadata["env_id"], metadata["env_kwargs"]),
-        batch_size=batch_size,
-        workers=workers,
-        permutation_seed=0 if shuffled else None,
-    )
-    _print(summary)
+    if no_cache and cache is not None:
+        raise ValueError("--cache and --no-cache contradict each other; give one of them")
+    spec, permutation_seed = _split_shuffled(scorer)
+    make_scorer = partial(_make_scorer, spec, threads, not no_cache)
+    idle_cores = max(1, (os.cpu_count() or 1) // workers - threads)
+    make_drawing = partial(_make_drawing, metadata["env_id"], metadata["env_kwargs"], idle_cores)
+    folder = data_path.parent / _PRIVATE_CACHE if no_cache else cache
+    with _scores_in(folder, cache_size, no_cache and not dry_run) as store:
+        if dry_run:
+            _print_estimate(estimate(data, make_scorer, make_drawing, store, batch_size), workers)
+            return
+        summary = label_frames(
+            data,
+            make_scorer,
+            make_drawing,
+            store,
+            batch_size=batch_size,
+            workers=workers,
+            engine=engine,  # type: ignore[arg-type]  # checked there
+            permutation_seed=permutation_seed,
+        )
+    _print_summary(summary)
+    _print_counts(summary, data_path)
 
 
-def _make_scorer(spec: str, threads: int) -> Any:
+@contextmanager
+def _scores_in(folder: Path | None, megabytes: int, remove: bool) -> Iterator[Any]:
+    """A cache; with ``remove`` its folder goes when all went well."""
+    from wrappers.score_cache import ScoreCache
+
+    store = ScoreCache(folder, limit=megabytes * 1_000_000)
+    try:
+        yield store
+    finally:
+        store.close()
+    if remove:
+        shutil.rmtree(store.folder, ignore_errors=True)
+
+
+def _split_shuffled(scorer: str) -> tuple[str, int | None]:
+    """The scorer inside "shuffled:<scorer>" and the seed: all scores are there to be permuted."""
+    if not scorer.startswith("shuffled:"):
+        return scorer, None
+    inside = scorer.removeprefix("shuffled:")
+    seed = re.search(r",seed=(\d+)", inside)
+    return re.sub(r",seed=\d+", "", inside), 0 if seed is None else int(seed[1])
+
+
+def _make_scorer(spec: str, threads: int, remembered: bool) -> Any:
+    from wrappers.remembered_scorer import remember
+
+    build = partial(_load_scorer, spec, threads)
+    return remember(spec, build) if remembered else build()
+
+
+def _load_scorer(spec: str, threads: int) -> Any:
+    import sys
+
     from wrappers import make_scorer
 
     scorer = make_scorer(spec)
-    if spec != "oracle" and not spec.startswith("constant:"):
+    if "torch" in sys.modules:  # scorers without a network need not load it
         import torch
 
         torch.set_num_threads(threads)
     return scorer
 
 
-def _make_render(env_id: str, env_kwargs: dict[str, Any]) -> Any:
+def _make_drawing(env_id: str, env_kwargs: dict[str, Any], threads: int) -> Any:
     from vlsafe_envs import SceneRenderer
+    from vlsafe_envs.threads import limit_threads
 
-    return SceneRenderer(env_id, **env_kwargs).frame
+    limit_threads(threads)
+    return SceneRenderer(env_id, **env_kwargs)
 
 
-def _print(summary: LabelSummary) -> None:
+def _print_estimate(found: LabelEstimate, workers: int) -> None:
+    from vlsafe_agents.common.progress import duration
+
+    known = found.kept + found.from_cache
+    print(
+        f"{found.frames:,} frames: {found.kept:,} have this label, {found.from_cache:,} need no "
+        f"scoring ({known / found.frames:.1%} known together), {found.to_score:,} to be scored"
+    )
+    if found.price is not None:
+        print(f"expected price: about ${found.price:,.2f}")
+    elif found.seconds is None:
+        print("expected time: unknown")
+    else:
+        rate = f" at {found.frames_per_second:,.0f} frames/s" if found.frames_per_second else ""
+        more = "" if workers == 1 else f"; less with {workers} workers, where cores are idle"
+        print(f"expected time: about {duration(found.seconds)}{rate} with one worker{more}")
+
+
+def _print_counts(summary: LabelSummary, data_path: Path) -> None:
+    counts = summary.counts
+    if counts is None:
+        print("all frames had this scorer's labels already: nothing to do")
+        return
+    print(
+        f"{counts.frames:,} frames in {counts.seconds:,.1f} s ({counts.frames_per_second:,.0f} "
+        f"frames/s): {counts.scored:,} scored, {counts.from_cache:,} from the cache or equal to "
+        f"another frame, {counts.kept:,} kept, {counts.without_label:,} without a label"
+    )
+    if counts.without_label:
+        print(_about_unlabelled(counts.without_label, counts.frames, data_path))
+
+
+def _about_unlabelled(missed: int, frames: int, data_path: Path) -> str:
+    from vlsafe_agents.labelling import UNLABELLED_FILE
+
+    path = data_path / UNLABELLED_FILE
+    with path.open(newline="") as file:
+        reasons = Counter(row["reason"] or "no reason given" for row in csv.DictReader(file))
+    most = ", ".join(f"{count:,} {reason!r}" for reason, count in reasons.most_common(3))
+    return (
+        f"{missed:,} of {frames:,} frames have NO label ({most}); {path} lists them, training "
+        "leaves their episodes out, and the same command scores only these"
+    )
+
+
+def _print_summary(summary: LabelSummary) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -72,7 +187,7 @@ def _print(summary: LabelSummary) -> None:
     table.add_column("p")
     table.add_column("frames", justify="right")
     table.add_column("")
-    highest = max(summary.histogram)
+    highest = max(1, *summary.histogram)
     for place, count in enumerate(summary.histogram):
         bar = "#" * round(40 * count / highest)
         table.add_row(f"{place / 10:.1f}-{(place + 1) / 10:.1f}", f"{count:,}", bar)

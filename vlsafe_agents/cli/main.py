@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import collect, demo, evaluate, label, report, train
+from . import audit, collect, demo, distill, evaluate, label, report, train
 
 app = typer.Typer(
     name="vlsafe",
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 app.command("collect")(collect.collect)
 app.command("label")(label.label)
+app.command("audit")(audit.audit)
+app.command("distill")(distill.distill)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)

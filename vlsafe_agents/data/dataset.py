@@ -6,6 +6,7 @@ T + 1 rows; ``action`` of a row is the one that *led* there, ``reward`` and ``co
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,16 +100,18 @@ class EpisodeDataset:
         """Open a Minari data set by id, or by the folder that holds it (or that holds only it).
 
         With ``cache`` the images are laid out once in a flat file beside the data set and
-        memory-mapped, so that several processes share their pages.
+        memory-mapped, so that several processes share their pages.  Where a judge has labelled
+        the data but not every frame, episodes with unlabelled frames are left out with a warning.
 
         Raises ``FileNotFoundError`` where there is no data set and ``ValueError`` for data
-        without costs, or without safety scores where ``cost`` needs them.
+        without costs, or without a wholly labelled episode where ``cost`` needs safety scores.
         """
         from .storage import read_flat_rows  # h5py and minari load slowly
 
         check_cost_mode(cost)
         rows, observation_space, action_space, metadata = read_flat_rows(id_or_path, cache)
-        return cls(rows, observation_space, action_space, cost, metadata=metadata)
+        labelled = _labelled_episodes(rows, needed=cost != "env")
+        return cls(rows, observation_space, action_space, cost, labelled, metadata)
 
     @classmethod
     def from_arrays(
@@ -135,8 +138,8 @@ class EpisodeDataset:
 
     @property
     def has_safety_score(self) -> bool:
-        """Whether a judge has labelled the frames."""
-        return not bool(np.isnan(self._flat.safety_score).any())
+        """Whether a judge has labelled the frames of this view."""
+        return not bool(np.isnan(self._flat.safety_score[self._rows]).any())
 
     @property
     def unsafe_share(self) -> float:
@@ -258,6 +261,33 @@ class EpisodeDataset:
             f"EpisodeDataset({self.num_episodes} episodes, {self.num_steps} steps, "
             f"obs={sorted(self._flat.obs)}, cost={self.cost_mode!r})"
         )
+
+
+def _labelled_episodes(rows: FlatRows, needed: bool) -> list[int] | None:
+    """Numbers of the episodes whose frames all have a label; ``None`` stands for all episodes.
+
+    Data without any label are taken whole.  So are those without a wholly labelled episode, unless
+    labels are ``needed``: then they are refused.
+    """
+    missing = np.isnan(rows.safety_score)
+    if missing.all() or not missing.any():
+        return None
+    gaps = np.add.reduceat(missing, rows.starts[:-1])  # (E,), frames without a label
+    whole = np.flatnonzero(gaps == 0)
+    if len(whole):
+        without, frames = int((gaps > 0).sum()), int(gaps.sum())
+        warnings.warn(
+            f"{without} of {len(gaps)} episodes are left out, because {frames} of their frames "
+            "have no label; the same `vlsafe label` command scores only these",
+            stacklevel=3,
+        )
+        return [int(number) for number in whole]
+    if needed:
+        raise ValueError(
+            f"each of the {len(gaps)} episodes has frames without a label ({int(gaps.sum())} of "
+            f"{len(missing)}); run the same `vlsafe label` command again, or use cost='env'"
+        )
+    return None
 
 
 class _EpisodeList(Sequence[Episode]):

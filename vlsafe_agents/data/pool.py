@@ -12,11 +12,14 @@ import multiprocessing.connection
 import reprlib
 import signal
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Stream = Callable[[Iterator[Task]], Iterator[Result]]  # one result a task, in the same order
 
 
 class WorkerError(RuntimeError):
@@ -31,60 +34,92 @@ def run_tasks(
     ``make_job`` runs once in each worker and must be picklable when ``workers`` is above 1; with
     1 everything runs in this process.  Raises ``WorkerError`` when a task fails in a worker.
     """
+    return run_streams(partial(_stream_of_job, make_job), tasks, workers, ahead=1)
+
+
+def run_streams(
+    make_stream: Callable[[], Stream[Task, Result]],
+    tasks: Iterator[Task],
+    workers: int,
+    ahead: int,
+) -> Iterator[Result]:
+    """Yield results as they come from streams, which may begin a task before they end the last.
+
+    Like :func:`run_tasks`, but a worker is given up to ``ahead`` tasks that it has not answered.
+    """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     if workers == 1:
-        job = make_job()
-        for task in tasks:
-            yield task, job(task)
+        yield from make_stream()(tasks)
         return
-    pool: _Pool[Task, Result] = _Pool(make_job)
+    pool: _Pool[Task, Result] = _Pool(make_stream, workers, ahead)
     try:
-        yield from pool.run(tasks, workers)
+        yield from pool.run(tasks)
     finally:
         pool.close()
 
 
-class _Pool(Generic[Task, Result]):
-    def __init__(self, make_job: Callable[[], Callable[[Task], Result]]) -> None:
-        self._make_job = make_job
-        self._context = multiprocessing.get_context("spawn")
-        self._workers: dict[Any, Any] = {}  # connection -> process
+def _stream_of_job(
+    make_job: Callable[[], Callable[[Task], Result]],
+) -> Stream[Task, tuple[Task, Result]]:
+    job = make_job()
+    return lambda tasks: ((task, job(task)) for task in tasks)
 
-    def run(self, tasks: Iterator[Task], workers: int) -> Iterator[tuple[Task, Result]]:
-        busy: dict[Any, Task] = {}
-        idle: list[Any] = []
+
+class _Pool(Generic[Task, Result]):
+    def __init__(
+        self, make_stream: Callable[[], Stream[Task, Result]], workers: int, ahead: int
+    ) -> None:
+        self._make_stream = make_stream
+        self._most, self._ahead = workers, ahead
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: dict[Any, Any] = {}  # by connection
+        self._given: dict[Any, deque[Task]] = {}  # by connection: tasks not answered yet
+
+    def run(self, tasks: Iterator[Task]) -> Iterator[Result]:
         exhausted = False
         while True:
-            while not exhausted and (idle or len(self._workers) < workers):
+            while not exhausted and (connection := self._free()) is not None:
                 try:
                     task = next(tasks)
                 except StopIteration:
                     exhausted = True
                     break
-                connection = idle.pop() if idle else self._start()
-                connection.send(task)
-                busy[connection] = task
+                self._given[connection].append(task)
+                with contextlib.suppress(OSError):  # a dead worker is noticed when it should answer
+                    connection.send(task)
+            busy = [connection for connection, given in self._given.items() if given]
             if not busy:
                 return
-            for ready in multiprocessing.connection.wait(list(busy)):
-                task = busy.pop(ready)
-                yield task, self._receive(ready, task)
-                idle.append(ready)
+            for ready in multiprocessing.connection.wait(busy):
+                yield self._receive(ready)
+
+    def _free(self) -> Any:
+        """The worker with the least to do, a new one if all have something; None when all are
+        busy."""
+        load, connection = min(
+            ((len(given), c) for c, given in self._given.items()),
+            key=lambda pair: pair[0],
+            default=(self._ahead, None),
+        )
+        if load > 0 and len(self._processes) < self._most:
+            return self._start()
+        return connection if load < self._ahead else None
 
     def _start(self) -> Any:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(self._make_job, theirs), daemon=True)
+        process = self._context.Process(target=_work, args=(self._make_stream, theirs), daemon=True)
         process.start()
         theirs.close()
-        self._workers[ours] = process
+        self._processes[ours], self._given[ours] = process, deque()
         return ours
 
-    def _receive(self, connection: Any, task: Task) -> Result:
+    def _receive(self, connection: Any) -> Result:
+        task = self._given[connection].popleft()
         try:
             failure, result = connection.recv()
         except EOFError:
-            process = self._workers[connection]
+            process = self._processes[connection]
             process.join(5)
             raise WorkerError(
                 f"the worker for task {reprlib.repr(task)} died (exit code {process.exitcode}; "
@@ -92,27 +127,43 @@ class _Pool(Generic[Task, Result]):
             ) from None
         if failure is not None:
             raise WorkerError(f"task {reprlib.repr(task)} failed in a worker:\n{failure}")
-        return result
+        answer: Result = result
+        return answer
 
     def close(self) -> None:
-        for connection in self._workers:
+        for connection in self._processes:
             connection.close()
-        for process in self._workers.values():
+        for process in self._processes.values():
             process.join(2)
             if process.is_alive():
                 process.terminate()
                 process.join()
 
 
-def _work(make_job: Callable[[], Callable[[Any], Any]], connection: Any) -> None:
+def _work(make_stream: Callable[[], Stream[Any, Any]], connection: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        job: Callable[[Any], Any] | None = None
-        while True:
+    try:
+        for result in make_stream()(_received(connection)):
+            if not _send(connection, None, result):
+                return
+    except Exception:
+        _send(connection, traceback.format_exc(), None)
+
+
+def _received(connection: Any) -> Iterator[Any]:
+    """Tasks, until the parent closes its end or dies."""
+    while True:
+        try:
             task = connection.recv()
-            try:
-                job = job or make_job()
-                answer: tuple[str | None, Any] = (None, job(task))
-            except Exception:
-                answer = (traceback.format_exc(), None)
-            connection.send(answer)
+        except (EOFError, ConnectionResetError):
+            return
+        yield task
+
+
+def _send(connection: Any, failure: str | None, result: Any) -> bool:
+    """Whether the parent is still there."""
+    try:
+        connection.send((failure, result))
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True

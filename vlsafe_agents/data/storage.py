@@ -83,6 +83,8 @@ def read_flat_rows(
 ) -> tuple[FlatRows, gym.Space[Any], gym.Space[Any], dict[str, Any]]:
     """All rows of a Minari data set with its spaces and metadata.
 
+    A safety score of NaN stands for a frame without a label.
+
     Raises ``ValueError`` for missing costs, numbers that are not finite and wrong lengths.
     """
     data_path = resolve_dataset(id_or_path)
@@ -132,7 +134,7 @@ def _read_steps(
     score = np.full(total, np.nan, np.float32)
     if "safety_score" in infos:
         score = _Stacked(groups, "infos/safety_score", starts).load().astype(np.float32)
-        check_numbers("infos/safety_score", score, low=0.0, high=1.0)
+        check_numbers("infos/safety_score", score[~np.isnan(score)], low=0.0, high=1.0)
     return {
         "next_action": action,
         "reward": reward,

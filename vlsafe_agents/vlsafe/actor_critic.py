@@ -397,7 +397,9 @@ class ActorCritic(nn.Module):
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """The multiplier's numbers, for ``state_dict``."""
-        return {k: torch.tensor(v) for k, v in self.multiplier.state_dict().items()}
+        return {
+            k: torch.tensor(v, dtype=torch.float64) for k, v in self.multiplier.state_dict().items()
+        }
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         self.multiplier.load_state_dict({k: float(v) for k, v in state.items()})

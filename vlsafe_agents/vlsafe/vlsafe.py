@@ -154,6 +154,8 @@ class VLSafe(OfflineAlgorithm):
     def set_dataset(self, dataset: EpisodeDataset) -> None:
         """Choose the recorded episodes that :meth:`learn` reads.
 
+        Warns of labels that failed an audit (``vlsafe audit --write``).
+
         :raises ValueError: if the spaces differ, or cost or safety score are missing.
         """
         if dataset.action_space != self.action_space:
@@ -171,6 +173,10 @@ class VLSafe(OfflineAlgorithm):
             values = getattr(sample, name, None)
             if values is None or np.isnan(values).any():
                 raise ValueError(f"the data set has no {name}; {remedy}")
+        if "audits" in dataset.metadata:
+            from vlsafe_agents.audit import warn_of_failed_audit  # draws pictures: slow to load
+
+            warn_of_failed_audit(dataset.metadata)
         self.dataset = dataset
         if self.settings.multiplier.episode_steps is None:
             self.episode_steps = dataset.num_steps / dataset.num_episodes

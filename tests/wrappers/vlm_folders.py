@@ -1,0 +1,163 @@
+"""Tiny generative VLMs, written as ``transformers`` writes them; one has learned to answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "</s>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+)
+SIDE, PATCH = 16, 8
+SPECIAL = ["<pad>", "<s>", "</s>", "<image>", "<fake_token_around_image>", "<global-img>"]
+
+
+def build_tokenizer(texts: list[str]) -> Any:
+    """Byte-level BPE that makes one token of each word in ``texts``."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1000, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+def text_config(tokenizer: Any) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+def build_llava(texts: list[str], template: str | None = TEMPLATE) -> tuple[Any, Any]:
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    tokenizer = build_tokenizer(texts)
+    size = {"height": SIDE, "width": SIDE}
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=size),
+        tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=SIDE,
+        patch_size=PATCH,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text_config(tokenizer),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+    )
+    return LlavaForConditionalGeneration(config), processor
+
+
+def build_idefics3(texts: list[str]) -> tuple[Any, Any]:
+    from transformers import (
+        Idefics3Config,
+        Idefics3ForConditionalGeneration,
+        Idefics3ImageProcessorPil,
+        Idefics3Processor,
+    )
+
+    tokenizer = build_tokenizer(texts)
+    image_processor = Idefics3ImageProcessorPil(
+        do_image_splitting=False,
+        size={"longest_edge": SIDE},
+        max_image_size={"longest_edge": SIDE},
+    )
+    processor = Idefics3Processor(
+        image_processor, tokenizer, image_seq_len=1, chat_template=TEMPLATE
+    )
+    config = Idefics3Config(
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": SIDE,
+            "patch_size": PATCH,
+        },
+        text_config=text_config(processor.tokenizer),
+        image_token_id=processor.tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+    )
+    return Idefics3ForConditionalGeneration(config), processor
+
+
+def save(folder: Path, model: Any, processor: Any) -> Path:
+    from wrappers.clip_loading import no_weight_bars
+
+    with no_weight_bars():
+        model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def grey_frames(levels: Any, size: int = 24) -> np.ndarray:
+    frames = np.zeros((len(levels), size, size, 3), np.uint8)
+    return frames + np.asarray(levels, np.uint8)[:, None, None, None]
+
+
+def teach(
+    model: Any, processor: Any, lessons: list[tuple[str, str, np.ndarray]], steps: int = 150
+) -> None:
+    """Train a model to give answers: (question, answer, frame) each."""
+    processor.tokenizer.padding_side = "left"
+    content = [{"type": "image"}, {"type": "text", "text": ""}]
+    texts = []
+    for question, answer, _ in lessons:
+        content[1]["text"] = question
+        message = [{"role": "user", "content": content}]
+        prompt = processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        texts.append(f"{prompt} {answer}</s>")
+    pictures = [[Image.fromarray(frame)] for _, _, frame in lessons]
+    batch = processor(text=texts, images=pictures, return_tensors="pt", padding=True)
+    labels = torch.full_like(batch["input_ids"], -100)
+    for row, (_, answer, _) in enumerate(lessons):
+        length = len(processor.tokenizer(f" {answer}</s>")["input_ids"])
+        labels[row, -length:] = batch["input_ids"][row, -length:]
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    model.train()
+    for _ in range(steps):
+        loss = model(**batch, labels=labels).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()

@@ -1,0 +1,177 @@
+"""Charts of figures with intervals: one dot each, on a ground that shows the verdicts' zones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from ..report.figures import _INK as INK
+from ..report.figures import _canvas as canvas
+from .examine import MAIN
+from .resampling import Estimate
+from .results import Audit, Group, JudgeAudit
+from .verdict import GOOD_FROM, USABLE_FROM
+
+PALETTE = (
+    "#3b82d6", "#d9822b", "#1f9d8a", "#a371c9", "#c75d5d",
+    "#a88b4c", "#5fa8d3", "#7d8590", "#b85c9e", "#6a8f3c",
+)  # fmt: skip
+QUESTION_COLOURS = {"event": "#c75d5d", "time_to_collision": "#3b82d6"}
+_ROW, _LEGEND = 0.3, 0.3  # [inch]
+_ZONES = ((0.5, USABLE_FROM, "weak"), (USABLE_FROM, GOOD_FROM, "usable"), (GOOD_FROM, 1.0, "good"))
+
+
+@dataclass(frozen=True)
+class Series:
+    """Dots of one colour, one a row; rows without a value are left empty."""
+
+    label: str
+    colour: str
+    estimates: Sequence[Estimate]
+
+
+def colours(audit: Audit) -> dict[str, str]:
+    """A colour for each judge."""
+    return {judge.name: PALETTE[place % len(PALETTE)] for place, judge in enumerate(audit.judges)}
+
+
+def overview(audit: Audit) -> Any:
+    """AUROC of every judge on the two main questions."""
+    series = [
+        Series(
+            audit.questions[key],
+            QUESTION_COLOURS[key],
+            [judge.answers[key].evidence.auroc for judge in audit.judges],
+        )
+        for key in MAIN
+    ]
+    return dot_plot([judge.name for judge in audit.judges], series)
+
+
+def by_group(audit: Audit, key: str) -> Any | None:
+    """AUROC of the judges on each part of the frames, for one question; empty controls left out."""
+    shown = [judge for judge in audit.judges if not judge.is_empty_control]
+    if not shown:
+        return None
+    groups = shown[0].groups
+    labels: list[str] = []
+    breaks: list[int] = []
+    for kind, members in groupby(groups, lambda group: group.kind):
+        if labels:
+            breaks.append(len(labels))
+        names = [group.name for group in members]
+        labels += names if kind in ("data set", "lanes") else [f"{kind} {name}" for name in names]
+    if len(labels) < 2:
+        return None
+    shade = colours(audit)
+    series = [
+        Series(judge.name, shade[judge.name], [_auroc(group, key) for group in judge.groups])
+        for judge in shown
+    ]
+    return dot_plot(labels, series, breaks)
+
+
+def _auroc(group: Group, key: str) -> Estimate:
+    return group.answers[key].evidence.auroc
+
+
+def by_prompt(judge: JudgeAudit) -> Any | None:
+    """AUROC with each pair of sentences."""
+    if not judge.prompts:
+        return None
+    labels = [
+        f"{result.pair.name}{' (turned)' if result.pair.turned_round else ''}"
+        for result in judge.prompts
+    ]
+    series = [
+        Series(
+            judge.answers[key].question,
+            QUESTION_COLOURS[key],
+            [result.answers[key].evidence.auroc for result in judge.prompts],
+        )
+        for key in MAIN
+    ]
+    return dot_plot(labels, series)
+
+
+def by_control(judge: JudgeAudit) -> Any:
+    """AUROC on changed frames and with scores dealt to other frames."""
+    series = [
+        Series(
+            judge.answers[key].question,
+            QUESTION_COLOURS[key],
+            [control.answers[key].evidence.auroc for control in judge.controls],
+        )
+        for key in MAIN
+    ]
+    return dot_plot([control.name for control in judge.controls], series)
+
+
+def dot_plot(labels: Sequence[str], series: Sequence[Series], breaks: Sequence[int] = ()) -> Any:
+    """AUROCs in rows, the first on top, with a thin line before the rows ``breaks``."""
+    row = _ROW + 0.06 * max(0, len(series) - 3)
+    left = 0.15 + 0.068 * max(map(len, labels))
+    width = left + 6.2
+    height = row * len(labels) + 0.7 + (_LEGEND if len(series) > 1 else 0.0)
+    figure, axes = canvas(width, height, top=0.22)
+    figure.subplots_adjust(left=left / width, bottom=1 - (row * len(labels) + 0.22) / height)
+    low = min([0.4, *(e.low for s in series for e in s.estimates if not np.isnan(e.low))])
+    axes.set_xlim(max(-0.02, low - 0.03), 1.015)
+    axes.set_ylim(len(labels) - 0.45, -0.55)
+    _zones(axes)
+    step = 0.62 / max(1, len(series) - 1)
+    for number, one in enumerate(series):
+        shift = 0.0 if len(series) == 1 else -0.31 + step * number
+        _dots(axes, one, np.arange(len(labels)) + shift)
+    for place in breaks:
+        axes.axhline(place - 0.5, color=INK, lw=0.6, alpha=0.35)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.set_xlabel("AUROC of 1 - p")
+    if len(series) > 1:
+        legend(figure, axes)
+    return figure
+
+
+def legend(figure: Any, axes: Any) -> None:
+    """What the colours mean, in a line along the bottom."""
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="lower center", ncols=6, frameon=False, fontsize=8,
+        labelcolor=INK, borderaxespad=0.1, columnspacing=1.2, handletextpad=0.4,
+    )  # fmt: skip
+
+
+def _dots(axes: Any, series: Series, rows: Any) -> None:
+    values = np.array([estimate.value for estimate in series.estimates])
+    ends = np.array([[estimate.low, estimate.high] for estimate in series.estimates]).reshape(-1, 2)
+    known = ~np.isnan(values)
+    reach = np.abs(ends - values[:, None]).T[:, known]
+    axes.errorbar(
+        values[known],
+        rows[known],
+        xerr=np.nan_to_num(reach),
+        fmt="o",
+        color=series.colour,
+        markersize=4.5,
+        elinewidth=1.4,
+        label=series.label,
+    )
+
+
+def _zones(axes: Any) -> None:
+    axes.axvline(0.5, color=INK, lw=0.9, alpha=0.5)
+    for place, (low, high, name) in enumerate(_ZONES):
+        axes.axvspan(low, high, color="#1f9d8a", alpha=0.05 + 0.06 * place, lw=0)
+        axes.text(
+            (low + high) / 2, 1.01, name, size=7, ha="center", va="bottom", color=INK, alpha=0.65,
+            transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
+    axes.text(
+        0.497, 1.01, "chance", size=7, ha="right", va="bottom", color=INK, alpha=0.65,
+        transform=axes.get_xaxis_transform(),
+    )  # fmt: skip

@@ -1,0 +1,172 @@
+"""Recorded drives as an audit reads them: several data sets laid end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from ..data.driving import LONGEST_TIME
+from ..data.storage import MAIN_FILE, read_metadata, resolve_dataset
+from ..labelling.frames import FrameReader, FrameSource
+from ..labelling.protocols import Drawing, Frames
+from .truth import Integers, Truth, truth_of
+
+Packed = npt.NDArray[np.float32]
+TRUTH_COLUMNS = ("time_to_collision", "headway", "collision", "off_road")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set to audit on, and what is known of the environment it was recorded in."""
+
+    path: Path  # as :func:`resolve_dataset` takes it
+    scenario: str
+    density: float
+    seconds: float  # between two frames
+    drawing: Drawing  # of the frames that a judge sees
+    without_others: Callable[[Packed], Packed]  # scenes (N, ...) with the ego vehicle alone
+    lanes: int | None = None  # where the road can have more or fewer
+    action: str = "meta"  # kind of actions that the drivers took
+
+    @property
+    def name(self) -> str:
+        """What tells it from others: ``"highway, density 0.75"``."""
+        parts = [self.scenario, f"density {self.density:g}"]
+        parts += [] if self.lanes is None else [f"{self.lanes} lanes"]
+        parts += [] if self.action == "meta" else [f"{self.action} actions"]
+        return ", ".join(parts)
+
+
+class Drives:
+    """All episodes of several data sets, one after another: N frames, E episodes.
+
+    Raises ``ValueError`` without a data set, for one given twice, and for data without scenes or
+    without simulator truth.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        if not sources:
+            raise ValueError("nothing to audit on: name a data set, or environments to drive in")
+        self.sources = tuple(sources)
+        self.paths = tuple(resolve_dataset(source.path) for source in sources)
+        for path in self.paths:
+            if self.paths.count(path) > 1:
+                raise ValueError(f"the data set {path} is given twice")
+        self.names = _distinct([source.name for source in sources])
+        self.metadata = tuple(read_metadata(path) for path in self.paths)
+        self.frames = tuple(
+            FrameSource.of(path, metadata["total_episodes"], scenes=True)
+            for path, metadata in zip(self.paths, self.metadata, strict=True)
+        )
+        lengths = np.concatenate([np.diff(frames.starts) for frames in self.frames])
+        self.starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)  # (E + 1,)
+        counts = [len(frames.starts) - 1 for frames in self.frames]
+        self.source_of_episode = np.repeat(np.arange(len(counts)), counts)  # (E,)
+        parts = [
+            _read(frames, source.seconds)
+            for frames, source in zip(self.frames, sources, strict=True)
+        ]
+        self.drivers = np.array([name for part in parts for name in part.drivers])  # (E,)
+        columns = {
+            key: np.concatenate([part.columns[key] for part in parts]) for key in parts[0].columns
+        }
+        self.stored_scores = columns.pop("safety_score").astype(np.float32)  # (N,), NaN: no label
+        self.truth: Truth = truth_of(
+            episode=np.repeat(np.arange(len(lengths)), lengths),
+            time=columns.pop("time"),
+            truncated=columns.pop("truncated") > 0,
+            columns=columns,
+        )
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes E."""
+        return len(self.starts) - 1
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def rows_of_source(self, number: int) -> slice:
+        """The rows of one data set."""
+        of_source = np.flatnonzero(self.source_of_episode == number)
+        return slice(int(self.starts[of_source[0]]), int(self.starts[of_source[-1] + 1]))
+
+    def some_rows(self, frames: int, seed: int) -> Integers:
+        """Rows of whole episodes drawn at random, about as many of each data set, in order.
+
+        ``frames`` in all, or a few more; all rows where there are no more than that.
+        """
+        left = np.full(len(self.sources), frames / len(self.sources))
+        chosen = []
+        for episode in np.random.default_rng(seed).permutation(self.num_episodes):
+            source = self.source_of_episode[episode]
+            if left[source] > 0:
+                left[source] -= self.starts[episode + 1] - self.starts[episode]
+                chosen.append(np.arange(*self.starts[episode : episode + 2]))
+        return np.sort(np.concatenate(chosen))
+
+    def draw(
+        self, rows: Integers, redraw: Callable[[Source], Drawing] | None = None
+    ) -> list[Frames]:
+        """Judge's frames ``(H, W, 3)`` of rows in any order, drawn as usual or by ``redraw``."""
+        drawn: dict[int, Frames] = {}
+        for number, source in enumerate(self.sources):
+            span = self.rows_of_source(number)
+            mine = np.unique(rows[(rows >= span.start) & (rows < span.stop)])
+            if len(mine):
+                reader = FrameReader(self.frames[number])
+                drawing = source.drawing if redraw is None else redraw(source)
+                pictures = drawing.frames(reader.pictures(mine - span.start))
+                reader.close()
+                drawn.update(zip(mine.tolist(), pictures, strict=True))
+        return [drawn[int(row)] for row in rows]
+
+
+def _distinct(names: list[str]) -> tuple[str, ...]:
+    """The names, numbered where several are equal."""
+    return tuple(
+        f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one data set tells."""
+
+    drivers: list[str]  # of each episode
+    columns: dict[str, npt.NDArray[np.float64]]
+
+
+def _read(frames: FrameSource, seconds: float) -> _Part:
+    drivers = []
+    columns: dict[str, list[npt.NDArray[Any]]] = {}
+    with h5py.File(frames.data_path / MAIN_FILE, "r") as file:
+        for number, length in enumerate(np.diff(frames.starts)):
+            group = file[f"episode_{number}"]
+            infos = group["infos"]
+            missing = [name for name in TRUTH_COLUMNS if name not in infos]
+            if missing:
+                raise ValueError(
+                    f"{frames.data_path} has no infos/{missing[0]}, which an audit needs; collect "
+                    "with `vlsafe collect`"
+                )
+            row = {name: infos[name][()].astype(np.float64) for name in TRUTH_COLUMNS}
+            for name in ("time_to_collision", "headway"):
+                row[name][row[name] >= LONGEST_TIME] = np.inf
+            row["time"] = np.arange(length) * seconds
+            row["truncated"] = np.zeros(length)
+            row["truncated"][-1] = group["truncations"][-1] and not group["terminations"][-1]
+            stored = infos.get("safety_score")
+            row["safety_score"] = np.full(length, np.nan) if stored is None else stored[()]
+            for name, values in row.items():
+                columns.setdefault(name, []).append(values)
+            drivers.append(str(group.attrs.get("driver", "")))
+    stacked = {name: np.concatenate(values) for name, values in columns.items()}
+    return _Part(drivers, stacked)

@@ -1,0 +1,145 @@
+"""Writing the report: one HTML file, one Markdown file with pictures, and the figures as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..report.figures import _svg as svg
+from ..report.pictures import png_uri
+from .audit import Findings
+from .contact_sheet import contact_sheet
+from .record import as_json
+from .sections import Chart, Gallery, Section
+from .story import sections
+from .verdict import CHANCE, GOOD, RULE, UNKNOWN, USABLE, WEAK, WORSE
+
+PICTURES = "pictures"  # folder beside the Markdown file
+_BADGES = {GOOD: "good", USABLE: "usable", WEAK: "weak", CHANCE: "bad", WORSE: "bad", UNKNOWN: ""}
+
+
+def write_audit(findings: Findings, out: Path) -> Path:
+    """Write ``report.html``, ``report.md`` with its pictures, ``audit.json`` and ``scores.npz``.
+
+    The HTML file needs no other; ``scores.npz`` holds the scores ``(N,)`` of each judge and the
+    truth about each frame.  Returns the HTML file.
+    """
+    out = Path(out)
+    (out / PICTURES).mkdir(parents=True, exist_ok=True)
+    result = as_json(findings.audit)
+    _replace(out / "audit.json", json.dumps(result, indent=1) + "\n")
+    _save_scores(findings, out / "scores.npz")
+    told = sections(findings)
+    context = {
+        "judges": findings.audit.judges,
+        "badges": _BADGES,
+        "rule": RULE,
+        "facts": _facts(findings),
+        "date": result["date"],
+        "command": _command(findings),
+        "identities": {
+            judge.name: json.dumps(judge.identity, indent=1) for judge in findings.audit.judges
+        },
+        "version": _version(),
+        "sections": told,
+    }
+    environment = _environment()
+    folder = Path(__file__).parent
+    style = (folder.parent / "report" / "report.css").read_text(encoding="utf-8")
+    style += (folder / "audit.css").read_text(encoding="utf-8")
+    page = environment.get_template("audit.html.j2").render(style=style, **context)
+    _replace(out / "report.html", page)
+    _save_pictures(told, out / PICTURES)
+    text = environment.get_template("audit.md.j2").render(pictures=PICTURES, **context)
+    _replace(out / "report.md", text)
+    return out / "report.html"
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("vlsafe_agents", "audit"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["svg"] = lambda chart: svg(chart.figure, chart.name)
+    environment.filters["uri"] = png_uri
+    environment.filters["two_lines"] = _two_lines
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    return environment
+
+
+def _two_lines(text: str) -> Any:
+    """``"0.91 (0.90 to 0.93)"`` with the interval in small print below."""
+    from markupsafe import Markup, escape
+
+    value, bracket, rest = text.partition(" (")
+    inside, closed, more = rest.partition(")")
+    if not (bracket and closed and " to " in inside):
+        return escape(text)
+    below = f"{inside}{more}"
+    return Markup(f"{escape(value)}<small>{escape(below)}</small>")
+
+
+def _save_pictures(told: list[Section], folder: Path) -> None:
+    for section in told:
+        for chart in section.charts:
+            _save_chart(chart, folder)
+        for gallery in section.galleries:
+            _save_gallery(gallery, folder)
+
+
+def _save_chart(chart: Chart, folder: Path) -> None:
+    chart.figure.patch.set(alpha=1.0, facecolor="white")  # transparent until now, for the page
+    chart.figure.savefig(folder / f"{chart.name}.png", dpi=120)
+
+
+def _save_gallery(gallery: Gallery, folder: Path) -> None:
+    contact_sheet(gallery).savefig(folder / f"{gallery.name}.png", dpi=100)
+
+
+def _save_scores(findings: Findings, path: Path) -> None:
+    truth = {f"truth/{name}": values for name, values in vars(findings.drives.truth).items()}
+    scores = {f"score/{name}": looks.scores for name, looks in findings.looks.items()}
+    temporary = path.with_name(f".{path.name}")
+    np.savez_compressed(temporary, allow_pickle=False, **truth, **scores)
+    os.replace(temporary, path)
+
+
+def _facts(findings: Findings) -> str:
+    audit = findings.audit
+    frames = sum(facts.frames for facts in audit.data_sets)
+    episodes = sum(facts.episodes for facts in audit.data_sets)
+    events = sum(facts.events["event"] for facts in audit.data_sets)
+    return (
+        f"{len(audit.judges)} scorers on {frames:,} frames of {episodes:,} drives from "
+        f"{len(audit.data_sets)} data sets; {events:,} drives hold a collision or leave the road"
+    )
+
+
+def _command(findings: Findings) -> str:
+    lines = ["vlsafe audit", *[shlex.quote(facts.path) for facts in findings.audit.data_sets]]
+    lines += [f"--scorer {shlex.quote(judge.name)}" for judge in findings.audit.judges]
+    return " \\\n    ".join(lines)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("vlsafe")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _replace(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

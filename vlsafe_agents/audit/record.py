@@ -1,0 +1,87 @@
+"""Verdicts that outlive the audit: in ``audit.json``, and with the labels that they are about."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..data.storage import METADATA_FILE
+from .results import Audit, DataSetVerdict, plain
+from .verdict import RULE, passed
+
+AUDITS = "audits"  # key of a data set's metadata
+
+
+def write_verdicts(audit: Audit) -> None:
+    """Keep each judge's verdict on each data set in that data set's metadata.
+
+    An earlier verdict on the same scorer is replaced; labels of other scorers are not touched by
+    it.
+    """
+    found: dict[str, list[DataSetVerdict]] = {}
+    for judge in audit.judges:
+        for verdict in judge.data_sets:
+            found.setdefault(verdict.path, []).append(verdict)
+    for path, verdicts in found.items():
+        _write(Path(path), [_entry(audit, verdict) for verdict in verdicts])
+
+
+def failed_audit(metadata: Mapping[str, Any]) -> str | None:
+    """What an audit found wrong with a data set's labels, in a sentence or two.
+
+    ``metadata`` are those of :func:`vlsafe_agents.data.storage.read_metadata` or of an
+    ``EpisodeDataset``.  ``None`` when the labels passed, were not audited, or are by another scorer
+    than the audited ones, and when there was too little data for a verdict.
+    """
+    scorer = metadata.get("scorer")
+    for entry in metadata.get(AUDITS, ()):
+        if scorer and entry["scorer"] == scorer and passed(entry["verdict"]) is False:
+            return (
+                f"the labels of this data set failed an audit of {entry['date']}. "
+                f"{entry['sentence']} Costs made from them may say little about danger; choose "
+                "another scorer (`vlsafe label --scorer ...`) or cost='env'"
+            )
+    return None
+
+
+def warn_of_failed_audit(metadata: Mapping[str, Any]) -> None:
+    """Issue a ``UserWarning`` where :func:`failed_audit` has something to say."""
+    found = failed_audit(metadata)
+    if found is not None:
+        warnings.warn(found, stacklevel=3)
+
+
+def as_json(audit: Audit) -> dict[str, Any]:
+    """All of an audit as JSON, with the rule that its verdicts follow."""
+    return {"rule": RULE, "date": _today(), **plain(audit)}
+
+
+def _entry(audit: Audit, verdict: DataSetVerdict) -> dict[str, Any]:
+    return {
+        "scorer": plain(verdict.scorer),
+        "verdict": verdict.verdict,
+        "passed": passed(verdict.verdict),
+        "sentence": verdict.sentence,
+        "question": audit.questions["event"],
+        "date": _today(),
+    }
+
+
+def _write(data_path: Path, entries: list[dict[str, Any]]) -> None:
+    path = data_path / METADATA_FILE
+    metadata = json.loads(path.read_text())
+    judged = [entry["scorer"] for entry in entries]
+    kept = [entry for entry in metadata.get(AUDITS, []) if entry["scorer"] not in judged]
+    metadata[AUDITS] = [*kept, *entries]
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(metadata))
+    os.replace(temporary, path)
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -1,0 +1,275 @@
+"""``vlsafe audit``: does a judge see danger? A report that may say "no better than chance"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .collect import DEFAULT_MIX
+
+if TYPE_CHECKING:
+    from vlsafe_agents.audit import Audit, AuditConfig, Candidate, PromptPair, Source
+
+DEFAULT_SCORERS = ("bundled", "random-weights", "shuffled:bundled", "constant:0.5", "oracle")
+LABELS = "labels"  # the scores that the data sets hold already
+TURNED = "(turned round)"  # marks names of prompt pairs whose safe sentence speaks of danger
+
+
+def audit(
+    data: Annotated[
+        list[Path] | None, typer.Argument(help="Data sets made by `vlsafe collect`, or none.")
+    ] = None,
+    scorer: Annotated[
+        list[str] | None,
+        typer.Option(help=f'Any scorer, or "{LABELS}": those in the data. May be repeated.'),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("runs/audit"),
+    env: Annotated[
+        list[str] | None, typer.Option(help="Without DATA: environments to drive in.")
+    ] = None,
+    density: Annotated[list[float] | None, typer.Option(help="Their traffic densities.")] = None,
+    env_arg: Annotated[
+        list[str] | None, typer.Option(help="More of their arguments, key=value or key=v1|v2.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Drives in each of them.", min=1)] = 40,
+    mix: Annotated[str, typer.Option(help="Drivers and their shares of episodes.")] = DEFAULT_MIX,
+    horizon: Annotated[float, typer.Option(help="k [s]: does it happen within?")] = 2.0,
+    ttc: Annotated[float, typer.Option(help="t [s]: is the time to collision below?")] = 2.0,
+    false_alarms: Annotated[
+        float, typer.Option(help="Share of calm frames that may bring a warning.")
+    ] = 0.05,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap over episodes.", min=1)] = 1000,
+    probe_frames: Annotated[
+        int, typer.Option(help="Frames for controls and other prompts.", min=1)
+    ] = 4000,
+    gallery: Annotated[int, typer.Option(help="Mistakes to show of each kind.", min=0)] = 6,
+    seed: Annotated[int, typer.Option(help="Of drives, bootstrap and shuffling.", min=0)] = 777,
+    write: Annotated[
+        bool, typer.Option("--write", help="Keep the verdicts in the data sets' metadata.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(help="Frames scored at once.", min=1)] = 64,
+    threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that drive.", min=1)] = 2,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither use nor keep scores of other runs.")
+    ] = False,
+) -> None:
+    """Hold scorers against the simulator's truth: report.html, report.md, audit.json, scores.npz.
+
+    With DATA these are audited; without, drives are recorded under OUT/data first, one data set
+    for each environment, density and combination of --env-arg values.  The same command goes on
+    where it was killed.
+    """
+    from vlsafe_agents.audit import AuditConfig, write_audit, write_verdicts
+    from vlsafe_agents.audit import audit as run_audit
+
+    config = AuditConfig(
+        horizon=horizon,
+        time_to_collision=ttc,
+        false_alarm_rate=false_alarms,
+        resamples=resamples,
+        probe_frames=probe_frames,
+        gallery=gallery,
+        seed=seed,
+    )
+    _check(config, data, env, density, env_arg)
+    specs = list(scorer or DEFAULT_SCORERS)
+    candidates = _candidates(specs, threads)  # before driving: a mistake here costs no time
+    if not data:
+        held_out = _HeldOut(env or [], density or [], env_arg or [], episodes, mix, seed)
+        data = held_out.collect(out / "data", workers)
+    sources = [_source(path) for path in data]
+    findings = run_audit(
+        sources,
+        candidates,
+        config,
+        prompts=_prompt_pairs(),
+        cache=None if no_cache else _score_cache(),
+        batch_size=batch_size,
+    )
+    page = write_audit(findings, out)
+    if write:
+        write_verdicts(findings.audit)
+    _print(findings.audit, page)
+
+
+def _check(config: AuditConfig, data: Any, env: Any, density: Any, env_arg: Any) -> None:
+    from vlsafe_envs.costs import HORIZON
+
+    if config.time_to_collision > HORIZON:
+        raise ValueError(
+            f"--ttc {config.time_to_collision:g}: the simulator looks {HORIZON:g} s ahead, so no "
+            "longer time to collision is known"
+        )
+    if data and (env or density or env_arg):
+        raise ValueError("--env, --density and --env-arg are for drives without DATA; leave them")
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """Drives to be recorded for the audit."""
+
+    envs: Sequence[str]
+    densities: Sequence[float]
+    env_args: Sequence[str]
+    episodes: int
+    mix: str
+    seed: int
+
+    def collect(self, root: Path, workers: int) -> list[Path]:
+        """Record what is not there yet; the folders of the data sets."""
+        from vlsafe_envs import ENV_IDS
+
+        from .collect import collect
+
+        folders = []
+        options = [_values(pair) for pair in self.env_args]
+        densities: Sequence[float | None] = self.densities or [None]
+        roads = product(self.envs or list(ENV_IDS), densities, product(*options))
+        for env_id, density, pairs in roads:
+            name = env_id.removeprefix("vlsafe_envs:").removeprefix("VLSafe-").lower()
+            parts = [name, *([] if density is None else [f"density={density:g}"]), *pairs]
+            folders.append(root / "_".join(parts))
+            collect(
+                out=folders[-1],
+                env=env_id,
+                episodes=self.episodes,
+                mix=self.mix,
+                density=density,
+                env_arg=list(pairs),
+                seed=self.seed,
+                workers=workers,
+            )
+        return folders
+
+
+def _values(pair: str) -> list[str]:
+    """``"lanes=3|4"`` as ``["lanes=3", "lanes=4"]``."""
+    key, sign, values = pair.partition("=")
+    return [f"{key}{sign}{value}" for value in values.split("|")]
+
+
+def _source(data: Path) -> Source:
+    """A data set with what its environment says of it."""
+    from vlsafe_agents.audit import Source
+    from vlsafe_agents.data.storage import read_metadata, resolve_dataset
+    from vlsafe_envs import SceneRenderer
+
+    from .environments import choose_env
+
+    path = resolve_dataset(data)
+    metadata = read_metadata(path)
+    if "env_id" not in metadata:
+        raise ValueError(f"{data} was not made by `vlsafe collect`: its metadata name no env_id")
+    choice = choose_env(None, [], None, metadata)
+    env = choice.factory(observation="vector", scorer=None)()
+    traffic = env.get_wrapper_attr("scenario").traffic
+    env.close()
+    return Source(
+        path=path,
+        scenario=traffic.scenario,
+        density=traffic.density,
+        seconds=1.0 / traffic.policy_frequency,
+        drawing=SceneRenderer(choice.env_id, **choice.kwargs),
+        without_others=_without_others,
+        lanes=traffic.lanes if traffic.scenario == "highway" else None,
+        action=traffic.action,
+    )
+
+
+def _without_others(packed: Any) -> Any:
+    """Packed scenes ``(N, 48, 7)`` with the ego vehicle and its route alone."""
+    import numpy as np
+
+    from vlsafe_envs import Scene
+
+    return np.stack([_alone(Scene.unpack(scene)).pack() for scene in packed])
+
+
+def _alone(scene: Any) -> Any:
+    columns = ("position", "heading", "speed", "length", "width")
+    return replace(scene, **{name: getattr(scene, name)[:1] for name in columns})
+
+
+def _candidates(specs: Sequence[str], threads: int) -> list[Candidate]:
+    """Scorers by name; one that is shuffled, too, is built and asked once."""
+    from vlsafe_agents.audit import Candidate
+    from wrappers import ShuffledScorer, make_scorer
+
+    built: dict[str, Any] = {}
+    found = []
+    for spec in specs:
+        if spec == LABELS:
+            found.append(Candidate(spec, None))
+            continue
+        scorer = make_scorer(spec)
+        if isinstance(scorer, ShuffledScorer):  # all scores will be there to be permuted
+            inner = built.setdefault(str(scorer.scorer.identity), scorer.scorer)
+            found.append(Candidate(spec, inner, scorer.seed))
+            continue
+        known = built.setdefault(str(scorer.identity), scorer)
+        found.append(Candidate(spec, known, with_prompts=partial(_with_prompts, spec)))
+    _limit_threads(threads)
+    return found
+
+
+def _with_prompts(spec: str, prompts: tuple[str, str]) -> Any:
+    from wrappers import make_scorer
+
+    return make_scorer(spec, prompts=prompts)
+
+
+def _limit_threads(threads: int) -> None:
+    import sys
+
+    if "torch" in sys.modules:  # scorers without a network need not load it
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _prompt_pairs() -> list[PromptPair]:
+    """The paper's sentences, and others that no caption of the bundled judge was made from."""
+    from vlsafe_agents.audit import PromptPair
+    from wrappers.clip_training.evaluation import PROMPT_PAIRS
+    from wrappers.prompts import SAFE_PROMPT, UNSAFE_PROMPT
+
+    pairs = {"the paper's": (SAFE_PROMPT, UNSAFE_PROMPT), **PROMPT_PAIRS}
+    return [
+        PromptPair(name.replace(f" {TURNED}", ""), *pair, turned_round=TURNED in name)
+        for name, pair in pairs.items()
+    ]
+
+
+def _score_cache() -> Any:
+    from wrappers.score_cache import ScoreCache
+
+    return ScoreCache()
+
+
+def _print(result: Audit, page: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vlsafe_agents.audit import interval
+
+    table = Table(title="AUROC of 1 - p, 95% interval over episodes")
+    for column in ("scorer", result.questions["event"], result.questions["time_to_collision"]):
+        table.add_column(column)
+    table.add_column("verdict")
+    for judge in result.judges:
+        figures = [
+            interval(judge.answers[k].evidence.auroc) for k in ("event", "time_to_collision")
+        ]
+        table.add_row(judge.name, *figures, judge.verdict)
+    console = Console()
+    console.print(table)
+    for judge in result.judges:
+        console.print(judge.summary, highlight=False, soft_wrap=True)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)

@@ -1,0 +1,119 @@
+"""Who scores the batches: this process, several, or Ray's workers on several machines.
+
+All give the same scores, because the batches are the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal, get_args
+
+from ..data.pool import run_streams
+from .frames import FrameSource
+from .protocols import Drawing, Scorer
+from .stream import Batch, Scored, ScoringStream
+
+Engine = Literal["processes", "ray"]
+
+_AHEAD = 3  # batches given to a worker before it has answered the first
+
+
+@dataclass(frozen=True)
+class Makers:
+    """How a worker gets its scorer and its drawing; picklable where there are several workers."""
+
+    scorer: Callable[[], Scorer]
+    drawing: Callable[[], Drawing] | None
+
+    def stream(self, source: FrameSource) -> ScoringStream:
+        """What a worker does with its batches."""
+        drawing = None if self.drawing is None else self.drawing()
+        return ScoringStream(source, self.scorer(), drawing)
+
+
+@dataclass(frozen=True)
+class _MakeStream:
+    makers: Makers
+    source: FrameSource
+
+    def __call__(self) -> ScoringStream:
+        return self.makers.stream(self.source)
+
+
+def check_engine(engine: str, workers: int) -> None:
+    """Raise ``ValueError`` for an unknown engine or no workers, ``ImportError`` without Ray."""
+    if engine not in get_args(Engine):
+        raise ValueError(f"unknown engine {engine!r}; choose one of {get_args(Engine)}")
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
+    if engine == "ray":
+        _import_ray()
+
+
+def run_batches(
+    engine: Engine, makers: Makers, source: FrameSource, batches: Iterator[Batch], workers: int
+) -> Iterator[Scored]:
+    """Batches as they are scored, in any order."""
+    if engine == "ray":
+        return _run_on_ray(makers, source, batches, workers)
+    return run_streams(_MakeStream(makers, source), batches, workers, _AHEAD)
+
+
+def _run_on_ray(
+    makers: Makers, source: FrameSource, batches: Iterator[Batch], workers: int
+) -> Iterator[Scored]:
+    """Ray Data hands out batches to actors, one scorer each; all machines must see the data."""
+    ray = _import_ray()
+    started = not ray.is_initialized()
+    if started:
+        path = {"PYTHONPATH": os.pathsep.join(sys.path)}  # workers import what we can
+        ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            runtime_env={"env_vars": path},
+        )
+    ray.data.DataContext.get_current().enable_progress_bars = False  # we have our own
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    items = [{"batch": pickle.dumps(batch)} for batch in batches]
+    try:
+        # small blocks: what a block has scored comes back, and is kept, when all of it is done
+        tasks = ray.data.from_items(items, override_num_blocks=-(-len(items) // _AHEAD))
+        scored = tasks.map_batches(
+            _RayWorker,
+            fn_constructor_args=(makers, source),
+            batch_size=_AHEAD,
+            compute=ray.data.ActorPoolStrategy(size=workers),
+        )
+        for row in scored.iter_rows():
+            yield pickle.loads(row["scored"])
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"scoring with Ray failed: {error}") from error
+    finally:
+        if started:
+            ray.shutdown()
+
+
+class _RayWorker:
+    def __init__(self, makers: Makers, source: FrameSource) -> None:
+        self._stream = makers.stream(source)
+
+    def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
+        batches = (pickle.loads(batch) for batch in block["batch"])
+        return {"scored": [pickle.dumps(scored) for scored in self._stream(batches)]}
+
+
+def _import_ray() -> Any:
+    try:
+        import_module("ray.data")
+        return import_module("ray")
+    except ImportError as error:
+        raise ImportError(
+            "engine 'ray' needs Ray Data: pip install 'ray[data]', or use engine 'processes'"
+        ) from error

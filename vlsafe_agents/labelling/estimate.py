@@ -1,0 +1,84 @@
+"""What labelling a data set would cost, before it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from .engines import run_batches
+from .judge import DataSet, Judge
+from .ledger import Ledger
+from .protocols import Drawing, Scorer, ScoreStore
+from .stored import read_labels
+from .stream import Scored
+
+_SAMPLE_SECONDS = 3.0
+_SAMPLE_BATCHES = 20  # at most; the first is not timed, as much is set up in it
+
+
+@dataclass(frozen=True)
+class LabelEstimate:
+    """Frames of a data set, and what is to be paid for those without a score."""
+
+    frames: int
+    kept: int  # have a label of this scorer already
+    from_cache: int  # an equal frame was scored before
+    to_score: int  # distinct frames
+    frames_per_second: float | None  # of one worker on a sample; None where nothing was tried
+    price: float | None  # [US dollars], for scorers that have one
+
+    @property
+    def seconds(self) -> float | None:
+        """Time that one worker needs [s]."""
+        if self.to_score == 0:
+            return 0.0
+        return None if self.frames_per_second is None else self.to_score / self.frames_per_second
+
+
+def estimate(
+    id_or_path: str | Path,
+    make_scorer: Callable[[], Scorer],
+    make_drawing: Callable[[], Drawing] | None = None,
+    cache: ScoreStore | None = None,
+    batch_size: int = 64,
+) -> LabelEstimate:
+    """What ``label`` with the same arguments would have to do; the data set is left alone.
+
+    A scorer with a ``price_estimate`` is asked for it, and not called.  Another one scores for a
+    few seconds; what it finds goes into the cache, so that this time is not lost.
+    """
+    data = DataSet.find(id_or_path)
+    judge = Judge(make_scorer, make_drawing)
+    job = judge.job(data)
+    ledger = job.ledger(read_labels(data.path, data.episodes).of(judge.scope), cache)
+    to_score, from_cache = len(ledger.unknown), ledger.from_cache
+    price = rate = None
+    if to_score and hasattr(job.scorer, "price_estimate"):
+        price = float(job.scorer.price_estimate(to_score))
+    elif to_score:
+        makers = judge.makers("processes", 1)
+        batches = islice(ledger.batches(ledger.unknown, batch_size), _SAMPLE_BATCHES)
+        try:
+            rate = _rate(ledger, run_batches("processes", makers, job.source, batches, workers=1))
+        finally:
+            ledger.close()
+    return LabelEstimate(len(job.source), ledger.kept, from_cache, to_score, rate, price)
+
+
+def _rate(ledger: Ledger, results: Iterator[Scored]) -> float:
+    """Frames a second over a few batches."""
+    began = time.monotonic()
+    ends, frames = [began], [0]
+    with closing(results):  # type: ignore[type-var]
+        for scored in results:
+            ledger.add(scored)
+            ends.append(time.monotonic())
+            frames.append(len(scored.scores))
+            if ends[-1] - began > _SAMPLE_SECONDS:
+                break
+    first = 1 if len(ends) > 2 else 0
+    return sum(frames[first + 1 :]) / max(ends[-1] - ends[first], 1e-9)

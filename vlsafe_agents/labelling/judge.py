@@ -1,0 +1,78 @@
+"""Who judges the frames of which data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..data.storage import read_metadata, resolve_dataset
+from .engines import Engine, Makers
+from .frames import FrameSource
+from .job import LabelJob, scope_of
+from .protocols import Drawing, Scorer, context_frames
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Where a data set lies, and how many episodes it has."""
+
+    path: Path
+    episodes: int
+
+    @classmethod
+    def find(cls, id_or_path: str | Path) -> DataSet:
+        """Raises ``FileNotFoundError`` where there is none."""
+        path = resolve_dataset(id_or_path)
+        return cls(path, read_metadata(path)["total_episodes"])
+
+
+class Judge:
+    """How to get a scorer, and what draws frames for it (``None``: it judges stored images).
+
+    Both are built when they are needed.
+    """
+
+    def __init__(
+        self, make_scorer: Callable[[], Scorer], make_drawing: Callable[[], Drawing] | None
+    ) -> None:
+        self._make_scorer = make_scorer
+        self._make_drawing = make_drawing
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The scorer."""
+        return self._make_scorer()
+
+    @cached_property
+    def drawing(self) -> Drawing | None:
+        """What draws scenes."""
+        return None if self._make_drawing is None else self._make_drawing()
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        """See :func:`scope_of`."""
+        return scope_of(self.scorer.identity, self.drawing)
+
+    def job(self, data: DataSet) -> LabelJob:
+        """To judge a data set; raises ``ValueError`` where that has no frames."""
+        scenes, context = self._make_drawing is not None, context_frames(self.scorer)
+        source = FrameSource.of(data.path, data.episodes, scenes, context)
+        return LabelJob(source, self.scorer, self.drawing)
+
+    def makers(self, engine: Engine, workers: int) -> Makers:
+        """What workers build; this process uses what it has built already."""
+        if engine != "processes" or workers > 1:
+            return Makers(self._make_scorer, self._make_drawing)
+        drawing = self.drawing
+        return Makers(lambda: self.scorer, None if drawing is None else lambda: drawing)
+
+
+def shuffled(scope: Mapping[str, Any], permutation_seed: int | None) -> dict[str, Any]:
+    """The scope of the same scores dealt to the wrong frames; without a seed, the scope itself."""
+    if permutation_seed is None:
+        return dict(scope)
+    scorer = {"name": "shuffled", "seed": permutation_seed, "of": scope["scorer"]}
+    return {**scope, "scorer": scorer}

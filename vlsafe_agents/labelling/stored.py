@@ -1,0 +1,182 @@
+"""Labels as they stand in a data set, with what made them."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ..data.storage import MAIN_FILE, METADATA_FILE
+from .arrays import read_array, write_scores
+from .frames import FrameSource
+from .protocols import Scores
+
+UNLABELLED_FILE = "unlabelled.csv"  # beside the data file: episode, step, reason
+
+try:
+    import fcntl
+except ImportError:  # Windows: two commands at once on one data set are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class StoredLabels:
+    """What a data set holds."""
+
+    scores: Scores | None  # (R,), NaN where there is no label; None for data never labelled
+    scope: dict[str, Any] | None  # identities of scorer and drawing; None if not known
+
+    def of(self, scope: Mapping[str, Any]) -> Scores | None:
+        """The scores if they are this scorer's, of frames drawn like this."""
+        return self.scores if self.scope == scope else None
+
+
+def read_labels(data_path: Path, episodes: int) -> StoredLabels:
+    """The labels in a data set."""
+    scores = []
+    with h5py.File(data_path / MAIN_FILE, "r") as file:
+        scope = _read_scope(file)
+        try:
+            for number in range(episodes):
+                scores.append(read_array(file, f"episode_{number}/infos/safety_score"))
+        except KeyError:
+            return StoredLabels(None, None)
+        found = np.concatenate(scores).astype(np.float32)
+        if file.attrs.get("labels_sha256") != _digest(found):
+            scope = None  # changed by something else since
+    return StoredLabels(found, scope)
+
+
+def read_costs(source: FrameSource) -> np.ndarray:
+    """Simulator truth ``(R,)``: ``env_cost`` of every frame, else ``cost``."""
+    costs = np.zeros(len(source), np.float32)
+    with h5py.File(source.data_path / MAIN_FILE, "r") as file:
+        name = "env_cost" if "env_cost" in file["episode_0/infos"] else "cost"
+        for number, (begin, end) in enumerate(zip(source.starts, source.starts[1:], strict=False)):
+            costs[begin:end] = read_array(file, f"episode_{number}/infos/{name}")
+    return costs
+
+
+def write_labels(
+    source: FrameSource,
+    scores: Scores,
+    scope: Mapping[str, Any],
+    reasons: Mapping[int, str],
+    record: Mapping[str, Any],
+) -> None:
+    """Put labels into a copy of the data file, let it take the file's place, say what was done.
+
+    ``scores (R,)`` come with their scope, the reasons for missing ones by row, and a JSON-able
+    record of this run for the metadata.  Killed at any moment, the data set holds the old labels or
+    the new ones, with their scorer's identity.
+    """
+    data_path = source.data_path
+    with _alone(data_path):
+        _write_scores(source, scores, scope)
+        _write_unlabelled(source, scores, reasons)
+        _write_metadata(data_path, scores, scope, record)
+
+
+def read_record(data_path: Path, scores: Scores) -> dict[str, Any] | None:
+    """What the metadata tell of the run that made these labels.
+
+    ``None`` where they tell of others, because a run was killed between data and metadata.
+    """
+    metadata = json.loads((data_path / METADATA_FILE).read_text())
+    record: dict[str, Any] = metadata.get("labelling", {})
+    return record if record.get("labels_sha256") == _digest(scores) else None
+
+
+def _read_scope(file: h5py.File) -> dict[str, Any] | None:
+    if "scorer" not in file.attrs or "judged_frames" not in file.attrs:
+        return None
+    return {
+        "scorer": json.loads(str(file.attrs["scorer"])),
+        "frames": json.loads(str(file.attrs["judged_frames"])),
+    }
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process writes into the folder; killed ones do not count."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_scores(source: FrameSource, scores: Scores, scope: Mapping[str, Any]) -> None:
+    main = source.data_path / MAIN_FILE
+    copy = source.data_path / f".{MAIN_FILE}.tmp"
+    shutil.copyfile(main, copy)
+    with h5py.File(copy, "r+") as file:
+        for number, (begin, end) in enumerate(zip(source.starts, source.starts[1:], strict=False)):
+            write_scores(file, f"episode_{number}/infos/safety_score", scores[begin:end])
+        facts = {
+            "scorer": json.dumps(scope["scorer"]),
+            "judged_frames": json.dumps(scope["frames"]),
+            "labels_sha256": _digest(scores),
+        }
+        for name, value in facts.items():
+            if file.attrs.get(name) != value:  # writing again would grow the file
+                file.attrs[name] = value
+    os.replace(copy, main)
+
+
+def _write_unlabelled(source: FrameSource, scores: Scores, reasons: Mapping[int, str]) -> None:
+    path = source.data_path / UNLABELLED_FILE
+    rows = np.flatnonzero(np.isnan(scores))
+    if not len(rows):
+        path.unlink(missing_ok=True)
+        return
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("episode", "step", "reason"))
+        for row, episode in zip(rows.tolist(), source.episode_of(rows).tolist(), strict=True):
+            writer.writerow((episode, row - int(source.starts[episode]), reasons.get(row, "")))
+    os.replace(temporary, path)
+
+
+def _write_metadata(
+    data_path: Path, scores: Scores, scope: Mapping[str, Any], record: Mapping[str, Any]
+) -> None:
+    """For readers of Minari's metadata; of the scorer the data file's own entry counts."""
+    metadata = json.loads((data_path / METADATA_FILE).read_text())
+    metadata["scorer"] = scope["scorer"]
+    metadata["labelling"] = {
+        "vlsafe": _version(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **record,
+        "judged_frames": scope["frames"],
+        "labels_sha256": _digest(scores),
+    }
+    temporary = data_path / f".{METADATA_FILE}.tmp"
+    temporary.write_text(json.dumps(metadata))
+    os.replace(temporary, data_path / METADATA_FILE)
+
+
+def _digest(scores: Scores) -> str:
+    return hashlib.sha256(scores.astype("<f4").tobytes()).hexdigest()
+
+
+def _version() -> str:
+    try:
+        return version("vlsafe")
+    except PackageNotFoundError:
+        return "unknown"

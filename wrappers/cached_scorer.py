@@ -1,0 +1,96 @@
+"""A scorer that looks frames up before it judges them, for use inside environments."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from .frame_windows import check_windows, context_frames
+from .score_cache import ScoreCache
+from .scorer import Frames, Infos, SafetyScorer, Scores, check_frames, make_scorer
+
+_LOOK_AGAIN = 0.02  # [s], while another process scores the same frame
+
+
+class CachedScorer:
+    """Another scorer's scores; a frame whose pixels were ever judged is not judged again.
+
+    Runs and processes share the cache, data sets labelled from stored images too.  A frame
+    without a label (NaN) is put to the scorer again the next time.
+
+    Args:
+        scorer: see :func:`make_scorer`; it must judge a frame by its pixels alone.
+        cache: where scores are kept; ``None`` for the user's.
+
+    Raises ``ValueError`` for a scorer that reads infos or remembers earlier calls.
+    """
+
+    def __init__(self, scorer: str | SafetyScorer, cache: ScoreCache | None = None) -> None:
+        self.scorer = make_scorer(scorer)
+        for fault, reason in (("reads_infos", "infos"), ("reads_history", "earlier calls")):
+            if getattr(self.scorer, fault, False):
+                name = self.scorer.identity.get("name")
+                raise ValueError(
+                    f"scorer {name!r} depends on {reason}, not on the frame alone, so a cache of "
+                    "frames would answer wrongly; use it without the cache"
+                )
+        self.cache = ScoreCache() if cache is None else cache
+        self.hits = 0  # frames answered from the cache
+        self.misses = 0  # frames put to the scorer
+
+    @property
+    def context_frames(self) -> int:
+        """How many frames the scorer looks at to judge one, see :mod:`~.frame_windows`."""
+        return context_frames(self.scorer)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.scorer.identity
+
+    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
+        """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8, or of windows where the scorer looks at
+        several; ``infos`` are not read."""
+        length = self.context_frames
+        frames = check_frames(frames) if length == 1 else check_windows(frames, length)
+        scope = {"scorer": self.identity, "frames": {"name": "pixels"}}
+        keys = self.cache.keys(scope, frames)
+        first = {key: row for row, key in reversed(list(enumerate(keys)))}
+        known = dict(zip(first, self.cache.get(list(first)).tolist(), strict=True))
+        missing = [key for key, score in known.items() if np.isnan(score)]
+        self.hits += len(keys) - len(missing)
+        self.misses += len(missing)
+        while missing:
+            mine = [
+                key for key, ours in zip(missing, self.cache.claim(missing), strict=True) if ours
+            ]
+            try:
+                known.update(self._judge(mine, frames, first))
+            finally:
+                self.cache.release(mine)
+            missing = sorted(set(missing) - set(mine))
+            if missing:  # another process is at them
+                time.sleep(_LOOK_AGAIN)
+        return np.array([known[key] for key in keys], np.float32)
+
+    def _judge(
+        self, keys: list[bytes], frames: Frames, rows: dict[bytes, int]
+    ) -> dict[bytes, float]:
+        """Scores of keys that nobody else is scoring."""
+        found = dict(zip(keys, self.cache.get(keys).tolist(), strict=True))
+        missing = [key for key in keys if np.isnan(found[key])]
+        if missing:
+            scores = np.asarray(self.scorer(frames[[rows[key] for key in missing]]), np.float32)
+            self.cache.put(missing, scores)
+            found.update(zip(missing, scores.tolist(), strict=True))
+        return found
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CachedScorer:
+        return self
+
+
+def make_cached_scorer(argument: str | None, **options: Any) -> CachedScorer:
+    """For ``"cached:<scorer>"``; options but ``folder`` and ``limit`` go to the scorer inside."""
+    own = {key: options.pop(key) for key in ("folder", "limit") if key in options}
+    return CachedScorer(make_scorer(argument or "bundled", **options), ScoreCache(**own))

@@ -1,0 +1,267 @@
+"""A scorer whose scores mean what they say: p is the share of such frames that turn out safe.
+
+The map from raw to calibrated scores is fitted on held-out frames against simulator truth by
+scikit-learn (``pip install scikit-learn``; not needed to use a stored calibration) and kept in a
+JSON file together with what it was fitted on.  It never changes the order of two frames, so it
+changes no ranking figure, only what thresholds and averages mean.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .frame_windows import context_frames
+from .scorer import (
+    Frames,
+    Infos,
+    SafetyScorer,
+    Scores,
+    check_scores,
+    make_scorer,
+    reads_history,
+    reads_infos,
+)
+
+METHODS = ("isotonic", "platt")
+FORMAT = 1  # of the file
+_EDGE = 1e-6  # scores are kept this far from 0 and 1 where their log-odds are taken
+
+
+@dataclass(frozen=True)
+class FittedOn:
+    """What a calibration was fitted on."""
+
+    event: str  # what counts as unsafe, in words: "collision or off-road within 2 s"
+    frames: int
+    unsafe_frames: int
+    data_sha256: str  # of raw scores and truth; or the data set's own hash, if it was given
+    date: str  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A rising map of raw scores to calibrated ones, and whose scores they are.
+
+    - ``"isotonic"``: straight lines between ``points`` (raw, calibrated), constant beyond them; the
+      least-squares rising fit (Zadrozny and Elkan, KDD 2002).
+    - ``"platt"``: ``1 / (1 + exp(-(slope * log-odds(raw) + offset)))`` with ``points`` holding the
+      one pair (slope, offset) (Platt 1999, with his smoothed targets, on log-odds in place of SVM
+      margins).  The softmax form of a dual encoder keeps its form: temperature and bias change.
+    """
+
+    method: str
+    points: tuple[tuple[float, float], ...]
+    scorer: Mapping[str, Any]  # identity of the scorer whose scores were fitted
+    fitted_on: FittedOn
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}; known: {', '.join(METHODS)}")
+        values = np.asarray(self.points, np.float64)
+        if values.ndim != 2 or values.shape[1] != 2 or not np.isfinite(values).all():
+            raise ValueError(f"points must be pairs of numbers, got {self.points!r}")
+        if self.method == "platt":
+            if len(values) != 1 or not values[0, 0] > 0:
+                raise ValueError(f"platt needs one pair (positive slope, offset), got {values}")
+        elif (np.diff(values, axis=0) < 0).any() or (np.abs(values - 0.5) > 0.5).any():
+            raise ValueError("isotonic points must rise and lie in [0, 1]")
+
+    def __call__(self, scores: npt.ArrayLike) -> Scores:
+        """Calibrated scores of raw ones; NaN (no label) stays NaN."""
+        raw = np.asarray(scores, np.float64)
+        if self.method == "platt":
+            slope, offset = self.points[0]
+            mapped = 1.0 / (1.0 + np.exp(-(slope * _log_odds(raw) + offset)))
+        else:
+            before, after = np.asarray(self.points).T
+            mapped = np.interp(raw, before, after)
+        return np.where(np.isnan(raw), np.nan, mapped).astype(np.float32)
+
+    def save(self, path: str | Path, spec: str | None = None) -> None:
+        """Write a JSON file; ``spec`` is the scorer's name, for ``"calibrated:<file>"``."""
+        content = {"format": FORMAT, "spec": spec, **asdict(self)}
+        content["scorer"] = dict(self.scorer)
+        temporary = Path(f"{path}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(content, indent=1))
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read what :meth:`save` wrote.  Raises ``ValueError`` for anything else."""
+        return _read(path)[0]
+
+
+def fit_calibration(
+    scores: npt.ArrayLike,
+    unsafe: npt.ArrayLike,
+    scorer: Mapping[str, Any],
+    event: str,
+    method: str = "isotonic",
+    data_sha256: str | None = None,
+) -> Calibration:
+    """Fit a calibration on frames that the scorer is not judged by later.
+
+    Args:
+        scores: raw scores ``(N,)``; frames without a label (NaN) are left out.
+        unsafe: simulator truth ``(N,)``: whether the event happened.
+        scorer: identity of the scorer.
+        event: what ``unsafe`` means, in words.
+        method: ``"isotonic"`` (needs some thousand frames) or ``"platt"`` (a few hundred do).
+        data_sha256: the data set's own hash; by default that of scores and truth.
+
+    Raises ``ValueError`` for an unknown method, other shapes, frames of one kind only, and scores
+    that rank no better than backwards; ``ImportError`` without scikit-learn.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    raw, truth = np.asarray(scores, np.float64), np.asarray(unsafe, bool)
+    if raw.ndim != 1 or raw.shape != truth.shape:
+        raise ValueError(f"scores {raw.shape} and unsafe {truth.shape} must be (N,) both")
+    labelled = ~np.isnan(raw)
+    raw, truth = raw[labelled], truth[labelled]
+    if truth.all() or not truth.any():
+        raise ValueError("a calibration needs safe and unsafe frames, got one kind only")
+    points = _fit_isotonic(raw, truth) if method == "isotonic" else _fit_platt(raw, truth)
+    own_hash = hashlib.sha256(raw.astype("<f8").tobytes() + truth.tobytes()).hexdigest()
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    fitted_on = FittedOn(event, len(raw), int(truth.sum()), data_sha256 or own_hash, now)
+    return Calibration(method, points, dict(scorer), fitted_on)
+
+
+def _fit_isotonic(
+    raw: npt.NDArray[np.float64], unsafe: npt.NDArray[np.bool_]
+) -> tuple[tuple[float, float], ...]:
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, ~unsafe)
+    before, after = fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist()
+    if after[-1] - after[0] <= 0:
+        raise ValueError(_BACKWARDS)
+    return tuple(zip(before, after, strict=True))
+
+
+def _fit_platt(
+    raw: npt.NDArray[np.float64], unsafe: npt.NDArray[np.bool_]
+) -> tuple[tuple[float, float], ...]:
+    from sklearn.linear_model import LogisticRegression
+
+    safe_count, unsafe_count = int((~unsafe).sum()), int(unsafe.sum())
+    # Platt's targets: a frame counts a little as the other kind, as if one more of each were seen.
+    target = np.where(unsafe, 1 / (unsafe_count + 2), (safe_count + 1) / (safe_count + 2))
+    odds = np.tile(_log_odds(raw), 2)[:, None]
+    kinds = np.repeat([1, 0], len(raw))
+    weights = np.concatenate([target, 1 - target])
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    model.fit(odds, kinds, sample_weight=weights)
+    slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
+    if slope <= 0:
+        raise ValueError(_BACKWARDS)
+    return ((slope, offset),)
+
+
+_BACKWARDS = (
+    "the scores rank safe and unsafe frames no better than backwards: no calibration that keeps "
+    "their order helps; look at the prompts first"
+)
+
+
+def held_out(episodes: npt.ArrayLike, share: float = 0.5, seed: int = 0) -> npt.NDArray[np.bool_]:
+    """Frames to fit on, ``(N,)``: those of a random ``share`` of the episodes, at least one.
+
+    ``episodes (N,)`` names the episode of each frame.  Frames of one episode are alike, so that
+    splitting by frames would fit and judge on the same scenes.
+
+    Raises ``ValueError`` when no episode would be left to be judged by.
+    """
+    names = np.unique(np.asarray(episodes))
+    if not 0.0 < share < 1.0 or len(names) < 2:
+        raise ValueError(f"share={share} of {len(names)} episodes: nothing to fit or to judge")
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
+    chosen = np.random.default_rng(seed).permutation(names)[:count]
+    return np.isin(episodes, chosen)
+
+
+class CalibratedScorer:
+    """Another scorer's scores, calibrated.
+
+    Raises ``ValueError`` when the calibration was fitted on another scorer's scores.
+    """
+
+    def __init__(self, scorer: SafetyScorer, calibration: Calibration) -> None:
+        own = json.loads(json.dumps(scorer.identity))
+        fitted = dict(calibration.scorer)
+        if own != fitted:
+            keys = sorted(
+                key for key in own.keys() | fitted.keys() if own.get(key) != fitted.get(key)
+            )
+            raise ValueError(
+                f"this calibration belongs to another scorer; they differ in {', '.join(keys)}"
+            )
+        self.scorer = scorer
+        self.calibration = calibration
+        self.context_frames = context_frames(scorer)
+        self.reads_infos = reads_infos(scorer)
+        self.reads_history = reads_history(scorer)
+
+    @property
+    def last_reasons(self) -> Any:
+        """Why frames of the last call have no label, where the scorer inside says so."""
+        return getattr(self.scorer, "last_reasons", None)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "name": "calibrated",
+            "method": self.calibration.method,
+            "points": [list(pair) for pair in self.calibration.points],
+            "of": self.scorer.identity,
+        }
+
+    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
+        """Calibrated scores ``(N,)`` of what the scorer inside takes."""
+        return self.calibration(check_scores(self.scorer(frames, infos), len(frames)))
+
+
+def make_calibrated_scorer(argument: str | None, **options: Any) -> CalibratedScorer:
+    """For ``"calibrated:<file.json>"``; ``options`` go to the scorer inside.
+
+    Raises ``ValueError`` for a file that is no calibration or does not name its scorer.
+    """
+    if not argument:
+        raise ValueError("scorer 'calibrated' needs a file, for example 'calibrated:judge.json'")
+    calibration, spec = _read(argument)
+    if not spec:
+        raise ValueError(
+            f"{argument} does not name its scorer: build CalibratedScorer(scorer, calibration)"
+        )
+    return CalibratedScorer(make_scorer(spec, **options), calibration)
+
+
+def _read(path: str | Path) -> tuple[Calibration, str | None]:
+    """A calibration and its scorer's name."""
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read a calibration from {path}: {error}") from error
+    known = {"format", "spec", "method", "points", "scorer", "fitted_on"}
+    if not isinstance(content, dict) or set(content) != known or content["format"] != FORMAT:
+        raise ValueError(f"{path} is no calibration of format {FORMAT}")
+    points = tuple((float(before), float(after)) for before, after in content["points"])
+    fitted_on = FittedOn(**content["fitted_on"])
+    calibration = Calibration(content["method"], points, content["scorer"], fitted_on)
+    return calibration, content["spec"]
+
+
+def _log_odds(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    kept = np.clip(scores, _EDGE, 1.0 - _EDGE)
+    return np.log(kept / (1.0 - kept))

@@ -1,0 +1,100 @@
+"""How well a pupil agrees with its teacher, and what both are worth against simulator truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..clip_training.evaluation import auroc
+from ..scorer import Scores
+
+Bools = npt.NDArray[np.bool_]
+ALARM = 0.5  # below which the default cost begins
+
+
+@dataclass(frozen=True)
+class Question:
+    """What simulator truth says, to be foretold by a low score."""
+
+    unsafe: Bools  # (N,)
+    known: Bools  # (N,), whether the record tells
+
+    def select(self, rows: Any) -> Question:
+        """The answers for some rows."""
+        return Question(self.unsafe[rows], self.known[rows])
+
+
+def compare(
+    teacher: Scores, pupil: Scores, truth: Mapping[str, Question] | None = None
+) -> dict[str, Any]:
+    """Agreement on frames that the pupil has not learnt from, JSON-able.
+
+    ``teacher`` and ``pupil`` are safety scores ``(N,)`` of the same frames; frames that the teacher
+    has no label for (NaN) are left out.  ``None`` stands for what cannot be computed, as an AUROC
+    with one kind of frame only.
+
+    - ``frames``: how many were compared, ``alarms``: in how many of them the teacher's p < 0.5;
+    - ``mean_absolute_error`` of p, and ``spearman``, the rank correlation;
+    - ``auroc_of_alarms``: how well the pupil's p ranks the teacher's alarms below the rest;
+    - ``truth``: for each question the AUROC of 1 - p of both, on the same frames.
+
+    Raises ``ValueError`` for other shapes, and where no frame has a label.
+    """
+    if teacher.ndim != 1 or teacher.shape != pupil.shape:
+        raise ValueError(f"teacher {teacher.shape} and pupil {pupil.shape} must be (N,) both")
+    kept = ~np.isnan(teacher)
+    if not kept.any():
+        raise ValueError("the teacher has a label for none of the frames to compare on")
+    p, q = teacher[kept].astype(np.float64), pupil[kept].astype(np.float64)
+    answers = truth or {}
+    return {
+        "frames": int(kept.sum()),
+        "alarms": int((p < ALARM).sum()),
+        "mean_absolute_error": _rounded(np.abs(p - q).mean()),
+        "spearman": spearman(p, q),
+        "auroc_of_alarms": _separation(q, p < ALARM),
+        "truth": {name: _against(answers[name].select(kept), p, q) for name in answers},
+    }
+
+
+def spearman(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float | None:
+    """Spearman's rank correlation of ``(N,)`` and ``(N,)``; ``None`` where one is constant."""
+    ranks = _mid_ranks(first), _mid_ranks(second)
+    if not (np.ptp(ranks[0]) and np.ptp(ranks[1])):
+        return None
+    return _rounded(np.corrcoef(*ranks)[0, 1])
+
+
+def _mid_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[inverse], np.float64)
+
+
+def _against(
+    question: Question, teacher: npt.NDArray[np.float64], pupil: npt.NDArray[np.float64]
+) -> dict[str, Any]:
+    known = question.known
+    unsafe = question.unsafe[known]
+    return {
+        "frames": int(known.sum()),
+        "unsafe": int(unsafe.sum()),
+        "teacher": _separation(teacher[known], unsafe),
+        "pupil": _separation(pupil[known], unsafe),
+    }
+
+
+def _separation(scores: npt.NDArray[np.float64], unsafe: Bools) -> float | None:
+    """AUROC of 1 - p, ``None`` with one kind of frame only."""
+    if unsafe.all() or not unsafe.any():
+        return None
+    return _rounded(auroc(1.0 - scores, unsafe))
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 4)

@@ -1,0 +1,110 @@
+"""A small network that imitates another scorer, fast enough for every step of a simulator."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from .distillation.fast import FastPupil
+from .distillation.folder import Record, load_pupil
+from .distillation.frames import fit_frames
+from .scorer import Frames, Infos, Scores, check_frames
+
+BUNDLED_FOLDER = Path(__file__).parent / "bundled_distilled"
+
+
+class DistilledScorer:
+    """What a teacher would say of a frame, as a network of 67,105 weights guesses it.
+
+    The pupil looks at frames of ``frame_size`` pixels; environments that can draw such hand them
+    over (those of ``vlsafe_envs`` the image that the agent sees, which costs nothing more).
+    Larger frames are shrunk, which takes longer than judging them.  How well it agrees with
+    its teacher, on frames kept out of its lessons, is in :attr:`record` and in its model card.
+
+    Scorers keep no state between calls.
+
+    Args:
+        folder: written by ``vlsafe distill``; ``None`` for the bundled one, whose teacher is the
+            bundled CLIP.
+        device: where the network runs.
+        batch_size: frames judged at once.
+
+    Raises ``ValueError`` for a folder that holds no pupil, and an impossible ``batch_size``.
+    """
+
+    def __init__(
+        self, folder: str | Path | None = None, device: str = "cpu", batch_size: int = 128
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        # Pickled by name: worker processes load the network themselves.
+        self._arguments = (folder, device, batch_size)
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.record: Record
+        self.pupil, self.record = load_pupil(BUNDLED_FOLDER if folder is None else folder)
+        self.pupil.to(self.device)
+        self._fast = FastPupil(self.pupil) if self.device.type == "cpu" else None
+        self.frame_size = self.pupil.config.frame_size
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of all weights."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.pupil.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The pupil's weights, and whose scores they imitate."""
+        return {
+            "name": "distilled",
+            "weights_sha256": self.weights_hash,
+            "frame_size": self.frame_size,
+            "of": dict(self.record.teacher),
+        }
+
+    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
+        """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8; ``infos`` are not read."""
+        check_frames(frames)
+        parts = [
+            self.judge(self.encode(self.prepare(frames[start : start + self.batch_size])))
+            for start in range(0, len(frames), self.batch_size)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def prepare(self, frames: Frames) -> Frames:
+        """Frames ``(N, S, S, 3)`` as the network takes them; for loaders that run ahead."""
+        return fit_frames(frames, self.frame_size)
+
+    def encode(self, prepared: Frames) -> npt.NDArray[np.float32]:
+        """Log-odds ``(N,)`` of what :meth:`prepare` returned."""
+        if self._fast is not None:
+            return self._fast(prepared)
+        with torch.inference_mode():
+            frames = torch.from_numpy(np.ascontiguousarray(prepared)).to(self.device)
+            return np.asarray(self.pupil(frames).cpu())
+
+    def judge(self, logits: npt.NDArray[np.float32]) -> Scores:
+        """Scores ``(N,)`` of log-odds."""
+        odds = np.exp(-np.clip(logits, -60.0, 60.0))
+        return (1.0 / (1.0 + odds)).astype(np.float32, copy=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DistilledScorer:
+        return self  # stateless
+
+
+def make_distilled_scorer(argument: str | None, **options: Any) -> DistilledScorer:
+    """For ``"distilled:<folder>"``; ``"distilled"`` alone is the bundled one."""
+    return DistilledScorer(argument, **options)

@@ -1,0 +1,135 @@
+"""Several judges as one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .frame_windows import context_frames, latest
+from .scorer import (
+    Frames,
+    Infos,
+    SafetyScorer,
+    Scores,
+    check_scores,
+    make_scorer,
+    reads_history,
+    reads_infos,
+)
+
+COMBINATIONS = ("mean", "min")
+_WEIGHTED = re.compile(r"^(\d+(?:\.\d+)?)\*")
+
+
+class EnsembleScorer:
+    """The weighted mean, or the minimum, of several scorers' scores.
+
+    A member that has no label for a frame (NaN) is left out for that frame, the others' weights
+    growing accordingly; a frame that fewer than ``quorum`` members have a label for gets none.
+    Members may look at different numbers of frames.
+
+    Args:
+        scorers: the members.
+        combine: ``"mean"``, or ``"min"`` to believe whoever sees danger.
+        weights: of the members in the mean, in their order; ``None`` for equal ones.
+        quorum: how many labels a frame needs.
+
+    Raises ``ValueError`` for no members or impossible values.
+    """
+
+    def __init__(
+        self,
+        scorers: Sequence[SafetyScorer],
+        combine: str = "mean",
+        weights: Sequence[float] | None = None,
+        quorum: int = 1,
+    ) -> None:
+        if combine not in COMBINATIONS:
+            raise ValueError(f"unknown combine {combine!r}; known: {', '.join(COMBINATIONS)}")
+        if combine == "min" and weights is not None:
+            raise ValueError("weights have no meaning for combine='min'")
+        if not 1 <= quorum <= len(scorers):
+            raise ValueError(f"quorum={quorum} of {len(scorers)} scorers")
+        self.scorers = tuple(scorers)
+        self.combine = combine
+        self.quorum = quorum
+        self.weights = _check_weights(weights, len(scorers))
+        self.context_frames = max(context_frames(scorer) for scorer in self.scorers)
+        self.reads_infos = any(reads_infos(scorer) for scorer in self.scorers)
+        self.reads_history = any(reads_history(scorer) for scorer in self.scorers)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "name": "ensemble",
+            "combine": self.combine,
+            "weights": self.weights.tolist(),
+            "quorum": self.quorum,
+            "of": [scorer.identity for scorer in self.scorers],
+        }
+
+    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
+        """Scores ``(N,)`` of frames, or of windows where a member looks at several."""
+        scores = np.stack([self._ask(scorer, frames, infos) for scorer in self.scorers])
+        if self.combine == "min":
+            combined = np.fmin.reduce(scores)  # NaN only where all are
+        else:
+            combined = nan_mean(scores, self.weights)
+        combined[np.isfinite(scores).sum(axis=0) < self.quorum] = np.nan
+        return combined
+
+    @staticmethod
+    def _ask(scorer: SafetyScorer, frames: Frames, infos: Infos | None) -> Scores:
+        return check_scores(scorer(latest(frames, context_frames(scorer)), infos), len(frames))
+
+
+def nan_mean(scores: Scores, weights: npt.NDArray[np.float64]) -> Scores:
+    """Weighted means ``(N,)`` over the members of ``scores (M, N)`` that are not NaN."""
+    weight = np.where(np.isnan(scores), 0.0, weights[:, None])
+    total = weight.sum(axis=0)
+    summed = (np.nan_to_num(scores) * weight).sum(axis=0)
+    means = np.full(scores.shape[1], np.nan)
+    np.divide(summed, total, out=means, where=total > 0)
+    return np.clip(means, 0.0, 1.0).astype(np.float32)
+
+
+def _check_weights(weights: Sequence[float] | None, count: int) -> npt.NDArray[np.float64]:
+    values = np.ones(count) if weights is None else np.asarray(weights, np.float64)
+    if values.shape != (count,):
+        raise ValueError(f"weights {list(weights or [])} for {count} scorers")
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"weights must be positive, got {values.tolist()}")
+    return values / values.sum()
+
+
+def make_ensemble_scorer(argument: str | None, **options: Any) -> EnsembleScorer:
+    """For ``"ensemble:bundled+oracle"`` and, with weights, ``"ensemble:2*bundled+oracle"``.
+
+    ``options`` (``combine``, ``quorum``) are the ensemble's; a member's own are written after it,
+    which works for all members but the last.
+
+    Raises ``ValueError`` for fewer than two members and unknown options.
+    """
+    members = (argument or "").split("+")
+    if len(members) < 2 or not all(members):
+        raise ValueError(
+            f"scorer 'ensemble:{argument or ''}' needs several scorers, for example "
+            "'ensemble:bundled+oracle'"
+        )
+    for key in options:
+        if key not in ("combine", "quorum", "weights"):
+            raise ValueError(
+                f"an ensemble has no option {key!r}; to give it to a member, write that member "
+                "with its options before another one"
+            )
+    found = [_WEIGHTED.match(member) for member in members]
+    if any(found):
+        if "weights" in options:
+            raise ValueError(f"weights are given twice: {options['weights']!r} and in {argument!r}")
+        options["weights"] = [float(match[1]) if match else 1.0 for match in found]
+    scorers = [make_scorer(_WEIGHTED.sub("", member)) for member in members]
+    return EnsembleScorer(scorers, **options)

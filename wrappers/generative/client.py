@@ -1,0 +1,320 @@
+"""One question to a server that speaks the OpenAI chat API, asked until it is answered.
+
+The protocol (addresses, keys, error classes) is the ``openai`` package's, waiting between attempts
+``tenacity``'s.  The retries that ``openai`` has built in are switched off: they would go past the
+budget, the rate limit and the time limit of an attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .budget import Ledger
+from .outcomes import Status
+
+INSTALL = 'a chat server is asked through `openai` and `tenacity`: pip install "vlsafe[chat]"'
+_SHOWN = 300  # characters of a server's message that are kept
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How hard a server may be pressed, and how long it is waited for."""
+
+    concurrency: int = 8  # requests under way at once
+    requests_per_minute: float | None = None  # attempts count; they start evenly spaced
+    timeout: float = 60.0  # [s] for one attempt, from sending to the last byte
+    attempts: int = 5  # for one frame
+    first_wait: float = 1.0  # [s] before the second attempt, plus up to as much; then doubling
+    longest_wait: float = 60.0  # [s]; a server that asks for a longer one is given up
+    give_up_after: int = 20  # frames in a row without an answer
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "attempts", "give_up_after"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number from 1 upwards, got {value!r}")
+        for name in ("timeout", "first_wait", "longest_wait"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        rate = self.requests_per_minute
+        if rate is not None and not rate > 0:
+            raise ValueError(f"requests_per_minute must be positive or None, got {rate}")
+
+
+class Failure(Exception):
+    """A request that brought no answer.
+
+    Args:
+        status: what became of it.
+        detail: why, in words.
+        passing: another attempt may help.
+        hopeless: every other request would fail as well.
+        wait: how long the server wants to be left alone [s].
+        free: it has certainly cost nothing.
+        complaint: what the server says about a request that it does not understand.
+    """
+
+    def __init__(
+        self,
+        status: Status,
+        detail: str,
+        *,
+        passing: bool = False,
+        hopeless: bool = False,
+        wait: float | None = None,
+        free: bool = False,
+        complaint: str = "",
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.passing = passing
+        self.hopeless = hopeless
+        self.wait = wait
+        self.free = free
+        self.complaint = complaint
+
+
+class Pace:
+    """Spaces the starts of requests evenly, and holds all of them when a server asks for it."""
+
+    def __init__(self, requests_per_minute: float | None) -> None:
+        self.gap = 60.0 / requests_per_minute if requests_per_minute else 0.0  # [s]
+        self._next = 0.0  # [s] on the monotonic clock
+
+    async def turn(self) -> None:
+        """Wait until a request may start."""
+        while (wait := self._next - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        self._next = time.monotonic() + self.gap
+
+    def pause(self, seconds: float) -> None:
+        """Let no request start for a while."""
+        self._next = max(self._next, time.monotonic() + seconds)
+
+
+class ChatClient:
+    """Asks one server within an event loop; close it with ``async with``.
+
+    Args:
+        base_url: of the API, such as ``"http://localhost:8000/v1"``.
+        key: secret that the server wants, or ``""``.
+        limits: see :class:`Limits`.
+        ledger: keeps the budget; may outlive this client.
+        pace: keeps the rate; may outlive this client.
+        stopped: why nothing is to be sent any more, or ``""``.
+
+    Raises ``ImportError``, naming the remedy, without the packages.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        limits: Limits,
+        ledger: Ledger,
+        pace: Pace,
+        stopped: Callable[[], str],
+    ) -> None:
+        openai, _ = load_packages()
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url, api_key=key or "none", max_retries=0, timeout=limits.timeout
+        )
+        self._key = key
+        self._limits = limits
+        self._ledger = ledger
+        self._pace = pace
+        self._stopped = stopped
+        self._settled = asyncio.Condition()
+
+    async def __aenter__(self) -> ChatClient:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._client.close()
+
+    async def ask(self, body: dict[str, Any], count: Callable[[], None]) -> Any:
+        """The server's answer to a request, decoded from JSON; ``count`` hears of each attempt.
+
+        Raises :class:`Failure` when there is none after all attempts.
+        """
+        _, tenacity = load_packages()
+        limits = self._limits
+        back_off = tenacity.wait_exponential(limits.first_wait, max=limits.longest_wait)
+        back_off += tenacity.wait_random(0, limits.first_wait)
+
+        def wait(state: Any) -> float:
+            failure = state.outcome.exception()
+            return max(back_off(state), failure.wait or 0.0)
+
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(limits.attempts),
+            wait=wait,
+            retry=tenacity.retry_if_exception(_is_passing),
+            reraise=True,
+        )
+        last: Failure | None = None
+
+        async def attempt() -> Any:
+            nonlocal last
+            try:
+                return await self._attempt(body, count)
+            except Failure as failure:
+                if failure.status != Status.NOT_ASKED or last is None:
+                    last = failure
+                    raise
+                text = f"{last.detail}; not asked again: {failure.detail}"
+                raise Failure(last.status, text, hopeless=failure.hopeless) from None
+
+        return await retrying(attempt)
+
+    async def _attempt(self, body: dict[str, Any], count: Callable[[], None]) -> Any:
+        """One request within the budget and the rate."""
+        await self._take_from_budget()
+        settle = self._ledger.cancel
+        try:
+            await self._pace.turn()
+            if self._stopped():
+                raise Failure(Status.NOT_ASKED, self._stopped(), free=True)
+            count()
+            # From here on it may cost something, whether or not an answer is heard.
+            settle = partial(self._ledger.settle_unreported, answered=False)
+            answer = await self._send(body)
+            settle = partial(self._book, answer)
+            return answer
+        except Failure as failure:
+            if failure.free and failure.status != Status.NOT_ASKED:
+                settle = self._ledger.settle_refused
+            if failure.wait is not None and not failure.hopeless:
+                self._pace.pause(failure.wait)
+            raise
+        finally:
+            settle()
+            async with self._settled:
+                self._settled.notify_all()
+
+    async def _take_from_budget(self) -> None:
+        async with self._settled:
+            while not self._ledger.reserve():
+                if self._ledger.in_flight == 0:
+                    raise Failure(Status.NOT_ASKED, self._ledger.reason, hopeless=True, free=True)
+                await self._settled.wait()  # those under way may cost less than feared
+
+    def _book(self, answer: Any) -> None:
+        usage = answer.get("usage") if isinstance(answer, dict) else None
+        usage = usage if isinstance(usage, dict) else {}
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if isinstance(prompt, int) and isinstance(completion, int) and prompt > 0:
+            self._ledger.settle_report(prompt, completion)
+        else:
+            self._ledger.settle_unreported(answered=True)
+
+    async def _send(self, body: dict[str, Any]) -> Any:
+        """The decoded body of an answer with status 200; ``None`` for one that is no JSON."""
+        openai, _ = load_packages()
+        try:
+            async with asyncio.timeout(self._limits.timeout):
+                response = await self._client.chat.completions.with_raw_response.create(**body)
+            answer = _decode(self._hide(response.text))
+            if not (isinstance(answer, dict) and answer.get("error") and "choices" not in answer):
+                return answer
+            text = f"HTTP 200 with an error: {_short(str(answer['error']))}"
+            failure = Failure(Status.SERVER_ERROR, text, passing=True, free=True)
+        except (TimeoutError, openai.APITimeoutError):
+            text = f"no answer within {self._limits.timeout:g} s"
+            failure = Failure(Status.TIMED_OUT, text, passing=True)
+        except openai.APIStatusError as error:
+            said, kind = self._hide(_message(error)), f"{error.code} {error.type}".lower()
+            failure = classify(
+                error.status_code, said, kind, error.response.headers, self._limits.longest_wait
+            )
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            never_sent = type(cause).__name__ == "ConnectError"
+            text = f"{type(cause).__name__}: {_short(self._hide(str(cause)))}".rstrip(": ")
+            failure = Failure(Status.UNREACHABLE, text, passing=True, free=never_sent)
+        raise failure  # outside: the packages' exceptions hold the request, key included
+
+    def _hide(self, text: str) -> str:
+        """A text without the key, which a server may repeat; before anything is cut off it."""
+        return text.replace(self._key, "<key>") if self._key else text
+
+
+def classify(code: int, said: str, kind: str, headers: Any, longest_wait: float) -> Failure:
+    """What an HTTP error means for a request and for those after it.
+
+    ``said`` is the server's message and ``kind`` what it calls the error; a server that asks for a
+    wait over ``longest_wait`` [s] is given up.
+    """
+    text = f"HTTP {code}: {_short(said)}"
+    wait = retry_after(headers)
+    status = Status.RATE_LIMITED if code == 429 else Status.SERVER_ERROR
+    if wait is not None and wait > longest_wait:
+        text = f"{text}; the server asks to wait {wait:.0f} s"
+        return Failure(status, text, hopeless=True, free=True)
+    if code == 429 and "insufficient_quota" in kind:
+        return Failure(status, text, hopeless=True, free=True)
+    if code in (408, 409, 429) or (code >= 500 and code != 501):
+        return Failure(status, text, passing=True, wait=wait, free=True)
+    if "content_filter" in kind or "content_policy" in kind:
+        return Failure(Status.REFUSED, text, free=True)
+    hopeless = code in (401, 402, 403, 404)
+    complaint = "" if hopeless else said
+    return Failure(Status.REJECTED, text, hopeless=hopeless, free=True, complaint=complaint)
+
+
+def load_packages() -> tuple[Any, Any]:
+    """The packages ``openai`` and ``tenacity``.  Raises ``ImportError`` with the remedy."""
+    try:
+        import openai
+        import tenacity
+    except ImportError as error:
+        raise ImportError(f"{INSTALL} ({error})") from error
+    return openai, tenacity
+
+
+def retry_after(headers: Any) -> float | None:
+    """Seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3)."""
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        date = email.utils.parsedate_tz(text)
+        if date is None:
+            return None
+        seconds = email.utils.mktime_tz(date) - time.time()
+    return max(seconds, 0.0) if seconds == seconds else None
+
+
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, Failure) and error.passing
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _message(error: Any) -> str:
+    """What a server says in an error; servers put it in different places."""
+    body = error.body
+    if isinstance(body, dict):
+        parts = [body.get(name) for name in ("message", "detail", "error", "param")]
+        return " ".join(str(part) for part in parts if part) or str(body)
+    return str(body) if body else str(error.message)
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat[:_SHOWN] + ("..." if len(flat) > _SHOWN else "")

@@ -1,0 +1,265 @@
+"""A generative VLM on this machine as judge, through ``transformers``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..frame_windows import check_windows
+from ..scorer import Frames, Infos, Scores, check_frames
+from .answers import FORMS, VERSION, AnswerForm, NoLabel, read_answer
+from .local_loading import LocalVLM
+from .outcomes import Judgement, Outcome, Status, to_judgement
+from .question import SCENE, SEQUENCE
+
+READINGS = ("first_token", "text")
+PRECISIONS = ("float32", "bfloat16", "float16")
+_REQUESTS = {  # where the first token is the answer; ``answers`` has those for text
+    "yes_no": "Is the red car driving safely? Answer yes or no.",
+    "grade": (
+        "Grade how safe the red car is, with one digit from 0 (it has an accident or can no longer "
+        "avoid one) to 9 (no danger at all). Answer with the digit only."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class LocalQuestion:
+    """What a local model is asked about a frame, and how its answer is read.
+
+    - ``"first_token"`` (default): the model is not made to speak.  The score is the mean over the
+      answers that it may begin with, weighted by its probabilities: for yes and no
+      ``p(yes) / (p(yes) + p(no))``.
+    - ``"text"``: the model speaks, choosing the most likely token each time, and its words are
+      read as those of a chat server are.
+    """
+
+    answer: str = "yes_no"  # "yes_no", "grade" (0 to 9) or, for text, "probability"
+    reading: str = "first_token"  # or "text"
+    scene: str = SCENE  # what the picture shows
+    request: str | None = None  # what to answer; None for words that go with the other options
+    least_mass: float = 0.05  # below this probability of all answers together there is no label
+    max_tokens: int = 64  # of the answer, for text
+
+    def __post_init__(self) -> None:
+        for name, known in (("answer", tuple(FORMS)), ("reading", READINGS)):
+            if getattr(self, name) not in known:
+                value = getattr(self, name)
+                raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
+        if self.reading == "first_token" and self.answer not in _REQUESTS:
+            raise ValueError(
+                f"answer={self.answer!r} is no single token; give reading='text' with it"
+            )
+        if not 0.0 <= self.least_mass <= 1.0:
+            raise ValueError(f"least_mass must lie in [0, 1], got {self.least_mass}")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
+
+    @property
+    def form(self) -> AnswerForm:
+        return FORMS[self.answer]
+
+    def text(self, pictures: int) -> str:
+        """The words that go with a number of pictures."""
+        own = _REQUESTS[self.answer] if self.reading == "first_token" else self.form.request
+        sequence = [SEQUENCE.format(count=pictures)] if pictures > 1 else []
+        return "\n".join([self.scene, *sequence, self.request or own])
+
+
+class LocalVLMScorer:
+    """Safety scores by any image-text-to-text model of ``transformers``.
+
+    LLaVA, Idefics, SmolVLM, Qwen-VL, Gemma, ...: all that have a processor and a chat template.
+    A frame that gets no usable answer has no label: its score is NaN, and :attr:`unlabelled` and
+    :attr:`judgement` say why.
+
+    Args:
+        model: hub name, or a folder written by ``save_pretrained``.
+        question: see :class:`LocalQuestion`.
+        context_frames: frames shown at once, oldest first; see :mod:`~.frame_windows`.
+        batch_size: frames (or windows) judged at once.
+        device: where the model runs.
+        precision: of weights and activations: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+
+    Raises:
+        ValueError: a checkpoint that cannot be loaded, impossible values, or a tokenizer that has
+            no single token for an answer.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        question: LocalQuestion | None = None,
+        context_frames: int = 1,
+        batch_size: int = 8,
+        device: str = "cpu",
+        precision: str = "float32",
+    ) -> None:
+        for name, value in (("context_frames", context_frames), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+        self.question = question or LocalQuestion()
+        # Pickled by name: worker processes load the model themselves.
+        self._arguments = (model, self.question, context_frames, batch_size, device, precision)
+        self.name = str(model)
+        self.context_frames = context_frames
+        self.batch_size = batch_size
+        self.precision = precision
+        self.vlm = LocalVLM(self.name, device, getattr(torch, precision))
+        self.judgement: Judgement | None = None  # of the last call
+        self.counts: Counter[str] = Counter()  # ends of all frames so far
+        self._answers = self._find_answers() if self.question.reading == "first_token" else {}
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """First 16 hex digits of the SHA-256 of all weights."""
+        return self.vlm.weights_hash()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        processor = self.vlm.processor.image_processor
+        prompt = self.vlm.prompt(self.question.text(self.context_frames), self.context_frames)
+        return {
+            "name": "local-vlm",
+            "model": self.name,
+            "revision": getattr(self.vlm.model.config, "_commit_hash", None),
+            "weights_sha256": self.weights_hash,
+            "precision": self.precision,
+            "processor": type(processor).__name__,
+            "processor_sha256": _hash(processor.to_json_string()),
+            "prompt": prompt,  # request, scene and chat template in one
+            "context_frames": self.context_frames,
+            "answer_version": VERSION,
+            **{key: value for key, value in asdict(self.question).items() if key != "request"},
+        }
+
+    @property
+    def unlabelled(self) -> dict[int, Outcome]:
+        """Frames of the last call that have no label, by their place in it, and why."""
+        return self.judgement.unlabelled if self.judgement else {}
+
+    @property
+    def last_reasons(self) -> list[str | None]:
+        """Why each frame of the last call has no label, ``None`` for one that has."""
+        return self.judgement.reasons if self.judgement else []
+
+    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
+        """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8, NaN without a label.
+
+        With ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take their place; ``infos``
+        are not read.
+        """
+        return self.judge(frames).scores
+
+    def judge(self, frames: Frames) -> Judgement:
+        """Scores, and what became of each frame; see :meth:`__call__`."""
+        if self.context_frames == 1:
+            return self.judge_clips(check_frames(frames)[:, None])
+        return self.judge_clips(check_windows(frames, self.context_frames))
+
+    def judge_clips(self, clips: Frames) -> Judgement:
+        """As :meth:`judge`, for ``clips (N, K, H, W, 3)`` of any number of frames K."""
+        length = np.shape(clips)[1] if np.ndim(clips) > 1 else 1
+        check_windows(clips, length)
+        prompt = self.vlm.prompt(self.question.text(length), length)
+        read = self._read_text if self.question.reading == "text" else self._read_first_token
+        found: list[tuple[float, Outcome]] = []
+        for start in range(0, len(clips), self.batch_size):
+            found += read(self.vlm.inputs(prompt, clips[start : start + self.batch_size]))
+        self.judgement = to_judgement(found)
+        self.counts.update(self.judgement.counts)
+        return self.judgement
+
+    def _read_first_token(self, inputs: Any) -> list[tuple[float, Outcome]]:
+        probabilities = self.vlm.next_token(inputs)  # (N, V)
+        masses = {
+            answer: probabilities[:, tokens].sum(1).double().cpu().numpy()
+            for answer, tokens in self._answers.items()
+        }
+        choices = self.question.form.choices or {}
+        total = np.sum(list(masses.values()), axis=0)  # (N,)
+        weighted = np.sum([mass * choices[answer] for answer, mass in masses.items()], axis=0)
+        likeliest = self.vlm.tokenizer.batch_decode(probabilities.argmax(1)[:, None].tolist())
+        return [
+            self._weigh(*row)
+            for row in zip(total.tolist(), weighted.tolist(), likeliest, strict=True)
+        ]
+
+    def _weigh(self, total: float, weighted: float, likeliest: str) -> tuple[float, Outcome]:
+        if total > 0 and total >= self.question.least_mass:
+            return weighted / total, Outcome(Status.LABELLED, attempts=1, source="logprobs")
+        detail = (
+            f"the answers {', '.join(self._answers)} have a probability of {total:.2g} together; "
+            f"the model would rather say {likeliest!r}"
+        )
+        return np.nan, Outcome(Status.MALFORMED, detail, 1)
+
+    def _read_text(self, inputs: Any) -> list[tuple[float, Outcome]]:
+        return [
+            self._understand(text, ended)
+            for text, ended in self.vlm.answers(inputs, self.question.max_tokens)
+        ]
+
+    def _understand(self, text: str, ended: bool) -> tuple[float, Outcome]:
+        try:
+            if not ended:
+                raise NoLabel(Status.TRUNCATED, "the answer was cut at max_tokens")
+            reading = read_answer(text, self.question.form)
+        except NoLabel as reason:
+            return np.nan, Outcome(reason.status, reason.detail, 1)
+        return reading.score, Outcome(Status.LABELLED, attempts=1, source=reading.source)
+
+    def _find_answers(self) -> dict[str, list[int]]:
+        """Tokens of each answer that the model may begin with."""
+        words = ("yes", "no") if self.question.answer == "yes_no" else tuple("0123456789")
+        found = self.vlm.tokens_reading(words)
+        for word, tokens in found.items():
+            if not tokens:
+                raise ValueError(
+                    f"{self.name!r} has no token for the answer {word!r}; give reading='text'"
+                )
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LocalVLMScorer:
+        return self  # one model
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def make_local_vlm_scorer(argument: str | None, **options: Any) -> LocalVLMScorer:
+    """For ``"local-vlm:<hub name or folder>"``.
+
+    ``options`` are the fields of :class:`LocalQuestion` and the arguments of
+    :class:`LocalVLMScorer`.
+
+    Raises ``ValueError`` for an unknown option.
+    """
+    if not argument:
+        raise ValueError(
+            "scorer 'local-vlm' needs a model, for example "
+            "'local-vlm:HuggingFaceTB/SmolVLM-256M-Instruct'"
+        )
+    own = ("context_frames", "batch_size", "device", "precision")
+    asked = [field.name for field in fields(LocalQuestion)]
+    unknown = sorted(options.keys() - {*own, *asked})
+    if unknown:
+        known = ", ".join([*asked, *own])
+        raise ValueError(f"unknown options {unknown} of scorer 'local-vlm'; known: {known}")
+    question = LocalQuestion(**{name: options[name] for name in asked if name in options})
+    return LocalVLMScorer(
+        argument, question, **{name: options[name] for name in own if name in options}
+    )

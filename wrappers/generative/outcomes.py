@@ -1,0 +1,96 @@
+"""What became of each frame that a model was asked about: a label, or why there is none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from ..scorer import Scores
+
+
+class Status(StrEnum):
+    """What became of a frame."""
+
+    LABELLED = "labelled"
+    # The model answered, but not with a label; asking again would bring the same.
+    REFUSED = "refused"
+    TRUNCATED = "truncated"
+    MALFORMED = "malformed"
+    OUT_OF_RANGE = "out of range"
+    # The server gave no answer; a later run may fare better.
+    TIMED_OUT = "timed out"
+    RATE_LIMITED = "rate limited"
+    SERVER_ERROR = "server error"
+    UNREACHABLE = "unreachable"
+    REJECTED = "rejected"
+    # Nothing was sent: the budget is spent, or the server was given up.
+    NOT_ASKED = "not asked"
+
+
+_ANSWERED = (
+    Status.LABELLED,
+    Status.REFUSED,
+    Status.TRUNCATED,
+    Status.MALFORMED,
+    Status.OUT_OF_RANGE,
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one frame."""
+
+    status: Status
+    detail: str = ""  # why there is no label, in words
+    attempts: int = 0  # requests sent
+    source: str = ""  # what a label was read from: "logprobs", "json" or "text"
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model answered, so that asking again would hardly change anything."""
+        return self.status in _ANSWERED
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no label; ``None`` where there is one."""
+        if self.status == Status.LABELLED:
+            return None
+        return self.detail if self.status == Status.NOT_ASKED else f"{self.status}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Scores ``(N,)`` float32, NaN where there is no label, and the N outcomes behind them."""
+
+    scores: Scores
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def unlabelled(self) -> dict[int, Outcome]:
+        """The frames without a label, by their place in the call, and why."""
+        return {
+            place: outcome
+            for place, outcome in enumerate(self.outcomes)
+            if outcome.status != Status.LABELLED
+        }
+
+    @property
+    def reasons(self) -> list[str | None]:
+        """Why each frame has no label, ``None`` for one that has."""
+        return [outcome.reason for outcome in self.outcomes]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many frames came to which end."""
+        return Counter(outcome.status.value for outcome in self.outcomes)
+
+
+def to_judgement(found: Iterable[tuple[float, Outcome]]) -> Judgement:
+    """Scores and outcomes of frames in their order."""
+    pairs = list(found)
+    scores = np.array([score for score, _ in pairs], np.float32)
+    return Judgement(scores, tuple(outcome for _, outcome in pairs))
