@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 import shutil
@@ -141,7 +142,9 @@ def _print_estimate(found: LabelEstimate, workers: int) -> None:
         f"{found.frames:,} frames: {found.kept:,} have this label, {found.from_cache:,} need no "
         f"scoring ({known / found.frames:.1%} known together), {found.to_score:,} to be scored"
     )
-    if found.price is not None:
+    if found.price is not None and math.isnan(found.price):
+        print("expected price: unknown; give the scorer its prices, for example prompt_price=0.15")
+    elif found.price is not None:
         print(f"expected price: about ${found.price:,.2f}")
     elif found.seconds is None:
         print("expected time: unknown")
