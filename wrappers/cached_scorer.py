@@ -17,7 +17,8 @@ _LOOK_AGAIN = 0.02  # [s], while another process scores the same frame
 class CachedScorer:
     """Another scorer's scores; a frame whose pixels were ever judged is not judged again.
 
-    Runs and processes share the cache, data sets labelled from stored images too.  A frame
+    Runs and processes share the cache, and so do data sets whose stored images are labelled; those
+    whose frames are drawn from scenes have entries of their own, found by the scene.  A frame
     without a label (NaN) is put to the scorer again the next time.
 
     Args:

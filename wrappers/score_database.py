@@ -121,6 +121,7 @@ class ScoreDatabase:
         connection = sqlite3.connect(
             self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False
         )
+        connection.text_factory = bytes  # what damage made into text need not be text
         try:
             (owner,) = connection.execute("PRAGMA application_id").fetchone()
             if owner != _APPLICATION:
@@ -138,7 +139,11 @@ class ScoreDatabase:
         return connection
 
     def _is_damage(self, error: Exception) -> bool:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+        if isinstance(error, UnicodeError | _Unsound):  # the first: of a damaged error message
+            return True
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+            return False
         if code == sqlite3.SQLITE_IOERR_SHORT_READ:
             return True
         kind = code & 0xFF  # the other bits are details
@@ -186,8 +191,8 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
 
 def _check_integrity(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if found != "ok":
-        raise _Unsound(found)
+    if found != b"ok":
+        raise _Unsound(found.decode(errors="replace"))
 
 
 class _Unsound(sqlite3.Error):

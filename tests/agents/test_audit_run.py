@@ -246,11 +246,12 @@ def mark_as_labelled(source: Source, scorer: dict[str, Any]) -> Path:
 
 
 def test_failed_labels_warn_whoever_trains_on_them(sources: list[Source]) -> None:
-    judges = [candidate(Watcher()), candidate(Watcher("turned", turned=True))]
-    found = audit(sources, judges, QUICK, progress=False)
-    assert failed_audit(read_metadata(mark_as_labelled(sources[0], {"name": "turned"}))) is None
+    turned = Watcher("turned", turned=True)
+    turned.identity |= {"temperature": 0.07532542943954468, "prompts": ("safe", "unsafe")}
+    found = audit(sources, [candidate(Watcher()), candidate(turned)], QUICK, progress=False)
+    assert failed_audit(read_metadata(mark_as_labelled(sources[0], turned.identity))) is None
     write_verdicts(found.audit)
-    path = mark_as_labelled(sources[0], {"name": "turned"})
+    path = mark_as_labelled(sources[0], turned.identity)
     with pytest.warns(UserWarning, match="failed an audit .* worse than chance"):
         warn_of_failed_audit(read_metadata(path))
     for other in ("watcher", "somebody else"):

@@ -18,6 +18,7 @@ from toy_drives import collect_toy
 from toy_judge import BatchScorer, SceneScorer, ToyDrawing
 
 from vlsafe_agents.labelling import estimate, label
+from wrappers.cached_scorer import CachedScorer
 from wrappers.score_cache import ScoreCache
 
 HERE = Path(__file__).parent
@@ -100,6 +101,25 @@ def test_a_copy_is_labelled_from_the_cache_alone(tmp_path: Path) -> None:
     assert (summary.counts.scored, summary.counts.without_label) == (0, 0)
     data = path / "data" / "main_data.hdf5"
     assert data.read_bytes() == (tmp_path / "two" / data.relative_to(tmp_path / "one")).read_bytes()
+
+
+class Brightness:
+    """The mean of a frame's pixels."""
+
+    identity = {"name": "brightness"}  # noqa: RUF012
+
+    def __call__(self, frames: Any, infos: Any = None) -> Any:
+        return (frames.reshape(len(frames), -1).mean(1) / 255).astype(np.float32)
+
+
+def test_environments_know_the_frames_of_data_sets_with_images(tmp_path: Path) -> None:
+    path, cache = collect_toy(tmp_path / "data", episodes=3).path, ScoreCache(tmp_path / "cache")
+    label(path, Brightness, cache=cache, progress=False)
+    scorer = CachedScorer(Brightness(), cache)
+    with h5py.File(path / "data" / "main_data.hdf5") as file:
+        images = np.concatenate([file[f"episode_{i}/observations/image"][()] for i in range(3)])
+    np.testing.assert_array_equal(scorer(images), labels(path))
+    assert scorer.misses == 0
 
 
 def test_a_killed_labelling_goes_on_without_scoring_twice(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_killed_writer_leaves_whole_batches_and_a_sound_file(tmp_path: Path) -
         problems = cache._database.read(
             lambda connection: connection.execute("PRAGMA integrity_check").fetchall()
         )
-        assert problems == [("ok",)]
+        assert problems == [(b"ok",)]
         cache.close()
     assert len(cache) > 0
 

@@ -32,10 +32,6 @@ class Estimate:
         low, high = np.percentile(known, [tail, 100.0 - tail])
         return cls(float(value), float(low), float(high))
 
-    def as_json(self) -> dict[str, float | None]:
-        """Value, low and high; JSON has no NaN, so null stands for it."""
-        return {key: None if np.isnan(x) else round(x, 5) for key, x in vars(self).items()}
-
 
 def episode_weights(group: npt.NDArray[np.int64], resamples: int, seed: int) -> Floats:
     """How often each episode is drawn in each resample, ``(B, E)``.

@@ -213,5 +213,5 @@ def plain(value: Any) -> Any:
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
-        return round(float(value), 6) if np.isfinite(value) else None
+        return float(value) if np.isfinite(value) else None
     return value

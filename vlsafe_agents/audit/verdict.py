@@ -25,7 +25,8 @@ RULE = (
     f"The verdict follows from the interval of the AUROC alone, mostly from its lower end: what "
     f"has been shown, not what may be. Upper end below 0.5: {WORSE}. Lower end at most 0.5: "
     f"{CHANCE}; below {USABLE_FROM:g}: {WEAK}; below {GOOD_FROM:g}: {USABLE}; else: {GOOD}. With "
-    f"fewer than {FEWEST_EPISODES} episodes that hold a yes, or a no: {UNKNOWN}."
+    f"fewer than {FEWEST_EPISODES} episodes that hold a yes, or a no: {UNKNOWN}. With 95% "
+    f"intervals one score in forty that knows nothing passes for {WEAK} by luck."
 )
 
 

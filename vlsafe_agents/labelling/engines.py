@@ -11,6 +11,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal, get_args
 
@@ -37,15 +38,6 @@ class Makers:
         return ScoringStream(source, self.scorer(), drawing)
 
 
-@dataclass(frozen=True)
-class _MakeStream:
-    makers: Makers
-    source: FrameSource
-
-    def __call__(self) -> ScoringStream:
-        return self.makers.stream(self.source)
-
-
 def check_engine(engine: str, workers: int) -> None:
     """Raise ``ValueError`` for an unknown engine or no workers, ``ImportError`` without Ray."""
     if engine not in get_args(Engine):
@@ -62,7 +54,7 @@ def run_batches(
     """Batches as they are scored, in any order."""
     if engine == "ray":
         return _run_on_ray(makers, source, batches, workers)
-    return run_streams(_MakeStream(makers, source), batches, workers, _AHEAD)
+    return run_streams(partial(makers.stream, source), batches, workers, _AHEAD)
 
 
 def _run_on_ray(

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -195,10 +196,9 @@ def _keys(
     source: FrameSource, rows: Rows, cache: ScoreStore, scope: Mapping[str, Any], infos: bool
 ) -> list[bytes]:
     keys: list[bytes] = []
-    reader = FrameReader(source)
-    if infos:
-        scope = {**scope, "infos": reader.info_names}
-    for begin in range(0, len(rows), _ROWS_AT_ONCE):
-        keys += cache.keys(scope, reader.contents(rows[begin : begin + _ROWS_AT_ONCE], infos))
-    reader.close()
+    with closing(FrameReader(source)) as reader:
+        if infos:
+            scope = {**scope, "infos": reader.info_names}
+        for begin in range(0, len(rows), _ROWS_AT_ONCE):
+            keys += cache.keys(scope, reader.contents(rows[begin : begin + _ROWS_AT_ONCE], infos))
     return keys

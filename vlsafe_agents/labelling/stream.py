@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -65,8 +66,7 @@ class ScoringStream:
         return str(getattr(self._scorer, "stopped", ""))
 
     def _made_ready(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, Any, Any]]:
-        reader = FrameReader(self._source)  # in the thread that uses it
-        try:
+        with closing(FrameReader(self._source)) as reader:  # in the thread that uses it
             for batch in batches:
                 if self._stopped:  # then frames need not be drawn
                     yield batch, None, None
@@ -74,8 +74,6 @@ class ScoringStream:
                 frames = self._frames(reader, batch.rows)
                 infos = reader.infos(batch.rows) if self._with_infos else None
                 yield batch, self._scorer.prepare(frames) if self._in_steps else frames, infos
-        finally:
-            reader.close()
 
     def _frames(self, reader: FrameReader, rows: Rows) -> Frames:
         wanted = self._source.windows(rows)  # (N, k)
