@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .forms import log_odds, logistic
 from .frame_windows import context_frames
 from .scorer import (
     Frames,
@@ -34,7 +35,6 @@ from .scorer import (
 
 METHODS = ("isotonic", "platt")
 FORMAT = 1  # of the file
-_EDGE = 1e-6  # scores are kept this far from 0 and 1 where their log-odds are taken
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Calibration:
         raw = np.asarray(scores, np.float64)
         if self.method == "platt":
             slope, offset = self.points[0]
-            mapped = 1.0 / (1.0 + np.exp(-(slope * _log_odds(raw) + offset)))
+            mapped = logistic(slope * log_odds(raw) + offset)
         else:
             before, after = np.asarray(self.points).T
             mapped = np.interp(raw, before, after)
@@ -158,7 +158,7 @@ def _fit_platt(
     safe_count, unsafe_count = int((~unsafe).sum()), int(unsafe.sum())
     # Platt's targets: a frame counts a little as the other kind, as if one more of each were seen.
     target = np.where(unsafe, 1 / (unsafe_count + 2), (safe_count + 1) / (safe_count + 2))
-    odds = np.tile(_log_odds(raw), 2)[:, None]
+    odds = np.tile(log_odds(raw), 2)[:, None]
     kinds = np.repeat([1, 0], len(raw))
     weights = np.concatenate([target, 1 - target])
     model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
@@ -260,8 +260,3 @@ def _read(path: str | Path) -> tuple[Calibration, str | None]:
     fitted_on = FittedOn(**content["fitted_on"])
     calibration = Calibration(content["method"], points, content["scorer"], fitted_on)
     return calibration, content["spec"]
-
-
-def _log_odds(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    kept = np.clip(scores, _EDGE, 1.0 - _EDGE)
-    return np.log(kept / (1.0 - kept))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from .clip_loading import (
 )
 from .prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
 from .scorer import BUNDLED, Frames, Infos, Scores, check_frames
+from .weights import weights_sha256
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 THRESHOLDS = {"threshold": 0.32, "softmax_threshold": 0.5}
@@ -107,13 +107,8 @@ class ClipScorer:
 
     @cached_property
     def weights_hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of all weights."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """See :func:`~.weights.weights_sha256`."""
+        return weights_sha256(self.model)
 
     @property
     def identity(self) -> dict[str, Any]:

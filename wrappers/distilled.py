@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from .distillation.fast import FastPupil
 from .distillation.folder import Record, load_pupil
 from .distillation.frames import fit_frames
 from .scorer import Frames, Infos, Scores, check_frames
-
-BUNDLED_FOLDER = Path(__file__).parent / "bundled_distilled"
+from .weights import weights_sha256
 
 
 class DistilledScorer:
@@ -30,17 +28,14 @@ class DistilledScorer:
     Scorers keep no state between calls.
 
     Args:
-        folder: written by ``vlsafe distill``; ``None`` for the bundled one, whose teacher is the
-            bundled CLIP.
+        folder: written by ``vlsafe distill``.
         device: where the network runs.
         batch_size: frames judged at once.
 
     Raises ``ValueError`` for a folder that holds no pupil, and an impossible ``batch_size``.
     """
 
-    def __init__(
-        self, folder: str | Path | None = None, device: str = "cpu", batch_size: int = 128
-    ) -> None:
+    def __init__(self, folder: str | Path, device: str = "cpu", batch_size: int = 128) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         # Pickled by name: worker processes load the network themselves.
@@ -48,19 +43,15 @@ class DistilledScorer:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.record: Record
-        self.pupil, self.record = load_pupil(BUNDLED_FOLDER if folder is None else folder)
+        self.pupil, self.record = load_pupil(folder)
         self.pupil.to(self.device)
         self._fast = FastPupil(self.pupil) if self.device.type == "cpu" else None
         self.frame_size = self.pupil.config.frame_size
 
     @cached_property
     def weights_hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of all weights."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.pupil.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """See :func:`~.weights.weights_sha256`."""
+        return weights_sha256(self.pupil)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -106,5 +97,9 @@ class DistilledScorer:
 
 
 def make_distilled_scorer(argument: str | None, **options: Any) -> DistilledScorer:
-    """For ``"distilled:<folder>"``; ``"distilled"`` alone is the bundled one."""
+    """For ``"distilled:<folder>"``.  Raises ``ValueError`` without a folder."""
+    if not argument:
+        raise ValueError(
+            "the scorer 'distilled' needs a folder written by `vlsafe distill`: distilled:<folder>"
+        )
     return DistilledScorer(argument, **options)

@@ -39,7 +39,7 @@ Cosines = npt.NDArray[np.float64]
 
 def softmax(safe: Cosines, unsafe: Cosines, temperature: float) -> Cosines:
     """Two-way contrast: ``1 / (1 + exp((unsafe - safe) / temperature))``."""
-    return _logistic((np.asarray(safe) - unsafe) / temperature)
+    return logistic((np.asarray(safe) - unsafe) / temperature)
 
 
 def cosine(safe: Cosines) -> Cosines:
@@ -131,10 +131,16 @@ def fit_temperature(similarities: npt.ArrayLike, unsafe: npt.ArrayLike) -> float
     low, high = -12.0, 18.0  # log(1 / T)
     for _ in range(80):  # the slope of the likelihood falls with 1 / T
         middle = (low + high) / 2
-        slope = np.sum(signed * _logistic(-np.exp(middle) * signed))
+        slope = np.sum(signed * logistic(-np.exp(middle) * signed))
         low, high = (middle, high) if slope > 0 else (low, middle)
     return float(np.exp(-(low + high) / 2))
 
 
-def _logistic(x: Cosines) -> Cosines:
+def log_odds(scores: npt.ArrayLike) -> Cosines:
+    """``log(p / (1 - p))``, finite: scores are kept a millionth away from 0 and 1."""
+    kept = np.clip(np.asarray(scores, np.float64), 1e-6, 1.0 - 1e-6)
+    return np.log(kept / (1.0 - kept))
+
+
+def logistic(x: npt.ArrayLike) -> Cosines:
     return np.exp(-np.logaddexp(0.0, -np.asarray(x, np.float64)))  # exact in both tails

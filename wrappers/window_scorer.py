@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .forms import log_odds, logistic
 from .frame_windows import check_windows, context_frames
 from .scorer import (
     Frames,
@@ -22,7 +23,6 @@ from .scorer import (
 )
 
 COMBINATIONS = ("tile", "mean", "min", "trend")
-_EDGE = 1e-6  # scores are kept this far from 0 and 1 where their log-odds are taken
 
 
 class WindowScorer:
@@ -108,9 +108,7 @@ def tile(windows: Frames) -> Frames:
 
 def combine_log_odds(scores: Scores, weights: npt.NDArray[np.float64]) -> Scores:
     """Scores ``(N,)`` whose log-odds are the weighted sum of those of ``scores (N, k)``."""
-    kept = np.clip(scores.astype(np.float64), _EDGE, 1.0 - _EDGE)
-    summed = np.log(kept / (1.0 - kept)) @ weights
-    return (1.0 / (1.0 + np.exp(-summed))).astype(np.float32)
+    return logistic(log_odds(scores) @ weights).astype(np.float32)
 
 
 def _weights(length: int, combine: str) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ import pytest
 from vlsafe_agents.audit import failed_audit
 from vlsafe_agents.cli import audit as command
 from vlsafe_agents.cli import main as cli
+from vlsafe_agents.cli.judges import scenes_without_others
 from vlsafe_agents.data.storage import read_metadata, resolve_dataset
 from vlsafe_envs import Scene
 from vlsafe_envs.costs import time_to_collision
@@ -85,7 +86,7 @@ def test_a_scene_without_others_keeps_the_ego_vehicle_and_its_way() -> None:
         route=rng.random((4, 2)),
     )
     packed = np.stack([scene.pack(), scene.pack()])
-    alone = [Scene.unpack(one) for one in command._without_others(packed)]
+    alone = [Scene.unpack(one) for one in scenes_without_others(packed)]
     assert time_to_collision(scene) < 2
     for one in alone:
         assert time_to_collision(one) == np.inf

@@ -64,6 +64,15 @@ def test_drawing_an_episode_twice_is_the_same_as_giving_it_twice() -> None:
     assert weighted == pytest.approx(auroc(risk[rows], positive[rows]))
 
 
+def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
+    rng = np.random.default_rng(0)
+    score, positive = rng.integers(0, 6, 60).astype(float), rng.random(60) < 0.3
+    pairs = score[positive][:, None] - score[~positive][None]
+    slow = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
+    assert auroc(score, positive) == pytest.approx(slow)
+    assert np.isnan(auroc(score, np.zeros(60, bool)))
+
+
 def test_known_values() -> None:
     truth = np.array([True, True, False, False])
     assert auroc(np.array([4.0, 3.0, 2.0, 1.0]), truth) == 1.0

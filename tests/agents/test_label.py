@@ -14,7 +14,7 @@ from toy_drives import collect_toy
 from toy_judge import InfoScorer, SceneScorer, ToyDrawing, WindowScorer
 
 from vlsafe_agents.data import EpisodeDataset
-from vlsafe_agents.labelling import auroc, estimate, label, summarise_labels
+from vlsafe_agents.labelling import estimate, label
 
 
 def scores(path: Path) -> list[Any]:
@@ -46,7 +46,7 @@ def test_every_frame_gets_its_own_score_the_resets_too(tmp_path: Path, scorer: A
     assert summary.auroc == 1.0  # a step is unsafe from t = 3 on
     assert summary.mean_unsafe < summary.mean_safe
     assert sum(summary.histogram) == summary.frames == data.num_steps
-    again = summarise_labels(tmp_path)
+    again = label(tmp_path, scorer, ToyDrawing, batch_size=5, progress=False)  # as it is stored
     assert (again.histogram, again.auroc) == (summary.histogram, summary.auroc)
 
 
@@ -269,12 +269,3 @@ def test_an_estimate_tells_time_or_price_and_leaves_the_data_alone(tmp_path: Pat
     assert found.price == pytest.approx(0.01 * total)
     assert found.seconds is None
     assert (path / "data" / "main_data.hdf5").read_bytes() == before
-
-
-def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
-    rng = np.random.default_rng(0)
-    score, positive = rng.integers(0, 6, 60).astype(float), rng.random(60) < 0.3
-    pairs = score[positive][:, None] - score[~positive][None]
-    slow = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
-    assert auroc(score, positive) == pytest.approx(slow)
-    assert np.isnan(auroc(score, np.zeros(60, bool)))

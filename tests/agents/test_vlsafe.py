@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -21,6 +18,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecTransposeImage
+from tiny_agents import IMAGE, MULTI, VECTOR, Still, make, weights
 
 from vlsafe_agents import VLSafe
 from vlsafe_agents.data.dataset import EpisodeDataset
@@ -35,27 +33,6 @@ class Untouchable(SpeedLimit):
 
     def step(self, action: Any) -> Any:
         raise AssertionError("learn() stepped the environment")
-
-
-class Still(gym.Env[Any, Any]):
-    """Random observations of any space; episodes of three steps."""
-
-    def __init__(self, observation_space: spaces.Space[Any]) -> None:
-        self.observation_space, self.action_space = observation_space, spaces.Discrete(3)
-
-    def reset(self, **kwargs: Any) -> Any:
-        super().reset(**kwargs)
-        self.left = 3
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> Any:
-        self.left -= 1
-        return self.observation_space.sample(), 1.0, False, self.left == 0, {}
-
-
-IMAGE = spaces.Box(0, 255, (64, 64, 3), np.uint8)
-VECTOR = spaces.Box(-1.0, 1.0, (4,), np.float32)
-MULTI = spaces.Dict({"image": IMAGE, "vector": VECTOR})
 
 
 def noise_episodes(count: int = 4, steps: int = 6) -> EpisodeDataset:
@@ -87,16 +64,6 @@ def dataset() -> EpisodeDataset:
 def trained(dataset: EpisodeDataset) -> VLSafe:
     agent = make(dataset)
     return agent.learn(6)
-
-
-def make(dataset: EpisodeDataset | None, env: Any = None, **kwargs: Any) -> VLSafe:
-    env = SpeedLimit() if env is None else env
-    kwargs = {"preset": "debug", "seed": 0, "device": "cpu"} | kwargs
-    return VLSafe("MlpPolicy", env, dataset, **kwargs)
-
-
-def weights(agent: VLSafe) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in agent.policy.parameters()])
 
 
 # --- learning -----------------------------------------------------------------------------------
@@ -337,75 +304,6 @@ def test_continuous_actions_stay_within_their_bounds() -> None:
         assert actions.shape == (50, 1)
         assert agent.action_space.contains(actions[0])
         assert np.abs(actions).max() <= 1.0
-
-
-# --- saving -------------------------------------------------------------------------------------
-
-
-def test_a_loaded_agent_predicts_the_same_and_holds_no_data(
-    trained: VLSafe, dataset: EpisodeDataset, tmp_path: Path
-) -> None:
-    trained.save(tmp_path / "agent")
-    loaded = VLSafe.load(tmp_path / "agent", device="cpu")
-    obs = np.random.default_rng(1).normal(size=(20, 4)).astype(np.float32)
-    state_a = state_b = None
-    for _ in range(3):
-        a, state_a = trained.predict(obs, state_a, deterministic=True)
-        b, state_b = loaded.predict(obs, state_b, deterministic=True)
-        np.testing.assert_array_equal(a, b)
-    assert loaded.dataset is None
-    with pytest.raises(ValueError, match="call set_dataset first"):
-        loaded.learn(1)
-
-
-def test_learning_goes_on_after_loading_with_optimisers_and_multiplier(
-    dataset: EpisodeDataset, tmp_path: Path
-) -> None:
-    agent = make(dataset, update="lagrangian", cost_limit=0.0, config={"model_warmup": 0.0})
-    agent.learn(3)
-    agent.policy.actor_critic.multiplier.update(50.0)
-    agent.save(tmp_path / "agent.zip")
-    loaded = VLSafe.load(tmp_path / "agent.zip", SpeedLimit(), device="cpu", dataset=dataset)
-    assert loaded.update == "lagrangian"
-    assert loaded.policy.actor_critic.multiplier.value > 0.4
-    assert loaded.policy.actor_critic.multiplier.value == (
-        agent.policy.actor_critic.multiplier.value
-    )
-    for name in ("model_optimizer", "actor_critic_optimizer"):
-        ours, theirs = getattr(agent, name).state_dict(), getattr(loaded, name).state_dict()
-        torch.testing.assert_close(ours["state"], theirs["state"])
-    for one in (agent, loaded):
-        torch.manual_seed(7)
-        one.learn(2, reset_num_timesteps=False)
-    assert torch.equal(weights(agent), weights(loaded))
-
-
-def test_saved_files_hold_no_pickles_and_files_with_pickles_are_refused(
-    trained: VLSafe, tmp_path: Path
-) -> None:
-    path = tmp_path / "agent.zip"
-    trained.save(path)
-    assert path.stat().st_size < 2_000_000
-    with zipfile.ZipFile(path) as archive:
-        data = json.loads(archive.read("data"))
-    assert not [k for k, v in data.items() if isinstance(v, dict) and ":serialized:" in v]
-    bad = tmp_path / "bad.zip"
-    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(bad, "w") as copy:
-        for name in archive.namelist():
-            content = archive.read(name)
-            if name == "data":
-                content = json.dumps(data | {"evil": {":serialized:": "gASV"}}).encode()
-            copy.writestr(name, content)
-    with pytest.raises(ValueError, match="pickled objects"):
-        VLSafe.load(bad)
-
-
-def test_loading_with_an_environment_of_other_spaces_is_refused(
-    trained: VLSafe, tmp_path: Path
-) -> None:
-    trained.save(tmp_path / "agent.zip")
-    with pytest.raises(ValueError, match="spaces do not match"):
-        VLSafe.load(tmp_path / "agent.zip", env=Still(MULTI))
 
 
 # --- errors -------------------------------------------------------------------------------------

@@ -21,12 +21,6 @@ QUICK = Limits(timeout=20.0, attempts=3, first_wait=0.02, longest_wait=2.0)
 IMPATIENT = replace(QUICK, timeout=2.0)  # but no less: busy machines are slow too
 
 
-@pytest.fixture(scope="module")
-def server():
-    with ChatServer() as running:
-        yield running
-
-
 def scorer_of(server, **options):
     return ChatScorer("judge", server.url, **({"limits": QUICK} | options))
 

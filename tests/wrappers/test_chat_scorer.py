@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
-from chat_server import ChatServer, numbered_frames, safety
+from chat_server import numbered_frames, safety
 
 from wrappers import SafetyScorer, WindowScorer, make_scorer
 from wrappers.generative.budget import Budget
@@ -24,12 +24,6 @@ from wrappers.generative.question import Question
 
 KEY = "sk-test-1f2e3d4c5b6a"
 QUICK = Limits(attempts=2, first_wait=0.02)
-
-
-@pytest.fixture(scope="module")
-def server():
-    with ChatServer() as running:
-        yield running
 
 
 def scorer_of(server, **options):

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report.figures import _INK as INK
-from ..report.figures import _canvas as canvas
+from ..report.figures import INK, canvas
 from .dot_plots import QUESTION_COLOURS, colours, legend
 from .examine import APPROACH
 from .results import Audit

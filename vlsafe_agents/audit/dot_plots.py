@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report.figures import _INK as INK
-from ..report.figures import _canvas as canvas
+from ..report.figures import INK, canvas
 from .examine import MAIN
 from .resampling import Estimate
 from .results import Audit, Group, JudgeAudit

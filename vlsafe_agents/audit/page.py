@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..report.figures import _svg as svg
+from ..common.version import vlsafe_version
+from ..report.figures import svg
 from ..report.pictures import png_uri
 from .audit import Findings
 from .contact_sheet import contact_sheet
@@ -46,7 +46,7 @@ def write_audit(findings: Findings, out: Path) -> Path:
         "identities": {
             judge.name: json.dumps(judge.identity, indent=1) for judge in findings.audit.judges
         },
-        "version": _version(),
+        "version": vlsafe_version(),
         "sections": told,
     }
     environment = _environment()
@@ -130,13 +130,6 @@ def _command(findings: Findings) -> str:
     lines = ["vlsafe audit", *[shlex.quote(facts.path) for facts in findings.audit.data_sets]]
     lines += [f"--scorer {shlex.quote(judge.name)}" for judge in findings.audit.judges]
     return " \\\n    ".join(lines)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("vlsafe")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _replace(path: Path, text: str) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import json
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.storage import METADATA_FILE
+from ..data.storage import read_metadata, update_metadata
 from .results import Audit, DataSetVerdict, plain
 from .verdict import RULE, passed
 
@@ -73,14 +71,10 @@ def _entry(audit: Audit, verdict: DataSetVerdict) -> dict[str, Any]:
 
 
 def _write(data_path: Path, entries: list[dict[str, Any]]) -> None:
-    path = data_path / METADATA_FILE
-    metadata = json.loads(path.read_text())
     judged = [entry["scorer"] for entry in entries]
-    kept = [entry for entry in metadata.get(AUDITS, []) if entry["scorer"] not in judged]
-    metadata[AUDITS] = [*kept, *entries]
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(metadata))
-    os.replace(temporary, path)
+    before = read_metadata(data_path).get(AUDITS, [])
+    kept = [entry for entry in before if entry["scorer"] not in judged]
+    update_metadata(data_path, {AUDITS: [*kept, *entries]})
 
 
 def _today() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .collect import DEFAULT_MIX
+from .judges import load_scorer, source_of
 
 if TYPE_CHECKING:
-    from vlsafe_agents.audit import Audit, AuditConfig, Candidate, PromptPair, Source
+    from vlsafe_agents.audit import Audit, AuditConfig, Candidate, PromptPair
 
 DEFAULT_SCORERS = ("bundled", "random-weights", "shuffled:bundled", "constant:0.5", "oracle")
 LABELS = "labels"  # the scores that the data sets hold already
@@ -84,7 +85,7 @@ def audit(
     if not data:
         held_out = _HeldOut(env or [], density or [], env_arg or [], episodes, mix, seed)
         data = held_out.collect(out / "data", workers)
-    sources = [_source(path) for path in data]
+    sources = [source_of(path) for path in data]
     findings = run_audit(
         sources,
         candidates,
@@ -155,52 +156,10 @@ def _values(pair: str) -> list[str]:
     return [f"{key}{sign}{value}" for value in values.split("|")]
 
 
-def _source(data: Path) -> Source:
-    """A data set with what its environment says of it."""
-    from vlsafe_agents.audit import Source
-    from vlsafe_agents.data.storage import read_metadata, resolve_dataset
-    from vlsafe_envs import SceneRenderer
-
-    from .environments import choose_env
-
-    path = resolve_dataset(data)
-    metadata = read_metadata(path)
-    if "env_id" not in metadata:
-        raise ValueError(f"{data} was not made by `vlsafe collect`: its metadata name no env_id")
-    choice = choose_env(None, [], None, metadata)
-    env = choice.factory(observation="vector", scorer=None)()
-    traffic = env.get_wrapper_attr("scenario").traffic
-    env.close()
-    return Source(
-        path=path,
-        scenario=traffic.scenario,
-        density=traffic.density,
-        seconds=1.0 / traffic.policy_frequency,
-        drawing=SceneRenderer(choice.env_id, **choice.kwargs),
-        without_others=_without_others,
-        lanes=traffic.lanes if traffic.scenario == "highway" else None,
-        action=traffic.action,
-    )
-
-
-def _without_others(packed: Any) -> Any:
-    """Packed scenes ``(N, 48, 7)`` with the ego vehicle and its route alone."""
-    import numpy as np
-
-    from vlsafe_envs import Scene
-
-    return np.stack([_alone(Scene.unpack(scene)).pack() for scene in packed])
-
-
-def _alone(scene: Any) -> Any:
-    columns = ("position", "heading", "speed", "length", "width")
-    return replace(scene, **{name: getattr(scene, name)[:1] for name in columns})
-
-
 def _candidates(specs: Sequence[str], threads: int) -> list[Candidate]:
     """Scorers by name; one that is shuffled, too, is built and asked once."""
     from vlsafe_agents.audit import Candidate
-    from wrappers import ShuffledScorer, make_scorer
+    from wrappers import ShuffledScorer
 
     built: dict[str, Any] = {}
     found = []
@@ -208,14 +167,13 @@ def _candidates(specs: Sequence[str], threads: int) -> list[Candidate]:
         if spec == LABELS:
             found.append(Candidate(spec, None))
             continue
-        scorer = make_scorer(spec)
+        scorer = load_scorer(spec, threads)
         if isinstance(scorer, ShuffledScorer):  # all scores will be there to be permuted
             inner = built.setdefault(str(scorer.scorer.identity), scorer.scorer)
             found.append(Candidate(spec, inner, scorer.seed))
             continue
         known = built.setdefault(str(scorer.identity), scorer)
         found.append(Candidate(spec, known, with_prompts=partial(_with_prompts, spec)))
-    _limit_threads(threads)
     return found
 
 
@@ -223,15 +181,6 @@ def _with_prompts(spec: str, prompts: tuple[str, str]) -> Any:
     from wrappers import make_scorer
 
     return make_scorer(spec, prompts=prompts)
-
-
-def _limit_threads(threads: int) -> None:
-    import sys
-
-    if "torch" in sys.modules:  # scorers without a network need not load it
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def _prompt_pairs() -> list[PromptPair]:

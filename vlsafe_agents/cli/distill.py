@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .audit import _source
+from .judges import source_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +60,7 @@ def distill(
 
     torch.set_num_threads(threads)
     limit_threads(threads)
-    drives = Drives([_source(path) for path in data])
+    drives = Drives([source_of(path) for path in data])
     teacher = _one_teacher(drives)
     for metadata in drives.metadata:
         warn_of_failed_audit(metadata)

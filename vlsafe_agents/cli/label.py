@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .judges import collected_metadata, load_scorer
+
 if TYPE_CHECKING:
     from vlsafe_agents.labelling import LabelEstimate, LabelSummary
 
@@ -50,14 +52,12 @@ def label(
     scored twice, in whatever data set it lies; the same command goes on where it was killed, and
     scores only what has no label yet.
     """
-    from vlsafe_agents.data.storage import read_metadata, resolve_dataset
+    from vlsafe_agents.data.storage import resolve_dataset
     from vlsafe_agents.labelling import estimate
     from vlsafe_agents.labelling import label as label_frames
 
     data_path = resolve_dataset(data)
-    metadata = read_metadata(data_path)
-    if "env_id" not in metadata:
-        raise ValueError(f"{data} was not made by `vlsafe collect`: its metadata name no env_id")
+    metadata = collected_metadata(data_path)
     if no_cache and cache is not None:
         raise ValueError("--cache and --no-cache contradict each other; give one of them")
     spec, permutation_seed = _split_shuffled(scorer)
@@ -109,21 +109,8 @@ def _split_shuffled(scorer: str) -> tuple[str, int | None]:
 def _make_scorer(spec: str, threads: int, remembered: bool) -> Any:
     from wrappers.remembered_scorer import remember
 
-    build = partial(_load_scorer, spec, threads)
+    build = partial(load_scorer, spec, threads)
     return remember(spec, build) if remembered else build()
-
-
-def _load_scorer(spec: str, threads: int) -> Any:
-    import sys
-
-    from wrappers import make_scorer
-
-    scorer = make_scorer(spec)
-    if "torch" in sys.modules:  # scorers without a network need not load it
-        import torch
-
-        torch.set_num_threads(threads)
-    return scorer
 
 
 def _make_drawing(env_id: str, env_kwargs: dict[str, Any], threads: int) -> Any:

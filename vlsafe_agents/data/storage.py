@@ -63,6 +63,15 @@ def read_metadata(data_path: Path) -> dict[str, Any]:
     return metadata
 
 
+def update_metadata(data_path: Path, changes: dict[str, Any]) -> None:
+    """Set entries of a data set's metadata; killed at any moment, the old or the new ones stand."""
+    path = data_path / METADATA_FILE
+    metadata = json.loads(path.read_text()) | changes
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(metadata))
+    os.replace(temporary, path)
+
+
 def read_spaces(metadata: dict[str, Any]) -> tuple[gym.spaces.Dict, gym.Space[Any]]:
     """Observation and action space; raises ``ValueError`` for observations of another layout."""
     from minari.serialization import deserialize_space  # minari loads slowly

@@ -9,7 +9,7 @@ from .estimate import LabelEstimate, estimate
 from .label import label
 from .protocols import Drawing, Scorer, ScoreStore
 from .stored import UNLABELLED_FILE
-from .summary import LabelCounts, LabelSummary, auroc, summarise_labels
+from .summary import LabelCounts, LabelSummary
 
 __all__ = [
     "UNLABELLED_FILE",
@@ -19,8 +19,6 @@ __all__ = [
     "LabelSummary",
     "ScoreStore",
     "Scorer",
-    "auroc",
     "estimate",
     "label",
-    "summarise_labels",
 ]

@@ -11,14 +11,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from ..data.storage import MAIN_FILE, METADATA_FILE
+from ..common.version import vlsafe_version
+from ..data.storage import MAIN_FILE, METADATA_FILE, update_metadata
 from .arrays import read_array, write_scores
 from .frames import FrameSource
 from .protocols import Scores
@@ -157,26 +157,15 @@ def _write_metadata(
     data_path: Path, scores: Scores, scope: Mapping[str, Any], record: Mapping[str, Any]
 ) -> None:
     """For readers of Minari's metadata; of the scorer the data file's own entry counts."""
-    metadata = json.loads((data_path / METADATA_FILE).read_text())
-    metadata["scorer"] = scope["scorer"]
-    metadata["labelling"] = {
-        "vlsafe": _version(),
+    labelling = {
+        "vlsafe": vlsafe_version(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **record,
         "judged_frames": scope["frames"],
         "labels_sha256": _digest(scores),
     }
-    temporary = data_path / f".{METADATA_FILE}.tmp"
-    temporary.write_text(json.dumps(metadata))
-    os.replace(temporary, data_path / METADATA_FILE)
+    update_metadata(data_path, {"scorer": scope["scorer"], "labelling": labelling})
 
 
 def _digest(scores: Scores) -> str:
     return hashlib.sha256(scores.astype("<f4").tobytes()).hexdigest()
-
-
-def _version() -> str:
-    try:
-        return version("vlsafe")
-    except PackageNotFoundError:
-        return "unknown"

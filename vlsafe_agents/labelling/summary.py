@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
+from ..common.ranking import auroc
 from ..data.episode import Array
-from ..data.storage import MAIN_FILE, read_metadata, resolve_dataset
 from .protocols import Scores
 
 
@@ -84,37 +82,6 @@ def summarise(
         histogram=tuple(int(count) for count in histogram),
         counts=counts,
     )
-
-
-def summarise_labels(id_or_path: str | Path) -> LabelSummary:
-    """Spread of the stored scores.  Raises ``ValueError`` when the data are not labelled."""
-    data_path = resolve_dataset(id_or_path)
-    metadata = read_metadata(data_path)
-    scores, costs = [], []
-    with h5py.File(data_path / MAIN_FILE, "r") as file:
-        for number in range(metadata["total_episodes"]):
-            infos = file[f"episode_{number}/infos"]
-            if "safety_score" not in infos:
-                raise ValueError(f"{data_path} has no safety scores; add them with `vlsafe label`")
-            scores.append(infos["safety_score"][1:])
-            costs.append(infos["env_cost"][1:])
-    identity = metadata["scorer"] or {"name": "unknown"}
-    return summarise(np.concatenate(scores), np.concatenate(costs), identity)
-
-
-def auroc(score: Array, positive: Array) -> float:
-    """Chance that a positive scores above a negative, ties counted half; NaN with one class only.
-
-    The Mann-Whitney U statistic, from mean ranks.
-    """
-    positives, negatives = int(positive.sum()), int((~positive).sum())
-    if positives == 0 or negatives == 0:
-        return float("nan")
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    last_rank = np.cumsum(counts)
-    mean_rank = (last_rank - (counts - 1) / 2)[inverse]
-    excess = mean_rank[positive].sum() - positives * (positives + 1) / 2
-    return float(excess / (positives * negatives))
 
 
 def _mean(values: Array) -> float:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vlsafe_agents.report.run_folder import AgentRun, Arrays
 
-_INK = "#010203"  # stands for the page's text colour until the SVG is written
+INK = "#010203"  # stands for the page's text colour until the SVG is written
 _MAX_LINES = 6  # in a panel
 _TTC_SHOWN = 10.0  # [s], longer times to collision are drawn here
 
@@ -32,7 +32,7 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     known = [(a, s, r) for a, s, r in points if s is not None and r is not None]
     if not known:
         return None
-    figure, axes = _canvas(7.2, 3.4, right=1.9)
+    figure, axes = canvas(7.2, 3.4, right=1.9)
     for agent, speed, rate in known:
         x, y = speed["mean"], 100 * rate["mean"]
         axes.errorbar(
@@ -51,9 +51,9 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     top = max(10.0, axes.get_ylim()[1])
     axes.set_ylim(-0.03 * top, top)
     axes.legend(
-        loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9, labelcolor=_INK
+        loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9, labelcolor=INK
     )
-    return _svg(figure, "tradeoff")
+    return svg(figure, "tradeoff")
 
 
 def _spread(value: dict[str, float], scale: float) -> list[list[float]]:
@@ -72,7 +72,7 @@ def learning_curves(agent: AgentRun) -> str | None:
             panels.append((title, keys[:_MAX_LINES]))
     if not panels:
         return None
-    figure, grid = _canvas(12.0, 2.6, top=0.3, columns=len(_PANELS))  # one scale for all agents
+    figure, grid = canvas(12.0, 2.6, top=0.3, columns=len(_PANELS))  # one scale for all agents
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     for axes, (title, keys) in zip(grid, panels, strict=False):
@@ -86,11 +86,11 @@ def learning_curves(agent: AgentRun) -> str | None:
             axes.plot(x[known], values[known], "--" if dashed else "-", color=colour, label=label)
         if title == "Losses" and all(np.nanmin(agent.progress[key]) > 0 for key in keys):
             axes.set_yscale("log")
-        axes.set_title(title, size=10, loc="left", color=_INK)
+        axes.set_title(title, size=10, loc="left", color=INK)
         axes.set_xlabel("log entry" if steps is None else _unit_of_steps(agent))
         axes.xaxis.get_major_formatter().set_powerlimits((-3, 4))
-        axes.legend(frameon=False, fontsize=7, labelcolor=_INK)
-    return _svg(figure, f"learning-{agent.name}")
+        axes.legend(frameon=False, fontsize=7, labelcolor=INK)
+    return svg(figure, f"learning-{agent.name}")
 
 
 def _drawable(agent: AgentRun, key: str) -> bool:
@@ -111,16 +111,16 @@ def open_loop_chart(arrays: Arrays, name: str) -> str | None:
     known = [(np.ravel(arrays[k]), label, c) for k, label, c in lines if k in arrays]
     if not known:
         return None
-    figure, axes = _canvas(7.2, 2.3)
+    figure, axes = canvas(7.2, 2.3)
     for values, label, colour in known:
         axes.plot(values, color=colour, label=label)
     if "context" in arrays:
-        axes.axvspan(-0.5, float(arrays["context"]) - 0.5, color=_INK, alpha=0.07, lw=0)
+        axes.axvspan(-0.5, float(arrays["context"]) - 0.5, color=INK, alpha=0.07, lw=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("step (shaded: frames that the model saw)")
     axes.set_ylabel("pixel error")
-    axes.legend(frameon=False, fontsize=8, labelcolor=_INK)
-    return _svg(figure, f"open-loop-{name}")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return svg(figure, f"open-loop-{name}")
 
 
 def episode_chart(arrays: Arrays, name: str) -> str | None:
@@ -136,7 +136,7 @@ def episode_chart(arrays: Arrays, name: str) -> str | None:
     rows = [row for row in rows if row[0] in arrays and _any_number(arrays[row[0]])]
     if not rows:
         return None
-    figure, grid = _canvas(3.7, 0.55 + 0.85 * len(rows), rows=len(rows), sharex=True)
+    figure, grid = canvas(3.7, 0.55 + 0.85 * len(rows), rows=len(rows), sharex=True)
     figure.subplots_adjust(left=0.17, right=0.97)
     for axes, (key, label, colour, limits) in zip(np.atleast_1d(grid), rows, strict=True):
         values = np.asarray(arrays[key], np.float64)
@@ -144,20 +144,20 @@ def episode_chart(arrays: Arrays, name: str) -> str | None:
             values = np.where(np.isnan(values), np.nan, np.minimum(values, _TTC_SHOWN))
         axes.plot(values, color=colour)
         if key == "safety_score":
-            axes.axhline(0.5, color=_INK, lw=0.6, alpha=0.4, ls=":")
+            axes.axhline(0.5, color=INK, lw=0.6, alpha=0.4, ls=":")
         axes.set_ylabel(label, size=7.5)
         axes.set_xlim(0, max(1, len(values) - 1))
         if limits is not None:
             axes.set_ylim(*limits)
     np.atleast_1d(grid)[-1].set_xlabel("step")
-    return _svg(figure, f"episode-{name}")
+    return svg(figure, f"episode-{name}")
 
 
 def _any_number(values: npt.NDArray[Any]) -> bool:
     return bool(np.size(values)) and not bool(np.isnan(np.asarray(values, np.float64)).all())
 
 
-def _canvas(
+def canvas(
     width: float,
     height: float,
     rows: int = 1,
@@ -186,17 +186,17 @@ def _canvas(
     for one in np.ravel(np.atleast_1d(axes)):
         one.patch.set_alpha(0.0)
         one.spines[["top", "right"]].set_visible(False)
-        one.spines[["left", "bottom"]].set_color(_INK)
+        one.spines[["left", "bottom"]].set_color(INK)
         one.spines[["left", "bottom"]].set_alpha(0.35)
-        one.tick_params(colors=_INK, labelsize=8, width=0.6)
-        one.xaxis.label.set(color=_INK, size=8.5)
-        one.yaxis.label.set(color=_INK, size=8.5)
-        one.grid(True, color=_INK, alpha=0.10, lw=0.6)
+        one.tick_params(colors=INK, labelsize=8, width=0.6)
+        one.xaxis.label.set(color=INK, size=8.5)
+        one.yaxis.label.set(color=INK, size=8.5)
+        one.grid(True, color=INK, alpha=0.10, lw=0.6)
         one.set_axisbelow(True)
     return figure, axes
 
 
-def _svg(figure: Any, name: str) -> str:
+def svg(figure: Any, name: str) -> str:
     """SVG text to put into a page: no prolog, ids unique to ``name``, ink as ``currentColor``."""
     from matplotlib import rc_context
 
@@ -214,4 +214,4 @@ def _svg(figure: Any, name: str) -> str:
     text = text.replace("url(#", f"url(#{prefix}-")
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
     text = text.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
-    return text.replace(_INK, "currentColor")
+    return text.replace(INK, "currentColor")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
+from ..ranking import auroc
 from .facts import Facts
 
 HORIZON = 2.0  # [s], of both questions
@@ -55,28 +56,6 @@ HELD_OUT_PROMPTS = tuple(
         [SAFE_PROMPT, UNSAFE_PROMPT, *(p for pair in PROMPT_PAIRS.values() for p in pair)]
     )
 )
-
-
-def auroc(risk: npt.ArrayLike, positive: npt.ArrayLike) -> float:
-    """Chance that a random positive has a higher risk than a random negative (ties count half).
-
-    ``risk (N,)`` and ``positive (N,)`` boolean; computed from mid-ranks (Mann-Whitney U).  Raises
-    ``ValueError`` unless there are positives and negatives, or when a risk is NaN.
-    """
-    values, labels = np.asarray(risk, np.float64), np.asarray(positive, bool)
-    if values.shape != labels.shape or values.ndim != 1:
-        raise ValueError(f"risk {values.shape} and positive {labels.shape} must be equal, (N,)")
-    if np.isnan(values).any():
-        raise ValueError("a risk is NaN")
-    positives = int(labels.sum())
-    negatives = len(labels) - positives
-    if positives == 0 or negatives == 0:
-        raise ValueError(f"AUROC needs both kinds, got {positives} positives of {len(labels)}")
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    rank = (last - (counts - 1) / 2)[inverse]  # mid-rank, from 1
-    u = rank[labels].sum() - positives * (positives + 1) / 2
-    return float(u / (positives * negatives))
 
 
 def questions(facts: Facts) -> dict[str, npt.NDArray[np.bool_]]:

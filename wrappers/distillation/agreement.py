@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..clip_training.evaluation import auroc
+from ..ranking import auroc, mid_ranks
 from ..scorer import Scores
 
 Bools = npt.NDArray[np.bool_]
@@ -63,17 +63,10 @@ def compare(
 
 def spearman(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float | None:
     """Spearman's rank correlation of ``(N,)`` and ``(N,)``; ``None`` where one is constant."""
-    ranks = _mid_ranks(first), _mid_ranks(second)
+    ranks = mid_ranks(first), mid_ranks(second)
     if not (np.ptp(ranks[0]) and np.ptp(ranks[1])):
         return None
     return _rounded(np.corrcoef(*ranks)[0, 1])
-
-
-def _mid_ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[inverse], np.float64)
 
 
 def _against(

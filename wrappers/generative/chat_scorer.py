@@ -21,7 +21,7 @@ from ..scorer import Frames, Infos, Scores, check_frames
 from .answers import NoLabel
 from .budget import Budget, Ledger, Usage
 from .client import ChatClient, Failure, Limits, Pace, load_packages
-from .outcomes import Judgement, Outcome, Status, to_judgement
+from .outcomes import Judgement, Outcome, RemembersOutcomes, Status, to_judgement
 from .question import Question
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -34,7 +34,7 @@ class ChatServerError(RuntimeError):
     """A server that turns every request away: wrong key, unknown model, wrong address."""
 
 
-class ChatScorer:
+class ChatScorer(RemembersOutcomes):
     """Safety scores by any VLM that an OpenAI-compatible server offers.
 
     vLLM, Ollama, llama.cpp and hosted services speak this API.  Each frame is sent as a PNG; the
@@ -92,8 +92,7 @@ class ChatScorer:
         self._key_is_given = api_key is not None
         # In a closure, so that no listing of attributes shows it.
         self._key: Callable[[], str] = lambda: api_key or os.environ.get(api_key_env, "")
-        self.judgement: Judgement | None = None  # of the last call
-        self.counts: Counter[str] = Counter()  # ends of all frames so far
+        super().__init__()
         self.features = self.question.features  # what the server is asked for now
         self._answering_models: Counter[str] = Counter()
         self._ledger = Ledger(self.budget, self.question.max_tokens)
@@ -118,16 +117,6 @@ class ChatScorer:
     def usage(self) -> Usage:
         """What this object has spent."""
         return self._ledger.usage
-
-    @property
-    def unlabelled(self) -> dict[int, Outcome]:
-        """Frames of the last call that have no label, by their place in it, and why."""
-        return self.judgement.unlabelled if self.judgement else {}
-
-    @property
-    def last_reasons(self) -> list[str | None]:
-        """Why each frame of the last call has no label, ``None`` for one that has."""
-        return self.judgement.reasons if self.judgement else []
 
     @property
     def stopped(self) -> str:
@@ -196,8 +185,7 @@ class ChatScorer:
                     f"{self.base_url} turns {self.model!r} away: {reason}  Look at the address, "
                     f"the model's name and the key in {self.api_key_env}."
                 )
-            self.judgement = judgement
-            self.counts.update(judgement.counts)
+            self.remember(judgement)
         return judgement
 
     async def _judge_all(self, clips: Frames) -> list[tuple[float, Outcome]]:

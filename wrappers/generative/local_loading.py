@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -38,15 +37,6 @@ class LocalVLM:
                 f"{checkpoint!r} has no chat template: only models tuned to answer can be judges; "
                 "look for its instruct version"
             )
-
-    def weights_hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of all weights."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:16]
 
     def prompt(self, text: str, pictures: int) -> str:
         """A question about a number of pictures, as the model was taught to be asked."""

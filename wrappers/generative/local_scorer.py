@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +13,10 @@ import torch
 
 from ..frame_windows import check_windows
 from ..scorer import Frames, Infos, Scores, check_frames
+from ..weights import weights_sha256
 from .answers import FORMS, VERSION, AnswerForm, NoLabel, read_answer
 from .local_loading import LocalVLM
-from .outcomes import Judgement, Outcome, Status, to_judgement
+from .outcomes import Judgement, Outcome, RemembersOutcomes, Status, to_judgement
 from .question import SCENE, SEQUENCE
 
 READINGS = ("first_token", "text")
@@ -73,7 +73,7 @@ class LocalQuestion:
         return "\n".join([self.scene, *sequence, self.request or own])
 
 
-class LocalVLMScorer:
+class LocalVLMScorer(RemembersOutcomes):
     """Safety scores by any image-text-to-text model of ``transformers``.
 
     LLaVA, Idefics, SmolVLM, Qwen-VL, Gemma, ...: all that have a processor and a chat template.
@@ -115,14 +115,13 @@ class LocalVLMScorer:
         self.batch_size = batch_size
         self.precision = precision
         self.vlm = LocalVLM(self.name, device, getattr(torch, precision))
-        self.judgement: Judgement | None = None  # of the last call
-        self.counts: Counter[str] = Counter()  # ends of all frames so far
+        super().__init__()
         self._answers = self._find_answers() if self.question.reading == "first_token" else {}
 
     @cached_property
     def weights_hash(self) -> str:
-        """First 16 hex digits of the SHA-256 of all weights."""
-        return self.vlm.weights_hash()
+        """See :func:`~..weights.weights_sha256`."""
+        return weights_sha256(self.vlm.model)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -141,16 +140,6 @@ class LocalVLMScorer:
             "answer_version": VERSION,
             **{key: value for key, value in asdict(self.question).items() if key != "request"},
         }
-
-    @property
-    def unlabelled(self) -> dict[int, Outcome]:
-        """Frames of the last call that have no label, by their place in it, and why."""
-        return self.judgement.unlabelled if self.judgement else {}
-
-    @property
-    def last_reasons(self) -> list[str | None]:
-        """Why each frame of the last call has no label, ``None`` for one that has."""
-        return self.judgement.reasons if self.judgement else []
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8, NaN without a label.
@@ -175,9 +164,9 @@ class LocalVLMScorer:
         found: list[tuple[float, Outcome]] = []
         for start in range(0, len(clips), self.batch_size):
             found += read(self.vlm.inputs(prompt, clips[start : start + self.batch_size]))
-        self.judgement = to_judgement(found)
-        self.counts.update(self.judgement.counts)
-        return self.judgement
+        judgement = to_judgement(found)
+        self.remember(judgement)
+        return judgement
 
     def _read_first_token(self, inputs: Any) -> list[tuple[float, Outcome]]:
         probabilities = self.vlm.next_token(inputs)  # (N, V)

@@ -89,6 +89,29 @@ class Judgement:
         return Counter(outcome.status.value for outcome in self.outcomes)
 
 
+class RemembersOutcomes:
+    """What scorers tell of their last call, and of all frames so far."""
+
+    def __init__(self) -> None:
+        self.judgement: Judgement | None = None  # of the last call
+        self.counts: Counter[str] = Counter()  # ends of all frames so far
+
+    @property
+    def unlabelled(self) -> dict[int, Outcome]:
+        """Frames of the last call that have no label, by their place in it, and why."""
+        return self.judgement.unlabelled if self.judgement else {}
+
+    @property
+    def last_reasons(self) -> list[str | None]:
+        """Why each frame of the last call has no label, ``None`` for one that has."""
+        return self.judgement.reasons if self.judgement else []
+
+    def remember(self, judgement: Judgement) -> None:
+        """Enter the outcomes of a call."""
+        self.judgement = judgement
+        self.counts.update(judgement.counts)
+
+
 def to_judgement(found: Iterable[tuple[float, Outcome]]) -> Judgement:
     """Scores and outcomes of frames in their order."""
     pairs = list(found)

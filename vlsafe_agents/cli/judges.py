@@ -1,0 +1,78 @@
+"""What commands about judges share: scorers by name, and data sets that can be judged again."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlsafe_agents.audit import Source
+
+
+def load_scorer(spec: str, threads: int) -> Any:
+    """The scorer of a name; PyTorch, where the scorer needs it, gets so many threads."""
+    from wrappers import make_scorer
+
+    scorer = make_scorer(spec)
+    if "torch" in sys.modules:  # scorers without a network need not load it
+        import torch
+
+        torch.set_num_threads(threads)
+    return scorer
+
+
+def collected_metadata(data_path: Path) -> dict[str, Any]:
+    """Metadata of a data set; ``ValueError`` for one that was not made by ``vlsafe collect``."""
+    from vlsafe_agents.data.storage import read_metadata
+
+    metadata = read_metadata(data_path)
+    if "env_id" not in metadata:
+        raise ValueError(
+            f"{data_path} was not made by `vlsafe collect`: its metadata name no env_id"
+        )
+    return metadata
+
+
+def source_of(data: Path) -> Source:
+    """A data set with what its environment says of it.
+
+    Raises ``ValueError`` for one that was not made by ``vlsafe collect``.
+    """
+    from vlsafe_agents.audit import Source
+    from vlsafe_agents.data.storage import resolve_dataset
+    from vlsafe_envs import SceneRenderer
+
+    from .environments import choose_env
+
+    path = resolve_dataset(data)
+    metadata = collected_metadata(path)
+    choice = choose_env(None, [], None, metadata)
+    env = choice.factory(observation="vector", scorer=None)()
+    traffic = env.get_wrapper_attr("scenario").traffic
+    env.close()
+    return Source(
+        path=path,
+        scenario=traffic.scenario,
+        density=traffic.density,
+        seconds=1.0 / traffic.policy_frequency,
+        drawing=SceneRenderer(choice.env_id, **choice.kwargs),
+        without_others=scenes_without_others,
+        lanes=traffic.lanes if traffic.scenario == "highway" else None,
+        action=traffic.action,
+    )
+
+
+def scenes_without_others(packed: Any) -> Any:
+    """Packed scenes ``(N, 48, 7)`` with the ego vehicle and its route alone."""
+    import numpy as np
+
+    from vlsafe_envs import Scene
+
+    return np.stack([_alone(Scene.unpack(scene)).pack() for scene in packed])
+
+
+def _alone(scene: Any) -> Any:
+    columns = ("position", "heading", "speed", "length", "width")
+    return replace(scene, **{name: getattr(scene, name)[:1] for name in columns})
