@@ -143,4 +143,6 @@ def log_odds(scores: npt.ArrayLike) -> Cosines:
 
 
 def logistic(x: npt.ArrayLike) -> Cosines:
-    return np.exp(-np.logaddexp(0.0, -np.asarray(x, np.float64)))  # exact in both tails
+    """``1 / (1 + exp(-x))``, exact in both tails; NaN (no label) stays NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.exp(-np.logaddexp(0.0, -np.asarray(x, np.float64)))
