@@ -290,6 +290,33 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
         ClipTrainer(random_set(50), tmp_path, TINY, QUICK)
 
 
+def test_training_starts_from_a_saved_model(tmp_path):
+    data = random_set(60)
+    earlier = ClipTrainer(data, tmp_path / "earlier", TINY, QUICK)
+    earlier.train()
+    earlier.save(tmp_path / "model")
+    saved = {name: value.half().float() for name, value in earlier.model.state_dict().items()}
+    later = ClipTrainer(data, tmp_path / "later", TINY, QUICK, start=tmp_path / "model")
+    for name, value in later.model.state_dict().items():
+        torch.testing.assert_close(value.float(), saved[name], msg=name)
+    assert later.tokenizer.get_vocab() == earlier.tokenizer.get_vocab()
+    later.train()
+    with pytest.raises(ValueError, match="another configuration"):
+        ClipTrainer(data, tmp_path / "later", TINY, QUICK)
+    wider = replace(TINY, vision_width=2 * TINY.vision_width)
+    with pytest.raises(ValueError, match="other sizes"):
+        ClipTrainer(data, tmp_path / "wider", wider, QUICK, start=tmp_path / "model")
+
+
+def test_scenarios_where_roads_cross_are_drawn_more_often(tmp_path):
+    data = random_set(400)
+    assert set(data.facts.scenario) == {0, 1, 2, 3}
+    config = TrainerConfig(crossing_weight=3.0)
+    chance = ClipTrainer(data, tmp_path, TINY, config)._chance
+    shares = [chance[data.facts.scenario == kind].sum() for kind in range(4)]
+    np.testing.assert_allclose(shares, np.array([1, 1, 3, 3]) / 8, rtol=0.05)
+
+
 def test_a_set_without_danger_is_refused(tmp_path):
     data = random_set(60)
     rows = np.flatnonzero(data.facts.safety > 0.5)

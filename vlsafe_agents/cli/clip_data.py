@@ -82,11 +82,19 @@ def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> Train
             progress.update(share * done, part.name)
     loaded = [TrainingSet.load(part) for part in parts]
     return TrainingSet(
-        np.concatenate([part.frames for part in loaded]),
-        np.concatenate([part.small_frames for part in loaded]),
+        _joined([part.frames for part in loaded], folder / f"{split.name}-frames.npy"),
+        _joined([part.small_frames for part in loaded], folder / f"{split.name}-small.npy"),
         np.concatenate([part.scenes for part in loaded]),
         Facts.concatenate([part.facts for part in loaded]),
     )
+
+
+def _joined(parts: list[npt.NDArray[np.uint8]], path: Path) -> npt.NDArray[np.uint8]:
+    """All rows in one mapped file: frames may take more room than the memory has."""
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    out = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    np.concatenate(parts, out=out)
+    return out
 
 
 def _record_all(jobs: list[tuple[Any, ...]], processes: int) -> Iterator[Path]:

@@ -25,6 +25,11 @@ def train_clip(
     batch_size: Annotated[int, typer.Option(help="Frames a step.", min=2)] = 64,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
     processes: Annotated[int, typer.Option(help="Processes that drive.", min=1)] = 2,
+    captions: Annotated[int, typer.Option(help="Captions a step.", min=1)] = 24,
+    pairs: Annotated[int, typer.Option(help="Safe and unsafe sentences a step.", min=1)] = 10,
+    start: Annotated[
+        Path | None, typer.Option(help="Go on from this model of train-clip, such as the bundled.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
 ) -> None:
     """Train a small driving CLIP on frames of all four environments.
@@ -48,8 +53,8 @@ def train_clip(
     held_out = Split("held-out", held_out_frames, HELD_OUT_DENSITIES, HELD_OUT_SEED, keep_safe=1.0)
     data = make_set(training, cache, model_config.frame_size, processes)
     unseen = make_set(held_out, cache, model_config.frame_size, processes)
-    config = TrainerConfig(steps=steps, batch_size=batch_size, seed=seed)
-    trainer = ClipTrainer(data, cache / f"checkpoints-{seed}", model_config, config)
+    config = TrainerConfig(steps, batch_size, captions, pairs, seed=seed)
+    trainer = ClipTrainer(data, cache / f"checkpoints-{seed}", model_config, config, start)
     with ProgressReport("train CLIP", steps, unit="steps") as progress:
         trainer.train(
             lambda step, losses: progress.update(
@@ -61,6 +66,7 @@ def train_clip(
         "training_minutes": round(trainer.seconds / 60, 1),
         "frames": len(data),
         "steps": steps,
+        "started_from": trainer.started_from,
         "parameters": count_parameters(trainer.model),
         "view": VIEW,
     }

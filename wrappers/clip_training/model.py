@@ -153,6 +153,19 @@ def save_clip(folder: Path, model: Any, tokenizer: Any, processor: Any) -> None:
     processor.save_pretrained(folder)
 
 
+def load_weights(model: torch.nn.Module, folder: Path) -> None:
+    """Give ``model`` the weights that :func:`save_clip` wrote.
+
+    Raises ``ValueError`` when they are of a model of other sizes.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except RuntimeError as error:
+        raise ValueError(f"the model in {folder} has other sizes: {error}") from error
+
+
 def count_parameters(model: torch.nn.Module) -> int:
     """Number of weights."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -58,7 +58,7 @@ every caption that shares five consecutive words with one of them. The paper's:
 
 ## Training
 
-{steps} steps in {minutes} minutes on one CPU thread of a busy machine (`vlsafe train-clip`).
+{steps} steps in {minutes} minutes on one CPU thread of a busy machine (`vlsafe train-clip`){start}.
 The loss is CLIP's contrastive one with multi-positive soft targets, plus the cross-entropy of the
 softmax over a safe and an unsafe sentence against the safety degree, over random wordings, plus,
 in training only, what each patch of the frame must tell by a linear head: whether a vehicle is
@@ -122,6 +122,7 @@ def render_card(result: dict[str, Any]) -> str:
         unsafe=result["prompts"][1],
         steps=f"{result['steps']:,}",
         minutes=round(result["training_minutes"]),
+        start=_start(result["started_from"]),
         held_out=f"{result['held_out_frames']:,}",
         auroc=_markdown(rows),
         by_time=_markdown(
@@ -133,6 +134,10 @@ def render_card(result: dict[str, Any]) -> str:
         histograms=_histograms(result["histograms of p"]),
         prompts=_prompts(result["other prompts"], questions),
     )
+
+
+def _start(weights: str | None) -> str:
+    return "" if weights is None else f", from an earlier version of this model (weights {weights})"
 
 
 def _histograms(groups: dict[str, dict[str, Any]]) -> str:

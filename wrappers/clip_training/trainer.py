@@ -15,11 +15,19 @@ import torch
 from torch import Tensor
 
 from ..clip_loading import FastPreprocessor, load_tokenizer
+from ..weights import weights_sha256
 from .captions import Caption, CaptionWriter, all_phrases
 from .evaluation import HELD_OUT_PROMPTS
-from .facts import Facts
+from .facts import CROSSING, SCENARIOS, Facts
 from .loss import contrast_pair_loss, contrastive_loss, patch_loss
-from .model import ModelConfig, build_model, build_processor, build_tokenizer, save_clip
+from .model import (
+    ModelConfig,
+    build_model,
+    build_processor,
+    build_tokenizer,
+    load_weights,
+    save_clip,
+)
 from .patch_labels import CHANNELS, patch_labels
 from .training_set import TrainingSet
 
@@ -43,6 +51,7 @@ class TrainerConfig:
     patch_weight: float = 1.0  # of the patch tokens' own labels
     unsafe_share: float = 0.4  # of the frames drawn have safety below 0.5
     near_share: float = 0.3  # ... are safe although somebody is near
+    crossing_weight: float = 1.5  # how often scenarios in CROSSING are drawn, beside 1 for others
     small_share: float = 0.15  # of a batch shown from small frames
     colour_jitter: float = 0.1  # standard deviation of gain and offset of each colour
     word_dropout: float = 0.05  # chance that a word of a caption is left out
@@ -73,8 +82,11 @@ class ClipTrainer:
 
     Batch k depends only on the seed and k, so a run that was killed and started again with the
     same arguments goes through the same batches; another number of steps prolongs it or cuts it
-    short.  Raises ``ValueError`` when ``folder`` holds a checkpoint of another configuration, and
-    when a loss is not finite.
+    short.  With ``start``, a folder that :meth:`save` wrote, weights and tokenizer come from there
+    instead of from nowhere.
+
+    Raises ``ValueError`` when ``folder`` holds a checkpoint of another configuration, when
+    ``start`` holds a model of other sizes, and when a loss is not finite.
     """
 
     def __init__(
@@ -83,8 +95,10 @@ class ClipTrainer:
         folder: Path,
         model_config: ModelConfig | None = None,
         config: TrainerConfig | None = None,
+        start: Path | None = None,
     ) -> None:
         self.data = data
+        self.start = start
         self.folder = folder
         self.model_config = model_config or ModelConfig()
         self.config = config or TrainerConfig()
@@ -94,10 +108,14 @@ class ClipTrainer:
             raise ValueError("the training set needs safe and unsafe frames, it has only one kind")
         self._chance = _chances(data.facts, unsafe, self.config)
         torch.manual_seed(self.config.seed)
+        self.started_from: str | None = None  # hash of the weights in ``start``
         self.tokenizer = self._tokenizer()
         self.processor = build_processor(self.model_config)
         self.preprocess = FastPreprocessor(self.processor)
         self.model = build_model(self.tokenizer, self.model_config)
+        if start is not None:
+            load_weights(self.model, start)
+            self.started_from = weights_sha256(self.model)
         self.patch_head = torch.nn.Linear(self.model_config.vision_width, CHANNELS)
         self.optimizer = torch.optim.AdamW(
             _decay_groups([self.model, self.patch_head], self.config.weight_decay),
@@ -214,6 +232,8 @@ class ClipTrainer:
 
     def _tokenizer(self) -> Any:
         """Kept beside the checkpoints: learning it again may break ties differently."""
+        if self.start is not None:
+            return load_tokenizer(self.start)
         folder = self.folder / "tokenizer"
         if not folder.is_dir():
             build_tokenizer(all_phrases(), self.model_config).save_pretrained(folder)
@@ -224,6 +244,7 @@ class ClipTrainer:
             "model": asdict(self.model_config),
             "trainer": asdict(self.config) | {"steps": None},
             "frames": len(self.data),
+            "start": self.started_from,
         }
 
     def _save_checkpoint(self) -> None:
@@ -258,7 +279,7 @@ class ClipTrainer:
 def _chances(
     facts: Facts, unsafe: npt.NDArray[np.bool_], config: TrainerConfig
 ) -> npt.NDArray[np.float64]:
-    """Chance of each frame ``(N,)``: scenarios equally often, in each the configured shares.
+    """Chance of each frame ``(N,)``: scenarios by their weights, in each the configured shares.
 
     Safe frames with somebody near are drawn often: they look most like unsafe ones.
     """
@@ -267,9 +288,10 @@ def _chances(
     shares = (config.unsafe_share, config.near_share, 1 - config.unsafe_share - config.near_share)
     chance = np.zeros(len(unsafe))
     for kind in np.unique(facts.scenario):
+        weight = config.crossing_weight if SCENARIOS[int(kind)] in CROSSING else 1.0
         for rows, share in zip((unsafe, near, calm), shares, strict=True):
             members = (facts.scenario == kind) & rows
-            chance[members] = share / max(members.sum(), 1)
+            chance[members] = weight * share / max(members.sum(), 1)
     return chance / chance.sum()
 
 
