@@ -27,14 +27,16 @@ def _road_shape(scenario: str, lanes: int) -> RoadShape:
 
 
 class SceneFrames:
-    """Draws scenes on the road of ``config``; the road is prepared on first use."""
+    """Draws scenes on ``road``, or on the road of a config; it is prepared on first use."""
 
-    def __init__(self, config: TrafficConfig) -> None:
-        self._config = config
+    def __init__(self, road: TrafficConfig | RoadShape) -> None:
+        self._given = road
 
     @functools.cached_property
     def _road(self) -> RoadShape:
-        return _road_shape(self._config.scenario, self._config.lanes)
+        if isinstance(self._given, RoadShape):
+            return self._given
+        return _road_shape(self._given.scenario, self._given.lanes)
 
     @functools.cached_property
     def _large(self) -> Rasteriser:

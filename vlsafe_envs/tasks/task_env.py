@@ -1,0 +1,234 @@
+"""The environment of the paper's tasks: follow a route through traffic."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from ..costs import headway, time_to_collision
+from ..driving_env import OBSERVATION_KINDS, RENDER_MODES
+from ..observations import IMAGE_SIZE, observation_space, vector_observation
+from ..render import RoadShape
+from ..scenarios import check_choice
+from ..scene import Scene
+from ..scene_renderer import FRAME_SIZE, SceneFrames
+from ..traffic import EgoStatus
+from ..window import Window
+from .progress import Place, RouteProgress
+from .rules import (
+    TaskCosts,
+    TaskRewards,
+    TaskRules,
+    Verdict,
+    cost_terms,
+    judge,
+    reward_terms,
+    weighted_cost,
+    weighted_reward,
+)
+from .scenario import TaskScenario, task_actions
+from .world import World
+
+
+@functools.lru_cache(maxsize=16)
+def frames_on(road: RoadShape) -> SceneFrames:
+    """What draws scenes on ``road``; the same for all environments on that road."""
+    return SceneFrames(road)
+
+
+class TaskEnv(gym.Env[Any, Any]):
+    """Drive the ego vehicle along its route.
+
+    An episode terminates on a collision, more than 3 m from the route, or on arrival at its end,
+    and is truncated after ``scenario.duration`` seconds.  Reward and cost: see
+    :mod:`~vlsafe_envs.tasks.rules`.
+
+    ``info`` has the keys of :class:`~vlsafe_envs.driving_env.DrivingEnv`, with the terms of this
+    task's reward and cost, and
+
+    - ``off_route``: farther from the route than allowed;
+    - ``out_of_lane``: the bound of the reward's lane term is exceeded;
+    - ``waypoints_completed``: since ``reset``; ``route_completion``: share of waypoints behind.
+
+    ``off_road`` says whether the ego vehicle is beside all lanes; that alone ends no episode.
+
+    Args:
+        world: who simulates.
+        scenario: the task.
+        observation: ``"image"``, ``"vector"`` or ``"multi"`` (see ``observations``).
+        rewards: weights of the reward terms.
+        costs: weights of the cost terms.
+        rules: waypoints and episode ends.
+        scene_in_info: whether ``info`` carries the scene.
+        render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
+
+    Raises ``ValueError`` for unknown choices.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
+    safety_frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px]
+
+    def __init__(
+        self,
+        world: World,
+        scenario: TaskScenario,
+        observation: str = "image",
+        rewards: TaskRewards | None = None,
+        costs: TaskCosts | None = None,
+        rules: TaskRules | None = None,
+        scene_in_info: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        check_choice("observation", observation, OBSERVATION_KINDS)
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, RENDER_MODES)
+        self.world = world
+        self.scenario = scenario
+        self.observation = observation
+        self.rewards = rewards or TaskRewards()
+        self.costs = costs or TaskCosts()
+        self.rules = rules or TaskRules()
+        self.scene_in_info = scene_in_info
+        self.render_mode = render_mode
+        frequency = scenario.traffic.policy_frequency
+        self.metadata = {"render_modes": list(RENDER_MODES), "render_fps": frequency}
+        self.actions = task_actions(scenario.traffic)
+        self.action_space = self.actions.space
+        self.observation_space = observation_space(observation)
+        self._window = Window("VLSafe", frequency)
+        self._steps = 0
+        self._distance = 0.0
+        self._scene: Scene | None = None
+
+    @property
+    def scene(self) -> Scene:
+        """Where everything is now.  Raises ``RuntimeError`` before the first ``reset``."""
+        if self._scene is None:
+            raise RuntimeError("call reset() first: there is no scene yet")
+        return self._scene
+
+    @property
+    def ego(self) -> EgoStatus:
+        """Facts about the ego vehicle now."""
+        if self._scene is None:
+            raise RuntimeError("call reset() before step()")
+        return self._ego
+
+    @property
+    def progress(self) -> RouteProgress:
+        """The route and how far along it the ego vehicle is."""
+        if self._scene is None:
+            raise RuntimeError("call reset() first: there is no route yet")
+        return self._progress
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode.  Raises ``ValueError`` for options: there are none."""
+        super().reset(seed=seed)
+        if options:
+            raise ValueError(f"options={options!r}: reset has no options; set them in gym.make")
+        self.world.reset(self.np_random)
+        self._steps, self._distance = 0, 0.0
+        self._scene, self._ego = self.world.scene, self.world.ego
+        self._progress = RouteProgress(self.world.waypoints, self.rules.reach, self.rules.visible)
+        self._progress.advance(*self._scene.position[0])
+        self._progress.completed = 0  # what lies under the wheels at the start was not driven to
+        _, terms, info = self._outcome(0)
+        info["reward_terms"] = dict.fromkeys(terms, 0.0)
+        if self.render_mode == "human":
+            self.render()
+        return self._observe(), info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Drive for ``1 / policy_frequency`` seconds.  Raises ``ValueError`` for bad actions."""
+        x, y = self.scene.position[0]
+        self.world.step(np.asarray(self.actions.command(action, self.ego), np.float64))
+        self._scene, self._ego = self.world.scene, self.world.ego
+        self._steps += 1
+        now_x, now_y = self._scene.position[0]
+        self._distance += math.hypot(now_x - x, now_y - y)
+        completed = self._progress.advance(now_x, now_y)
+        verdict, terms, info = self._outcome(completed)
+        terminated = verdict.collision or verdict.off_route or verdict.arrived
+        truncated = not terminated and self._steps >= self.scenario.decisions
+        if self.render_mode == "human":
+            self.render()
+        reward = weighted_reward(terms, self.rewards)
+        return self._observe(), reward, terminated, truncated, info
+
+    def _outcome(self, completed: int) -> tuple[Verdict, dict[str, float], dict[str, Any]]:
+        """The verdict on this moment, the reward's terms and ``info``."""
+        ego, place = self._ego, self.place
+        verdict = judge(ego, place, self.rules, self.scenario.has_goal)
+        terms = reward_terms(ego, place, completed, verdict, self.rewards.desired_speed)
+        ttc, gap = time_to_collision(self.scene), headway(self.scene)
+        costs = cost_terms(verdict, ttc, gap)
+        cost = weighted_cost(costs, self.costs)
+        info: dict[str, Any] = {
+            "cost": cost,
+            "env_cost": cost,
+            "cost_terms": costs,
+            "reward_terms": terms,
+            "speed": float(ego.speed),
+            "distance": self._distance,
+            "collision": verdict.collision,
+            "off_road": not ego.on_road,
+            "off_route": verdict.off_route,
+            "out_of_lane": verdict.out_of_lane > 0.0,
+            "waypoints_completed": self._progress.completed,
+            "route_completion": self._progress.share,
+            "time_to_collision": float(ttc),
+            "headway": float(gap),
+        }
+        if self.scenario.has_goal:
+            info["arrived"] = verdict.arrived
+        if self.scene_in_info:
+            info["scene"] = self.scene.pack()
+        return verdict, terms, info
+
+    @property
+    def place(self) -> Place:
+        """Where the ego vehicle is relative to its next waypoint."""
+        x, y = self.scene.position[0]
+        return self._progress.place(x, y, float(self.scene.heading[0]))
+
+    def _observe(self) -> Any:
+        if self.observation == "image":
+            return frames_on(self.world.road).image(self.scene)
+        vector = vector_observation(self.scene, self._ego)
+        if self.observation == "vector":
+            return vector
+        return {"image": frames_on(self.world.road).image(self.scene), "vector": vector}
+
+    def safety_frame(self, size: int = FRAME_SIZE) -> npt.NDArray[np.uint8]:
+        """The judge's frame of the present scene, uint8 ``(size, size, 3)``, in every render mode.
+
+        224 px, or 64 for judges that look at the agent's image.  Raises ``ValueError`` for another
+        size.
+        """
+        if size not in self.safety_frame_sizes:
+            raise ValueError(f"size={size!r}: the judge's frame is {self.safety_frame_sizes} px")
+        frames = frames_on(self.world.road)
+        return (frames.image if size == IMAGE_SIZE else frames.frame)(self.scene)
+
+    def render(self) -> npt.NDArray[np.uint8] | None:
+        """The judge's frame (``"rgb_array"``), or show it in a window (``"human"``)."""
+        if self.render_mode is None:
+            gym.logger.warn("render() shows nothing: make the environment with a render_mode")
+            return None
+        frame = self.safety_frame()
+        if self.render_mode == "rgb_array":
+            return frame
+        self._window.show(frame)
+        return None
+
+    def close(self) -> None:
+        """Close the window, if there is one, and the simulator."""
+        self._window.close()
+        self.world.close()
