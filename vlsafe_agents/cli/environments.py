@@ -61,14 +61,14 @@ def choose_env(
 
     Raises ``ValueError`` for ids that are not ours and for options that are no ``key=value``.
     """
-    from vlsafe_envs import ENV_IDS
+    from vlsafe_envs import known_ids
 
     known = EnvChoice()
     if metadata is not None and "env_id" in metadata:
         known = EnvChoice(metadata["env_id"], dict(metadata["env_kwargs"]))
     name = (env_id or known.env_id).removeprefix("vlsafe_envs:")
-    if name not in ENV_IDS:
-        raise ValueError(f"unknown environment {name!r}; choose one of {', '.join(ENV_IDS)}")
+    if name not in known_ids():
+        raise ValueError(f"unknown environment {name!r}; choose one of {', '.join(known_ids())}")
     kwargs = known.kwargs if name == known.env_id else {}
     choice = EnvChoice(name, {**kwargs, **parse_pairs(pairs, "--env-arg")})
     for reserved in ("observation", "scorer", "cost", "scene_in_info"):

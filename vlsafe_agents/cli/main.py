@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import audit, collect, demo, distill, evaluate, label, report, train
+from . import audit, calibrate, collect, demo, distill, evaluate, label, report, train
 
 app = typer.Typer(
     name="vlsafe",
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("collect")(collect.collect)
 app.command("label")(label.label)
 app.command("audit")(audit.audit)
+app.command("calibrate")(calibrate.calibrate)
 app.command("distill")(distill.distill)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)

@@ -1,0 +1,115 @@
+"""``vlsafe calibrate``: make a judge's scores mean what they say, by simulator truth."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .judges import load_scorer, source_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from vlsafe_agents.audit.drives import Drives
+
+
+class Method(StrEnum):
+    """How the map from raw to calibrated scores is fitted."""
+
+    ISOTONIC = "isotonic"
+    PLATT = "platt"
+
+
+class Event(StrEnum):
+    """What makes a frame unsafe: a question of ``vlsafe_agents.audit.truth.questions``."""
+
+    EVENT = "event"
+    TIME_TO_COLLISION = "time_to_collision"
+
+
+def calibrate(
+    data: Annotated[
+        list[Path], typer.Argument(help="Data sets, labelled by SCORER with `vlsafe label`.")
+    ],
+    out: Annotated[Path, typer.Option(help="JSON file, for --scorer calibrated:OUT.")],
+    scorer: Annotated[str, typer.Option(help="The judge that made the labels.")] = "bundled",
+    method: Annotated[Method, typer.Option(help="Kind of map.")] = Method.ISOTONIC,
+    event: Annotated[
+        Event, typer.Option(help="Unsafe is: collision or off-road ahead, or a short TTC.")
+    ] = Event.EVENT,
+    horizon: Annotated[float, typer.Option(help="Seconds, of either question.", min=0.1)] = 2.0,
+    held_out: Annotated[
+        float, typer.Option(help="Share of the episodes to examine on, not fitted on.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="Of the split.", min=0)] = 0,
+) -> None:
+    """Fit a calibration of a judge on the labels of recorded drives.
+
+    Afterwards p is the share of frames with this score that turn out safe.  The order of frames
+    stays as it is.  Half of the episodes are kept out and say what it is worth.
+    """
+    import numpy as np
+
+    from vlsafe_agents.audit.drives import Drives
+    from vlsafe_agents.audit.truth import questions
+    from wrappers import fit_calibration
+    from wrappers import held_out as rows_to_fit
+
+    drives = Drives([source_of(path) for path in data])
+    identity = _identity(scorer, drives)
+    question = questions(drives.truth, horizon, horizon)[event.value]
+    known = question.known & ~np.isnan(drives.stored_scores)
+    fitted = rows_to_fit(drives.truth.episode, 1.0 - held_out, seed)
+    calibration = fit_calibration(
+        drives.stored_scores[known & fitted],
+        question.positive[known & fitted],
+        identity,
+        question.name,
+        method.value,
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    calibration.save(out, spec=scorer)
+    rest = known & ~fitted
+    safe, raw = ~question.positive[rest], drives.stored_scores[rest]
+    _print({"raw": raw, "calibrated": calibration(raw)}, safe, question.name, out)
+
+
+def _identity(scorer: str, drives: Drives) -> dict[str, Any]:
+    """Identity of the judge; raises ``ValueError`` unless it made all labels."""
+    identity: dict[str, Any] = load_scorer(scorer, threads=1).identity
+    plain = json.loads(json.dumps(identity))
+    for path, metadata in zip(drives.paths, drives.metadata, strict=True):
+        if metadata["scorer"] != plain:
+            raise ValueError(
+                f"the labels of {path} are not by {scorer}: run `vlsafe label {path} "
+                f"--scorer {scorer}` first"
+            )
+    return identity
+
+
+def _print(
+    scores: dict[str, npt.NDArray[Any]], safe: npt.NDArray[Any], event: str, out: Path
+) -> None:
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from vlsafe_agents.audit.reliability import reliability
+
+    table = Table(title=f"{len(safe)} held-out frames, unsafe: {event}")
+    for title in ("scores", "calibration error", "Brier score", "mean p", "share of safe frames"):
+        table.add_column(title)
+    # Weights of a bootstrap are for intervals, which are not shown here.
+    episode, weights = np.zeros(len(safe), np.int64), np.ones((2, 1))
+    for name, score in scores.items():
+        error = reliability(score, safe, episode, weights, 0.95).error
+        brier = float(np.mean((score - safe) ** 2))
+        row = (error, brier, float(score.mean()), float(safe.mean()))
+        table.add_row(name, *(f"{value:.4f}" for value in row))
+    console = Console()
+    console.print(table)
+    console.print(f"the calibration is in {out}: --scorer calibrated:{out}", soft_wrap=True)
