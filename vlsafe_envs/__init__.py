@@ -1,14 +1,24 @@
 """Driving environments with a reward, a cost and frames that a vision-language model can judge.
 
-Importing this package registers ``VLSafe-Highway-v0``, ``VLSafe-Merge-v0``,
-``VLSafe-Roundabout-v0`` and ``VLSafe-Intersection-v0`` with Gymnasium.
+Importing this package registers with Gymnasium ``VLSafe-Highway-v0``, ``VLSafe-Merge-v0``,
+``VLSafe-Roundabout-v0`` and ``VLSafe-Intersection-v0``, and the tasks with a route to follow:
+``VLSafe-FourLane-v0``, ``VLSafe-LeftTurn-v0`` and ``VLSafe-RightTurn-v0``.
 """
 
 from .driving_env import DrivingEnv
-from .registration import ENV_IDS, make_env, register_envs
+from .registration import ENV_IDS, TASK_IDS, known_ids, make_env, register_envs
 from .scene import Scene
 from .scene_renderer import SceneRenderer
 
 register_envs()
 
-__all__ = ["ENV_IDS", "DrivingEnv", "Scene", "SceneRenderer", "make_env", "register_envs"]
+__all__ = [
+    "ENV_IDS",
+    "TASK_IDS",
+    "DrivingEnv",
+    "Scene",
+    "SceneRenderer",
+    "known_ids",
+    "make_env",
+    "register_envs",
+]

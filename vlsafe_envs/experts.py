@@ -39,6 +39,8 @@ from .engine.rule_drivers import (
 from .engine.state import Records, RoadTable
 from .engine.ways import NO_WAYS, Ways, find_ways
 from .scenarios import Scenario, TrafficConfig, check_choice
+from .tasks import TaskEnv
+from .tasks.drivers import RouteDriver
 from .traffic import IdmAdvice
 
 DRIVER_NAMES = ("expert", "noisy", "brisk", "aggressive", "timid", "random")
@@ -65,17 +67,17 @@ class Driver(Protocol):
 def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> Driver:
     """The driver ``name`` for ``env``, which may be wrapped.
 
-    Raises ``ValueError`` for an unknown name or an environment that is not a ``DrivingEnv``.
+    Raises ``ValueError`` for an unknown name or an environment that is none of ours.
     """
     check_choice("driver", name, DRIVER_NAMES)
     inner = env.unwrapped
-    if not isinstance(inner, DrivingEnv):
+    if not isinstance(inner, DrivingEnv | TaskEnv):
         raise ValueError(f"env={env!r}: drivers need one of the VLSafe environments")
     if name == "random":
         return RandomDriver(inner, rng)
-    if name == "noisy":
-        return NoisyDriver(inner, rng)
-    return RuleDriver(inner, name)
+    wise = "expert" if name == "noisy" else name
+    driver = RuleDriver(inner, wise) if isinstance(inner, DrivingEnv) else RouteDriver(inner, wise)
+    return NoisyDriver(inner, rng, driver) if name == "noisy" else driver
 
 
 def driver_record(name: str, scenario: Scenario) -> Records:
@@ -120,7 +122,7 @@ def random_action(space: spaces.Space[Any], rng: np.random.Generator) -> Any:
 class RandomDriver:
     """Uniformly random actions."""
 
-    def __init__(self, env: DrivingEnv, rng: np.random.Generator) -> None:
+    def __init__(self, env: DrivingEnv | TaskEnv, rng: np.random.Generator) -> None:
         self._space = env.action_space
         self._rng = rng
 
@@ -169,7 +171,7 @@ class RuleDriver:
 class Bursts:
     """Bursts of random actions, in which a driver's own do not count."""
 
-    def __init__(self, env: DrivingEnv, rng: np.random.Generator) -> None:
+    def __init__(self, env: DrivingEnv | TaskEnv, rng: np.random.Generator) -> None:
         self._space = env.action_space
         self._rng = rng
         self._frequency = env.scenario.traffic.policy_frequency  # [Hz]
@@ -193,8 +195,8 @@ class Bursts:
 class NoisyDriver:
     """The expert, interrupted by bursts of random actions."""
 
-    def __init__(self, env: DrivingEnv, rng: np.random.Generator) -> None:
-        self._expert = RuleDriver(env, "expert")
+    def __init__(self, env: DrivingEnv | TaskEnv, rng: np.random.Generator, expert: Driver) -> None:
+        self._expert = expert
         self._bursts = Bursts(env, rng)
 
     def reset(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -13,12 +14,20 @@ if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
     from .driving_batch import DrivingBatch
+    from .tasks import TaskScenario
 
+# Those on highway-env's roads.
 ENV_IDS = {
     "VLSafe-Highway-v0": "highway",
     "VLSafe-Merge-v0": "merge",
     "VLSafe-Roundabout-v0": "roundabout",
     "VLSafe-Intersection-v0": "intersection",
+}
+# Those with a route to follow, on roads of our own.
+TASK_IDS = {
+    "VLSafe-FourLane-v0": "four_lane",
+    "VLSafe-LeftTurn-v0": "left_turn",
+    "VLSafe-RightTurn-v0": "right_turn",
 }
 COST_MODES = ("either", "env", "vlm")
 _SCENARIO_OPTIONS = (
@@ -46,11 +55,34 @@ _ENV_OPTIONS = (
 )
 
 
-def scenario_of(env_id: str) -> Scenario:
-    """The default scenario of an id.  Raises ``ValueError`` for an id that is not ours."""
+def known_ids() -> tuple[str, ...]:
+    """All ids that are ours."""
+    return (*ENV_IDS, *TASK_IDS)
+
+
+def bare_id(env_id: str) -> str:
+    """The id without ``"vlsafe_envs:"``.  Raises ``ValueError`` for one that is not ours."""
     name = env_id.rpartition(":")[2]
-    check_choice("env_id", name, tuple(ENV_IDS))
-    return SCENARIOS[ENV_IDS[name]]
+    check_choice("env_id", name, known_ids())
+    return name
+
+
+def scenario_of(env_id: str) -> Scenario | TaskScenario:
+    """The default scenario of an id.  Raises ``ValueError`` for an id that is not ours."""
+    name = bare_id(env_id)
+    if name in ENV_IDS:
+        return SCENARIOS[ENV_IDS[name]]
+    from .tasks.make import make_task_scenario
+
+    return make_task_scenario(TASK_IDS[name])
+
+
+def maker_of(env_id: str) -> Callable[..., gym.Env[Any, Any]]:
+    """What builds one environment of an id; raises ``ValueError`` for an id that is not ours."""
+    name = bare_id(env_id)
+    if name in ENV_IDS:
+        return functools.partial(make_env, ENV_IDS[name])
+    return functools.partial(make_task_env, TASK_IDS[name])
 
 
 def make_env(
@@ -70,12 +102,50 @@ def make_env(
     from .driving_env import DrivingEnv
 
     road, arguments = _read_options(scenario, cost, options)
-    env = DrivingEnv(road, **arguments)
+    return judged(DrivingEnv(road, **arguments), scorer, cost)
+
+
+def judged(env: gym.Env[Any, Any], scorer: Any, cost: str) -> gym.Env[Any, Any]:
+    """``env`` with a judge of every frame, or ``env`` itself when ``scorer`` is ``None``."""
     if scorer is None:
         return env
     from wrappers import VLMCost
 
     return VLMCost(env, scorer, cost=cost)
+
+
+def make_task_env(
+    scenario: str, *, scorer: Any = "bundled", cost: str = "either", **options: Any
+) -> gym.Env[Any, Any]:
+    """Build a task with a route to follow; what ``gym.make`` calls.
+
+    Args:
+        scenario: ``"four_lane"``, ``"left_turn"`` or ``"right_turn"``.
+        scorer: see :func:`make_env`.
+        cost: see :func:`make_env`.
+        options: fields of :class:`~vlsafe_envs.tasks.make.PathTraffic`, ``duration`` [s],
+            ``cruise_speed`` and ``desired_speed`` [m/s] and arguments of
+            :class:`~vlsafe_envs.tasks.TaskEnv`; ``None`` for a default.
+
+    Raises ``ValueError`` for unknown options and impossible values.
+    """
+    from .tasks.make import make_task
+
+    check_choice("cost", cost, COST_MODES)
+    return judged(make_task(scenario, options), scorer, cost)
+
+
+def make_task_vector_env(
+    scenario: str, num_envs: int = 1, *, autoreset_mode: Any = "NextStep", **options: Any
+) -> VectorEnv[Any, Any, Any]:
+    """N tasks, stepped one after the other; what ``gym.make_vec`` calls.
+
+    Takes the arguments of :func:`make_task_env` and ``autoreset_mode``, see
+    :func:`make_vector_env`.  Raises ``ValueError`` for unknown options and impossible values.
+    """
+    one = functools.partial(make_task_env, scenario, **options)
+    mode = gym.vector.AutoresetMode(autoreset_mode)
+    return gym.vector.SyncVectorEnv([one] * num_envs, autoreset_mode=mode)
 
 
 def make_vector_env(
@@ -159,5 +229,13 @@ def register_envs() -> None:
                 env_id,
                 f"{__name__}:make_env",
                 vector_entry_point=f"{__name__}:make_vector_env",
+                kwargs={"scenario": scenario},
+            )
+    for env_id, scenario in TASK_IDS.items():
+        if env_id not in gym.registry:
+            gym.register(
+                env_id,
+                f"{__name__}:make_task_env",
+                vector_entry_point=f"{__name__}:make_task_vector_env",
                 kwargs={"scenario": scenario},
             )

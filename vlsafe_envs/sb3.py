@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from .driving_batch import Arrival, DrivingBatch, Seat, put_rows
-from .registration import ENV_IDS, make_batch, make_env, scenario_of
+from .registration import ENV_IDS, bare_id, make_batch, maker_of
 
 Indices = int | Iterable[int] | None
 
@@ -46,13 +46,12 @@ def make_vec_env(
 
     Raises ``ValueError`` for an id that is not ours, unknown options and impossible values.
     """
-    scenario_of(env_id)  # raises when it is none of ours
-    name = env_id.rpartition(":")[2]
+    name = bare_id(env_id)
     options = env_kwargs or {}
-    batch = make_batch(ENV_IDS[name], n_envs, **options)
+    batch = make_batch(ENV_IDS[name], n_envs, **options) if name in ENV_IDS else None
     vec_env: VecEnv
     if batch is None:
-        one = functools.partial(make_env, ENV_IDS[name], **options)
+        one = functools.partial(maker_of(name), **options)
         vec_env = DummyVecEnv([one] * n_envs)
     else:
         spec = copy.deepcopy(gym.spec(name))  # the registry hands out its own

@@ -79,9 +79,15 @@ class SceneRenderer:
     """
 
     def __init__(self, env_id: str, **env_kwargs: Any) -> None:
-        from .registration import scenario_of
+        from .registration import TASK_IDS, bare_id, scenario_of
 
-        config = scenario_of(env_id).traffic
+        name = bare_id(env_id)
+        if name in TASK_IDS:
+            from .tasks.make import task_road
+
+            self._frames = SceneFrames(task_road(TASK_IDS[name]))
+            return
+        config = scenario_of(name).traffic
         lanes = env_kwargs.get("lanes")
         if lanes is not None:
             config = dataclasses.replace(config, lanes=lanes)

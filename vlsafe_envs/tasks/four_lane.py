@@ -75,10 +75,8 @@ class FourLane:
 
     def __init__(self, vehicles: int) -> None:
         self.shape = FOUR_LANE_SHAPE
-        self.table = path_table(
-            [straight((-BEHIND, k * LANE_WIDTH), (AHEAD, k * LANE_WIDTH)) for k in range(LANES)],
-            [0.0] * LANES,
-        )
+        sides = [k * LANE_WIDTH for k in range(LANES)]
+        self.table = path_table([straight((-BEHIND, y), (AHEAD, y)) for y in sides])
         self.capacity = vehicles
 
     def route(self, rng: np.random.Generator) -> Array:

@@ -28,12 +28,13 @@ from ..engine.state import VEHICLE_LENGTH
 from ..render import Line, RoadShape
 from .motion import show, step_flow
 from .path_world import Hypotheses
-from .paths import Points, arc, lane_shape, path_table, resample, straight
+from .paths import PATH_STEP, Points, arc, lane_shape, path_table, resample, straight
 from .world import ROUTE_STEP
 
 LANE_WIDTH = 4.0  # [m], as highway-env's
-HALF = 11.0  # [m] from the crossing's centre to where the legs begin
-LEG = 90.0  # [m]
+HALF = 11.0  # [m] from the crossing's centre to where left turns begin
+CORNER = 20.0  # [m] from the centre to where right turns begin: theirs are wide lanes of their own
+LEG = 90.0  # [m] beyond HALF
 FLOW_SPEED = 30.0 / 3.6  # [m/s], CARLA's autopilot in towns
 FLOW_ACCELERATION = 3.0  # [m/s2], of a car that starts from rest
 GAPS = {"none": None, "medium": (8.0, 16.0), "hard": (6.0, 8.0)}  # [m], CarDreamer's
@@ -56,15 +57,17 @@ def headway_of_gap(gap: float) -> float:
 def movement(heading: float, move: str, before: float = LEG, after: float = LEG) -> Points:
     """Centre line ``(K, 2)`` [m] of a way over the crossing, entered with ``heading`` [rad]."""
     side = LANE_WIDTH / 2
-    pieces = [straight((-HALF - before, side), (-HALF, side))]  # (ahead, right) of the centre
+    start, end = -HALF - before, HALF + after
     if move == "straight":
-        pieces += [straight((-HALF, side), (HALF + after, side))]
+        pieces = [straight((start, side), (end, side))]  # (ahead, right) of the centre
     elif move == "right":
-        pieces += [arc((-HALF, HALF), HALF - side, -math.pi / 2, 0.0)]
-        pieces += [straight((-side, HALF), (-side, HALF + after))]
+        pieces = [straight((start, side), (-CORNER, side))]
+        pieces += [arc((-CORNER, CORNER), CORNER - side, -math.pi / 2, 0.0)]
+        pieces += [straight((-side, CORNER), (-side, end))]
     else:
+        pieces = [straight((start, side), (-HALF, side))]
         pieces += [arc((-HALF, -HALF), HALF + side, math.pi / 2, 0.0)]
-        pieces += [straight((side, -HALF), (side, -HALF - after))]
+        pieces += [straight((side, -HALF), (side, -end))]
     return _turned(np.concatenate([pieces[0], *(piece[1:] for piece in pieces[1:])]), heading)
 
 
@@ -78,13 +81,13 @@ def _turned(local: Points, heading: float) -> Points:
 def _shape() -> RoadShape:
     """All lanes: four legs in and out, and the ways over the crossing between them."""
     lanes = []
+    near = CORNER - HALF  # [m] of leg that ways over the crossing begin and end with
     for heading in (0.0, math.pi / 2, math.pi, -math.pi / 2):
-        for start, end in ((-HALF - LEG, -HALF), (HALF, HALF + LEG)):
-            leg = np.array([[start, LANE_WIDTH / 2], [end, LANE_WIDTH / 2]])
-            centre = _turned(leg, heading)
+        for start, end in ((-HALF - LEG, -CORNER), (CORNER, HALF + LEG)):
+            centre = _turned(straight((start, LANE_WIDTH / 2), (end, LANE_WIDTH / 2)), heading)
             lanes.append(lane_shape(centre, LANE_WIDTH, Line.STRIPED, Line.CONTINUOUS_LINE))
         for move in MOVES:
-            centre = resample(movement(heading, move, 0.0, 0.0), 0.5)
+            centre = resample(movement(heading, move, near, near), PATH_STEP)
             edge = Line.CONTINUOUS_LINE if move == "right" else Line.NONE
             lanes.append(lane_shape(centre, LANE_WIDTH, Line.NONE, edge))
     return RoadShape(tuple(lanes))
@@ -106,7 +109,7 @@ class Junction:
 
     def __init__(self, turn: str, traffic: str, density: float) -> None:
         self.shape = JUNCTION_SHAPE
-        self.table = path_table([movement(0.0, move) for move in MOVES], [LEG] * len(MOVES))
+        self.table = path_table([movement(0.0, move) for move in MOVES])
         self._waypoints = resample(movement(-math.pi / 2, turn, APPROACH, EXIT), ROUTE_STEP)
         gaps = GAPS[traffic]
         self._headways: tuple[float, float] | None = None
@@ -164,15 +167,12 @@ class Junction:
         return 0, 1, on_junction(x, y, ON_ROAD_MARGIN)
 
     def hypotheses(self) -> Hypotheses:
-        """A car that has not passed its fork yet may take every way."""
+        """A car may take every way that it has not been seen to leave."""
         on_map = (self._station >= 0.0) & (self._station <= self.table.length[self._path])
-        seen = self._station > self.table.fork[self._path] + FORK_SEEN
-        known, open_ = np.flatnonzero(on_map & seen), np.flatnonzero(on_map & ~seen)
-        rows = np.concatenate((known, np.repeat(open_, len(MOVES))))
-        ways = np.tile(np.arange(len(MOVES)), len(open_))
-        return Hypotheses(
-            np.concatenate((self._path[known], ways)), self._station[rows], self._speed[rows]
-        )
+        open_ = self._station[:, None] <= self.table.fork[self._path] + FORK_SEEN  # (N, 3)
+        open_[np.arange(self.capacity), self._path] = True
+        cars, ways = np.nonzero(open_ & on_map[:, None])
+        return Hypotheses(ways, self._station[cars], self._speed[cars])
 
 
 def on_junction(x: float, y: float, margin: float = 0.0) -> bool:
@@ -182,6 +182,10 @@ def on_junction(x: float, y: float, margin: float = 0.0) -> bool:
         return False
     if min(x, y) <= LANE_WIDTH + margin:
         return True
-    # Between the legs the right turns bound the road: an arc around each corner.
-    inside = max(x, y) <= HALF
-    return inside and math.hypot(HALF - x, HALF - y) >= HALF - LANE_WIDTH - margin
+    if max(x, y) > CORNER:
+        return False
+    # Between the legs lie the turns, arcs around the corners of two squares.
+    right = math.hypot(CORNER - x, CORNER - y)
+    left = math.hypot(HALF - x, HALF - y)
+    near_right = abs(right - (CORNER - LANE_WIDTH / 2)) <= LANE_WIDTH / 2 + margin
+    return near_right or (max(x, y) <= HALF and left >= HALF - margin)

@@ -120,6 +120,12 @@ def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
 
 def make_task(name: str, options: dict[str, Any]) -> TaskEnv:
     """The environment of a task.  Raises ``ValueError`` for unknown options and bad values."""
+    fields = (field.name for field in dataclasses.fields(PathTraffic) if field.name != "scenario")
+    known = (*fields, *_SCENARIO_OPTIONS, *_ENV_OPTIONS, "desired_speed")
+    for key in options:
+        if key not in known:
+            names = ", ".join(sorted((*known, "scorer", "cost")))
+            raise ValueError(f"unknown option {key!r}={options[key]!r}: the options are {names}")
     settings, arguments = split_options(options)
     scenario = make_task_scenario(name, **settings)
     return TaskEnv(make_world(scenario.traffic), scenario, **arguments)

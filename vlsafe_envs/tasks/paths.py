@@ -24,7 +24,7 @@ class PathTable(NamedTuple):
     points: Points  # (M, 3) x, y [m] and heading [rad], PATH_STEP apart within a path
     first: npt.NDArray[np.int64]  # (P,) row of each path's first point
     length: Points  # (P,) [m]
-    fork: Points  # (P,) [m], up to here a path is the same as others of the same approach
+    fork: Points  # (P, P) [m], up to which two paths are the same; 0 when they never were
 
 
 def straight(start: Sequence[float], end: Sequence[float]) -> Points:
@@ -48,8 +48,8 @@ def resample(points: Points, step: float) -> Points:
     return np.stack([np.interp(stations, along, points[:, axis]) for axis in (0, 1)], 1)
 
 
-def path_table(paths: Sequence[Points], forks: Sequence[float]) -> PathTable:
-    """The paths, each a polyline ``(K, 2)`` [m], and where each parts from the others [m]."""
+def path_table(paths: Sequence[Points]) -> PathTable:
+    """The paths, each a polyline ``(K, 2)`` [m]."""
     sampled = [resample(path, PATH_STEP) for path in paths]
     rows = [np.column_stack((points, headings_of(points))) for points in sampled]
     counts = np.array([len(row) for row in rows])
@@ -57,8 +57,16 @@ def path_table(paths: Sequence[Points], forks: Sequence[float]) -> PathTable:
         points=np.ascontiguousarray(np.concatenate(rows)),
         first=np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64),
         length=(counts - 1) * PATH_STEP,
-        fork=np.asarray(forks, np.float64),
+        fork=np.array([[_fork(a, b) for b in sampled] for a in sampled]),
     )
+
+
+def _fork(a: Points, b: Points) -> float:
+    """How far [m] two sampled paths are the same."""
+    count = min(len(a), len(b))
+    apart = np.flatnonzero(np.abs(a[:count] - b[:count]).max(1) > 1e-6)
+    same = int(apart[0]) if len(apart) else count
+    return max(same - 1, 0) * PATH_STEP
 
 
 @compiled_core

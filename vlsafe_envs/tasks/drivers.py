@@ -1,0 +1,78 @@
+"""Rule-based drivers of the tasks; their names are those of ``vlsafe_envs.experts``.
+
+- ``expert`` (and ``brisk``, which is the same here): holds the route, keeps its distance, waits for
+  a gap where ways cross or lanes are changed (see ``planner``).  It sees what a frame shows: poses
+  and speeds, but not which way a car will take before it takes it.
+- ``timid``: the expert at 0.6 of its speed.
+- ``aggressive``: holds the route at 11 m/s and looks out for nobody.
+- ``noisy``: the expert with bursts of random actions.
+- ``random``: random actions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..actions import MAX_ACCELERATION, full_lock
+from .path_world import PathWorld
+from .planner import (
+    Others,
+    RoutePlan,
+    best_acceleration,
+    best_steering,
+    nearest_station,
+    route_plan,
+)
+from .task_env import TaskEnv
+from .world import ROUTE_STEP
+
+TIMID_SHARE = 0.6  # of the expert's cruise speed
+AGGRESSIVE_SPEED = 11.0  # [m/s]
+Choices = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+# Accelerations [m/s2] and shares of full lock that are tried.
+GRID: Choices = (
+    np.array([-1.0, 0.0, 1.0]) * MAX_ACCELERATION,
+    np.array([-1.0, -1 / 3, 0.0, 1 / 3, 1.0]),
+)
+FINE: Choices = (np.linspace(-1.0, 1.0, 9) * MAX_ACCELERATION, np.linspace(-1.0, 1.0, 31))
+
+
+class RouteDriver:
+    """The ``expert``, ``timid`` or ``aggressive`` driver of a task on one of our own roads."""
+
+    def __init__(self, env: TaskEnv, name: str) -> None:
+        assert isinstance(env.world, PathWorld)
+        self._env, self._world = env, env.world
+        self._speed = env.scenario.cruise_speed  # [m/s]
+        if name == "timid":
+            self._speed *= TIMID_SHARE
+        if name == "aggressive":
+            self._speed = AGGRESSIVE_SPEED
+        self._cautious = name != "aggressive"
+        grid = env.scenario.traffic.action == "grid"
+        self._accelerations, self._shares = GRID if grid else FINE
+        self._plan: RoutePlan | None = None
+
+    def reset(self) -> None:
+        """Forget the last episode."""
+        self._plan = None
+
+    def act(self) -> Any:
+        """The action that the planner advises."""
+        if self._plan is None:
+            arrival = self._env.rules.arrival * ROUTE_STEP
+            self._plan = route_plan(self._world.waypoints, arrival)
+        columns, progress = self._env.scene.columns, self._env.progress
+        ego = np.ascontiguousarray(columns[:4, 0])
+        around = progress.next * ROUTE_STEP
+        station = nearest_station(self._plan.table, around, 6.0, ego[0], ego[1])
+        share = best_steering(self._plan, station, ego, self._shares)
+        others = Others(self._world.table, *self._world.hypotheses(), self._world.others_yield)
+        acceleration = best_acceleration(
+            self._plan, others, ego, station, self._speed, self._accelerations, self._cautious
+        )
+        lock = full_lock(float(ego[3]))
+        return self._env.actions.nearest(acceleration, share * lock, self._env.ego)
