@@ -29,6 +29,7 @@ from .scorer import (
     Scores,
     check_scores,
     make_scorer,
+    price_estimate,
     reads_history,
     reads_infos,
 )
@@ -217,6 +218,10 @@ class CalibratedScorer:
     def last_reasons(self) -> Any:
         """Why frames of the last call have no label, where the scorer inside says so."""
         return getattr(self.scorer, "last_reasons", None)
+
+    def price_estimate(self, frames: int) -> float | None:
+        """That of the scorer inside."""
+        return price_estimate(self.scorer, frames)
 
     @property
     def identity(self) -> dict[str, Any]:

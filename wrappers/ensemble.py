@@ -13,10 +13,13 @@ from .frame_windows import context_frames, latest
 from .scorer import (
     Frames,
     Infos,
+    Reasons,
     SafetyScorer,
     Scores,
     check_scores,
+    last_reasons,
     make_scorer,
+    price_estimate,
     reads_history,
     reads_infos,
 )
@@ -61,6 +64,13 @@ class EnsembleScorer:
         self.context_frames = max(context_frames(scorer) for scorer in self.scorers)
         self.reads_infos = any(reads_infos(scorer) for scorer in self.scorers)
         self.reads_history = any(reads_history(scorer) for scorer in self.scorers)
+        self.last_reasons: Reasons = []
+
+    def price_estimate(self, frames: int) -> float | None:
+        """The sum of the members'."""
+        known = [price_estimate(scorer, frames) for scorer in self.scorers]
+        asked = [price for price in known if price is not None]
+        return sum(asked) if asked else None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -74,12 +84,17 @@ class EnsembleScorer:
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Scores ``(N,)`` of frames, or of windows where a member looks at several."""
-        scores = np.stack([self._ask(scorer, frames, infos) for scorer in self.scorers])
+        scores = np.stack([self._ask(scorer, frames, infos) for scorer in self.scorers])  # (M, N)
+        said = [last_reasons(scorer, len(frames)) for scorer in self.scorers]
         if self.combine == "min":
             combined = np.fmin.reduce(scores)  # NaN only where all are
         else:
             combined = nan_mean(scores, self.weights)
         combined[np.isfinite(scores).sum(axis=0) < self.quorum] = np.nan
+        self.last_reasons = [
+            "; ".join(filter(None, reasons)) or None if missing else None
+            for missing, reasons in zip(np.isnan(combined), zip(*said, strict=True), strict=True)
+        ]
         return combined
 
     @staticmethod

@@ -15,6 +15,7 @@ from .registry import find_factory, known_scorers
 
 Frames = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
+Reasons = list[str | None]  # why a frame has no label, None for one that has
 Infos = Sequence[Mapping[str, Any]]
 
 BUNDLED = "bundled"
@@ -38,6 +39,7 @@ class SafetyScorer(Protocol):
     - ``prepare(frames)``, ``encode(prepared)``, ``judge(encoded)``: in turn the same as a call, so
       that a loader can run ahead.
     - ``last_reasons``: why each frame of the last call has no label, ``None`` for one that has.
+    - ``price_estimate(frames)``: what scoring as many costs [US dollars], ``None`` for nothing.
     """
 
     @property
@@ -52,6 +54,18 @@ def frame_size(scorer: SafetyScorer) -> int | None:
     """Height and width [px] of the frames that a scorer looks at; ``None`` where it takes any."""
     size = getattr(scorer, "frame_size", None)
     return None if size is None else int(size)
+
+
+def price_estimate(scorer: SafetyScorer, frames: int) -> float | None:
+    """What scoring so many frames costs [US dollars]; ``None`` where a scorer asks for nothing."""
+    ask = getattr(scorer, "price_estimate", None)
+    return None if ask is None else ask(frames)
+
+
+def last_reasons(scorer: SafetyScorer, count: int) -> Reasons:
+    """Why each of the ``count`` frames of the last call has no label, as far as a scorer says."""
+    said = list(getattr(scorer, "last_reasons", None) or ())
+    return said if len(said) == count else [None] * count
 
 
 def reads_infos(scorer: SafetyScorer) -> bool:

@@ -14,10 +14,13 @@ from .frame_windows import check_windows, context_frames
 from .scorer import (
     Frames,
     Infos,
+    Reasons,
     SafetyScorer,
     Scores,
     check_scores,
+    last_reasons,
     make_scorer,
+    price_estimate,
     reads_history,
     reads_infos,
 )
@@ -61,6 +64,11 @@ class WindowScorer:
         self.combine = combine
         self.reads_infos = combine == "tile" and reads_infos(scorer)
         self.reads_history = reads_history(scorer)
+        self.last_reasons: Reasons = []
+
+    def price_estimate(self, frames: int) -> float | None:
+        """That of the scorer inside: windows overlap, so they hold about one new frame each."""
+        return price_estimate(self.scorer, frames)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -75,7 +83,9 @@ class WindowScorer:
         """Scores ``(N,)`` of windows ``(N, k, H, W, 3)`` uint8."""
         windows = check_windows(frames, self.context_frames)
         if self.combine == "tile":
-            return check_scores(self.scorer(tile(windows), infos), len(windows))
+            scores = check_scores(self.scorer(tile(windows), infos), len(windows))
+            self.last_reasons = last_reasons(self.scorer, len(windows))
+            return scores
         scores = self._judge_each(windows)  # (N, k)
         if self.combine == "min":
             return scores.min(axis=1)
@@ -89,7 +99,12 @@ class WindowScorer:
         row = np.array([places.setdefault(digest, len(places)) for digest in digests], np.int64)
         _, first = np.unique(row, return_index=True)
         scores = check_scores(self.scorer(flat[first]), len(first))
-        return scores[row].reshape(windows.shape[:2])
+        said = last_reasons(self.scorer, len(first))
+        window_rows = row.reshape(windows.shape[:2])  # (N, k)
+        self.last_reasons = [
+            next(filter(None, map(said.__getitem__, w)), None) for w in window_rows
+        ]
+        return scores[window_rows]
 
 
 def tile(windows: Frames) -> Frames:

@@ -51,6 +51,23 @@ def test_too_few_answers_are_no_answer(combine):
     assert np.isnan(scores).tolist() == [False, True, True]
 
 
+class Paid(Fixed):
+    """Wants a cent a frame, and says why it has no answer."""
+
+    last_reasons = (None, "refused", "timed out")
+
+    def price_estimate(self, frames):
+        return 0.01 * frames
+
+
+def test_prices_add_up_and_reasons_are_those_of_frames_without_a_label():
+    both = EnsembleScorer([Paid(0.2, np.nan, np.nan), TWO, Paid(0.2, 0.2, np.nan)])
+    assert both.price_estimate(100) == pytest.approx(2.0)
+    assert EnsembleScorer([ONE, TWO]).price_estimate(100) is None
+    both(FRAMES)
+    assert both.last_reasons == [None, None, "timed out; timed out"]
+
+
 def test_infos_reach_the_members_who_read_them():
     scores = EnsembleScorer([OracleScorer(), ConstantScorer(0.0)])(FRAMES, [SAFE_INFO] * 3)
     np.testing.assert_allclose(scores, 0.5, atol=1e-3)

@@ -41,6 +41,7 @@ class Brightness:
         self.judged += len(frames)
         self.infos = infos
         scores = frames[:, 0, 0, 0].astype(np.float32) / 100
+        self.last_reasons = ["too bright" if score > 1 else None for score in scores]
         return np.where(scores > 1, np.float32(np.nan), scores)
 
 
@@ -157,8 +158,9 @@ def test_a_frame_that_many_windows_share_is_judged_once():
 def test_a_window_with_an_unlabelled_frame_has_no_label():
     windows = np.stack([numbered(200, 50), numbered(40, 50)])
     for combine in ("mean", "min", "trend"):
-        scores = WindowScorer(Brightness(), 2, combine)(windows)
-        assert np.isnan(scores).tolist() == [True, False]
+        scorer = WindowScorer(Brightness(), 2, combine)
+        assert np.isnan(scorer(windows)).tolist() == [True, False]
+        assert scorer.last_reasons == ["too bright", None]
 
 
 def test_only_tiles_come_with_infos():

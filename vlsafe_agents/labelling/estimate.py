@@ -48,7 +48,7 @@ def estimate(
 ) -> LabelEstimate:
     """What ``label`` with the same arguments would have to do; the data set is left alone.
 
-    A scorer with a ``price_estimate`` is asked for it, and not called.  Another one scores for a
+    A scorer with a ``price_estimate`` is asked for it, and not called if it has a price.  Another one scores for a
     few seconds; what it finds goes into the cache, so that this time is not lost.
     """
     data = DataSet.find(id_or_path)
@@ -57,9 +57,10 @@ def estimate(
     ledger = job.ledger(read_labels(data.path, data.episodes).of(judge.scope), cache)
     to_score, from_cache = len(ledger.unknown), ledger.from_cache
     price = rate = None
-    if to_score and hasattr(job.scorer, "price_estimate"):
-        price = float(job.scorer.price_estimate(to_score))
-    elif to_score:
+    asks = getattr(job.scorer, "price_estimate", None)
+    if to_score and asks is not None:
+        price = asks(to_score)
+    if to_score and price is None:
         makers = judge.makers("processes", 1)
         batches = islice(ledger.batches(ledger.unknown, batch_size), _SAMPLE_BATCHES)
         try:

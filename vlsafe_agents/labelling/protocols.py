@@ -28,7 +28,7 @@ class Scorer(Protocol):
       the first then runs while the batch before is encoded.
     - ``last_reasons``: why each frame of the last call has no label, ``None`` for one that has.
     - ``stopped``: why it gives no more labels, empty while it does; it is then not called again.
-    - ``price_estimate(frames)``: what scoring as many frames costs [US dollars].
+    - ``price_estimate(frames)``: what scoring as many costs [US dollars], ``None`` for nothing.
     """
 
     @property
