@@ -48,8 +48,8 @@ def estimate(
 ) -> LabelEstimate:
     """What ``label`` with the same arguments would have to do; the data set is left alone.
 
-    A scorer with a ``price_estimate`` is asked for it, and not called if it has a price.  Another one scores for a
-    few seconds; what it finds goes into the cache, so that this time is not lost.
+    A scorer with a ``price_estimate`` is asked for it, and not called if it has a price.  Another
+    one scores for a few seconds; what it finds goes into the cache, so that this time is not lost.
     """
     data = DataSet.find(id_or_path)
     judge = Judge(make_scorer, make_drawing)
