@@ -24,17 +24,58 @@ from wrappers.clip_training import Facts, TrainingSet
 from wrappers.clip_training.facts import SCENARIOS, facts_of_scene, time_to_events
 
 INFO_FACTS = ("time_to_collision", "headway", "collision", "off_road")
-# Meta-actions keep to the lanes; frames off the road come from the grid of raw controls.
-DRIVES = (
-    ("expert", "meta", 0.2),
-    ("noisy", "meta", 0.2),
-    ("aggressive", "meta", 0.25),
-    ("random", "meta", 0.1),
-    ("noisy", "grid", 0.1),
-    ("random", "grid", 0.15),
-)
+LEAST_STEP = 0.2  # [s] between two frames of a drive
 TOP_SPEED = 32.0  # [m/s], of varied scenes
 QUIET_TIME, QUIET_EVENT, QUIET_HEADWAY = 4.0, 3.0, 0.8  # [s], a frame above all three is quiet
+
+
+@dataclass(frozen=True)
+class Road:
+    """Where and how drives are recorded."""
+
+    env_id: str
+    kinds: dict[str, dict[str, Any]]  # options of the environments, by a name
+    drives: tuple[tuple[str, str, float], ...]  # driver, kind, how often
+
+
+# Meta-actions keep to the lanes; frames off the road come from the grid of raw controls.
+_LANES = {
+    "kinds": {"meta": {"action": "meta"}, "grid": {"action": "grid"}},
+    "drives": (
+        ("expert", "meta", 0.2),
+        ("noisy", "meta", 0.2),
+        ("aggressive", "meta", 0.25),
+        ("random", "meta", 0.1),
+        ("noisy", "grid", 0.1),
+        ("random", "grid", 0.15),
+    ),
+}
+_ROUTE = {
+    "kinds": {"plain": {}},
+    "drives": (
+        ("expert", "plain", 0.3),
+        ("noisy", "plain", 0.3),
+        ("aggressive", "plain", 0.3),
+        ("random", "plain", 0.1),
+    ),
+}
+_TURN = {
+    "kinds": {"medium": {"traffic": "medium"}, "hard": {"traffic": "hard"}},
+    "drives": tuple(
+        (driver, kind, chance / 2)
+        for driver, _, chance in _ROUTE["drives"]
+        for kind in ("medium", "hard")
+    ),
+}
+ROADS = {
+    "highway": Road("VLSafe-Highway-v0", **_LANES),
+    "merge": Road("VLSafe-Merge-v0", **_LANES),
+    "roundabout": Road("VLSafe-Roundabout-v0", **_LANES),
+    "intersection": Road("VLSafe-Intersection-v0", **_LANES),
+    "four_lane": Road("VLSafe-FourLane-v0", **_ROUTE),
+    "left_turn": Road("VLSafe-LeftTurn-v0", **_TURN),
+    "right_turn": Road("VLSafe-RightTurn-v0", **_TURN),
+}
 
 
 @dataclass(frozen=True)
@@ -134,7 +175,7 @@ def _record(
         if total >= count:
             break
     scenes = [scene for part in parts for scene in part.scenes]
-    renderer = SceneRenderer(_env_id(scenario))
+    renderer = SceneRenderer(ROADS[scenario].env_id)
     frames = np.empty((count, side, side, 3), np.uint8)
     for index, scene in enumerate(scenes):
         pixels = torch.from_numpy(renderer.frame(scene)).permute(2, 0, 1)[None]
@@ -182,26 +223,24 @@ def _varied(sights: _Sights, share: float, rng: np.random.Generator) -> _Sights:
 def _episodes(
     scenario: str, density: float, seed: int, rng: np.random.Generator
 ) -> Iterator[_Sights]:
-    envs = {action: _make_env(scenario, density, action) for action in ("meta", "grid")}
-    chances = np.array([chance for *_, chance in DRIVES])
+    road = ROADS[scenario]
+    envs = {kind: _make_env(scenario, density, kind) for kind in road.kinds}
+    chances = np.array([chance for *_, chance in road.drives])
     while True:
-        name, action, _ = DRIVES[int(rng.choice(len(DRIVES), p=chances))]
-        yield _drive(envs[action], name, scenario, seed)
+        name, kind, _ = road.drives[int(rng.choice(len(road.drives), p=chances))]
+        yield _drive(envs[kind], name, scenario, seed)
         seed += 1
 
 
-def _env_id(scenario: str) -> str:
-    return f"VLSafe-{scenario.capitalize()}-v0"
-
-
-def _make_env(scenario: str, density: float, action: str) -> gym.Env[Any, Any]:
+def _make_env(scenario: str, density: float, kind: str) -> gym.Env[Any, Any]:
+    road = ROADS[scenario]
     return gym.make(
-        f"vlsafe_envs:{_env_id(scenario)}",
+        f"vlsafe_envs:{road.env_id}",
         observation="vector",
-        action=action,
         density=density,
         scorer=None,
         scene_in_info=True,
+        **road.kinds[kind],
     )
 
 
@@ -215,7 +254,9 @@ def _drive(env: gym.Env[Any, Any], driver_name: str, scenario: str, seed: int) -
         infos.append(info)
         over = terminated or truncated
     seconds = 1.0 / env.get_wrapper_attr("scenario").traffic.policy_frequency
-    return _Sights([info["scene"] for info in infos], _episode_facts(infos, scenario, seconds))
+    sights = _Sights([info["scene"] for info in infos], _episode_facts(infos, scenario, seconds))
+    stride = max(round(LEAST_STEP / seconds), 1)
+    return sights.select(np.arange(len(infos) - 1, -1, -stride)[::-1])  # the last one always
 
 
 def _episode_facts(infos: list[dict[str, Any]], scenario: str, seconds: float) -> Facts:
@@ -223,6 +264,8 @@ def _episode_facts(infos: list[dict[str, Any]], scenario: str, seconds: float) -
     columns: dict[str, list[float]] = {}
     for info in infos:
         row = facts_of_scene(info["scene"]) | {key: float(info[key]) for key in INFO_FACTS}
+        # The paper's unsafe prompt says it in one breath: off its trajectory, off the road.
+        row["off_road"] = max(row["off_road"], float(info.get("off_route", False)))
         for key, value in row.items():
             columns.setdefault(key, []).append(value)
     arrays = {key: np.array(values) for key, values in columns.items()}

@@ -16,8 +16,17 @@ from ..oracle import safety_degree
 
 Column = npt.NDArray[np.float64]
 
-SCENARIOS = ("highway", "merge", "roundabout", "intersection")
-CROSSING = ("roundabout", "intersection")  # roads cross there: harder to judge
+SCENARIOS = (
+    "highway",
+    "merge",
+    "roundabout",
+    "intersection",
+    "four_lane",
+    "left_turn",
+    "right_turn",
+)
+# Roads cross there: harder to judge.
+CROSSING = ("roundabout", "intersection", "left_turn", "right_turn")
 AHEAD, BEHIND, SIDE = 48.0, 16.0, 32.0  # [m], how far a frame shows from the ego vehicle
 _LANE = 2.0  # [m], half a lane's width
 _ABREAST = 8.0  # [m], how far before and behind a vehicle counts as beside

@@ -226,6 +226,9 @@ SCENARIO_SENTENCES = {
     "merge": ("{car} is where two roads merge", "a lane joins the highway", "a merging scene"),
     "roundabout": ("{car} is at a roundabout", "a roundabout seen from above", "a circular road"),
     "intersection": ("{car} is at an intersection", "a crossing of two roads", "a crossroads"),
+    "four_lane": ("{car} changes lanes along its blue route", "a blue route over four lanes"),
+    "left_turn": ("{car} has to turn left", "a blue route turns left at a crossing"),
+    "right_turn": ("{car} has to turn right", "a blue route turns right at a crossing"),
 }
 
 # Words that no caption uses but prompts may: the tokenizer learns whole pieces of them.
