@@ -39,42 +39,34 @@ class Road:
 
 
 # Meta-actions keep to the lanes; frames off the road come from the grid of raw controls.
-_LANES = {
-    "kinds": {"meta": {"action": "meta"}, "grid": {"action": "grid"}},
-    "drives": (
-        ("expert", "meta", 0.2),
-        ("noisy", "meta", 0.2),
-        ("aggressive", "meta", 0.25),
-        ("random", "meta", 0.1),
-        ("noisy", "grid", 0.1),
-        ("random", "grid", 0.15),
-    ),
+_LANE_KINDS: dict[str, dict[str, Any]] = {"meta": {"action": "meta"}, "grid": {"action": "grid"}}
+_LANE_DRIVES = (
+    ("expert", "meta", 0.2),
+    ("noisy", "meta", 0.2),
+    ("aggressive", "meta", 0.25),
+    ("random", "meta", 0.1),
+    ("noisy", "grid", 0.1),
+    ("random", "grid", 0.15),
+)
+_ROUTE_KINDS: dict[str, dict[str, Any]] = {"plain": {}}
+_ROUTE_DRIVERS = {"expert": 0.3, "noisy": 0.3, "aggressive": 0.3, "random": 0.1}
+_ROUTE_DRIVES = tuple((driver, "plain", chance) for driver, chance in _ROUTE_DRIVERS.items())
+_TURN_KINDS: dict[str, dict[str, Any]] = {
+    traffic: {"traffic": traffic} for traffic in ("medium", "hard")
 }
-_ROUTE = {
-    "kinds": {"plain": {}},
-    "drives": (
-        ("expert", "plain", 0.3),
-        ("noisy", "plain", 0.3),
-        ("aggressive", "plain", 0.3),
-        ("random", "plain", 0.1),
-    ),
-}
-_TURN = {
-    "kinds": {"medium": {"traffic": "medium"}, "hard": {"traffic": "hard"}},
-    "drives": tuple(
-        (driver, kind, chance / 2)
-        for driver, _, chance in _ROUTE["drives"]
-        for kind in ("medium", "hard")
-    ),
-}
+_TURN_DRIVES = tuple(
+    (driver, kind, chance / len(_TURN_KINDS))
+    for driver, chance in _ROUTE_DRIVERS.items()
+    for kind in _TURN_KINDS
+)
 ROADS = {
-    "highway": Road("VLSafe-Highway-v0", **_LANES),
-    "merge": Road("VLSafe-Merge-v0", **_LANES),
-    "roundabout": Road("VLSafe-Roundabout-v0", **_LANES),
-    "intersection": Road("VLSafe-Intersection-v0", **_LANES),
-    "four_lane": Road("VLSafe-FourLane-v0", **_ROUTE),
-    "left_turn": Road("VLSafe-LeftTurn-v0", **_TURN),
-    "right_turn": Road("VLSafe-RightTurn-v0", **_TURN),
+    "highway": Road("VLSafe-Highway-v0", _LANE_KINDS, _LANE_DRIVES),
+    "merge": Road("VLSafe-Merge-v0", _LANE_KINDS, _LANE_DRIVES),
+    "roundabout": Road("VLSafe-Roundabout-v0", _LANE_KINDS, _LANE_DRIVES),
+    "intersection": Road("VLSafe-Intersection-v0", _LANE_KINDS, _LANE_DRIVES),
+    "four_lane": Road("VLSafe-FourLane-v0", _ROUTE_KINDS, _ROUTE_DRIVES),
+    "left_turn": Road("VLSafe-LeftTurn-v0", _TURN_KINDS, _TURN_DRIVES),
+    "right_turn": Road("VLSafe-RightTurn-v0", _TURN_KINDS, _TURN_DRIVES),
 }
 
 
