@@ -42,10 +42,10 @@ def random_route(rng: np.random.Generator) -> Array:
     lane, x = int(rng.integers(LANES)), 0.0
     corners = [(x, lane * LANE_WIDTH)]
     while True:
-        x = min(x + rng.uniform(*KEEP), ROUTE_LENGTH)
+        x += rng.uniform(*KEEP)
+        if x + CHANGE >= ROUTE_LENGTH:
+            return np.array([*corners, (ROUTE_LENGTH, lane * LANE_WIDTH)])
         corners.append((x, lane * LANE_WIDTH))
-        if x >= ROUTE_LENGTH:
-            return np.array(corners)
         choices = [k for k in (lane, lane + 1, lane - 1) if 0 <= k < LANES]
         lane, x = int(rng.choice(choices)), x + CHANGE
         corners.append((x, lane * LANE_WIDTH))

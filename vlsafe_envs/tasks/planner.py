@@ -23,15 +23,18 @@ from .paths import PATH_STEP, PathTable, path_table, pose
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-LOOKAHEAD = 0.5  # [s] that a steering is tried for
+LOOKAHEAD = 0.3  # [s] that a steering is tried for
+LOOKS = 5  # at the distance from the route meanwhile
+SLANT = 0.2  # [m2], worth of the heading's error at the end of it
 TRY = 0.1  # [s] between looks into the future
 HORIZON = 6.0  # [s]
 ACCELERATION = 4.0  # [m/s2] that plans count on, of the 5 there are
 BRAKING = 4.0  # [m/s2], likewise
+SLACK = 0.96  # of the speed they might drive, likewise
 BEND = 4.5  # [m/s2], lateral acceleration in bends
 SLOWING = 2.5  # [m/s2], before bends
 LENGTH_MARGIN = 0.8  # [m] kept free in front and behind
-WIDTH_MARGIN = 0.3  # [m] kept free on both sides
+WIDTH_MARGIN = 0.4  # [m] kept free on both sides
 TIME_GAP = 1.0  # [s] to a leader
 JAM_GAP = 3.0  # [m] to a leader at rest
 TOLERANCE = 0.25  # [m/s] by which a wished speed may be exceeded
@@ -97,13 +100,16 @@ def best_steering(plan: RoutePlan, around: float, ego: Array, shares: Array) -> 
         trial[:] = ego
         trial[3] = speed
         wheel = shares[k] * full_lock(ego[3])
-        for _ in range(round(LOOKAHEAD / 0.05)):
-            move_ego(trial, 0.0, wheel, 0.05)
-        there = nearest_station(plan.table, around + speed * LOOKAHEAD, 6.0, trial[0], trial[1])
-        x, y, heading = pose(plan.table, 0, there)
-        offset = (trial[1] - y) * math.cos(heading) - (trial[0] - x) * math.sin(heading)
-        slant = math.sin(trial[2] - heading)
-        loss = offset**2 + (1.5 * slant) ** 2 + 1e-4 * shares[k] ** 2
+        loss, slant = 1e-4 * shares[k] ** 2, 0.0
+        for step in range(1, LOOKS + 1):
+            move_ego(trial, 0.0, wheel, LOOKAHEAD / LOOKS)
+            there = around + speed * LOOKAHEAD * step / LOOKS
+            there = nearest_station(plan.table, there, 3.0, trial[0], trial[1])
+            x, y, heading = pose(plan.table, 0, there)
+            offset = (trial[1] - y) * math.cos(heading) - (trial[0] - x) * math.sin(heading)
+            slant = math.sin(trial[2] - heading)
+            loss += offset**2 / LOOKS
+        loss += SLANT * slant**2
         if loss < best:
             best, chosen = loss, shares[k]
     return chosen
@@ -136,7 +142,8 @@ def _free_until(
         if step == 1:
             wanted = v + first * TRY
         elif goes:
-            wanted = min(v + ACCELERATION * TRY, _limit(plan, at, cruise))
+            wanted = SLACK * _limit(plan, at + 0.3 * v, cruise)
+            wanted = min(v + ACCELERATION * TRY, wanted)
             wanted = max(wanted, v - MAX_ACCELERATION * TRY)
         else:
             wanted = v - BRAKING * TRY
@@ -208,7 +215,8 @@ def best_acceleration(
             ahead = (x - ego[0]) * cos + (y - ego[1]) * sin
             beside = abs((y - ego[1]) * cos - (x - ego[0]) * sin)
             skip[k] = others.yields and ahead < 0.0 and beside < VEHICLE_WIDTH
-        wished = min(wished, _follow(plan, others, skip, station, speed))
+        if others.yields:  # elsewhere leaders do not brake, and whoever hangs back is run into
+            wished = min(wished, _follow(plan, others, skip, station, speed))
     start = choices.size - 1
     while start > 0 and speed + choices[start] * TRY > wished + TOLERANCE:
         start -= 1
