@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from .metadrive.registration import (
+    METADRIVE_IDS,
+    make_metadrive_env,
+    metadrive_scenario,
+    register_metadrive,
+)
 from .scenarios import SCENARIOS, Scenario, check_choice, make_scenario
 
 if TYPE_CHECKING:
@@ -57,7 +63,7 @@ _ENV_OPTIONS = (
 
 def known_ids() -> tuple[str, ...]:
     """All ids that are ours."""
-    return (*ENV_IDS, *TASK_IDS)
+    return (*ENV_IDS, *TASK_IDS, *METADRIVE_IDS)
 
 
 def bare_id(env_id: str) -> str:
@@ -72,6 +78,8 @@ def scenario_of(env_id: str) -> Scenario | TaskScenario:
     name = bare_id(env_id)
     if name in ENV_IDS:
         return SCENARIOS[ENV_IDS[name]]
+    if name in METADRIVE_IDS:
+        return metadrive_scenario(name)
     from .tasks.make import make_task_scenario
 
     return make_task_scenario(TASK_IDS[name])
@@ -82,6 +90,8 @@ def maker_of(env_id: str) -> Callable[..., gym.Env[Any, Any]]:
     name = bare_id(env_id)
     if name in ENV_IDS:
         return functools.partial(make_env, ENV_IDS[name])
+    if name in METADRIVE_IDS:
+        return functools.partial(make_metadrive_env, METADRIVE_IDS[name])
     return functools.partial(make_task_env, TASK_IDS[name])
 
 
@@ -239,3 +249,4 @@ def register_envs() -> None:
                 vector_entry_point=f"{__name__}:make_task_vector_env",
                 kwargs={"scenario": scenario},
             )
+    register_metadrive()

@@ -1,0 +1,115 @@
+"""Gymnasium ids on MetaDrive, and the functions behind them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from ..scenarios import check_choice
+from ..tasks import TaskEnv, TaskScenario
+from ..tasks.make import split_options
+from .missing import require_metadrive
+from .observation import unobserved
+from .scenario import MetaDriveTraffic
+from .world import MetaDriveWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gymnasium.vector import VectorEnv
+
+METADRIVE_IDS = {
+    "VLSafe-Navigation-v0": "navigation",
+    "VLSafe-MetaDrive-v0": "metadrive",
+}
+NAVIGATION_DURATION = 100.0  # [s], MetaDrive's 1000 steps
+_TRAFFIC = tuple(f.name for f in dataclasses.fields(MetaDriveTraffic) if f.name != "scenario")
+_TASK_OPTIONS = ("observation", "rewards", "costs", "rules", "scene_in_info", "render_mode")
+_NAVIGATION_OPTIONS = (*_TRAFFIC, *_TASK_OPTIONS, "duration", "cruise_speed", "desired_speed")
+
+
+def navigation_scenario(**settings: Any) -> TaskScenario:
+    """The navigation task with some settings replaced; ``None`` means the default.
+
+    Raises ``ValueError`` for impossible values.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    traffic = MetaDriveTraffic(**{k: given.pop(k) for k in _TRAFFIC if k in given})
+    return TaskScenario(traffic, **{"duration": NAVIGATION_DURATION, **given})
+
+
+def make_navigation(**options: Any) -> TaskEnv:
+    """``VLSafe-Navigation-v0`` without a judge.
+
+    Raises ``ValueError`` for unknown options and impossible values, ``ImportError`` where
+    MetaDrive is not installed.
+    """
+    _check_options(options, _NAVIGATION_OPTIONS)
+    settings, arguments = split_options(options)
+    scenario = navigation_scenario(**settings)
+    return TaskEnv(MetaDriveWorld(scenario.traffic, unobserved), scenario, **arguments)
+
+
+def _check_options(options: dict[str, Any], known: tuple[str, ...]) -> None:
+    for key in options:
+        if key not in known:
+            names = ", ".join(sorted((*known, "scorer", "cost")))
+            raise ValueError(f"unknown option {key!r}={options[key]!r}: the options are {names}")
+
+
+def make_metadrive_env(
+    scenario: str, *, scorer: Any = "bundled", cost: str = "either", **options: Any
+) -> gym.Env[Any, Any]:
+    """Build an environment on MetaDrive; what ``gym.make`` calls.
+
+    Args:
+        scenario: ``"navigation"`` or ``"metadrive"``.
+        scorer: see :func:`~vlsafe_envs.registration.make_env`.
+        cost: see :func:`~vlsafe_envs.registration.make_env`.
+        options: fields of :class:`MetaDriveTraffic` and arguments of the environment; ``None`` for
+            a default.
+
+    Raises ``ImportError`` where MetaDrive is not installed, ``ValueError`` for unknown options and
+    impossible values.
+    """
+    from ..registration import COST_MODES, judged
+
+    require_metadrive()
+    check_choice("cost", cost, COST_MODES)
+    return judged(_MAKERS[scenario](**options), scorer, cost)
+
+
+def make_metadrive_vector_env(
+    scenario: str, num_envs: int = 1, *, autoreset_mode: Any = "NextStep", **options: Any
+) -> VectorEnv[Any, Any, Any]:
+    """N environments in processes of their own, since MetaDrive runs once in a process.
+
+    What ``gym.make_vec`` calls.  Takes the arguments of :func:`make_metadrive_env`.
+    """
+    require_metadrive()
+    one = functools.partial(make_metadrive_env, scenario, **options)
+    mode = gym.vector.AutoresetMode(autoreset_mode)
+    return gym.vector.AsyncVectorEnv([one] * num_envs, context="spawn", autoreset_mode=mode)
+
+
+def metadrive_scenario(env_id: str) -> TaskScenario:
+    """The default scenario of one of our ids on MetaDrive."""
+    return navigation_scenario(scenario=METADRIVE_IDS[env_id])
+
+
+_MAKERS: dict[str, Callable[..., gym.Env[Any, Any]]] = {"navigation": make_navigation}
+
+
+def register_metadrive() -> None:
+    """Register the ids, whether or not MetaDrive is installed: making one then says what to do."""
+    for env_id, scenario in METADRIVE_IDS.items():
+        if env_id not in gym.registry:
+            gym.register(
+                env_id,
+                f"{__name__}:make_metadrive_env",
+                vector_entry_point=f"{__name__}:make_metadrive_vector_env",
+                kwargs={"scenario": scenario},
+            )
