@@ -35,6 +35,7 @@ BEND = 4.5  # [m/s2], lateral acceleration in bends
 SLOWING = 2.5  # [m/s2], before bends
 LENGTH_MARGIN = 0.8  # [m] kept free in front and behind
 WIDTH_MARGIN = 0.4  # [m] kept free on both sides
+MARGIN_SHARES = (1.0, 0.4, 0.1)  # of them: tried in turn, until somebody's way is free
 TIME_GAP = 1.0  # [s] to a leader
 JAM_GAP = 3.0  # [m] to a leader at rest
 TOLERANCE = 0.25  # [m/s] by which a wished speed may be exceeded
@@ -223,14 +224,18 @@ def best_acceleration(
     if not cautious:
         return choices[start]
     pair = np.zeros((6, 2))
-    pair[4, 0], pair[5, 0] = VEHICLE_LENGTH + 2 * LENGTH_MARGIN, VEHICLE_WIDTH + 2 * WIDTH_MARGIN
-    pair[4, 1], pair[5, 1] = VEHICLE_LENGTH, VEHICLE_WIDTH
     latest, chosen = -1.0, choices[0]
-    for k in range(start, -1, -1):
-        for goes in (True, False):
-            time = _free_until(plan, others, skip, station, speed, choices[k], goes, cruise, pair)
-            if time == math.inf:
-                return choices[k]
-            if time > latest:
-                latest, chosen = time, choices[k]
+    for share in MARGIN_SHARES:
+        pair[4, 0] = VEHICLE_LENGTH + 2 * share * LENGTH_MARGIN
+        pair[5, 0] = VEHICLE_WIDTH + 2 * share * WIDTH_MARGIN
+        pair[4, 1], pair[5, 1] = VEHICLE_LENGTH, VEHICLE_WIDTH
+        for k in range(start, -1, -1):
+            for goes in (True, False):
+                time = _free_until(
+                    plan, others, skip, station, speed, choices[k], goes, cruise, pair
+                )
+                if time == math.inf:
+                    return choices[k]
+                if time > latest:
+                    latest, chosen = time, choices[k]
     return chosen
