@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,10 +20,13 @@ from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_envs import Scene, SceneRenderer
 from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.experts import make_driver
+from vlsafe_envs.observations import IMAGE_SIZE
+from vlsafe_envs.scene_renderer import FRAME_SIZE
 from wrappers.clip_loading import resize
 from wrappers.clip_training import Facts, TrainingSet
 from wrappers.clip_training.facts import SCENARIOS, facts_of_scene, time_to_events
 
+Pictures = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]  # a frame and an image
 INFO_FACTS = ("time_to_collision", "headway", "collision", "off_road")
 LEAST_STEP = 0.2  # [s] between two frames of a drive
 TOP_SPEED = 32.0  # [m/s], of varied scenes
@@ -36,6 +40,8 @@ class Road:
     env_id: str
     kinds: dict[str, dict[str, Any]]  # options of the environments, by a name
     drives: tuple[tuple[str, str, float], ...]  # driver, kind, how often
+    redrawn: bool = True  # whether scenes can be drawn without the environment
+    share: float = 1.0  # of the frames that other roads have: MetaDrive is slow
 
 
 # Meta-actions keep to the lanes; frames off the road come from the grid of raw controls.
@@ -67,6 +73,9 @@ ROADS = {
     "four_lane": Road("VLSafe-FourLane-v0", _ROUTE_KINDS, _ROUTE_DRIVES),
     "left_turn": Road("VLSafe-LeftTurn-v0", _TURN_KINDS, _TURN_DRIVES),
     "right_turn": Road("VLSafe-RightTurn-v0", _TURN_KINDS, _TURN_DRIVES),
+    "navigation": Road(
+        "VLSafe-Navigation-v0", _ROUTE_KINDS, _ROUTE_DRIVES, redrawn=False, share=0.5
+    ),
 }
 
 
@@ -84,13 +93,15 @@ class Split:
 
 @dataclass
 class _Sights:
-    """Packed scenes with their facts, not drawn yet."""
+    """Packed scenes with their facts, and with what they looked like if that was kept."""
 
     scenes: list[npt.NDArray[np.float32]]
     facts: Facts
+    frames: list[Pictures] | None = None
 
     def select(self, index: npt.NDArray[np.int64]) -> _Sights:
-        return _Sights([self.scenes[i] for i in index], self.facts.select(index))
+        frames = None if self.frames is None else [self.frames[i] for i in index]
+        return _Sights([self.scenes[i] for i in index], self.facts.select(index), frames)
 
 
 def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> TrainingSet:
@@ -100,19 +111,24 @@ def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> Train
     Parts that are already there are kept, so a run that was killed goes on with the next part.
     """
     cells = [(scenario, density) for scenario in SCENARIOS for density in split.densities]
-    share = max(split.frames // len(cells), 1)
-    parts = [folder / split.name / f"{name}-{density:g}-{share}" for name, density in cells]
+    whole = split.frames / sum(ROADS[scenario].share for scenario, _ in cells)
+    counts = [max(int(whole * ROADS[scenario].share), 1) for scenario, _ in cells]
+    parts = [
+        folder / split.name / f"{scenario}-{density:g}-{count}"
+        for (scenario, density), count in zip(cells, counts, strict=True)
+    ]
     jobs = [
-        (*cell, share, split.first_seed + 10_000 * index, split, side, parts[index])
+        (*cell, counts[index], split.first_seed + 10_000 * index, split, side, parts[index])
         for index, cell in enumerate(cells)
         if not (parts[index] / "facts.npz").is_file()
     ]
-    with ProgressReport(f"drive {split.name}", share * len(cells), unit="frames") as progress:
-        done = len(cells) - len(jobs)
-        progress.update(share * done, "")
+    size = dict(zip(parts, counts, strict=True))
+    with ProgressReport(f"drive {split.name}", sum(counts), unit="frames") as progress:
+        done = sum(counts) - sum(size[job[-1]] for job in jobs)
+        progress.update(done, "")
         for part in _record_all(jobs, processes):
-            done += 1
-            progress.update(share * done, part.name)
+            done += size[part]
+            progress.update(done, part.name)
     loaded = [TrainingSet.load(part) for part in parts]
     return TrainingSet(
         _joined([part.frames for part in loaded], folder / f"{split.name}-frames.npy"),
@@ -159,23 +175,43 @@ def _record(
     rng = np.random.default_rng(seed)
     parts: list[_Sights] = []
     total = 0
+    varied = split.varied if ROADS[scenario].redrawn else 0.0
     for sights in _episodes(scenario, density, seed, rng):
-        for found in (sights, _varied(sights, split.varied, rng)):
+        for found in (sights, _varied(sights, varied, rng)):
             kept = found.select(_worth(found.facts, split.keep_safe, rng)[: count - total])
             parts.append(kept)
             total += len(kept.scenes)
         if total >= count:
             break
     scenes = [scene for part in parts for scene in part.scenes]
-    renderer = SceneRenderer(ROADS[scenario].env_id)
     frames = np.empty((count, side, side, 3), np.uint8)
-    for index, scene in enumerate(scenes):
-        pixels = torch.from_numpy(renderer.frame(scene)).permute(2, 0, 1)[None]
-        frames[index] = resize(pixels, side, side)[0].permute(1, 2, 0).numpy()
-    small = np.stack([renderer.image(scene) for scene in scenes])
+    small = np.empty((count, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    seen = (pictures for part in parts for pictures in _seen(part, scenario))
+    for index, (large, image) in enumerate(seen):
+        frames[index], small[index] = _shrunk(large, side), image
     facts = Facts.concatenate([part.facts for part in parts])
     TrainingSet(frames, small, np.stack(scenes), facts).save(folder)
     return folder
+
+
+def _seen(sights: _Sights, scenario: str) -> Iterator[Pictures]:
+    """What scenes look like, large and small."""
+    if sights.frames is not None:
+        yield from sights.frames
+        return
+    for scene in sights.scenes:
+        yield _renderer(scenario).frame(scene), _renderer(scenario).image(scene)
+
+
+@functools.cache
+def _renderer(scenario: str) -> SceneRenderer:
+    return SceneRenderer(ROADS[scenario].env_id)
+
+
+def _shrunk(frame: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    pixels = torch.from_numpy(frame).permute(2, 0, 1)[None]
+    shrunk: npt.NDArray[np.uint8] = resize(pixels, side, side)[0].permute(1, 2, 0).numpy()
+    return shrunk
 
 
 def _worth(facts: Facts, keep_quiet: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -240,15 +276,26 @@ def _drive(env: gym.Env[Any, Any], driver_name: str, scenario: str, seed: int) -
     driver = make_driver(driver_name, env, np.random.default_rng([seed, 1]))
     _, info = env.reset(seed=seed)
     driver.reset()
-    infos, over = [info], False
+    infos, pictures, over = [info], [_look(env, scenario)], False
     while not over:
         _, _, terminated, truncated, info = env.step(driver.act())
         infos.append(info)
+        pictures.append(_look(env, scenario))
         over = terminated or truncated
     seconds = 1.0 / env.get_wrapper_attr("scenario").traffic.policy_frequency
-    sights = _Sights([info["scene"] for info in infos], _episode_facts(infos, scenario, seconds))
+    facts = _episode_facts(infos, scenario, seconds)
+    kept = None if ROADS[scenario].redrawn else [picture for picture in pictures if picture]
+    sights = _Sights([info["scene"] for info in infos], facts, kept)
     stride = max(round(LEAST_STEP / seconds), 1)
     return sights.select(np.arange(len(infos) - 1, -1, -stride)[::-1])  # the last one always
+
+
+def _look(env: gym.Env[Any, Any], scenario: str) -> Pictures | None:
+    """The judge's frame and the agent's image now, where they cannot be drawn later."""
+    if ROADS[scenario].redrawn:
+        return None
+    look = env.get_wrapper_attr("safety_frame")
+    return look(FRAME_SIZE).copy(), look(IMAGE_SIZE).copy()
 
 
 def _episode_facts(infos: list[dict[str, Any]], scenario: str, seconds: float) -> Facts:

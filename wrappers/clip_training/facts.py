@@ -24,6 +24,7 @@ SCENARIOS = (
     "four_lane",
     "left_turn",
     "right_turn",
+    "navigation",
 )
 # Roads cross there: harder to judge.
 CROSSING = ("roundabout", "intersection", "left_turn", "right_turn")

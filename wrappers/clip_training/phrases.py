@@ -229,6 +229,7 @@ SCENARIO_SENTENCES = {
     "four_lane": ("{car} changes lanes along its blue route", "a blue route over four lanes"),
     "left_turn": ("{car} has to turn left", "a blue route turns left at a crossing"),
     "right_turn": ("{car} has to turn right", "a blue route turns right at a crossing"),
+    "navigation": ("{car} follows its blue route through a town", "a winding road with a route"),
 }
 
 # Words that no caption uses but prompts may: the tokenizer learns whole pieces of them.
