@@ -38,6 +38,7 @@ from .engine.rule_drivers import (
 )
 from .engine.state import Records, RoadTable
 from .engine.ways import NO_WAYS, Ways, find_ways
+from .metadrive.experts import make_metadrive_driver, on_metadrive
 from .scenarios import Scenario, TrafficConfig, check_choice
 from .tasks import TaskEnv
 from .tasks.drivers import RouteDriver
@@ -69,8 +70,10 @@ def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> 
 
     Raises ``ValueError`` for an unknown name or an environment that is none of ours.
     """
-    check_choice("driver", name, DRIVER_NAMES)
     inner = env.unwrapped
+    if on_metadrive(inner):
+        return make_metadrive_driver(name, inner, rng)
+    check_choice("driver", name, DRIVER_NAMES)
     if not isinstance(inner, DrivingEnv | TaskEnv):
         raise ValueError(f"env={env!r}: drivers need one of the VLSafe environments")
     if name == "random":

@@ -76,7 +76,7 @@ def _continuations(lane: Any, there: Lanes | None, leave: int) -> list[tuple[int
 
 
 def route_points(roads: Sequence[Lanes], first: int, start: float) -> Points:
-    """Waypoints ``(K, 2)`` [m], ``ROUTE_STEP`` apart, from station ``start`` [m] of the first lane."""
+    """Waypoints ``(K, 2)`` [m], ``ROUTE_STEP`` apart, from ``start`` [m] of the first lane on."""
     pieces = []
     for k, (entry, leave) in enumerate(choose_lanes(roads, first)):
         here = roads[k]

@@ -1,0 +1,137 @@
+"""Drivers for the environments on MetaDrive.
+
+- ``expert`` (and ``brisk``, which is the same here): holds the route, keeps its distance, and looks
+  6 s ahead along all ways that may be the others'; see ``tasks.planner``.
+- ``timid``: the expert at 0.6 of its speed.
+- ``aggressive``: holds the route at 11 m/s and looks out for nobody.
+- ``noisy``: the expert with bursts of random actions.
+- ``random``: random actions.
+- ``metadrive_ppo``: the policy that MetaDrive ships, its mean action.
+- ``metadrive_idm``: MetaDrive's own IDM driver.
+
+All act through the environment's action space.  MetaDrive's two steer and accelerate as they like;
+with ``action="continuous"`` that is passed on, with the grid the nearest of 15 actions is taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..actions import full_lock
+from ..scenarios import check_choice
+from ..tasks.drivers import AGGRESSIVE_SPEED, FINE, GRID, TIMID_SHARE
+from ..tasks.planner import (
+    RoutePlan,
+    best_acceleration,
+    best_steering,
+    nearest_station,
+    route_plan,
+)
+from ..tasks.world import ROUTE_STEP
+from .pedals import acceleration_of, wheel_of
+from .prospects import Prospects
+from .world import MetaDriveWorld, car_of
+
+if TYPE_CHECKING:
+    from ..experts import Driver
+
+SHIPPED_NAMES = ("metadrive_ppo", "metadrive_idm")
+RULE_NAMES = ("expert", "brisk", "timid", "aggressive")
+ARRIVAL = 3  # waypoints left
+
+
+def on_metadrive(env: Any) -> bool:
+    """Whether an unwrapped environment drives MetaDrive."""
+    return isinstance(getattr(env, "world", None), MetaDriveWorld)
+
+
+def make_metadrive_driver(name: str, env: Any, rng: np.random.Generator) -> Driver:
+    """The driver ``name`` for an unwrapped environment on MetaDrive.
+
+    Raises ``ValueError`` for an unknown name.
+    """
+    from ..experts import NoisyDriver, RandomDriver
+
+    check_choice("driver", name, (*RULE_NAMES, "noisy", "random", *SHIPPED_NAMES))
+    if name == "random":
+        return RandomDriver(env, rng)
+    if name == "noisy":
+        return NoisyDriver(env, rng, MetaDriveDriver(env, "expert"))
+    return ShippedDriver(env, name) if name in SHIPPED_NAMES else MetaDriveDriver(env, name)
+
+
+class MetaDriveDriver:
+    """The ``expert``, ``timid`` or ``aggressive`` driver on MetaDrive's maps."""
+
+    def __init__(self, env: Any, name: str) -> None:
+        self._env, self._world = env, env.world
+        self._speed = env.scenario.cruise_speed  # [m/s]
+        if name == "timid":
+            self._speed *= TIMID_SHARE
+        if name == "aggressive":
+            self._speed = AGGRESSIVE_SPEED
+        self._cautious = name != "aggressive"
+        grid = env.scenario.traffic.action == "grid"
+        self._accelerations, self._shares = GRID if grid else FINE
+        self._plan: RoutePlan | None = None
+
+    def reset(self) -> None:
+        """Forget the last episode."""
+        self._plan = None
+
+    def act(self) -> Any:
+        """The action that the planner advises."""
+        if self._plan is None:
+            self._plan = route_plan(self._world.waypoints, ARRIVAL * ROUTE_STEP)
+            self._prospects = Prospects(self._world)
+        ego = np.ascontiguousarray(self._env.scene.columns[:4, 0])
+        around = self._world.progress.next * ROUTE_STEP
+        station = nearest_station(self._plan.table, around, 6.0, ego[0], ego[1])
+        share = best_steering(self._plan, station, ego, self._shares)
+        acceleration = best_acceleration(
+            self._plan,
+            self._prospects.others(),
+            ego,
+            station,
+            self._speed,
+            self._accelerations,
+            self._cautious,
+        )
+        lock = full_lock(float(ego[3]))
+        return self._env.actions.nearest(acceleration, share * lock, self._env.ego)
+
+
+class ShippedDriver:
+    """A driver of MetaDrive's own."""
+
+    def __init__(self, env: Any, name: str) -> None:
+        self._env, self._world, self._name = env, env.world, name
+        self._policy: Any = None
+
+    def reset(self) -> None:
+        """Forget the last episode."""
+        self._policy = None
+
+    def _pedals(self) -> tuple[float, float]:
+        """MetaDrive's steering and throttle, each in [-1, 1]."""
+        agent = self._world.agent
+        if self._name == "metadrive_ppo":
+            from metadrive.examples.ppo_expert.numpy_expert import expert
+
+            steering, throttle = expert(agent, deterministic=True)
+        else:
+            if self._policy is None:
+                from metadrive.policy.idm_policy import IDMPolicy
+
+                self._policy = IDMPolicy(agent, self._world.map_index)
+            steering, throttle = self._policy.act()
+        return float(np.clip(steering, -1, 1)), float(np.clip(throttle, -1, 1))
+
+    def act(self) -> Any:
+        """The action nearest to what MetaDrive's driver does."""
+        steering, throttle = self._pedals()
+        car = car_of(self._world.agent)
+        wish = acceleration_of(throttle, car), wheel_of(steering, car)
+        return self._env.actions.nearest(*wish, self._env.ego)

@@ -1,0 +1,130 @@
+"""Where the other vehicles may be going: along their lanes, whichever way those lead on."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..tasks.paths import PATH_STEP, PathTable
+from ..tasks.planner import Others
+from ..tasks.progress import headings_of
+from .roads import points_on
+from .world import MetaDriveWorld, thing_row
+
+Array = npt.NDArray[np.float64]
+SIGHT = 60.0  # [m] around the ego vehicle
+REACH = 60.0  # [m] of their way that is looked at
+RETURN = 15.0  # [m], in which who is beside its lane's middle comes back to it, by a factor of e
+MOST_WAYS = 6  # of one vehicle
+
+
+class Prospects:
+    """The ways ahead of the other vehicles on one map.
+
+    Only what a frame shows is used: poses, speeds and the road.  MetaDrive's own plans for its
+    vehicles are not looked at.
+    """
+
+    def __init__(self, world: MetaDriveWorld) -> None:
+        self._world = world
+        self._graph = world.agent.navigation.map.road_network.graph
+        self._sampled: dict[Any, Array] = {}  # lane index -> (K, 2) points
+        self._chains: dict[Any, list[list[Any]]] = {}
+
+    def others(self) -> Others:
+        """All others near the ego vehicle, one row for every way that may be theirs."""
+        x, y = self._world.scene.position[0]
+        ways: list[Array] = []
+        stations: list[float] = []
+        speeds: list[float] = []
+        for thing in self._world.others():
+            row = thing_row(thing)
+            if math.hypot(row[0] - x, row[1] - y) > SIGHT:
+                continue
+            for way, station in self._ways(thing, row):
+                ways.append(way)
+                stations.append(station)
+                speeds.append(row[3])
+        return Others(
+            _table(ways),
+            np.arange(len(ways)),
+            np.array(stations, np.float64),
+            np.array(speeds, np.float64),
+            True,
+        )
+
+    def _ways(self, thing: Any, row: tuple[float, ...]) -> list[tuple[Array, float]]:
+        """Ways ``(K, 2)`` [m] of one road user, and where on them it is [m]."""
+        x, y, heading, speed = row[:4]
+        lane = getattr(getattr(thing, "navigation", None), "current_lane", None)
+        ahead = np.array([math.cos(heading), math.sin(heading)])
+        if lane is None or lane.index is None or abs(speed) < 0.1:  # it stays where it is
+            return [
+                (np.array([x, y]) + np.outer(np.arange(-1.0, 3.0), ahead) * PATH_STEP, PATH_STEP)
+            ]
+        along, offset = lane.local_coordinates(thing.position)
+        pieces = len(self._points(lane)) - 1
+        place = min(max(along / lane.length, 0.0), 1.0) * pieces
+        first = min(int(place), pieces - 1)
+        ways = []
+        for chain in self._chain(lane, 0.0)[:MOST_WAYS]:
+            line = np.concatenate([self._points(lane)[:-1], *(self._points(c)[:-1] for c in chain)])
+            line = line[first : first + round(REACH / PATH_STEP)]
+            if len(line) < 3:
+                line = np.array([x, y]) + np.outer(np.arange(4.0), ahead) * PATH_STEP
+                offset, place, first = 0.0, 0.0, 0
+            ways.append((_beside(line, offset), (place - first) * PATH_STEP))
+        return ways
+
+    def _points(self, lane: Any) -> Array:
+        if lane.index not in self._sampled:
+            pieces = max(1, round(lane.length / PATH_STEP))
+            stations = np.linspace(0.0, lane.length, pieces + 1)
+            self._sampled[lane.index] = points_on(lane, stations, np.zeros_like(stations))
+        return self._sampled[lane.index]
+
+    def _chain(self, lane: Any, so_far: float) -> list[list[Any]]:
+        """Lanes that may follow a lane, up to :data:`REACH` beyond its end."""
+        if so_far >= REACH:
+            return [[]]
+        if so_far == 0.0 and lane.index in self._chains:
+            return self._chains[lane.index]
+        following = [
+            other
+            for lanes in self._graph.get(lane.index[1], {}).values()
+            for other in lanes
+            if lane.is_previous_lane_of(other)
+        ]
+        chains = [
+            [other, *rest]
+            for other in following
+            for rest in self._chain(other, so_far + other.length)
+        ]
+        chains = chains or [[]]
+        if so_far == 0.0:
+            self._chains[lane.index] = chains
+        return chains
+
+
+def _beside(line: Array, offset: float) -> Array:
+    """The line, begun ``offset`` [m] to its right and led back to it."""
+    heading = headings_of(line)
+    right = np.stack((-np.sin(heading), np.cos(heading)), 1)  # y points down
+    fading = offset * np.exp(-np.arange(len(line)) * PATH_STEP / RETURN)
+    return line + right * fading[:, None]
+
+
+def _table(ways: list[Array]) -> PathTable:
+    if not ways:
+        ways = [np.array([[0.0, 0.0], [PATH_STEP, 0.0]])]
+    rows = [np.column_stack((way, headings_of(way))) for way in ways]
+    counts = np.array([len(row) for row in rows])
+    return PathTable(
+        points=np.ascontiguousarray(np.concatenate(rows)),
+        first=np.concatenate(([0], np.cumsum(counts)[:-1])).astype(np.int64),
+        length=(counts - 1) * PATH_STEP,
+        fork=np.zeros((len(ways), len(ways))),
+    )
