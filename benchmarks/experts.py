@@ -7,6 +7,8 @@
 Each driver drives the same seeds, those of ``vlsafe evaluate``, through the same code
 (``vlsafe_agents.evaluation``), with vector observations and no judge, so cost is simulator truth.
 Densities are multiples of each environment's own; the turns are driven at each level of traffic.
+All act through the default action kind, but MetaDrive's own two drivers, which steer and accelerate
+continuously, through the continuous one.
 
 Rates come with Wilson's 95% interval (JASA 22, 1927), which stays honest at 0 and 1, where a
 bootstrap says "0 to 0"; means with the bootstrap interval of ``vlsafe evaluate``.  ``off road`` is
@@ -35,6 +37,9 @@ from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.evaluation import evaluate
 from vlsafe_envs import known_ids
 from vlsafe_envs.experts import DRIVER_NAMES, make_driver
+from vlsafe_envs.metadrive.experts import SHIPPED_NAMES
+from vlsafe_envs.metadrive.missing import metadrive_installed
+from vlsafe_envs.metadrive.registration import METADRIVE_IDS
 from vlsafe_envs.registration import scenario_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,12 +68,16 @@ class Cell:
     driver: str
     traffic: str | None  # level of the turns
     density: float
+    action: str | None = None  # another kind than the default
 
     @property
     def options(self) -> dict[str, Any]:
         """For ``gym.make``."""
-        level = {} if self.traffic is None else {"traffic": self.traffic}
-        return {"density": self.density, **level}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("env_id", "driver") and value is not None
+        }
 
 
 class EpisodeEnds(gym.Wrapper[Any, Any, Any, Any]):
@@ -106,11 +115,19 @@ def cells(
     for env_id in env_ids:
         traffic = scenario_of(env_id).traffic
         levels = TRAFFIC if env_id.endswith("Turn-v0") else (None,)
-        names = drivers or [n for n in DRIVER_NAMES if n != "brisk" or env_id == BRISK_AT]
+        names = drivers or default_drivers(env_id)
         for level in levels:
             for factor in (1.0,) if level == "none" else factors:
                 for name in names:
-                    yield Cell(env_id, name, level, round(traffic.density * factor, 3))
+                    action = "continuous" if name in SHIPPED_NAMES else None
+                    density = round(traffic.density * factor, 3)
+                    yield Cell(env_id, name, level, density, action)
+
+
+def default_drivers(env_id: str) -> list[str]:
+    """Those that differ from each other, and on MetaDrive its own two."""
+    names = [n for n in DRIVER_NAMES if n != "brisk" or env_id == BRISK_AT]
+    return [*names, *SHIPPED_NAMES] if env_id in METADRIVE_IDS else names
 
 
 def drive(cell: Cell, episodes: int, progress: Callable[[Any], None] | None = None) -> Row:
@@ -226,10 +243,17 @@ def markdown(rows: list[Row]) -> str:
     return "\n".join(text) + "\n"
 
 
+def installed_ids() -> list[str]:
+    """Our ids, without MetaDrive's where it is not installed."""
+    if metadrive_installed():
+        return list(known_ids())
+    return [name for name in known_ids() if name not in METADRIVE_IDS]
+
+
 def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--envs", nargs="+", default=list(known_ids()), metavar="ID")
+    parser.add_argument("--envs", nargs="+", default=installed_ids(), metavar="ID")
     parser.add_argument("--drivers", nargs="+", help="default: all that differ from each other")
     parser.add_argument("--factors", nargs="+", type=float, default=list(DENSITY_FACTORS))
     parser.add_argument("--episodes", type=int, default=200, help="a cell; 0 writes tables only")

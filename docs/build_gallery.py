@@ -1,0 +1,300 @@
+"""Builds ``docs/gallery.html``: every environment with pictures, spaces, reward, cost and ends.
+
+    python docs/build_gallery.py
+    python docs/build_gallery.py --ids VLSafe-LeftTurn-v0 --out /tmp/page.html
+
+Numbers come from the environments' own configurations, the drivers' from ``docs/experts.json``
+(``benchmarks/experts.py``) and steps a second from any ``docs/*.json`` that has
+``{"steps_per_second": {id: {"image": ..., "vector": ...}}}``.  Words stand in the templates
+beside this file; a term, option or id without words there is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from vlsafe_agents.report.pictures import png_uri
+from vlsafe_envs import known_ids
+from vlsafe_envs.driving_env import OBSERVATION_KINDS
+from vlsafe_envs.experts import make_driver
+from vlsafe_envs.observations import FEATURE_NAMES
+from vlsafe_envs.rewards import PER_SECOND
+from vlsafe_envs.scenarios import ACTION_KINDS
+from vlsafe_envs.tasks import ROUTE_STEP, TaskEnv, four_lane, junction
+
+FOLDER = Path(__file__).resolve().parent
+SEEDS = range(3_000_000_000, 3_000_000_006)  # of the drives that are looked through for pictures
+VIEW = (48.0, 16.0, 32.0)  # [m] ahead, behind and beside that a frame shows
+
+Frame = npt.NDArray[np.uint8]
+
+
+class Snapshot(NamedTuple):
+    """A decision of a drive."""
+
+    step: int
+    info: dict[str, Any]
+    heading: float  # [rad]
+    bend: float  # [rad], from the heading to the farthest route point in sight; 0 without a route
+    distances: npt.NDArray[np.float64]  # [m], to the other vehicles in the frame
+    frame: Frame
+    image: Frame
+
+    @property
+    def busy(self) -> float:
+        """Vehicles in the frame, near ones counting more."""
+        return float(np.clip(1.5 - self.distances / 40.0, 0.0, 1.0).sum())
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A picture of an environment and what is to be seen."""
+
+    title: str
+    caption: str
+    frame: Frame  # (224, 224, 3)
+    image: Frame  # (64, 64, 3)
+
+
+def drive(env: gym.Env[Any, Any], driver: str, seed: int) -> list[Snapshot]:
+    """One episode, seen at every decision."""
+    inner: Any = env.unwrapped
+    _, info = env.reset(seed=seed)
+    pilot = make_driver(driver, env, np.random.default_rng(seed))
+    pilot.reset()
+    seen: list[Snapshot] = []
+    over = False
+    while True:
+        scene = inner.scene
+        frames = inner.safety_frame(224), inner.safety_frame(64)
+        heading, distances = float(scene.heading[0]), _distances_in_view(scene)
+        seen.append(Snapshot(len(seen), info, heading, _bend(scene), distances, *frames))
+        if over:
+            return seen
+        _, _, terminated, truncated, info = env.step(pilot.act())
+        over = terminated or truncated
+
+
+def _bend(scene: Any) -> float:
+    if not len(scene.route):
+        return 0.0
+    dx, dy = scene.route[-1] - scene.position[0]
+    angle = np.arctan2(dy, dx) - scene.heading[0]
+    return float(abs(np.arctan2(np.sin(angle), np.cos(angle))))
+
+
+def _distances_in_view(scene: Any) -> npt.NDArray[np.float64]:
+    """Distances [m] of the other vehicles that a frame shows."""
+    dx, dy = (scene.position[1:] - scene.position[0]).T
+    cos, sin = np.cos(scene.heading[0]), np.sin(scene.heading[0])
+    along, across = dx * cos + dy * sin, dy * cos - dx * sin
+    ahead, behind, beside = VIEW
+    shown = (along < ahead) & (along > -behind) & (abs(across) < beside)
+    return np.hypot(dx, dy)[shown]
+
+
+def moments(env_id: str) -> list[Moment]:
+    """Three pictures: what is to come, how it is done, how it goes wrong."""
+    options = {"traffic": "hard"} if env_id.endswith("Turn-v0") else {}
+    env = make(env_id, observation="vector", **options)
+    frequency = env.unwrapped.scenario.traffic.policy_frequency  # type: ignore[attr-defined]
+    try:
+        good = [d for d in (drive(env, "expert", s) for s in SEEDS) if not d[-1].info["collision"]]
+        bad = [d for d in (drive(env, "aggressive", s) for s in SEEDS) if d[-1].info["collision"]]
+    finally:
+        env.close()
+    task = max((s for d in good for s in d[frequency:]), key=lambda s: s.busy * (1.0 + s.bend))
+    others = [d for d in good if not any(s is task for s in d)] or good
+    chosen = [("The task", "expert", task), ("How it is done", "expert", _liveliest(others))]
+    if bad:
+        worst = max((d[-1] for d in bad), key=lambda s: s.busy)
+        chosen.append(("How it goes wrong", "aggressive", worst))
+    return [
+        Moment(title, _caption(driver, snapshot, frequency), snapshot.frame, snapshot.image)
+        for title, driver, snapshot in chosen
+    ]
+
+
+def _liveliest(drives: list[list[Snapshot]]) -> Snapshot:
+    """The moment of the hardest steering, where others are near."""
+
+    def liveliness(drive: list[Snapshot], k: int) -> float:
+        turn = abs(np.sin(drive[k + 1].heading - drive[k - 1].heading))
+        return float(turn * drive[k].info["speed"] * (1.0 + drive[k].busy))
+
+    places = [(d, k) for d in drives for k in range(2, len(d) - 1)]
+    drive, k = max(places, key=lambda place: liveliness(*place))
+    return drive[k]
+
+
+def _caption(driver: str, snapshot: Snapshot, frequency: int) -> str:
+    info, count = snapshot.info, len(snapshot.distances)
+    words = [f"{driver} driver after {snapshot.step / frequency:.3g} s", f"{info['speed']:.1f} m/s"]
+    words.append(f"{count} other vehicle{'s' * (count != 1)} in view")
+    if info["collision"]:
+        words.append("collision")
+    elif np.isfinite(info["time_to_collision"]):
+        words.append(f"time to collision {info['time_to_collision']:.1f} s")
+    return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class ActionFacts:
+    """One action kind of one environment."""
+
+    kind: str
+    space: str  # "" where there is none
+    refusal: str  # why there is none
+    frequency: int  # [Hz]
+    accelerations: list[float]  # [m/s2], the grid's rows
+    angles: list[float]  # [degrees], the grid's columns at the expert's speed
+
+
+def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
+    """The environment without a judge."""
+    return gym.make(env_id, disable_env_checker=True, scorer=None, **options)
+
+
+def space_text(space: gym.Space[Any]) -> str:
+    """A space in the words of Gymnasium, short."""
+    if isinstance(space, gym.spaces.Dict):
+        parts = (f"{name}: {space_text(part)}" for name, part in space.items())
+        return "Dict(" + ", ".join(parts) + ")"
+    if isinstance(space, gym.spaces.Box):
+        low, high = (f"{value:g}" for value in (space.low.min(), space.high.max()))
+        return f"Box({low}, {high}, {space.shape}, {space.dtype})"
+    return str(space)
+
+
+def action_facts(env_id: str, kind: str) -> ActionFacts:
+    """What an action kind means at the expert's speed, or why the environment does not have it."""
+    try:
+        env = make(env_id, action=kind, observation="vector")
+    except ValueError as error:
+        return ActionFacts(kind, "", str(error).partition(": ")[2] or str(error), 0, [], [])
+    inner: Any = env.unwrapped
+    rows: list[float] = []
+    columns: list[float] = []
+    if kind == "grid":
+        count = int(inner.action_space.n)
+        speeds = np.full(count, inner.scenario.cruise_speed)
+        commands = inner.actions.commands(np.arange(count), speeds)  # (15, 2)
+        rows = [float(a) for a in dict.fromkeys(commands[:, 0].round(2).tolist())]
+        columns = np.degrees(commands[: count // len(rows), 1]).round(1).tolist()
+    frequency = inner.scenario.traffic.policy_frequency
+    env.close()
+    return ActionFacts(kind, space_text(env.action_space), "", frequency, rows, columns)
+
+
+def environment_facts(env_id: str) -> dict[str, Any]:
+    """All that the page says about one environment, except pictures and drivers."""
+    spaces = {}
+    for kind in OBSERVATION_KINDS:
+        env = make(env_id, observation=kind)
+        spaces[kind] = space_text(env.observation_space)
+        env.close()
+    inner: Any = env.unwrapped
+    scenario = inner.scenario
+    return {
+        "id": env_id,
+        "family": family(inner),
+        "observations": spaces,
+        "actions": [action_facts(env_id, kind) for kind in ACTION_KINDS],
+        "default_action": scenario.traffic.action,
+        "rewards": dataclasses.asdict(inner.rewards),
+        "costs": dataclasses.asdict(inner.costs),
+        "rules": dataclasses.asdict(inner.rules) if isinstance(inner, TaskEnv) else {},
+        "scenario": scenario,
+        "traffic": dataclasses.asdict(scenario.traffic),
+        "route_step": ROUTE_STEP,
+        "per_second": PER_SECOND,
+    }
+
+
+def family(inner: Any) -> str:
+    """Which reward, cost and ends it has: ``"task"`` or ``"highway"``."""
+    return "task" if isinstance(inner, TaskEnv) else "highway"
+
+
+def constants() -> dict[str, Any]:
+    """Numbers of the tasks' roads that are no options."""
+    headways = {
+        level: [junction.headway_of_gap(gap) for gap in gaps] if gaps else None
+        for level, gaps in junction.GAPS.items()
+    }
+    return {
+        "four_lane": {name.lower(): v for name, v in vars(four_lane).items() if name.isupper()},
+        "junction": {name.lower(): v for name, v in vars(junction).items() if name.isupper()},
+        "headways": headways,
+        "features": FEATURE_NAMES,
+    }
+
+
+def expert_rows(env_id: str, path: Path) -> list[dict[str, Any]]:
+    """The drivers' figures of one environment; none where they were not measured."""
+    if not path.exists():
+        return []
+    rows = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [row for row in rows if row["env_id"] == env_id]
+
+
+def steps_a_second(folder: Path) -> dict[str, dict[str, float]]:
+    """``{id: {"image": ..., "vector": ...}}`` from whichever JSON file of ``folder`` has it."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            found |= content.get("steps_per_second", {})
+    return found
+
+
+def build(ids: Sequence[str], out: Path, experts: Path = FOLDER / "experts.json") -> Path:
+    """Write the page about ``ids``; returns ``out``."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader([FOLDER, FOLDER.parent / "vlsafe_agents" / "report"]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["png"] = png_uri
+    sections = [
+        {**environment_facts(env_id), "moments": moments(env_id), "drivers": rows}
+        for env_id in ids
+        for rows in [expert_rows(env_id, experts)]
+    ]
+    speeds = steps_a_second(FOLDER)
+    page = templates.get_template("gallery.html.j2").render(
+        sections=sections, speeds=speeds, constants=constants()
+    )
+    unfinished = out.with_name(out.name + ".part")
+    unfinished.write_text(page, encoding="utf-8")
+    os.replace(unfinished, out)
+    return out
+
+
+def main() -> None:
+    """Build the page that the command line asks for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--ids", nargs="+", default=list(known_ids()))
+    parser.add_argument("--out", type=Path, default=FOLDER / "gallery.html")
+    asked = parser.parse_args()
+    path = build(asked.ids, asked.out)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {len(asked.ids)} environments")
+
+
+if __name__ == "__main__":
+    main()
