@@ -15,9 +15,11 @@ with ``action="continuous"`` that is passed on, with the grid the nearest of 15 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..actions import full_lock
 from ..scenarios import check_choice
@@ -29,6 +31,7 @@ from ..tasks.planner import (
     nearest_station,
     route_plan,
 )
+from ..tasks.progress import RouteProgress
 from ..tasks.world import ROUTE_STEP
 from .pedals import acceleration_of, wheel_of
 from .prospects import Prospects
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
 SHIPPED_NAMES = ("metadrive_ppo", "metadrive_idm")
 RULE_NAMES = ("expert", "brisk", "timid", "aggressive")
 ARRIVAL = 3  # waypoints left
+PASSING = 2.5  # [m/s], more than those beside
+BESIDE = 5.5  # [m], between the middles of two cars
+EASY_BRAKING = 2.0  # [m/s2]
 
 
 def on_metadrive(env: Any) -> bool:
@@ -84,23 +90,47 @@ class MetaDriveDriver:
     def act(self) -> Any:
         """The action that the planner advises."""
         if self._plan is None:
-            self._plan = route_plan(self._world.waypoints, ARRIVAL * ROUTE_STEP)
+            route = self._world.clear_route()
+            self._plan = route_plan(route, ARRIVAL * ROUTE_STEP)
+            self._progress = RouteProgress(route)
             self._prospects = Prospects(self._world)
         ego = np.ascontiguousarray(self._env.scene.columns[:4, 0])
-        around = self._world.progress.next * ROUTE_STEP
+        self._progress.advance(ego[0], ego[1])
+        around = self._progress.next * ROUTE_STEP
         station = nearest_station(self._plan.table, around, 6.0, ego[0], ego[1])
         share = best_steering(self._plan, station, ego, self._shares)
+        speed = self._speed
+        if self._cautious:
+            speed = min(speed, passing_speed(self._env.scene.columns))
         acceleration = best_acceleration(
             self._plan,
             self._prospects.others(),
             ego,
             station,
-            self._speed,
+            speed,
             self._accelerations,
             self._cautious,
         )
         lock = full_lock(float(ego[3]))
         return self._env.actions.nearest(acceleration, share * lock, self._env.ego)
+
+
+def passing_speed(columns: npt.NDArray[np.float64]) -> float:
+    """The speed [m/s] at which to pass what drives on the lanes beside; ``inf``: nobody is there.
+
+    MetaDrive's drivers change lanes into whoever is beside them, so nobody is passed by much faster
+    than he drives.  ``columns``: see ``Scene.columns``.
+    """
+    dx, dy = columns[0, 1:] - columns[0, 0], columns[1, 1:] - columns[1, 0]
+    cos, sin = np.cos(columns[2, 0]), np.sin(columns[2, 0])
+    ahead, right = dx * cos + dy * sin, np.abs(dy * cos - dx * sin)
+    way = np.cos(columns[2, 1:] - columns[2, 0])
+    beside = (right < BESIDE) & (way > 0.7) & (ahead > -3.0) & (ahead < 30.0)
+    if not beside.any():
+        return math.inf
+    slowest = np.maximum(columns[3, 1:][beside], 0.0) + PASSING
+    room = np.maximum(ahead[beside] - 8.0, 0.0)  # [m] to brake in
+    return float(np.sqrt(slowest**2 + 2 * EASY_BRAKING * room).min())
 
 
 class ShippedDriver:

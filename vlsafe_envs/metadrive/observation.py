@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from gymnasium import spaces
+
+from ..observations import IMAGE_SIZE
+
+# What MetaDrive tells: the ego vehicle (9), the next two checkpoints (10) and a lidar of 240 rays.
+VECTOR_SIZE = 9 + 10 + 240
+
 
 def unobserved() -> dict[str, Any]:
     """Settings of MetaDrive's for environments that make their own observations.
@@ -13,3 +21,12 @@ def unobserved() -> dict[str, Any]:
     from metadrive.obs.observation_base import DummyObservation
 
     return {"agent_observation": DummyObservation}
+
+
+def metadrive_space(kind: str) -> spaces.Space[Any]:
+    """Space of ``"image"``, ``"vector"`` (MetaDrive's own, in [0, 1]) or ``"multi"``."""
+    image = spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    vector = spaces.Box(0.0, 1.0, (VECTOR_SIZE,), np.float32)
+    if kind == "image":
+        return image
+    return vector if kind == "vector" else spaces.Dict(image=image, vector=vector)

@@ -19,6 +19,7 @@ SIGHT = 60.0  # [m] around the ego vehicle
 REACH = 60.0  # [m] of their way that is looked at
 RETURN = 15.0  # [m], in which who is beside its lane's middle comes back to it, by a factor of e
 MOST_WAYS = 6  # of one vehicle
+SLANT = 0.04  # sideways metres a metre along the lane, from which on a lane change is reckoned with
 
 
 class Prospects:
@@ -61,10 +62,9 @@ class Prospects:
         x, y, heading, speed = row[:4]
         lane = getattr(getattr(thing, "navigation", None), "current_lane", None)
         ahead = np.array([math.cos(heading), math.sin(heading)])
+        here = np.array([x, y])
         if lane is None or lane.index is None or abs(speed) < 0.1:  # it stays where it is
-            return [
-                (np.array([x, y]) + np.outer(np.arange(-1.0, 3.0), ahead) * PATH_STEP, PATH_STEP)
-            ]
+            return [(here + np.outer(np.arange(-1.0, 3.0), ahead) * PATH_STEP, PATH_STEP)]
         along, offset = lane.local_coordinates(thing.position)
         pieces = len(self._points(lane)) - 1
         place = min(max(along / lane.length, 0.0), 1.0) * pieces
@@ -74,9 +74,13 @@ class Prospects:
             line = np.concatenate([self._points(lane)[:-1], *(self._points(c)[:-1] for c in chain)])
             line = line[first : first + round(REACH / PATH_STEP)]
             if len(line) < 3:
-                line = np.array([x, y]) + np.outer(np.arange(4.0), ahead) * PATH_STEP
-                offset, place, first = 0.0, 0.0, 0
-            ways.append((_beside(line, offset), (place - first) * PATH_STEP))
+                ways.append((here + np.outer(np.arange(4.0), ahead) * PATH_STEP, 0.0))
+                continue
+            station = (place - first) * PATH_STEP
+            ways.append((_beside(line, offset), station))
+            slant = math.tan(_between(heading + lane.heading_theta_at(along), -0.5, 0.5))
+            if abs(slant) > SLANT:  # it may be changing lanes
+                ways.append((_across(line, offset, slant, float(lane.width)), station))
         return ways
 
     def _points(self, lane: Any) -> Array:
@@ -115,6 +119,21 @@ def _beside(line: Array, offset: float) -> Array:
     right = np.stack((-np.sin(heading), np.cos(heading)), 1)  # y points down
     fading = offset * np.exp(-np.arange(len(line)) * PATH_STEP / RETURN)
     return line + right * fading[:, None]
+
+
+def _across(line: Array, offset: float, slant: float, width: float) -> Array:
+    """The line, begun ``offset`` [m] to its right and left at ``slant``, for a lane beside it."""
+    heading = headings_of(line)
+    right = np.stack((-np.sin(heading), np.cos(heading)), 1)  # y points down
+    target = math.copysign(width, slant)
+    drift = np.clip(np.arange(len(line)) * PATH_STEP * slant, -abs(target - offset), None)
+    drift = np.clip(drift, None, abs(target - offset))
+    return line + right * (offset + drift)[:, None]
+
+
+def _between(angle: float, low: float, high: float) -> float:
+    """An angle [rad], brought into [-pi, pi] and then between two bounds."""
+    return min(max(math.atan2(math.sin(angle), math.cos(angle)), low), high)
 
 
 def _table(ways: list[Array]) -> PathTable:

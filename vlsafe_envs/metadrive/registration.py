@@ -13,6 +13,7 @@ from ..tasks import TaskEnv, TaskScenario
 from ..tasks.make import split_options
 from .missing import require_metadrive
 from .observation import unobserved
+from .safe_env import SafeDrivingEnv
 from .scenario import MetaDriveTraffic
 from .world import MetaDriveWorld
 
@@ -25,20 +26,31 @@ METADRIVE_IDS = {
     "VLSafe-Navigation-v0": "navigation",
     "VLSafe-MetaDrive-v0": "metadrive",
 }
-NAVIGATION_DURATION = 100.0  # [s], MetaDrive's 1000 steps
+DURATION = 100.0  # [s], MetaDrive's 1000 steps
 _TRAFFIC = tuple(f.name for f in dataclasses.fields(MetaDriveTraffic) if f.name != "scenario")
 _TASK_OPTIONS = ("observation", "rewards", "costs", "rules", "scene_in_info", "render_mode")
+_SAFE_OPTIONS = (
+    *_TRAFFIC,
+    "observation",
+    "crash_cost",
+    "solid_lines",
+    "crash_terminal",
+    "scene_in_info",
+    "render_mode",
+    "duration",
+    "cruise_speed",
+)
 _NAVIGATION_OPTIONS = (*_TRAFFIC, *_TASK_OPTIONS, "duration", "cruise_speed", "desired_speed")
 
 
-def navigation_scenario(**settings: Any) -> TaskScenario:
-    """The navigation task with some settings replaced; ``None`` means the default.
+def scenario_on(name: str, **settings: Any) -> TaskScenario:
+    """The scenario ``name`` with some settings replaced; ``None`` means the default.
 
     Raises ``ValueError`` for impossible values.
     """
     given = {key: value for key, value in settings.items() if value is not None}
-    traffic = MetaDriveTraffic(**{k: given.pop(k) for k in _TRAFFIC if k in given})
-    return TaskScenario(traffic, **{"duration": NAVIGATION_DURATION, **given})
+    traffic = MetaDriveTraffic(name, **{k: given.pop(k) for k in _TRAFFIC if k in given})
+    return TaskScenario(traffic, **{"duration": DURATION, **given})
 
 
 def make_navigation(**options: Any) -> TaskEnv:
@@ -49,8 +61,16 @@ def make_navigation(**options: Any) -> TaskEnv:
     """
     _check_options(options, _NAVIGATION_OPTIONS)
     settings, arguments = split_options(options)
-    scenario = navigation_scenario(**settings)
+    scenario = scenario_on("navigation", **settings)
     return TaskEnv(MetaDriveWorld(scenario.traffic, unobserved), scenario, **arguments)
+
+
+def make_safe_driving(**options: Any) -> SafeDrivingEnv:
+    """``VLSafe-MetaDrive-v0`` without a judge; raises like :func:`make_navigation`."""
+    _check_options(options, _SAFE_OPTIONS)
+    given = {key: value for key, value in options.items() if value is not None}
+    settings = {k: given.pop(k) for k in (*_TRAFFIC, "duration", "cruise_speed") if k in given}
+    return SafeDrivingEnv(scenario_on("metadrive", **settings), **given)
 
 
 def _check_options(options: dict[str, Any], known: tuple[str, ...]) -> None:
@@ -97,10 +117,13 @@ def make_metadrive_vector_env(
 
 def metadrive_scenario(env_id: str) -> TaskScenario:
     """The default scenario of one of our ids on MetaDrive."""
-    return navigation_scenario(scenario=METADRIVE_IDS[env_id])
+    return scenario_on(METADRIVE_IDS[env_id])
 
 
-_MAKERS: dict[str, Callable[..., gym.Env[Any, Any]]] = {"navigation": make_navigation}
+_MAKERS: dict[str, Callable[..., gym.Env[Any, Any]]] = {
+    "navigation": make_navigation,
+    "metadrive": make_safe_driving,
+}
 
 
 def register_metadrive() -> None:

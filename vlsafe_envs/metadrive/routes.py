@@ -21,7 +21,7 @@ from .roads import points_on
 SAMPLE = 0.5  # [m] between samples of a lane
 CHANGE_LENGTH = 35.0  # [m], for one lane change where the road is long enough
 CHANGE_SHARE = 0.8  # of a road, that a lane change may take at most
-_CHANGE, _CRAMPED, _GAP = 1.0, 10.0, 1000.0  # what the choice of lanes pays for
+_CHANGE, _CRAMPED, _BLOCKED, _GAP = 1.0, 10.0, 100.0, 1000.0  # what the choice of lanes pays for
 Points = npt.NDArray[np.float64]
 Lanes = Sequence[Any]
 
@@ -32,11 +32,13 @@ def route_roads(navigation: Any) -> list[Lanes]:
     return [graph[a][b] for a, b in itertools.pairwise(navigation.checkpoints)]
 
 
-def choose_lanes(roads: Sequence[Lanes], first: int) -> list[tuple[int, int]]:
+def choose_lanes(
+    roads: Sequence[Lanes], first: int, blocked: Sequence[Any] = ()
+) -> list[tuple[int, int]]:
     """On which lane to enter and to leave each road, entering the first one on lane ``first``.
 
     Dynamic programming over roads; it pays for lane changes, more where a road is too short for
-    them, and most for going on where lanes do not meet.
+    them or for leaving one on a ``blocked`` lane, and most for going on where lanes do not meet.
     """
     costs = {first: 0.0}
     choices: list[dict[int, tuple[int, int]]] = []  # entry to the next road: (entry, exit) here
@@ -46,6 +48,7 @@ def choose_lanes(roads: Sequence[Lanes], first: int) -> list[tuple[int, int]]:
         for entry, so_far in costs.items():
             for leave in range(len(here)):
                 price = so_far + _change_cost(here[leave].length, abs(leave - entry))
+                price += _BLOCKED * any(here[leave] is lane for lane in blocked)
                 for target, extra in _continuations(here[leave], there, leave):
                     if price + extra < following.get(target, np.inf):
                         following[target], chosen[target] = price + extra, (entry, leave)
@@ -75,10 +78,12 @@ def _continuations(lane: Any, there: Lanes | None, leave: int) -> list[tuple[int
     return [(nearest, _GAP + gaps[nearest])]
 
 
-def route_points(roads: Sequence[Lanes], first: int, start: float) -> Points:
+def route_points(
+    roads: Sequence[Lanes], first: int, start: float, blocked: Sequence[Any] = ()
+) -> Points:
     """Waypoints ``(K, 2)`` [m], ``ROUTE_STEP`` apart, from ``start`` [m] of the first lane on."""
     pieces = []
-    for k, (entry, leave) in enumerate(choose_lanes(roads, first)):
+    for k, (entry, leave) in enumerate(choose_lanes(roads, first, blocked)):
         here = roads[k]
         piece = _across(here[entry], here[leave], leave - entry)
         stations = np.linspace(0.0, here[entry].length, len(piece))

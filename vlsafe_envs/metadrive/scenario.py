@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..scenarios import ACTION_KINDS, check_choice, check_integer, check_number
+from ..scenarios import check_choice, check_integer, check_number
+from ..tasks.scenario import check_task_action
 
 TRAIN_MAPS = (0, 1000)  # first map and number of maps
 TEST_MAPS = (100_000, 200)
 MAPS = {"train": TRAIN_MAPS, "test": TEST_MAPS}
-METADRIVE_DENSITY = 0.1  # MetaDrive's own default: vehicles in every tenth place of 10 m
+# MetaDrive's own defaults: the share of places 10 m apart that hold a vehicle, and the chance that
+# a piece of road holds cones, a barrier or a broken-down car.
+DENSITIES = {"navigation": 0.1, "metadrive": 0.05}
+ACCIDENTS = {"navigation": 0.0, "metadrive": 0.8}
 DECISION_FREQUENCY = 10  # [Hz], five physics steps of 0.02 s, MetaDrive's own
 LARGEST_MAP = 2**31 - 1  # MetaDrive seeds numpy with the map's index
 
@@ -27,17 +31,18 @@ class MetaDriveTraffic:
     """
 
     scenario: str = "navigation"
-    density: float = 1.0  # times MetaDrive's default traffic density, 0.1
+    density: float = 1.0  # times MetaDrive's default (:data:`DENSITIES`)
     maps: str = "train"
     start_map: int | None = None  # instead of the range that ``maps`` names
     num_maps: int | None = None
     blocks: int = 3  # road pieces of a map, MetaDrive's default; each is 40 to 150 m long
-    accident_prob: float = 0.0  # that a piece of road holds cones, a barrier or a broken-down car
+    accident_prob: float | None = None  # instead of MetaDrive's default (:data:`ACCIDENTS`)
     action: str = "grid"
     policy_frequency: int = DECISION_FREQUENCY  # [Hz], fixed
     initial_speed: float = 0.0  # [m/s], of the ego vehicle
 
     def __post_init__(self) -> None:
+        check_choice("scenario", self.scenario, tuple(DENSITIES))
         check_number("density", self.density, 0.0, 5.0)
         check_choice("maps", self.maps, tuple(MAPS))
         if self.start_map is not None:
@@ -45,8 +50,9 @@ class MetaDriveTraffic:
         if self.num_maps is not None:
             check_integer("num_maps", self.num_maps, 1, 1_000_000)
         check_integer("blocks", self.blocks, 1, 10)
-        check_number("accident_prob", self.accident_prob, 0.0, 1.0)
-        check_choice("action", self.action, ACTION_KINDS)
+        if self.accident_prob is not None:
+            check_number("accident_prob", self.accident_prob, 0.0, 1.0)
+        check_task_action(self.action)
         check_integer("policy_frequency", self.policy_frequency, 10, 10)
         check_number("initial_speed", self.initial_speed, 0.0, 20.0, "m/s")
         if self.first_map + self.map_count - 1 > LARGEST_MAP:
@@ -71,6 +77,8 @@ class MetaDriveTraffic:
             "start_seed": self.first_map,
             "num_scenarios": self.map_count,
             "map": self.blocks,
-            "traffic_density": METADRIVE_DENSITY * self.density,
-            "accident_prob": self.accident_prob,
+            "traffic_density": DENSITIES[self.scenario] * self.density,
+            "accident_prob": (
+                ACCIDENTS[self.scenario] if self.accident_prob is None else self.accident_prob
+            ),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -95,21 +95,27 @@ class MetaDriveWorld:
         agent = self.agent
         if self.traffic.initial_speed:
             agent.set_velocity(agent.heading * self.traffic.initial_speed)
+        lane = agent.navigation.current_lane
+        self._spawn = lane, lane.local_coordinates(agent.position)[0]
         self._car = car_of(agent)
         self._command = np.zeros(2)
         self._crashed = False
-        self._route = self._drawn_route()
+        self._route = self._drawn_route(())
         self._progress = RouteProgress(self._route)
         self.outcome = Outcome(observation, 0.0, False, False, info)
         self._look()
 
-    def _drawn_route(self) -> Array:
+    def clear_route(self) -> Array:
+        """Like :attr:`waypoints`, but around MetaDrive's accidents where lanes are free."""
+        manager = getattr(self.simulator.engine, "object_manager", None)
+        return self._drawn_route(manager.accident_lanes if manager is not None else ())
+
+    def _drawn_route(self, blocked: Sequence[Any]) -> Array:
         from .routes import route_points, route_roads
 
         navigation = self.agent.navigation
-        lane = navigation.current_lane
-        start = lane.local_coordinates(self.agent.position)[0]
-        return route_points(route_roads(navigation), lane.index[-1], start)
+        lane, start = self._spawn
+        return route_points(route_roads(navigation), lane.index[-1], start, blocked)
 
     def step(self, command: npt.NDArray[np.floating]) -> None:
         """Drive for 0.1 s; ``command (2,)`` is acceleration [m/s2] and wheel angle [rad]."""
