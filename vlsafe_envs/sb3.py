@@ -17,11 +17,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecMonitor
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from .driving_batch import Arrival, DrivingBatch, Seat, put_rows
-from .registration import ENV_IDS, bare_id, make_batch, maker_of
+from .registration import ENV_IDS, METADRIVE_IDS, bare_id, make_batch, maker_of
 
 Indices = int | Iterable[int] | None
 
@@ -35,7 +35,8 @@ def make_vec_env(
 ) -> VecEnv:
     """Monitored environments that are stepped together; stands where SB3's ``make_vec_env`` stood.
 
-    Where the compiled engine cannot be used, they are stepped one by one in a ``DummyVecEnv``.
+    Where the compiled engine cannot be used, they are stepped one by one in a ``DummyVecEnv``;
+    those on MetaDrive in a ``SubprocVecEnv``.
 
     Args:
         env_id: one of ours, with or without ``"vlsafe_envs:"`` before it.
@@ -52,7 +53,8 @@ def make_vec_env(
     vec_env: VecEnv
     if batch is None:
         one = functools.partial(maker_of(name), **options)
-        vec_env = DummyVecEnv([one] * n_envs)
+        alone = n_envs == 1 or name not in METADRIVE_IDS  # MetaDrive runs once in a process
+        vec_env = DummyVecEnv([one] * n_envs) if alone else SubprocVecEnv([one] * n_envs)
     else:
         spec = copy.deepcopy(gym.spec(name))  # the registry hands out its own
         spec.kwargs = {**spec.kwargs, **options}

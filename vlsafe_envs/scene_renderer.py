@@ -75,13 +75,18 @@ class SceneRenderer:
         env_id: such as ``"VLSafe-Highway-v0"``, with or without ``"vlsafe_envs:"`` before it.
         env_kwargs: what the environment was made with; only what shapes the road matters.
 
-    Raises ``ValueError`` for an id that is not ours.
+    Raises ``ValueError`` for an id that is not ours, or whose road is not in the scene.
     """
 
     def __init__(self, env_id: str, **env_kwargs: Any) -> None:
-        from .registration import TASK_IDS, bare_id, scenario_of
+        from .registration import METADRIVE_IDS, TASK_IDS, bare_id, scenario_of
 
         name = bare_id(env_id)
+        if name in METADRIVE_IDS:
+            raise ValueError(
+                f"env_id={env_id!r}: every map of MetaDrive has another road, which scenes do not "
+                "hold; judge while driving (scorer=...), or use the images that are stored"
+            )
         if name in TASK_IDS:
             from .tasks.make import task_road
 

@@ -63,7 +63,7 @@ def label(
     spec, permutation_seed = _split_shuffled(scorer)
     make_scorer = partial(_make_scorer, spec, threads, not no_cache)
     idle_cores = max(1, (os.cpu_count() or 1) // workers - threads)
-    make_drawing = partial(_make_drawing, metadata["env_id"], metadata["env_kwargs"], idle_cores)
+    make_drawing = _drawing_of(metadata["env_id"], metadata["env_kwargs"], idle_cores)
     folder = data_path.parent / _PRIVATE_CACHE if no_cache else cache
     with _scores_in(folder, cache_size, no_cache and not dry_run) as store:
         if dry_run:
@@ -111,6 +111,18 @@ def _make_scorer(spec: str, threads: int, remembered: bool) -> Any:
 
     build = partial(load_scorer, spec, threads)
     return remember(spec, build) if remembered else build()
+
+
+def _drawing_of(env_id: str, env_kwargs: dict[str, Any], threads: int) -> Any:
+    """What draws the judge's frames; ``None`` where the judge sees the stored images.
+
+    Scenes on MetaDrive's maps cannot be drawn again: the road is not in them.
+    """
+    from vlsafe_envs.registration import METADRIVE_IDS, bare_id
+
+    if bare_id(env_id) in METADRIVE_IDS:
+        return None
+    return partial(_make_drawing, env_id, env_kwargs, threads)
 
 
 def _make_drawing(env_id: str, env_kwargs: dict[str, Any], threads: int) -> Any:
