@@ -37,7 +37,7 @@ GRID: Choices = (
     np.array([-1.0, 0.0, 1.0]) * MAX_ACCELERATION,
     np.array([-1.0, -1 / 3, 0.0, 1 / 3, 1.0]),
 )
-FINE: Choices = (np.linspace(-1.0, 1.0, 9) * MAX_ACCELERATION, np.linspace(-1.0, 1.0, 31))
+FINE: Choices = (GRID[0], np.linspace(-1.0, 1.0, 31))  # finer pedals only creep closer
 
 
 class RouteDriver:

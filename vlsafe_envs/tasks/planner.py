@@ -192,6 +192,42 @@ def _follow(
 
 
 @compiled
+def _safest(
+    plan: RoutePlan,
+    others: Others,
+    skip: npt.NDArray[np.bool_],
+    station: float,
+    speed: float,
+    choices: Array,
+    cruise: float,
+) -> float:
+    """The highest of rising ``choices`` that is safe, with as much margin as can be had."""
+    pair = np.zeros((6, 2))
+    latest, chosen = -1.0, choices[0]
+    for share in MARGIN_SHARES:
+        pair[4, 0] = VEHICLE_LENGTH + 2 * share * LENGTH_MARGIN
+        pair[5, 0] = VEHICLE_WIDTH + 2 * share * WIDTH_MARGIN
+        pair[4, 1], pair[5, 1] = VEHICLE_LENGTH, VEHICLE_WIDTH
+        if share < 1.0:  # room is lost already: no creeping forward where one can stop
+            now = choices[0]
+            if (
+                _free_until(plan, others, skip, station, speed, now, False, cruise, pair)
+                == math.inf
+            ):
+                return now
+        for k in range(choices.size - 1, -1, -1):
+            for goes in (True, False):
+                time = _free_until(
+                    plan, others, skip, station, speed, choices[k], goes, cruise, pair
+                )
+                if time == math.inf:
+                    return choices[k]
+                if time > latest:
+                    latest, chosen = time, choices[k]
+    return chosen
+
+
+@compiled
 def best_acceleration(
     plan: RoutePlan,
     others: Others,
@@ -223,19 +259,4 @@ def best_acceleration(
         start -= 1
     if not cautious:
         return choices[start]
-    pair = np.zeros((6, 2))
-    latest, chosen = -1.0, choices[0]
-    for share in MARGIN_SHARES:
-        pair[4, 0] = VEHICLE_LENGTH + 2 * share * LENGTH_MARGIN
-        pair[5, 0] = VEHICLE_WIDTH + 2 * share * WIDTH_MARGIN
-        pair[4, 1], pair[5, 1] = VEHICLE_LENGTH, VEHICLE_WIDTH
-        for k in range(start, -1, -1):
-            for goes in (True, False):
-                time = _free_until(
-                    plan, others, skip, station, speed, choices[k], goes, cruise, pair
-                )
-                if time == math.inf:
-                    return choices[k]
-                if time > latest:
-                    latest, chosen = time, choices[k]
-    return chosen
+    return _safest(plan, others, skip, station, speed, choices[: start + 1], cruise)
