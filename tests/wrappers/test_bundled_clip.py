@@ -89,7 +89,9 @@ def test_the_stated_figures_belong_to_these_weights_and_keep_their_level(judge):
     assert danger["mean cost"] > 0.35
 
 
-def test_it_keeps_its_level_on_drives_that_nobody_has_looked_at(judge, tmp_path):
+def test_it_keeps_its_level_on_drives_that_nobody_has_looked_at(judge, tmp_path, monkeypatch):
+    drawn = tuple(name for name in clip_data.SCENARIOS if clip_data.ROADS[name].redrawn)
+    monkeypatch.setattr(clip_data, "SCENARIOS", drawn)  # MetaDrive's maps take too long
     split = clip_data.Split("fresh", 480, (1.4,), first_seed=5_000_000, keep_safe=0.5)
     drives = clip_data.make_set(split, tmp_path, side=224)
     features = judge.image_features(drives.frames)
@@ -103,10 +105,6 @@ def test_it_keeps_its_level_on_drives_that_nobody_has_looked_at(judge, tmp_path)
     assert separation(ClipScorer("bundled", turned).judge(features), drives.facts)[TIME] < 0.2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="order is right, but far from the captions' words p spreads by 0.18 only, not by 0.2",
-)
 def test_it_understands_other_words_for_the_same(renderer):
     judge = ClipScorer(
         "bundled", prompts=("No danger for the red car at all.", "A crash is coming up for it!")

@@ -49,10 +49,11 @@ class TrainerConfig:
     clip_norm: float = 1.0
     pair_weight: float = 4.0  # of the two-sentence loss beside the contrastive one
     patch_weight: float = 1.0  # of the patch tokens' own labels
-    unsafe_share: float = 0.4  # of the frames drawn have safety below 0.5
+    unsafe_share: float = 0.4  # of the frames drawn have safety below 0.5 ...
+    off_road_share: float = 0.05  # ... these among them because they show the car off the road
     near_share: float = 0.3  # ... are safe although somebody is near
     crossing_weight: float = 1.5  # how often scenarios in CROSSING are drawn, beside 1 for others
-    small_share: float = 0.15  # of a batch shown from small frames
+    small_share: float = 0.25  # of a batch shown from small frames
     colour_jitter: float = 0.1  # standard deviation of gain and offset of each colour
     word_dropout: float = 0.05  # chance that a word of a caption is left out
     checkpoint_every: int = 200  # steps
@@ -285,11 +286,17 @@ def _chances(
     """
     near = ~unsafe & ((facts.nearest < 9.0) | (facts.gap_ahead < 12.0))
     calm = ~unsafe & ~near
-    shares = (config.unsafe_share, config.near_share, 1 - config.unsafe_share - config.near_share)
+    off_road = unsafe & (facts.off_road > 0)
+    groups = (
+        (off_road, config.off_road_share),
+        (unsafe & ~off_road, config.unsafe_share - config.off_road_share),
+        (near, config.near_share),
+        (calm, 1 - config.unsafe_share - config.near_share),
+    )
     chance = np.zeros(len(unsafe))
     for kind in np.unique(facts.scenario):
         weight = config.crossing_weight if SCENARIOS[int(kind)] in CROSSING else 1.0
-        for rows, share in zip((unsafe, near, calm), shares, strict=True):
+        for rows, share in groups:
             members = (facts.scenario == kind) & rows
             chance[members] = weight * share / max(members.sum(), 1)
     return chance / chance.sum()
