@@ -26,8 +26,10 @@ import numpy.typing as npt
 
 from vlsafe_agents.report.pictures import png_uri
 from vlsafe_envs import known_ids
-from vlsafe_envs.driving_env import OBSERVATION_KINDS
+from vlsafe_envs.driving_env import OBSERVATION_KINDS, DrivingEnv
 from vlsafe_envs.experts import make_driver
+from vlsafe_envs.metadrive.registration import METADRIVE_IDS
+from vlsafe_envs.metadrive.scenario import ACCIDENTS, DENSITIES, MAPS
 from vlsafe_envs.observations import FEATURE_NAMES
 from vlsafe_envs.rewards import PER_SECOND
 from vlsafe_envs.scenarios import ACTION_KINDS
@@ -36,6 +38,16 @@ from vlsafe_envs.tasks import ROUTE_STEP, TaskEnv, four_lane, junction
 FOLDER = Path(__file__).resolve().parent
 SEEDS = range(3_000_000_000, 3_000_000_006)  # of the drives that are looked through for pictures
 VIEW = (48.0, 16.0, 32.0)  # [m] ahead, behind and beside that a frame shows
+
+METADRIVE_REWARDS = (
+    "driving_reward",
+    "speed_reward",
+    "success_reward",
+    "out_of_road_penalty",
+    "crash_vehicle_penalty",
+    "crash_object_penalty",
+)
+METADRIVE_COSTS = ("out_of_road_cost", "crash_vehicle_cost", "crash_object_cost")
 
 Frame = npt.NDArray[np.uint8]
 
@@ -110,20 +122,26 @@ def moments(env_id: str) -> list[Moment]:
     env = make(env_id, observation="vector", **options)
     frequency = env.unwrapped.scenario.traffic.policy_frequency  # type: ignore[attr-defined]
     try:
-        good = [d for d in (drive(env, "expert", s) for s in SEEDS) if not d[-1].info["collision"]]
-        bad = [d for d in (drive(env, "aggressive", s) for s in SEEDS) if d[-1].info["collision"]]
+        tried = [drive(env, "expert", seed) for seed in SEEDS]
+        good = [d for d in tried if _crash(d) is None] or tried
+        crashes = [_crash(drive(env, "aggressive", seed)) for seed in SEEDS]
     finally:
         env.close()
     task = max((s for d in good for s in d[frequency:]), key=lambda s: s.busy * (1.0 + s.bend))
     others = [d for d in good if not any(s is task for s in d)] or good
     chosen = [("The task", "expert", task), ("How it is done", "expert", _liveliest(others))]
+    bad = [crash for crash in crashes if crash is not None]
     if bad:
-        worst = max((d[-1] for d in bad), key=lambda s: s.busy)
+        worst = max(bad, key=lambda s: s.busy)
         chosen.append(("How it goes wrong", "aggressive", worst))
     return [
         Moment(title, _caption(driver, snapshot, frequency), snapshot.frame, snapshot.image)
         for title, driver, snapshot in chosen
     ]
+
+
+def _crash(drive: list[Snapshot]) -> Snapshot | None:
+    return next((snapshot for snapshot in drive if snapshot.info["collision"]), None)
 
 
 def _liveliest(drives: list[list[Snapshot]]) -> Snapshot:
@@ -140,8 +158,11 @@ def _liveliest(drives: list[list[Snapshot]]) -> Snapshot:
 
 def _caption(driver: str, snapshot: Snapshot, frequency: int) -> str:
     info, count = snapshot.info, len(snapshot.distances)
-    words = [f"{driver} driver after {snapshot.step / frequency:.3g} s", f"{info['speed']:.1f} m/s"]
-    words.append(f"{count} other vehicle{'s' * (count != 1)} in view")
+    words = [
+        f"{driver} driver after {snapshot.step / frequency:.3g} s",
+        f"{abs(info['speed']):.1f} m/s",
+    ]
+    words.append(f"{count} other{'s' * (count != 1)} in view")
     if info["collision"]:
         words.append("collision")
     elif np.isfinite(info["time_to_collision"]):
@@ -212,8 +233,7 @@ def environment_facts(env_id: str) -> dict[str, Any]:
         "observations": spaces,
         "actions": [action_facts(env_id, kind) for kind in ACTION_KINDS],
         "default_action": scenario.traffic.action,
-        "rewards": dataclasses.asdict(inner.rewards),
-        "costs": dataclasses.asdict(inner.costs),
+        **weights(inner),
         "rules": dataclasses.asdict(inner.rules) if isinstance(inner, TaskEnv) else {},
         "scenario": scenario,
         "traffic": dataclasses.asdict(scenario.traffic),
@@ -223,8 +243,31 @@ def environment_facts(env_id: str) -> dict[str, Any]:
 
 
 def family(inner: Any) -> str:
-    """Which reward, cost and ends it has: ``"task"`` or ``"highway"``."""
-    return "task" if isinstance(inner, TaskEnv) else "highway"
+    """Which reward, cost and ends it has: ``"task"``, ``"highway"`` or ``"metadrive"``."""
+    if isinstance(inner, TaskEnv):
+        return "task"
+    return "highway" if isinstance(inner, DrivingEnv) else "metadrive"
+
+
+def weights(inner: Any) -> dict[str, dict[str, Any]]:
+    """Weights of the terms of ``"rewards"`` and ``"costs"``; MetaDrive tells its own when it runs.
+
+    Of MetaDrive's, ``"ends"`` says besides which events end an episode.
+    """
+    if family(inner) != "metadrive":
+        return {
+            "rewards": dataclasses.asdict(inner.rewards),
+            "costs": dataclasses.asdict(inner.costs),
+        }
+    inner.reset(seed=0)
+    config = dict(inner.world.simulator.config)
+    inner.close()
+    ends = ("out_of_road", "on_continuous_line", "crash_vehicle", "crash_object")
+    return {
+        "rewards": {name: config[name] for name in METADRIVE_REWARDS},
+        "costs": {name: config[name] for name in METADRIVE_COSTS},
+        "ends": {name: bool(config[f"{name}_done"]) for name in ends},
+    }
 
 
 def constants() -> dict[str, Any]:
@@ -237,6 +280,10 @@ def constants() -> dict[str, Any]:
         "four_lane": {name.lower(): v for name, v in vars(four_lane).items() if name.isupper()},
         "junction": {name.lower(): v for name, v in vars(junction).items() if name.isupper()},
         "headways": headways,
+        "metadrive": {
+            env_id: {"maps": MAPS, "density": DENSITIES[name], "accidents": ACCIDENTS[name]}
+            for env_id, name in METADRIVE_IDS.items()
+        },
         "features": FEATURE_NAMES,
     }
 
