@@ -138,6 +138,7 @@ def test_a_crash_costs_thirty_times_its_speed_and_is_no_arrival() -> None:
         (Place(4, 1.0, 0.0, 0.0), Verdict(False, False, False, 0.0)),
         (Place(3, 1.0, 0.0, 0.0), Verdict(False, False, True, 0.0)),
         (Place(9, 3.01, 2.5, 0.0), Verdict(False, True, False, 2.0)),
+        (Place(3, 3.01, 2.5, 0.0), Verdict(False, True, False, 2.0)),
         (Place(9, 2.99, -2.5, 0.0), Verdict(False, False, False, 2.0)),
         (Place(9, 0.6, 0.5, 0.0), Verdict(False, False, False, 0.0)),
     ],

@@ -6,6 +6,7 @@ the paper drives.  Departures:
 - ``desired_speed`` is 8 m/s, not 4: the crossing traffic drives 30 km/h and brakes for nobody;
 - speed across the route costs by its size, up to 0.5 m/s.  CarDreamer's term has a sign: it
   charges for steering back to the route and pays for leaving it;
+- who is off the route or has crashed does not arrive, however few waypoints are left;
 - 500 steps are the limit, not the 501 of its ``>``.
 
 The paper does not show its cost.  Ours is 1 on every step with a collision or more than 0.5 m
@@ -84,10 +85,10 @@ class Verdict(NamedTuple):
 
 
 def judge(ego: EgoStatus, place: Place, rules: TaskRules, has_goal: bool) -> Verdict:
-    """The verdict on a moment.  A crash is no arrival."""
+    """The verdict on a moment.  Neither a crash nor a place off the route is an arrival."""
     crashed = bool(ego.crashed)
-    arrived = has_goal and not crashed and place.left <= rules.arrival
     off_route = place.left > 0 and place.distance > rules.off_route
+    arrived = has_goal and not crashed and not off_route and place.left <= rules.arrival
     return Verdict(crashed, off_route, arrived, max(abs(place.offset) - rules.lane_margin, 0.0))
 
 
