@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from .missing import require_metadrive
 
 require_metadrive()
@@ -31,6 +33,7 @@ def _root_logger_kept() -> Iterator[None]:
 
 
 with _root_logger_kept():
+    from metadrive.constants import DEFAULT_AGENT
     from metadrive.engine.asset_loader import AssetLoader
     from metadrive.engine.base_engine import BaseEngine
     from metadrive.engine.engine_utils import close_engine, engine_initialized
@@ -97,7 +100,7 @@ class AssetFreeEnv(SafeMetaDriveEnv):
                 f"are not in {AssetLoader.asset_path}; download them with "
                 "`python -m metadrive.pull_asset`, or draw top-down (render_mode='rgb_array')"
             )
-        super().__init__(config)
+        super().__init__({**config, "random_spawn_lane_index": False})
 
     def lazy_init(self) -> None:
         """Start the engine, as MetaDrive's own method does, but without the download."""
@@ -115,7 +118,11 @@ class AssetFreeEnv(SafeMetaDriveEnv):
         for manager in self.engine.managers.values():
             if isinstance(manager, PGTrafficManager | TrafficObjectManager):
                 manager.seed(self.traffic_seed)
-        self.engine.agent_manager.seed(self.traffic_seed)  # on which lane the ego vehicle starts
+        # MetaDrive's own draw of the lane differs between the first reset and later ones.
+        lanes = self.config["map_config"]["lane_num"]
+        lane = int(np.random.default_rng(self.traffic_seed).integers(lanes))
+        agent = self.config["agent_configs"][DEFAULT_AGENT]
+        agent["spawn_lane_index"] = (*agent["spawn_lane_index"][:2], lane)
 
 
 def needs_assets(config: dict[str, Any]) -> bool:
