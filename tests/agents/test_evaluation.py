@@ -247,12 +247,42 @@ def test_evaluation_json_is_strict_and_reads_back(tmp_path):
     assert [EpisodeRecord.from_json(e) for e in content["episodes"]] == result.records
     assert set(content["episodes"][0]) == {
         "seed", "return", "cost", "env_cost", "vlm_cost", "collision", "off_road", "arrived",
-        "steps", "distance", "mean_speed", "collision_speed",
+        "steps", "distance", "mean_speed", "collision_speed", "off_route", "waypoints",
     }  # fmt: skip
+    old = {k: v for k, v in content["episodes"][0].items() if k not in ("off_route", "waypoints")}
+    assert EpisodeRecord.from_json(old) == result.records[0]
+    for wrong in ({**old, "speed": 1.0}, {k: v for k, v in old.items() if k != "cost"}):
+        with pytest.raises(ValueError, match="missing or unknown"):
+            EpisodeRecord.from_json(wrong)
     assert set(content["summary"]) == set(METRICS)
     assert content["training"]["env_steps"] == 12
     with pytest.raises(ValueError, match="env_stepz"):
         result.to_json("Driver", "Toy-v0", {}, {"env_stepz": 1})
+
+
+class Routed(SpeedLimitEnv):
+    """Two waypoints a step; the last step leaves the route in every other episode."""
+
+    def reset(self, *, seed=None, options=None):
+        self.odd, self.steps_driven = bool(seed % 2), 0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action):
+        *outcome, info = super().step(action)
+        self.steps_driven += 1
+        ended = outcome[2] or outcome[3]
+        info |= {"waypoints_completed": 2 * self.steps_driven, "off_route": self.odd and ended}
+        return (*outcome, info)
+
+
+def test_routes_have_figures_of_their_own():
+    result = evaluate(lambda env, rng: Driver(0), Routed, [2, 3, 4, 5])
+    steps = [record.steps for record in result.records]
+    assert [record.off_route for record in result.records] == [False, True, False, True]
+    assert [record.waypoints for record in result.records] == [2.0 * n for n in steps]
+    assert result.summary["off_route_rate"]["mean"] == 0.5
+    assert result.summary["waypoint_completion"]["mean"] == 2 * np.mean(steps)
+    assert summarise([record(0)])["off_route_rate"]["mean"] is None
 
 
 class Costless(SpeedLimitEnv):

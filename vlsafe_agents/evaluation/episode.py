@@ -88,7 +88,7 @@ class Sums:
 
     def record(self, seed: int, last_info: Mapping[str, Any]) -> EpisodeRecord:
         """The finished episode."""
-        arrived = last_info.get("arrived")
+        arrived, off_route = last_info.get("arrived"), last_info.get("off_route")
         optional = {k: self.costs[k] if k in self.reported else None for k in self.costs}
         return EpisodeRecord(
             seed=seed,
@@ -103,6 +103,8 @@ class Sums:
             distance=_number(last_info, "distance"),
             mean_speed=float(np.mean(self.speeds)) if self.speeds else None,
             collision_speed=self.collision_speed,
+            off_route=None if off_route is None else bool(off_route),
+            waypoints=_number(last_info, "waypoints_completed"),
         )
 
 

@@ -84,8 +84,8 @@ def evaluate(
     """Drive one episode per seed and summarise them.
 
     Works with any Gymnasium environment that reports `info["cost"]`; `env_cost`, `vlm_cost`,
-    `collision`, `off_road`, `arrived`, `speed` [m/s], `distance` [m] and `collision_speed` [m/s]
-    are used where present. Without `collision_speed`, the speed one step before the collision
+    `collision`, `off_road`, `off_route`, `arrived`, `waypoints_completed`, `speed` [m/s],
+    `distance` [m] and `collision_speed` [m/s] are used where present. Without `collision_speed`, the speed one step before the collision
     counts. Every episode depends on its seed only, so order and number of workers do not matter.
 
     :param agent: an SB3 model; a function `(env, rng) -> driver` (called for every episode); or a

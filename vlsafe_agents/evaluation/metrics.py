@@ -8,7 +8,7 @@ values are NaN and are left out; a metric of nothing is NaN.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class EpisodeRecord:
     distance: float | None  # [m]
     mean_speed: float | None  # [m/s], mean over the steps
     collision_speed: float | None  # [m/s], None without a collision
+    off_route: bool | None = None  # None: there is no route to leave
+    waypoints: float | None = None  # completed; None without a route
 
     def to_json(self) -> dict[str, Any]:
         """Plain values under the names of `evaluation.json`."""
@@ -42,11 +44,14 @@ class EpisodeRecord:
     def from_json(cls, entry: Mapping[str, Any]) -> EpisodeRecord:
         """The inverse of `to_json`.
 
-        :raises ValueError: if a key is missing or unknown
+        Records of before there were routes lack `off_route` and `waypoints`.
+
+        :raises ValueError: if another key is missing, or one unknown
         """
         names = {_json_name(field.name): field.name for field in fields(cls)}
-        if set(entry) != set(names):
-            wrong = sorted(set(entry) ^ set(names))
+        optional = {field.name for field in fields(cls) if field.default is not MISSING}
+        wrong = sorted((set(entry) ^ set(names)) - (optional - set(entry)))
+        if wrong:
             raise ValueError(f"An episode record has missing or unknown keys: {wrong}.")
         return cls(**{names[key]: value for key, value in entry.items()})
 
@@ -102,6 +107,16 @@ def arrival_rate(table: Columns) -> np.ndarray:
     return _mean(table["arrived"])
 
 
+def off_route_rate(table: Columns) -> np.ndarray:
+    """Share of episodes that end away from the route; NaN without one."""
+    return _mean(table["off_route"])
+
+
+def waypoint_completion(table: Columns) -> np.ndarray:
+    """Mean number of waypoints completed in an episode, the paper's WC; NaN without a route."""
+    return _mean(table["waypoints"])
+
+
 def collisions_per_1000_steps(table: Columns) -> np.ndarray:
     """Collisions per thousand environment steps: all collisions over all steps."""
     return 1000.0 * _ratio(table["collision"], table["steps"])
@@ -144,6 +159,8 @@ METRICS: dict[str, Metric] = {
     "collision_speed": collision_speed,
     "off_road_rate": off_road_rate,
     "arrival_rate": arrival_rate,
+    "off_route_rate": off_route_rate,
+    "waypoint_completion": waypoint_completion,
     "mean_speed": mean_speed,
     "distance": mean_distance,
     "steps": mean_steps,

@@ -67,6 +67,8 @@ COLUMNS = (
     Column("mean_speed", "Mean speed", "m/s", figure),
     Column("distance", "Distance", "m an episode", figure),
     Column("arrival_rate", "Arrivals", "share of episodes", percent),
+    Column("off_route_rate", "Off the route", "share of episodes", percent),
+    Column("waypoint_completion", "Waypoints", "completed", figure),
     Column("off_road_rate", "Off the road", "share of episodes", percent),
     Column("return", "Return", "an episode", figure),
     Column("env_cost", "Cost, truth", "an episode", figure),
