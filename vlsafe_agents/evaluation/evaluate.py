@@ -85,8 +85,9 @@ def evaluate(
 
     Works with any Gymnasium environment that reports `info["cost"]`; `env_cost`, `vlm_cost`,
     `collision`, `off_road`, `off_route`, `arrived`, `waypoints_completed`, `speed` [m/s],
-    `distance` [m] and `collision_speed` [m/s] are used where present. Without `collision_speed`, the speed one step before the collision
-    counts. Every episode depends on its seed only, so order and number of workers do not matter.
+    `distance` [m] and `collision_speed` [m/s] are used where present. Without `collision_speed`,
+    the speed one step before the collision counts. Every episode depends on its seed only, so order
+    and number of workers do not matter.
 
     :param agent: an SB3 model; a function `(env, rng) -> driver` (called for every episode); or a
         driver with `reset()` and `act()`, which must be bound to the environment that `make_env`
