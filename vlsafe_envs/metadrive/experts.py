@@ -93,7 +93,7 @@ class MetaDriveDriver:
             route = self._world.clear_route()
             self._plan = route_plan(route, ARRIVAL * ROUTE_STEP)
             self._progress = RouteProgress(route)
-            self._prospects = Prospects(self._world)
+            self._prospects = Prospects(self._world, route)
         ego = np.ascontiguousarray(self._env.scene.columns[:4, 0])
         self._progress.advance(ego[0], ego[1])
         around = self._progress.next * ROUTE_STEP

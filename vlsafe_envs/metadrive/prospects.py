@@ -18,6 +18,7 @@ Array = npt.NDArray[np.float64]
 SIGHT = 60.0  # [m] around the ego vehicle
 REACH = 60.0  # [m] of their way that is looked at
 RETURN = 15.0  # [m], in which who is beside its lane's middle comes back to it, by a factor of e
+CLEARANCE = 0.3  # [m] between the ego vehicle's side and what stands beside its route
 MOST_WAYS = 6  # of one vehicle
 SLANT = 0.04  # sideways metres a metre along the lane, from which on a lane change is reckoned with
 
@@ -29,8 +30,8 @@ class Prospects:
     vehicles are not looked at.
     """
 
-    def __init__(self, world: MetaDriveWorld) -> None:
-        self._world = world
+    def __init__(self, world: MetaDriveWorld, route: Array) -> None:
+        self._world, self._route = world, route
         self._graph = world.agent.navigation.map.road_network.graph
         self._sampled: dict[Any, Array] = {}  # lane index -> (K, 2) points
         self._chains: dict[Any, list[list[Any]]] = {}
@@ -45,6 +46,8 @@ class Prospects:
             row = thing_row(thing)
             if math.hypot(row[0] - x, row[1] - y) > SIGHT:
                 continue
+            if _stays(thing) and self._clear_of_route(row):
+                continue  # the planner takes everything for a car, and cones would block two lanes
             for way, station in self._ways(thing, row):
                 ways.append(way)
                 stations.append(station)
@@ -56,6 +59,16 @@ class Prospects:
             np.array(speeds, np.float64),
             True,
         )
+
+    def _clear_of_route(self, row: tuple[float, ...]) -> bool:
+        """Whether the ego vehicle, on its route, passes what stands there."""
+        x, y, heading, _, length, width = row
+        dx, dy = self._route[:, 0] - x, self._route[:, 1] - y
+        cos, sin = math.cos(heading), math.sin(heading)
+        ahead = np.abs(dx * cos + dy * sin) - length / 2
+        beside = np.abs(dy * cos - dx * sin) - width / 2
+        gaps = np.hypot(np.maximum(ahead, 0.0), np.maximum(beside, 0.0))  # (K,)
+        return bool(gaps.min() > self._world.agent.WIDTH / 2 + CLEARANCE)
 
     def _ways(self, thing: Any, row: tuple[float, ...]) -> list[tuple[Array, float]]:
         """Ways ``(K, 2)`` [m] of one road user, and where on them it is [m]."""
@@ -111,6 +124,11 @@ class Prospects:
         if so_far == 0.0:
             self._chains[lane.index] = chains
         return chains
+
+
+def _stays(thing: Any) -> bool:
+    """Whether it is no vehicle, or one that has broken down."""
+    return getattr(thing, "navigation", None) is None or bool(getattr(thing, "break_down", False))
 
 
 def _beside(line: Array, offset: float) -> Array:
