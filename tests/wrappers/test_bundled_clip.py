@@ -71,11 +71,15 @@ def test_the_stated_figures_belong_to_these_weights_and_keep_their_level(judge):
     assert stated["weights_sha256"] == judge.weights_hash
     assert tuple(stated["prompts"]) == (SAFE_PROMPT, UNSAFE_PROMPT)
     assert stated["held_out_frames"] >= 10_000
-    figures = stated["tables"]["all, 224 px"]
-    for question, least in ((EVENT, 0.90), (TIME, 0.90)):
-        assert figures["this model"][question] > least
-        assert 0.45 < figures["shuffled"][question] < 0.55
-        assert 0.35 < figures["random weights"][question] < 0.65
+    for frames, least in (
+        ("roads of highway-env, 224 px", {EVENT: 0.90, TIME: 0.90}),
+        ("all, 224 px", {EVENT: 0.88, TIME: 0.92}),  # on the tasks, events are harder to foresee
+    ):
+        figures = stated["tables"][frames]
+        for question in (EVENT, TIME):
+            assert figures["this model"][question] > least[question]
+            assert 0.45 < figures["shuffled"][question] < 0.55
+            assert 0.35 < figures["random weights"][question] < 0.65
     for frames, least in (("highway", 0.97), ("merge", 0.95), ("all, 64 px", 0.87)):
         assert stated["tables"][frames]["this model"][TIME] > least
     for name, pair in stated["other prompts"].items():

@@ -11,6 +11,7 @@ import typer
 TRAIN_DENSITIES = (0.5, 1.0, 1.5, 2.0, 2.5)
 HELD_OUT_DENSITIES = (0.75, 1.25, 1.75)
 TRAIN_SEED, HELD_OUT_SEED = 1_000_000, 9_000_000
+LANE_ROADS = "roads of highway-env"
 VIEW = "64 m by 64 m, from 16 m behind the ego vehicle's centre to 48 m ahead, 32 m to each side"
 
 
@@ -94,14 +95,17 @@ def _examine(folder: Path, untrained: Path, unseen: Any) -> dict[str, Any]:
     trained, facts = ClipScorer(folder), unseen.facts
     features = trained.image_features(unseen.frames)
     score = trained.judge(features)
-    tables = {
-        "all, 224 px": {
-            "this model": evaluate(score, facts),
-            "shuffled": evaluate(np.random.default_rng(0).permutation(score), facts),
-            "random weights": evaluate(ClipScorer(untrained)(unseen.frames), facts),
-        },
-        "all, 64 px": {"this model": evaluate(trained(unseen.small_frames), facts)},
+    scores = {
+        "this model": score,
+        "shuffled": np.random.default_rng(0).permutation(score),
+        "random weights": ClipScorer(untrained)(unseen.frames),
     }
+    tables = {}
+    for name, last in (("all", len(SCENARIOS)), (LANE_ROADS, SCENARIOS.index("four_lane"))):
+        rows = np.flatnonzero(facts.scenario < last)
+        part = facts.select(rows)
+        tables[f"{name}, 224 px"] = {who: evaluate(p[rows], part) for who, p in scores.items()}
+    tables["all, 64 px"] = {"this model": evaluate(trained(unseen.small_frames), facts)}
     for index, scenario in enumerate(SCENARIOS):
         rows = np.flatnonzero(facts.scenario == index)
         tables[scenario] = {"this model": evaluate(score[rows], facts.select(rows))}

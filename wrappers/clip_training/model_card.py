@@ -37,9 +37,11 @@ its way in 0.45 s (in 64 px images: a thin tail, 0.4 s).
 
 ## Data
 
-{frames} frames of all four environments at densities 0.5 to 2.5, driven by a cautious expert, a
-noisy expert, an aggressive and a random driver; quiet frames are thinned out. About a quarter are
-variants: the same vehicles in the same places at other speeds, so that danger and safety come at
+{frames} frames of highway-env's four roads, of the tasks with four lanes and with left and right
+turns, and of navigation on MetaDrive's maps, at densities 0.5 to 2.5, driven by a cautious expert,
+a noisy expert, an aggressive and a random driver; quiet frames are thinned out. Leaving a task's
+route counts as leaving the road. About a quarter of the frames (none of MetaDrive's) are variants:
+the same vehicles in the same places at other speeds, so that danger and safety come at
 equal distances. Captions are written by templates from the simulator's state: who is where, how
 near, how fast closing, time to collision, on or off the road, collided or not, safe or not, and the
 same denied. Every caption has a truth value for every frame, so frames that fit the same caption
