@@ -81,18 +81,15 @@ class Cell:
 
 
 class EpisodeEnds(gym.Wrapper[Any, Any, Any, Any]):
-    """Remembers how episodes end, which an ``EpisodeRecord`` does not say."""
+    """Counts episodes that run out of time, which an ``EpisodeRecord`` does not say."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        self.off_route = self.timeouts = 0
-        self.has_route = False
+        self.timeouts = 0
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As the environment's."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self.has_route |= "off_route" in info
-        self.off_route += bool(info.get("off_route", False) and terminated)
         self.timeouts += truncated and not terminated
         return observation, reward, terminated, truncated, info
 
@@ -145,10 +142,10 @@ def drive(cell: Cell, episodes: int, progress: Callable[[Any], None] | None = No
     seconds = time.process_time() - begin
     records, (ends,) = result.records, made
     counts = {
-        "arrival": None if records[0].arrived is None else sum(bool(r.arrived) for r in records),
+        "arrival": _count([r.arrived for r in records]),
         "collision": sum(r.collision for r in records),
         "off_road": sum(r.off_road for r in records),
-        "off_route": ends.off_route if ends.has_route else None,
+        "off_route": _count([r.off_route for r in records]),
         "timeout": ends.timeouts,
     }
     row: Row = {**asdict(cell), "episodes": episodes}
@@ -161,6 +158,11 @@ def drive(cell: Cell, episodes: int, progress: Callable[[Any], None] | None = No
     row["collided"] = wrong[:10]  # seeds, counted from the first one
     row["cpu_s"] = round(seconds, 1)
     return row
+
+
+def _count(flags: list[bool | None]) -> int | None:
+    """How many are true; ``None`` where the environment does not say."""
+    return None if flags[0] is None else sum(bool(flag) for flag in flags)
 
 
 def _rounded(*values: float | None) -> list[float] | None:
