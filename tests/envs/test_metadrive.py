@@ -93,7 +93,7 @@ for env_id in ("VLSafe-Navigation-v0", "VLSafe-MetaDrive-v0"):
             if terminated or truncated:
                 break
     env.close()
-assert logging.getLogger().handlers == [], logging.getLogger().handlers
+assert logging.getLogger().level == logging.WARNING  # as Python starts
 print(digest.hexdigest())
 """
 

@@ -23,7 +23,7 @@ require_metadrive()
 
 @contextlib.contextmanager
 def _root_logger_kept() -> Iterator[None]:
-    """MetaDrive sets up Python's root logger when it is imported; that is the user's affair."""
+    """MetaDrive has Python's root logger tell everything; its level is the user's affair."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
