@@ -135,6 +135,10 @@ def test_a_data_set_is_collected_labelled_learnt_from_and_reported(labelled: Pat
     assert facts["env_steps"] == facts["collisions_caused"] == 0
     assert facts["dataset_steps"] > 0
     assert run("evaluate", str(agent), "--episodes", "2", "--scorer", "oracle") == 0
+    other = ("--episodes", "1", "--scorer", "none", "--no-record", "--env-arg", "vehicles=7")
+    assert run("evaluate", str(agent), *other, "--density", "0.7") == 0
+    elsewhere = json.loads((agent / "evaluation_density_0.7_vehicles_7.json").read_text())
+    assert elsewhere["env_kwargs"] | {"density": 0.7, "vehicles": 7} == elsewhere["env_kwargs"]
     evaluation = json.loads((agent / "evaluation.json").read_text())
     assert len(evaluation["episodes"]) == 2
     assert evaluation["episodes"][0]["vlm_cost"] is not None

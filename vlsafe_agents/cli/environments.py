@@ -27,6 +27,13 @@ class EnvChoice:
         """A picklable function that makes N such environments, stepped together (Gymnasium's)."""
         return partial(make_vec_env, self.env_id, {**self.kwargs, **more})
 
+    @property
+    def one_a_process(self) -> bool:
+        """Whether two such environments cannot live in one process, as MetaDrive's."""
+        from vlsafe_envs.registration import METADRIVE_IDS
+
+        return self.env_id in METADRIVE_IDS
+
     def with_kwargs(self, **changes: Any) -> EnvChoice:
         """A copy with some arguments replaced; None leaves an argument as it is."""
         given = {key: value for key, value in changes.items() if value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ def evaluate(
     ] = None,
     env: Annotated[str | None, typer.Option(help="A driver's environment id.")] = None,
     env_arg: Annotated[
-        list[str] | None, typer.Option(help="A driver's environment's arguments, key=value.")
+        list[str] | None,
+        typer.Option(help="The environment's arguments, key=value; others than trained with."),
     ] = None,
     scorer: Annotated[str, typer.Option(help="The judge; none for no judge.")] = "bundled",
     judge_all: Annotated[
@@ -54,16 +56,19 @@ def evaluate(
     from vlsafe_agents.common.progress import ProgressReport
     from vlsafe_agents.evaluation import evaluate as evaluate_agent
 
+    from .environments import parse_pairs
+
     subject = _driver(agent, out, data, env, env_arg or []) if _is_driver(agent) else None
     if subject is None:
-        if env or env_arg or data:
+        if env or data:
             raise ValueError("a trained agent knows its environment; leave out --env and --data")
         subject = _trained(Path(agent), out)
         _set_threads(threads)
-    trained_at = subject.env.kwargs.get("density")
-    choice = subject.env.with_kwargs(density=density)
+    changes = {"density": density, **parse_pairs(env_arg or [], "--env-arg")}
+    choice = subject.env.with_kwargs(**changes)
     judge = None if scorer == "none" else scorer
     seen = {"observation": subject.observation, "scorer": judge if judge_all else None}
+    together = workers == 1 and not choice.one_a_process
     judged = choice.factory(observation=subject.observation, scorer=judge)
     seeds = range(first_seed, first_seed + episodes)
     done = 0
@@ -80,11 +85,10 @@ def evaluate(
             seeds,
             n_workers=min(workers, episodes),
             progress=count,
-            make_vec_env=choice.vector_factory(**seen) if workers == 1 else None,
+            make_vec_env=choice.vector_factory(**seen) if together else None,
             num_envs=envs,
         )
-    changed = density is not None and density != trained_at
-    suffix = f"_density_{density:g}" if changed else ""
+    suffix = _suffix(subject.env.kwargs, choice.kwargs)
     subject.folder.mkdir(parents=True, exist_ok=True)
     if record:
         _record(subject, judged, result.records, subject.folder / f"episodes{suffix}")
@@ -92,6 +96,15 @@ def evaluate(
     result.write_json(path, subject.name, choice.env_id, choice.kwargs, subject.training)
     _print(result.summary, subject.name, episodes)
     print(path)
+
+
+def _suffix(trained: dict[str, Any], driven: dict[str, Any]) -> str:
+    """What tells apart the files of environments that differ from the agent's own."""
+    changed = [(key, value) for key, value in sorted(driven.items()) if value != trained.get(key)]
+    named = (
+        f"_{key}_{value:g}" if key == "density" else f"_{key}_{value}" for key, value in changed
+    )
+    return re.sub(r"[^\w.-]", "-", "".join(named))
 
 
 def _is_driver(name: str) -> bool:

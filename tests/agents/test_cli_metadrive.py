@@ -1,0 +1,32 @@
+"""The command line on MetaDrive, of which a process can hold one environment only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("metadrive", reason="MetaDrive is not installed: its wheels want Python < 3.12")
+
+
+def vlsafe(*arguments: str) -> str:
+    """Output of a command in a process of its own."""
+    command = [sys.executable, "-m", "vlsafe_agents.cli.main", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_drivers_are_recorded_and_evaluated_on_metadrives_maps(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "expert"
+    env = ("--env", "VLSafe-Navigation-v0", "--env-arg", "duration=3")
+    vlsafe("collect", *env, "--episodes", "2", "--workers", "1", "--out", str(data))
+    options = ("--episodes", "2", "--scorer", "none", "--no-record", "--env-arg", "maps=test")
+    vlsafe("evaluate", "expert", "--data", str(data), *options, "--out", str(out))
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["env_kwargs"] == {"duration": 3, "maps": "test"}
+    assert [episode["steps"] for episode in found["episodes"]] == [30, 30]
+    assert all(episode["waypoints"] > 0 for episode in found["episodes"])
