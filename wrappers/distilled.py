@@ -16,6 +16,8 @@ from .distillation.frames import fit_frames
 from .scorer import Frames, Infos, Scores, check_frames
 from .weights import weights_sha256
 
+BUNDLED_FOLDER = Path(__file__).parent / "bundled_distilled"
+
 
 class DistilledScorer:
     """What a teacher would say of a frame, as a network of 67,105 weights guesses it.
@@ -28,14 +30,17 @@ class DistilledScorer:
     Scorers keep no state between calls.
 
     Args:
-        folder: written by ``vlsafe distill``.
+        folder: written by ``vlsafe distill``; by default the one shipped with the package, whose
+            teacher is the bundled CLIP.
         device: where the network runs.
         batch_size: frames judged at once.
 
     Raises ``ValueError`` for a folder that holds no pupil, and an impossible ``batch_size``.
     """
 
-    def __init__(self, folder: str | Path, device: str = "cpu", batch_size: int = 128) -> None:
+    def __init__(
+        self, folder: str | Path = BUNDLED_FOLDER, device: str = "cpu", batch_size: int = 128
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         # Pickled by name: worker processes load the network themselves.
@@ -97,9 +102,5 @@ class DistilledScorer:
 
 
 def make_distilled_scorer(argument: str | None, **options: Any) -> DistilledScorer:
-    """For ``"distilled:<folder>"``.  Raises ``ValueError`` without a folder."""
-    if not argument:
-        raise ValueError(
-            "the scorer 'distilled' needs a folder written by `vlsafe distill`: distilled:<folder>"
-        )
-    return DistilledScorer(argument, **options)
+    """For ``"distilled"``, the one shipped with the package, and ``"distilled:<folder>"``."""
+    return DistilledScorer(argument or BUNDLED_FOLDER, **options)

@@ -24,7 +24,7 @@ from wrappers.distillation import (
 from wrappers.distillation.agreement import Question
 from wrappers.distillation.fast import FastPupil
 from wrappers.distillation.network import new_pupil
-from wrappers.distilled import DistilledScorer
+from wrappers.distilled import BUNDLED_FOLDER, DistilledScorer
 
 SMALL = PupilConfig(frame_size=16, stem=4, merged=4, hidden=8)
 QUICK = DistillConfig(steps=150, batch_size=64, learning_rate=1e-2, warmup=10)
@@ -268,6 +268,23 @@ def test_impossible_lessons_are_refused(wrong):
         DistillConfig(**wrong)
 
 
-def test_a_name_without_a_folder_is_refused():
-    with pytest.raises(ValueError, match="needs a folder"):
-        make_scorer("distilled")
+class TestShipped:
+    """The distilled judge that comes with the package."""
+
+    def test_it_was_taught_by_the_shipped_clip(self):
+        teacher = json.loads(json.dumps(make_scorer("bundled").identity))
+        assert make_scorer("distilled").identity["of"] == teacher, (
+            "the bundled CLIP has changed: distil it again (docs/judges.md says how)"
+        )
+
+    def test_it_is_small_and_says_how_well_it_agrees(self):
+        size = sum(file.stat().st_size for file in BUNDLED_FOLDER.iterdir())
+        assert size < 1_000_000
+        agreement = make_scorer("distilled").record.agreement["all"]
+        assert agreement["frames"] > 5000
+        assert agreement["spearman"] > 0.8
+        truth = agreement["truth"]["time to collision under 2 s"]
+        assert truth["pupil"] > truth["teacher"] - 0.05
+        card = (BUNDLED_FOLDER / "README.md").read_text()
+        assert f"{agreement['mean_absolute_error']:.3f}" in card
+        assert f"{agreement['auroc_of_alarms']:.3f}" in card
