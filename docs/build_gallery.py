@@ -2,6 +2,7 @@
 
     python docs/build_gallery.py
     python docs/build_gallery.py --ids VLSafe-LeftTurn-v0 --out /tmp/page.html
+    python docs/build_gallery.py --pictures-from docs/gallery.html  # only words and figures anew
 
 Numbers come from the environments' own configurations, the drivers' from ``docs/experts.json``
 (``benchmarks/experts.py``) and steps a second from any ``docs/*.json`` that has
@@ -12,9 +13,12 @@ beside this file; a term, option or id without words there is an error.
 from __future__ import annotations
 
 import argparse
+import base64
 import dataclasses
+import io
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +27,7 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from vlsafe_agents.report.pictures import png_uri
 from vlsafe_envs import known_ids
@@ -138,6 +143,31 @@ def moments(env_id: str) -> list[Moment]:
         Moment(title, _caption(driver, snapshot, frequency), snapshot.frame, snapshot.image)
         for title, driver, snapshot in chosen
     ]
+
+
+_FIGURE = re.compile(
+    r'<img src="data:image/png;base64,([^"]+)".*?<img class="agent" src="data:image/png;base64,'
+    r'([^"]+)".*?<b>(.*?)\.</b> (.*?)\.</figcaption>',
+    re.DOTALL,
+)
+
+
+def kept_moments(pages: Sequence[Path], env_id: str) -> list[Moment]:
+    """The pictures of an environment on the first of ``pages`` that has it.
+
+    Raises ``ValueError`` when none has.
+    """
+    for page in pages:
+        _, found, rest = page.read_text(encoding="utf-8").partition(f'<section id="{env_id}"')
+        if found:
+            figures = _FIGURE.findall(rest.partition("</section>")[0])
+            return [Moment(f[2], f[3], _decoded(f[0]), _decoded(f[1])) for f in figures]
+    names = ", ".join(map(str, pages))
+    raise ValueError(f"{env_id} is not on {names}: leave --pictures-from out, to draw it")
+
+
+def _decoded(text: str) -> Frame:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
 
 
 def _crash(drive: list[Snapshot]) -> Snapshot | None:
@@ -306,8 +336,13 @@ def steps_a_second(folder: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def build(ids: Sequence[str], out: Path, experts: Path = FOLDER / "experts.json") -> Path:
-    """Write the page about ``ids``; returns ``out``."""
+def build(
+    ids: Sequence[str],
+    out: Path,
+    experts: Path = FOLDER / "experts.json",
+    pages: Sequence[Path] = (),
+) -> Path:
+    """Write the page about ``ids``, with the pictures of ``pages`` if given; returns ``out``."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
@@ -319,9 +354,12 @@ def build(ids: Sequence[str], out: Path, experts: Path = FOLDER / "experts.json"
     )
     templates.filters["png"] = png_uri
     sections = [
-        {**environment_facts(env_id), "moments": moments(env_id), "drivers": rows}
+        {
+            **environment_facts(env_id),
+            "moments": kept_moments(pages, env_id) if pages else moments(env_id),
+            "drivers": expert_rows(env_id, experts),
+        }
         for env_id in ids
-        for rows in [expert_rows(env_id, experts)]
     ]
     speeds = steps_a_second(FOLDER)
     page = templates.get_template("gallery.html.j2").render(
@@ -338,8 +376,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--ids", nargs="+", default=list(known_ids()))
     parser.add_argument("--out", type=Path, default=FOLDER / "gallery.html")
+    parser.add_argument("--pictures-from", nargs="+", type=Path, default=[], metavar="PAGE")
     asked = parser.parse_args()
-    path = build(asked.ids, asked.out)
+    path = build(asked.ids, asked.out, pages=asked.pictures_from)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {len(asked.ids)} environments")
 
 

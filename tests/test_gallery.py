@@ -77,6 +77,20 @@ def test_pictures_show_what_their_captions_say() -> None:
     assert [m.caption.endswith("collision") for m in moments] == [False, False, True]
 
 
+def test_pictures_can_be_kept(tmp_path: Path, page: str) -> None:
+    old, new = tmp_path / "old.html", tmp_path / "new.html"
+    old.write_text(page, encoding="utf-8")
+    gallery.build([CHEAP], new, tmp_path / "no.json", [old])
+    kept, drawn = gallery.kept_moments([new], CHEAP), gallery.moments(CHEAP)
+    assert [m.title for m in kept] == [m.title for m in drawn]
+    for one, other in zip(kept, drawn, strict=True):
+        assert one.caption.lower() == other.caption.lower()
+        assert (one.frame == other.frame).all()
+        assert (one.image == other.image).all()
+    with pytest.raises(ValueError, match="VLSafe-Highway-v0 is not on"):
+        gallery.kept_moments([new], "VLSafe-Highway-v0")
+
+
 @pytest.mark.parametrize("env_id", known_ids())
 def test_published_page_names_every_id(env_id: str) -> None:
     if env_id in METADRIVE_IDS and not metadrive_installed():
