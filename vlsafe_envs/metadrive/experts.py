@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 SHIPPED_NAMES = ("metadrive_ppo", "metadrive_idm")
 RULE_NAMES = ("expert", "brisk", "timid", "aggressive")
 ARRIVAL = 3  # waypoints left
+SLACK = 0.8  # of the car's acceleration, that plans count on
 PASSING = 2.5  # [m/s], more than those beside
 BESIDE = 5.5  # [m], between the middles of two cars
 EASY_BRAKING = 2.0  # [m/s2]
@@ -91,7 +92,9 @@ class MetaDriveDriver:
         """The action that the planner advises."""
         if self._plan is None:
             route = self._world.clear_route()
-            self._plan = route_plan(route, ARRIVAL * ROUTE_STEP)
+            most = car_of(self._world.agent).full_throttle  # [m/s2], less than the grid's 5
+            self._plan = route_plan(route, ARRIVAL * ROUTE_STEP, SLACK * most)
+            self._reachable = np.minimum(self._accelerations, most)
             self._progress = RouteProgress(route)
             self._prospects = Prospects(self._world, route)
         ego = np.ascontiguousarray(self._env.scene.columns[:4, 0])
@@ -108,7 +111,7 @@ class MetaDriveDriver:
             ego,
             station,
             speed,
-            self._accelerations,
+            self._reachable,
             self._cautious,
         )
         lock = full_lock(float(ego[3]))

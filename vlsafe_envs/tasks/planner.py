@@ -47,6 +47,7 @@ class RoutePlan(NamedTuple):
     table: PathTable  # of one path
     limit: Array  # (M,) [m/s], of every point of it: what its bends allow
     end: float  # [m], station of the arrival
+    acceleration: float  # [m/s2] that plans count on
 
 
 class Others(NamedTuple):
@@ -59,8 +60,11 @@ class Others(NamedTuple):
     yields: bool  # whether they brake for the ego vehicle once it is on their lane
 
 
-def route_plan(waypoints: Array, arrival: float) -> RoutePlan:
-    """Prepare waypoints ``(K, 2)`` [m]; arrival is ``arrival`` [m] before the last one."""
+def route_plan(waypoints: Array, arrival: float, acceleration: float = ACCELERATION) -> RoutePlan:
+    """Prepare waypoints ``(K, 2)`` [m]; arrival is ``arrival`` [m] before the last one.
+
+    ``acceleration`` [m/s2] is what plans count on.
+    """
     table = path_table([waypoints])
     heading = np.unwrap(table.points[:, 2])
     window = round(2.0 / PATH_STEP)  # looked at before and after a point, for its curvature
@@ -69,7 +73,7 @@ def route_plan(waypoints: Array, arrival: float) -> RoutePlan:
     limit = np.sqrt(BEND / np.maximum(bend, 1e-3))
     for k in range(len(limit) - 2, -1, -1):
         limit[k] = min(limit[k], math.sqrt(limit[k + 1] ** 2 + 2 * SLOWING * PATH_STEP))
-    return RoutePlan(table, limit, float(table.length[0]) - arrival)
+    return RoutePlan(table, limit, float(table.length[0]) - arrival, acceleration)
 
 
 @compiled_core
@@ -144,7 +148,7 @@ def _free_until(
             wanted = v + first * TRY
         elif goes:
             wanted = SLACK * _limit(plan, at + 0.3 * v, cruise)
-            wanted = min(v + ACCELERATION * TRY, wanted)
+            wanted = min(v + plan.acceleration * TRY, wanted)
             wanted = max(wanted, v - MAX_ACCELERATION * TRY)
         else:
             wanted = v - BRAKING * TRY
