@@ -20,7 +20,9 @@ from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_envs import Scene, SceneRenderer
 from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.experts import make_driver
+from vlsafe_envs.metadrive.missing import require_metadrive
 from vlsafe_envs.observations import IMAGE_SIZE
+from vlsafe_envs.registration import METADRIVE_IDS
 from vlsafe_envs.scene_renderer import FRAME_SIZE
 from wrappers.clip_loading import resize
 from wrappers.clip_training import Facts, TrainingSet
@@ -109,6 +111,7 @@ def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> Train
 
     Frames are resized to ``side``, which the model's own preprocessing does first anyway.
     Parts that are already there are kept, so a run that was killed goes on with the next part.
+    Raises ``ImportError`` where parts on MetaDrive are still to be recorded and it is missing.
     """
     cells = [(scenario, density) for scenario in SCENARIOS for density in split.densities]
     whole = split.frames / sum(ROADS[scenario].share for scenario, _ in cells)
@@ -122,6 +125,8 @@ def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> Train
         for index, cell in enumerate(cells)
         if not (parts[index] / "facts.npz").is_file()
     ]
+    if any(ROADS[job[0]].env_id in METADRIVE_IDS for job in jobs):
+        require_metadrive()  # now, not after hours on the other roads
     size = dict(zip(parts, counts, strict=True))
     with ProgressReport(f"drive {split.name}", sum(counts), unit="frames") as progress:
         done = sum(counts) - sum(size[job[-1]] for job in jobs)

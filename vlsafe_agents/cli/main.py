@@ -39,10 +39,13 @@ _add_train_clip()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command line; mistakes of the user end it with one sentence and exit code 2."""
+    """Run a command line; mistakes of the user end it with one sentence and exit code 2.
+
+    So do optional packages that are missing: their ``ImportError`` names the remedy.
+    """
     try:
         app(arguments, prog_name="vlsafe")
-    except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError) as error:
         if os.environ.get("VLSAFE_TRACEBACK"):
             traceback.print_exc()
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
