@@ -105,14 +105,11 @@ class MetaDriveDriver:
         speed = self._speed
         if self._cautious:
             speed = min(speed, passing_speed(self._env.scene.columns))
-        acceleration = best_acceleration(
-            self._plan,
-            self._prospects.others(),
-            ego,
-            station,
-            speed,
-            self._reachable,
-            self._cautious,
+        acceleration = min(
+            best_acceleration(
+                self._plan, others, ego, station, speed, self._reachable, self._cautious
+            )
+            for others in self._prospects.others()
         )
         lock = full_lock(float(ego[3]))
         return self._env.actions.nearest(acceleration, share * lock, self._env.ego)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,16 @@ REACH = 60.0  # [m] of their way that is looked at
 RETURN = 15.0  # [m], in which who is beside its lane's middle comes back to it, by a factor of e
 CLEARANCE = 0.3  # [m] between the ego vehicle's side and what stands beside its route
 MOST_WAYS = 6  # of one vehicle
-SLANT = 0.04  # sideways metres a metre along the lane, from which on a lane change is reckoned with
+HASTE = 1.15  # they may also drive so much faster (and 0.5 m/s): they brake for nobody who enters
+SLANT = 0.05  # sideways metres a metre along the lane, from which on a lane change is reckoned with
+
+
+class Way(NamedTuple):
+    """Where somebody may be going."""
+
+    line: Array  # (K, 2) [m], PATH_STEP apart
+    station: float  # [m], where on it
+    speed: float  # [m/s]
 
 
 class Prospects:
@@ -36,29 +45,28 @@ class Prospects:
         self._sampled: dict[Any, Array] = {}  # lane index -> (K, 2) points
         self._chains: dict[Any, list[list[Any]]] = {}
 
-    def others(self) -> Others:
-        """All others near the ego vehicle, one row for every way that may be theirs."""
+    def others(self) -> list[Others]:
+        """All others near the ego vehicle, one row for every way that may be theirs.
+
+        Three views of them: as they drive, faster, and with lane changes of those that drive askew.
+        A driver who believed in all of it at once would see no way out, and take the worst one.
+        """
         x, y = self._world.scene.position[0]
-        ways: list[Array] = []
-        stations: list[float] = []
-        speeds: list[float] = []
+        kept: list[Way] = []
+        changes: list[Way] = []
         for thing in self._world.others():
             row = thing_row(thing)
             if math.hypot(row[0] - x, row[1] - y) > SIGHT:
                 continue
             if _stays(thing) and self._clear_of_route(row):
                 continue  # the planner takes everything for a car, and cones would block two lanes
-            for way, station in self._ways(thing, row):
-                ways.append(way)
-                stations.append(station)
-                speeds.append(row[3])
-        return Others(
-            _table(ways),
-            np.arange(len(ways)),
-            np.array(stations, np.float64),
-            np.array(speeds, np.float64),
-            True,
-        )
+            self._add_ways(thing, row, kept, changes)
+        faster = [way._replace(speed=HASTE * way.speed + 0.5) for way in kept if way.speed > 0.1]
+        return [
+            _others(kept),
+            _others(kept + faster),
+            *([_others(kept + changes)] if changes else []),
+        ]
 
     def _clear_of_route(self, row: tuple[float, ...]) -> bool:
         """Whether the ego vehicle, on its route, passes what stands there."""
@@ -70,31 +78,35 @@ class Prospects:
         gaps = np.hypot(np.maximum(ahead, 0.0), np.maximum(beside, 0.0))  # (K,)
         return bool(gaps.min() > self._world.agent.WIDTH / 2 + CLEARANCE)
 
-    def _ways(self, thing: Any, row: tuple[float, ...]) -> list[tuple[Array, float]]:
-        """Ways ``(K, 2)`` [m] of one road user, and where on them it is [m]."""
+    def _add_ways(
+        self, thing: Any, row: tuple[float, ...], kept: list[Way], changes: list[Way]
+    ) -> None:
+        """Add the ways of one road user along its lane, and those to the lane beside it."""
         x, y, heading, speed = row[:4]
         lane = getattr(getattr(thing, "navigation", None), "current_lane", None)
         ahead = np.array([math.cos(heading), math.sin(heading)])
         here = np.array([x, y])
         if lane is None or lane.index is None or abs(speed) < 0.1:  # it stays where it is
-            return [(here + np.outer(np.arange(-1.0, 3.0), ahead) * PATH_STEP, PATH_STEP)]
+            line = here + np.outer(np.arange(-1.0, 3.0), ahead) * PATH_STEP
+            kept.append(Way(line, PATH_STEP, speed))
+            return
         along, offset = lane.local_coordinates(thing.position)
         pieces = len(self._points(lane)) - 1
         place = min(max(along / lane.length, 0.0), 1.0) * pieces
         first = min(int(place), pieces - 1)
-        ways = []
+        slant = math.tan(_between(heading + lane.heading_theta_at(along), -0.5, 0.5))
         for chain in self._chain(lane, 0.0)[:MOST_WAYS]:
             line = np.concatenate([self._points(lane)[:-1], *(self._points(c)[:-1] for c in chain)])
             line = line[first : first + round(REACH / PATH_STEP)]
             if len(line) < 3:
-                ways.append((here + np.outer(np.arange(4.0), ahead) * PATH_STEP, 0.0))
+                line = here + np.outer(np.arange(4.0), ahead) * PATH_STEP
+                kept.append(Way(line, 0.0, speed))
                 continue
             station = (place - first) * PATH_STEP
-            ways.append((_beside(line, offset), station))
-            slant = math.tan(_between(heading + lane.heading_theta_at(along), -0.5, 0.5))
-            if abs(slant) > SLANT:  # it may be changing lanes
-                ways.append((_across(line, offset, slant, float(lane.width)), station))
-        return ways
+            kept.append(Way(_beside(line, offset), station, speed))
+            if abs(slant) > SLANT:
+                across = _across(line, offset, slant, float(lane.width))
+                changes.append(Way(across, station, speed))
 
     def _points(self, lane: Any) -> Array:
         if lane.index not in self._sampled:
@@ -152,6 +164,17 @@ def _across(line: Array, offset: float, slant: float, width: float) -> Array:
 def _between(angle: float, low: float, high: float) -> float:
     """An angle [rad], brought into [-pi, pi] and then between two bounds."""
     return min(max(math.atan2(math.sin(angle), math.cos(angle)), low), high)
+
+
+def _others(ways: list[Way]) -> Others:
+    """The ways as the planner takes them."""
+    return Others(
+        _table([way.line for way in ways]),
+        np.arange(len(ways)),
+        np.array([way.station for way in ways], np.float64),
+        np.array([way.speed for way in ways], np.float64),
+        True,
+    )
 
 
 def _table(ways: list[Array]) -> PathTable:
