@@ -222,6 +222,11 @@ def percent(value: list[float] | None) -> str:
     return f"{rate:.3g} ({low:.2g} to {high:.3g})"
 
 
+def short(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def markdown(rows: list[Row]) -> str:
     """All cells as tables, one an environment."""
     text = [
@@ -239,7 +244,7 @@ def markdown(rows: list[Row]) -> str:
         text.append("|---" * len(titles) + "|")
         for row in mine:
             start = [row["traffic"]] * turns + [f"{row['density']:g}", row["driver"]]
-            means = ["-" if row[name] is None else f"{row[name][0]:.3g}" for name in MEANS]
+            means = ["-" if row[name] is None else short(row[name][0]) for name in MEANS]
             entries = [*start, str(row["episodes"]), *(percent(row[name]) for name in RATES)]
             text.append("| " + " | ".join([*entries, *means]) + " |")
     return "\n".join(text) + "\n"
