@@ -137,6 +137,7 @@ def test_ids_are_known_and_rebuilt_from_their_specs(env_id: str) -> None:
         ("VLSafe-FourLane-v0", {"policy_frequency": 3}, "it must divide 20"),
         ("VLSafe-FourLane-v0", {"desired_speed": -1}, "desired_speed=-1"),
         ("VLSafe-FourLane-v0", {"costs": {"collision": 1}}, "give a TaskCosts"),
+        ("VLSafe-LeftTurn-v0", {"crash_cost": -1}, "crash_cost=-1"),
         ("VLSafe-FourLane-v0", {"cost": "both"}, "cost='both'"),
         ("VLSafe-FourLane-v0", {"observation": "lidar"}, "observation='lidar'"),
     ],
@@ -163,6 +164,12 @@ def test_options_reach_their_places() -> None:
     assert env.rules.off_route == 5.0
     assert len(env.scene.position) <= 11
     assert info["speed"] == 6.0
+
+
+def test_one_number_weighs_a_crash_and_leaves_the_other_costs() -> None:
+    env = make("VLSafe-LeftTurn-v0", crash_cost=10, costs=TaskCosts(out_of_lane=2.0)).unwrapped
+    assert isinstance(env, TaskEnv)
+    assert env.costs == TaskCosts(collision=10.0, out_of_lane=2.0)
 
 
 def test_denser_traffic_is_denser() -> None:

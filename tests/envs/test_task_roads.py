@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from vlsafe_envs.engine.gaps import time_to_collision
+from vlsafe_envs.render import palette
+from vlsafe_envs.render.texture import road_texture
 from vlsafe_envs.tasks import ROUTE_STEP
 from vlsafe_envs.tasks.four_lane import (
     CHANGE,
@@ -20,10 +22,12 @@ from vlsafe_envs.tasks.four_lane import (
     random_route,
 )
 from vlsafe_envs.tasks.junction import (
+    CORNER,
     FLOW_ACCELERATION,
     FLOW_SPEED,
     FORK_SEEN,
     GAPS,
+    JUNCTION_SHAPE,
     MOVES,
     SHORTEST_HEADWAY,
     headway_of_gap,
@@ -133,6 +137,17 @@ def test_off_the_crossing_is_off_the_road() -> None:
         assert not on_junction(-x, y)
     assert on_junction(4.5, 40.0, margin=1.0)
     assert not on_junction(5.5, 40.0, margin=1.0)
+
+
+def test_the_crossing_is_drawn_without_gaps() -> None:
+    texture = road_texture(JUNCTION_SHAPE, 0.5)
+    rows, columns = np.indices(texture.texels.shape[:2])
+    x = texture.origin[0] + columns * texture.texel[0]
+    y = texture.origin[1] + rows * texture.texel[1]
+    inner = CORNER - 1.0  # where no lane mark reaches in
+    crossing = (np.abs(x) < inner) & (np.abs(y) < inner)
+    inside = [on_junction(*at, margin=-1.0) for at in zip(x[crossing], y[crossing], strict=True)]
+    assert (texture.texels[crossing][inside][:, :3] == palette.ROAD).all()
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -10,7 +10,7 @@ import gymnasium as gym
 
 from ..scenarios import check_choice
 from ..tasks import TaskEnv, TaskScenario
-from ..tasks.make import split_options
+from ..tasks.make import SHORT_OPTIONS, split_options
 from .missing import require_metadrive
 from .observation import unobserved
 from .safe_env import SafeDrivingEnv
@@ -40,7 +40,7 @@ _SAFE_OPTIONS = (
     "duration",
     "cruise_speed",
 )
-_NAVIGATION_OPTIONS = (*_TRAFFIC, *_TASK_OPTIONS, "duration", "cruise_speed", "desired_speed")
+_NAVIGATION_OPTIONS = (*_TRAFFIC, *_TASK_OPTIONS, "duration", "cruise_speed", *SHORT_OPTIONS)
 
 
 def scenario_on(name: str, **settings: Any) -> TaskScenario:

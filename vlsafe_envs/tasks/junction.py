@@ -25,7 +25,7 @@ import math
 import numpy as np
 
 from ..engine.state import VEHICLE_LENGTH
-from ..render import Line, RoadShape
+from ..render import LaneShape, Line, RoadShape
 from .motion import show, step_flow
 from .path_world import Hypotheses
 from .paths import PATH_STEP, Points, arc, lane_shape, path_table, resample, straight
@@ -89,7 +89,17 @@ def _shape() -> RoadShape:
             centre = resample(movement(heading, move, near, near), PATH_STEP)
             edge = Line.CONTINUOUS_LINE if move == "right" else Line.NONE
             lanes.append(lane_shape(centre, LANE_WIDTH, Line.NONE, edge))
+        lanes.append(_quarter(heading))
     return RoadShape(tuple(lanes))
+
+
+def _quarter(heading: float) -> LaneShape:
+    """The asphalt between the centre and the right turn, which the other ways leave bare."""
+    inner = arc((-CORNER, CORNER), CORNER, -math.pi / 2, 0.0)  # (K, 2)
+    centre = np.zeros_like(inner)
+    station = np.arange(len(inner), dtype=np.float64)
+    left, right = _turned(centre, heading), _turned(inner, heading)
+    return LaneShape(left, right, station, Line.NONE, Line.NONE)
 
 
 JUNCTION_SHAPE = _shape()
@@ -183,8 +193,5 @@ def on_junction(x: float, y: float, margin: float = 0.0) -> bool:
         return True
     if max(x, y) > CORNER:
         return False
-    # Between the legs lie the turns, arcs around the corners of two squares.
-    right = math.hypot(CORNER - x, CORNER - y)
-    left = math.hypot(HALF - x, HALF - y)
-    near_right = abs(right - (CORNER - LANE_WIDTH / 2)) <= LANE_WIDTH / 2 + margin
-    return near_right or (max(x, y) <= HALF and left >= HALF - margin)
+    # Between the legs all is asphalt up to the right turn, an arc around the corner.
+    return math.hypot(CORNER - x, CORNER - y) >= CORNER - LANE_WIDTH - margin

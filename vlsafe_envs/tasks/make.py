@@ -22,6 +22,7 @@ TRAFFIC = tuple(GAPS)
 _ONLY_FOR = {"vehicles": ("four_lane",), "traffic": ("left_turn", "right_turn")}
 _SCENARIO_OPTIONS = ("duration", "cruise_speed")
 _ENV_OPTIONS = ("observation", "rewards", "costs", "rules", "scene_in_info", "render_mode")
+SHORT_OPTIONS = ("desired_speed", "crash_cost")  # one number of rewards or costs
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,9 @@ def task_road(name: str) -> RoadShape:
 def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of ``gym.make`` as those of the scenario and those of :class:`TaskEnv`.
 
-    ``desired_speed`` [m/s] is a short way to set it in ``rewards``.  What is neither stays with
-    the scenario, which knows its own.  Raises ``ValueError`` for wrong types.
+    ``desired_speed`` [m/s] and ``crash_cost`` are short ways to set one number in ``rewards`` and
+    ``costs``.  What is neither stays with the scenario, which knows its own.  Raises ``ValueError``
+    for wrong types and numbers.
     """
     given = {key: value for key, value in options.items() if value is not None}
     arguments = {key: given.pop(key) for key in _ENV_OPTIONS if key in given}
@@ -115,13 +117,18 @@ def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
         check_number("desired_speed", speed, 0.5, 40.0, "m/s")
         rewards = arguments.get("rewards") or TaskRewards()
         arguments["rewards"] = dataclasses.replace(rewards, desired_speed=float(speed))
+    if "crash_cost" in given:
+        weight = given.pop("crash_cost")
+        check_number("crash_cost", weight, 0.0, 1e6)
+        costs = arguments.get("costs") or TaskCosts()
+        arguments["costs"] = dataclasses.replace(costs, collision=float(weight))
     return given, arguments
 
 
 def make_task(name: str, options: dict[str, Any]) -> TaskEnv:
     """The environment of a task.  Raises ``ValueError`` for unknown options and bad values."""
     fields = (field.name for field in dataclasses.fields(PathTraffic) if field.name != "scenario")
-    known = (*fields, *_SCENARIO_OPTIONS, *_ENV_OPTIONS, "desired_speed")
+    known = (*fields, *_SCENARIO_OPTIONS, *_ENV_OPTIONS, *SHORT_OPTIONS)
     for key in options:
         if key not in known:
             names = ", ".join(sorted((*known, "scorer", "cost")))
