@@ -134,7 +134,7 @@ def make_task_env(
         scorer: see :func:`make_env`.
         cost: see :func:`make_env`.
         options: fields of :class:`~vlsafe_envs.tasks.make.PathTraffic`, ``duration`` [s],
-            ``cruise_speed`` and ``desired_speed`` [m/s] and arguments of
+            ``cruise_speed`` and ``desired_speed`` [m/s], ``collision_cost`` and arguments of
             :class:`~vlsafe_envs.tasks.TaskEnv`; ``None`` for a default.
 
     Raises ``ValueError`` for unknown options and impossible values.

@@ -137,7 +137,7 @@ def test_ids_are_known_and_rebuilt_from_their_specs(env_id: str) -> None:
         ("VLSafe-FourLane-v0", {"policy_frequency": 3}, "it must divide 20"),
         ("VLSafe-FourLane-v0", {"desired_speed": -1}, "desired_speed=-1"),
         ("VLSafe-FourLane-v0", {"costs": {"collision": 1}}, "give a TaskCosts"),
-        ("VLSafe-LeftTurn-v0", {"crash_cost": -1}, "crash_cost=-1"),
+        ("VLSafe-LeftTurn-v0", {"collision_cost": -1}, "collision_cost=-1"),
         ("VLSafe-FourLane-v0", {"cost": "both"}, "cost='both'"),
         ("VLSafe-FourLane-v0", {"observation": "lidar"}, "observation='lidar'"),
     ],
@@ -167,7 +167,7 @@ def test_options_reach_their_places() -> None:
 
 
 def test_one_number_weighs_a_crash_and_leaves_the_other_costs() -> None:
-    env = make("VLSafe-LeftTurn-v0", crash_cost=10, costs=TaskCosts(out_of_lane=2.0)).unwrapped
+    env = make("VLSafe-LeftTurn-v0", collision_cost=10, costs=TaskCosts(out_of_lane=2.0)).unwrapped
     assert isinstance(env, TaskEnv)
     assert env.costs == TaskCosts(collision=10.0, out_of_lane=2.0)
 

@@ -22,7 +22,7 @@ TRAFFIC = tuple(GAPS)
 _ONLY_FOR = {"vehicles": ("four_lane",), "traffic": ("left_turn", "right_turn")}
 _SCENARIO_OPTIONS = ("duration", "cruise_speed")
 _ENV_OPTIONS = ("observation", "rewards", "costs", "rules", "scene_in_info", "render_mode")
-SHORT_OPTIONS = ("desired_speed", "crash_cost")  # one number of rewards or costs
+SHORT_OPTIONS = ("desired_speed", "collision_cost")  # one number of rewards or costs
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def task_road(name: str) -> RoadShape:
 def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of ``gym.make`` as those of the scenario and those of :class:`TaskEnv`.
 
-    ``desired_speed`` [m/s] and ``crash_cost`` are short ways to set one number in ``rewards`` and
-    ``costs``.  What is neither stays with the scenario, which knows its own.  Raises ``ValueError``
-    for wrong types and numbers.
+    ``desired_speed`` [m/s] and ``collision_cost`` are short ways to set one number in ``rewards``
+    and ``costs``.  What is neither stays with the scenario, which knows its own.  Raises
+    ``ValueError`` for wrong types and numbers.
     """
     given = {key: value for key, value in options.items() if value is not None}
     arguments = {key: given.pop(key) for key in _ENV_OPTIONS if key in given}
@@ -117,9 +117,9 @@ def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
         check_number("desired_speed", speed, 0.5, 40.0, "m/s")
         rewards = arguments.get("rewards") or TaskRewards()
         arguments["rewards"] = dataclasses.replace(rewards, desired_speed=float(speed))
-    if "crash_cost" in given:
-        weight = given.pop("crash_cost")
-        check_number("crash_cost", weight, 0.0, 1e6)
+    if "collision_cost" in given:
+        weight = given.pop("collision_cost")
+        check_number("collision_cost", weight, 0.0, 1e6)
         costs = arguments.get("costs") or TaskCosts()
         arguments["costs"] = dataclasses.replace(costs, collision=float(weight))
     return given, arguments
