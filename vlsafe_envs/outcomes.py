@@ -85,5 +85,5 @@ def _info(
         "headway": now.headway,
     }
     if rules.scenario.has_goal:
-        info["arrived"] = ego.arrived
+        info["arrived"] = ego.reached_goal
     return info

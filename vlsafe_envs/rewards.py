@@ -42,7 +42,7 @@ def reward_terms(
       ``speed_range`` [m/s], linear and negative below: were it cut off at 0, falling back and then
       racing up to the traffic again would pay more than steady driving at the same mean speed;
     - ``right_lane`` [0, 1]: 0 on the leftmost, 1 on the rightmost lane, 0 on a single lane;
-    - ``lane_change``, ``collision``, ``off_road``, ``arrived`` {0, 1}.
+    - ``lane_change``, ``collision``, ``off_road``, ``arrived`` {0, 1}, never with a collision.
     """
     many = isinstance(ego.speed, np.ndarray)
     least, most = (np.minimum, np.maximum) if many else (min, max)
@@ -53,7 +53,7 @@ def reward_terms(
         "lane_change": 1.0 * lane_changed,
         "collision": 1.0 * ego.crashed,
         "off_road": 1.0 - ego.on_road,
-        "arrived": 1.0 * ego.arrived,
+        "arrived": 1.0 * ego.reached_goal,
     }
 
 

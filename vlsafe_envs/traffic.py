@@ -21,7 +21,7 @@ class EgoStatus(NamedTuple):
     forward_speed: float  # [m/s], speed * cos(heading - lane heading): progress along the road
     crashed: bool  # touched another vehicle or obstacle since reset
     on_road: bool  # its centre lies on some lane, or less than 1 m beside one
-    arrived: bool  # reached its goal (scenarios that have one), else False
+    arrived: bool  # at its goal or beyond (scenarios that have one), else False; crashed or not
     lane_id: int  # index of its lane on its road, 0 = leftmost
     lanes: int  # lanes on its road
     lane_offset: float  # [m], signed distance from the lane's centre line
@@ -30,6 +30,11 @@ class EgoStatus(NamedTuple):
     steering: float  # [rad], command applied in the last substep
     target_speed: float  # [m/s], what its speed controller tracks; speed without one
     target_lane_id: int  # lane its controller steers for; lane_id without one
+
+    @property
+    def reached_goal(self) -> bool:
+        """Arrived with an intact car: who crashes in the decision that reaches the goal has not."""
+        return self.arrived & (self.crashed ^ True)
 
 
 class IdmAdvice(NamedTuple):
