@@ -40,6 +40,9 @@ def train(
         list[str] | None, typer.Option(help="More of the environment's arguments, key=value.")
     ] = None,
     envs: Annotated[int, typer.Option(help="Environments side by side (online).", min=1)] = 8,
+    reward_scale: Annotated[
+        float, typer.Option(help="Factor on the reward that online agents learn from.")
+    ] = 1.0,
     config: Annotated[
         list[str] | None, typer.Option(help="key=value; for vlsafe e.g. imagination.horizon=15.")
     ] = None,
@@ -75,6 +78,7 @@ def train(
         scorer=None if scorer == "none" else scorer,
         cost_limit=cost_limit,
         envs=envs,
+        reward_scale=reward_scale,
         seed=seed,
         device=device,
         options=options,

@@ -40,6 +40,7 @@ class TrainSettings:
     scorer: str | None = "bundled"  # the online agents' judge
     cost_limit: float = 1.0
     envs: int = 8  # environments side by side, online agents only
+    reward_scale: float = 1.0  # factor on the reward that online agents learn from
     seed: int = 0
     device: str = "auto"
     options: dict[str, Any] = field(default_factory=dict)  # of VLSafe: preset, update, safety
@@ -54,6 +55,10 @@ class TrainSettings:
             )
         if self.steps < 1:
             raise ValueError(f"--steps must be at least 1, not {self.steps}")
+        if not 0.0 < self.reward_scale < math.inf:
+            raise ValueError(f"--reward-scale must be a positive number, not {self.reward_scale}")
+        if self.algo in OFFLINE and self.reward_scale != 1.0:
+            raise ValueError(f"--reward-scale is for agents that drive; {self.algo} does not")
         if self.algo in OFFLINE and self.data is None:
             raise ValueError(f"{self.algo} learns from recorded drives: give --data")
 
@@ -174,12 +179,17 @@ def _make_env(settings: TrainSettings) -> Any:
     online = settings.algo not in OFFLINE
     judge = settings.scorer if online and settings.cost != "env" else None
     options = {"observation": settings.observation, "scorer": judge, "cost": settings.cost}
-    return make_vec_env(
+    env = make_vec_env(
         settings.env.env_id,
         n_envs=settings.envs if online else 1,
         seed=settings.seed,
         env_kwargs={**settings.env.kwargs, **options},
     )
+    if settings.reward_scale == 1.0:
+        return env
+    from .reward_scale import RewardScale
+
+    return RewardScale(env, settings.reward_scale)
 
 
 def _algorithm(algo: str) -> type[BaseAlgorithm]:
