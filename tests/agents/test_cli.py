@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from vlsafe_agents.cli import main as cli
+from vlsafe_agents.cli import training
 from vlsafe_agents.cli.callbacks import ContinuedCSV
 from vlsafe_agents.cli.environments import EnvChoice, choose_env, nest, parse_mix, parse_pairs
 from vlsafe_agents.cli.training import TrainSettings, read_settings, rollout_length
@@ -176,11 +178,32 @@ def test_ppo_lag_counts_the_collisions_that_it_causes(labelled: Path) -> None:
     assert (agent / "model.zip").exists()  # a mistake removes nothing
 
 
+def test_online_agents_may_learn_from_rewards_of_another_size() -> None:
+    env = EnvChoice(kwargs={"duration": 8})
+    raw = TrainSettings("ppo", 8, env, "vector", envs=2, cost="env")
+    scaled = dataclasses.replace(raw, reward_scale=0.01)
+    rewards, returns = [], []
+    for settings in (raw, scaled):
+        vec_env = training._make_env(settings)
+        vec_env.reset()
+        stepped = [vec_env.step(np.array([1, 1]))[1:] for _ in range(8)]
+        rewards.append(np.array([reward for reward, _, _ in stepped]))
+        returns.append([info["episode"]["r"] for info in stepped[-1][-1]])
+        vec_env.close()
+    np.testing.assert_allclose(rewards[1], 0.01 * rewards[0], rtol=1e-6)
+    assert rewards[0].sum(0) == pytest.approx(returns[0], abs=1e-4)
+    assert returns[0] == returns[1]  # logs stay comparable
+    for settings, scale in ((raw, 0.0), (raw, float("nan"))):
+        with pytest.raises(ValueError, match="--reward-scale must be a positive number"):
+            dataclasses.replace(settings, reward_scale=scale)
+    with pytest.raises(ValueError, match="bc does not"):
+        TrainSettings("bc", 8, env, data="somewhere", reward_scale=0.1)
+
+
 def test_a_killed_training_goes_on_from_its_checkpoint(
     labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vlsafe_agents.bc import BC
-    from vlsafe_agents.cli import training
 
     class Killed(Exception):
         """Stands for the process's end: nothing after it is run."""
