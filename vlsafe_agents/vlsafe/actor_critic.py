@@ -19,7 +19,7 @@ knows only actions whose expected cost is within the limit (``feasible_only``).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from gymnasium import spaces
@@ -38,11 +38,8 @@ from vlsafe_agents.vlsafe.imagination import (
     dream_metrics,
     imagine,
 )
-from vlsafe_agents.vlsafe.policy_heads import (
-    CategoricalHead,
-    make_policy_head,
-    one_hot_sample,
-)
+from vlsafe_agents.vlsafe.policy_extraction import Candidates
+from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, make_policy_head, one_hot_sample
 from vlsafe_agents.vlsafe.recorded_returns import masked_mean, recorded_steps
 from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
@@ -50,15 +47,6 @@ from vlsafe_agents.vlsafe.settings import UPDATES, VLSafeConfig
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
 
 Metrics = dict[str, float]
-
-
-class Candidates(NamedTuple):
-    """Actions compared in M states; the last axis is as in ``policy_extraction``."""
-
-    log_prior: Tensor  # (M, A) log pi_b, or (M, K) log importance weights; no gradient
-    log_policy: Tensor  # same shape, log pi_theta, with gradient
-    q_reward: Tensor  # same shape, no gradient
-    q_cost: Tensor
 
 
 class ActorCritic(nn.Module):

@@ -15,11 +15,21 @@ positive cost advantage means costlier than average.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 LOG_WEIGHT_LIMIT = math.log(100.0)  # exp(beta A) <= 100, as in FISOR (arXiv 2401.10700)
+
+
+class Candidates(NamedTuple):
+    """Actions compared in M states; the last axis ``A`` as described above."""
+
+    log_prior: Tensor  # (M, A) log pi_b, or (M, K) log importance weights; no gradient
+    log_policy: Tensor  # same shape, log pi_theta, with gradient
+    q_reward: Tensor  # same shape, no gradient
+    q_cost: Tensor
 
 
 def restrict_to_support(log_prior: Tensor, threshold: float) -> Tensor:
