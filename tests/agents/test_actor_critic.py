@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -11,17 +10,13 @@ import pytest
 import torch
 from gymnasium import spaces
 from speed_limit import SpeedLimit, record
+from tiny_batch import batch_of
 
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.critics import Critic, Scale
 from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, GaussianHead, make_policy_head
-from vlsafe_agents.vlsafe.recorded_returns import (
-    GapWarning,
-    RecordedReturns,
-    recorded_returns,
-    recorded_steps,
-)
+from vlsafe_agents.vlsafe.recorded_returns import recorded_steps
 from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.settings import make_config
@@ -187,19 +182,6 @@ def test_value_of_a_state_is_the_policys_mean_over_actions() -> None:
     feat = torch.randn(6, 3)
     expected = (policy.log_probs(feat).exp() * critic.slow_all(feat)).sum(-1)
     torch.testing.assert_close(critic.slow_value(feat, policy), expected)
-
-
-def batch_of(**columns: list[float]) -> TensorBatch:
-    """One sequence whose rows are given; what is left out is zero."""
-    length = len(next(iter(columns.values())))
-    zeros = torch.zeros(1, length)
-    full = {name: torch.tensor([values]).float() for name, values in columns.items()}
-    flags = {
-        name: full.get(name, zeros).bool() for name in ("is_first", "is_terminal", "has_action")
-    }
-    action = torch.zeros(1, length, dtype=torch.int64)
-    reward, cost = full.get("reward", zeros), full.get("cost", zeros)
-    return TensorBatch({}, action, action, reward, cost, zeros, **flags)
 
 
 def test_recorded_steps_never_cross_the_border_of_an_episode() -> None:
@@ -380,53 +362,6 @@ def test_scale_is_the_root_mean_square_from_the_first_update_on() -> None:
     for _ in range(200):
         scale.update(torch.tensor([[1e-3, -1e-3]]), probs)
     assert scale.value == pytest.approx(0.1)
-
-
-# --- recorded returns ---------------------------------------------------------------------------
-
-
-def test_recorded_returns_are_discounted_sums_within_an_episode() -> None:
-    batch = batch_of(
-        reward=[0, 1, 2, 0, 4, 8, 16, 32],
-        cost=[0, 0, 10, 0, 0, 0, 0, 1],
-        is_first=[1, 0, 0, 1, 0, 0, 0, 0],
-        is_terminal=[0, 0, 1, 0, 0, 0, 0, 0],
-        has_action=[1, 1, 0, 1, 1, 1, 1, 1],
-    )
-    found = recorded_returns(batch, gamma=0.5, horizon=3)
-    assert found.valid.tolist() == [[True, True, False, True, True, False, False, False]]
-    assert found.reward[found.valid].tolist() == [2.0, 2.0, 4 + 4.0 + 4.0, 8 + 8.0 + 8.0]
-    assert found.cost[found.valid].tolist() == [5.0, 10.0, 0.0, 0.25]
-
-
-def test_a_time_out_within_the_horizon_makes_a_window_invalid() -> None:
-    batch = batch_of(reward=[0, 1, 0, 1], is_first=[1, 0, 1, 0], has_action=[1, 0, 1, 1])
-    assert recorded_returns(batch, 0.9, 2).valid.tolist() == [[False, False, False, False]]
-    assert recorded_returns(batch, 0.9, 1).valid.tolist() == [[True, False, True, False]]
-
-
-def test_windows_at_the_end_of_a_sequence_are_not_chosen_by_how_they_ended() -> None:
-    """Half of the drives crash on their last row; no window may be valid only because of that."""
-    batch = batch_of(
-        cost=[0, 0, 0, 10], is_terminal=[0, 0, 0, 1], has_action=[1, 1, 1, 0], is_first=[0] * 4
-    )
-    assert recorded_returns(batch, 0.9, 2).valid.tolist() == [[True, True, False, False]]
-
-
-def test_a_growing_gap_between_dream_and_record_warns_once_per_growth() -> None:
-    recorded = RecordedReturns(
-        torch.tensor([[0.0, 1.0, 2.0]]), torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool)
-    )
-    gap = GapWarning(every=2, return_limit=1.5, decay=0.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for _ in range(4):
-            assert gap.update(2.0, recorded) == pytest.approx(1.0)
-    with pytest.warns(UserWarning, match=r"4\.0 standard deviations"):
-        [gap.update(5.0, recorded) for _ in range(2)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        [gap.update(5.1, recorded) for _ in range(2)]
 
 
 def test_settings_out_of_range_are_refused_by_name() -> None:
