@@ -29,7 +29,13 @@ def train(
         Path | None,
         typer.Option(help="vlsafe: share this agent's finished world model; train a policy only."),
     ] = None,
-    preset: Annotated[str, typer.Option(help="vlsafe: debug, cpu, 12M, 25M or 50M.")] = "cpu",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="vlsafe: debug, cpu (default), 12M, 25M or 50M; ppo_lag: highway (default) or "
+            "route, for the tasks."
+        ),
+    ] = None,
     cost: Annotated[str, typer.Option(help="Cost from judge and truth: either, vlm, env.")] = (
         "either"
     ),
@@ -66,7 +72,11 @@ def train(
         raise ValueError(f"--world-model {world_model}: {algo} has no world model")
     options: dict[str, Any] = {}
     if algo == "vlsafe":
-        options = {"preset": preset, "update": update, "safety": _safety(safety)}
+        options = {"preset": preset or "cpu", "update": update, "safety": _safety(safety)}
+    elif algo == "ppo_lag":
+        options = {"preset": preset or "highway"}
+    elif preset is not None:
+        raise ValueError(f"--preset {preset}: {algo} has no presets")
     settings = TrainSettings(
         algo=algo,
         steps=steps if steps is not None else _default_steps(algo, metadata),

@@ -43,7 +43,7 @@ class TrainSettings:
     reward_scale: float = 1.0  # factor on the reward that online agents learn from
     seed: int = 0
     device: str = "auto"
-    options: dict[str, Any] = field(default_factory=dict)  # of VLSafe: preset, update, safety
+    options: dict[str, Any] = field(default_factory=dict)  # preset; of VLSafe: update, safety
     config: dict[str, Any] = field(default_factory=dict)  # flat key=value overrides
 
     def __post_init__(self) -> None:
@@ -234,7 +234,8 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
     if settings.algo == "ppo_lag":
         from vlsafe_agents.ppo_lag.presets import preset
 
-        arguments = preset("highway", cost_limit=settings.cost_limit, **arguments)
+        name = settings.options.get("preset", "highway")
+        arguments = preset(name, cost_limit=settings.cost_limit, **arguments)
     arguments |= settings.config
     return kind(policy, env, **arguments, **common)
 
@@ -255,6 +256,10 @@ def check_config(settings: TrainSettings) -> None:
 
         make_config(settings.options.get("preset", "cpu"), nest(settings.config))
         return
+    if settings.algo == "ppo_lag":
+        from vlsafe_agents.ppo_lag.presets import preset
+
+        preset(settings.options.get("preset", "highway"))
     from stable_baselines3 import PPO
 
     known = set(inspect.signature(_algorithm(settings.algo).__init__).parameters)
