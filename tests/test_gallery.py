@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -135,3 +136,16 @@ def test_published_figures_are_whole() -> None:
                 rate, low, high = row[name]
                 assert 0.0 <= low <= rate <= high <= 1.0
         assert all(math.isfinite(row[name][0]) for name in experts.MEANS)
+
+
+def test_measured_speeds_are_what_the_page_shows(tmp_path: Path) -> None:
+    env_id, out = "VLSafe-RightTurn-v0", tmp_path / "steps.json"
+    options = ["--envs", env_id, "--windows", "2", "--steps", "30", "--json", str(out)]
+    command = [sys.executable, str(ROOT / "benchmarks/steps.py"), *options]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["observation"] for row in rows] == ["vector", "image"]
+    assert all(0 < row["low"] <= row["median"] <= row["high"] for row in rows)
+    speeds = gallery.steps_a_second(tmp_path)[env_id]
+    assert speeds == {row["observation"]: row["median"] for row in rows}
+    assert f"| {env_id} | image | {speeds['image']:,} (" in found.stdout
