@@ -8,12 +8,7 @@ import pytest
 import torch
 from tiny_batch import batch_of
 
-from vlsafe_agents.vlsafe.recorded_returns import (
-    GapWarning,
-    RecordedReturns,
-    decision_weight,
-    recorded_returns,
-)
+from vlsafe_agents.vlsafe.recorded_returns import GapWarning, RecordedReturns, recorded_returns
 
 
 def test_recorded_returns_are_discounted_sums_within_an_episode() -> None:
@@ -58,14 +53,3 @@ def test_a_growing_gap_between_dream_and_record_warns_once_per_growth() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         [gap.update(5.1, recorded) for _ in range(2)]
-
-
-def test_decisions_that_change_weigh_more_and_the_mean_stays_one() -> None:
-    batch = batch_of(is_first=[1, 0, 0, 0, 1, 0], has_action=[1, 1, 1, 0, 1, 1])
-    before = torch.tensor([[0, 2, 2, 1, 0, 5]])
-    batch = batch._replace(action=before, next_action=torch.tensor([[2, 2, 1, 0, 5, 5]]))
-    weight = decision_weight(batch, 3.0)
-    assert weight[0, 2] == pytest.approx(4.0 * weight[0, 1].item())  # 2, then 1
-    assert weight[0, 0] == weight[0, 4] == weight[0, 1]  # nothing comes before a first decision
-    assert weight[batch.has_action].mean().item() == pytest.approx(1.0)
-    assert torch.equal(decision_weight(batch, 0.0), torch.ones(1, 6))

@@ -40,11 +40,7 @@ from vlsafe_agents.vlsafe.imagination import (
 )
 from vlsafe_agents.vlsafe.policy_extraction import Candidates
 from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, make_policy_head, one_hot_sample
-from vlsafe_agents.vlsafe.recorded_returns import (
-    decision_weight,
-    masked_mean,
-    recorded_steps,
-)
+from vlsafe_agents.vlsafe.recorded_returns import masked_mean, recorded_steps
 from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.settings import UPDATES, VLSafeConfig
@@ -103,8 +99,7 @@ class ActorCritic(nn.Module):
         """
         action = world_model.action_vector(batch.next_action)
         log_prob = self.behaviour.log_prob(feat, action)  # (B, T)
-        weight = decision_weight(batch, self.config.change_weight)  # (B, T)
-        return -masked_mean(weight * log_prob, batch.has_action)
+        return -masked_mean(log_prob, batch.has_action)
 
     def loss(
         self,

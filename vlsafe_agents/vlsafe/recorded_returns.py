@@ -46,21 +46,6 @@ def recorded_steps(batch: TensorBatch) -> Tensor:
     return batch.has_action[:, :-1] & ~batch.is_first[:, 1:]
 
 
-def decision_weight(batch: TensorBatch, change_weight: float) -> Tensor:
-    """Weight ``(B, T)`` of each recorded decision, with mean 1 over ``has_action``.
-
-    ``1 + change_weight`` where a discrete action differs from the one before it, in proportion to
-    1 elsewhere and at an episode's first decision; all alike for continuous actions.  A simple
-    form of the keyframes of Wen et al. (ICML 2021), who weigh decisions by how badly the ones
-    before predict them.
-    """
-    if change_weight == 0.0 or batch.action.dim() > 2:
-        return torch.ones_like(batch.reward)
-    changed = (batch.next_action != batch.action) & ~batch.is_first
-    weight = 1.0 + change_weight * changed  # (B, T)
-    return weight / masked_mean(weight, batch.has_action).clamp_min(1e-6)
-
-
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean of ``x`` where ``mask`` is true, a scalar; 0 where it never is."""
     return (x * mask).sum() / mask.sum().clamp_min(1)

@@ -93,10 +93,6 @@ class VLSafeConfig:
     # Weight of the prior's likelihood among the world model's losses while it warms up: features
     # that tell what drivers do. 0: the model learns nothing from actions, as in DreamerV3.
     shaping: float = 200.0
-    # Extra weight, in the prior's likelihood, of decisions that differ from the one before.  Where
-    # decisions are many a second, most repeat the last, and a prior that merely repeats it is
-    # nearly always right, yet never begins to brake (the copycat problem).  Discrete actions.
-    change_weight: float = 0.0
     # Share of the updates after that in which the critics evaluate the prior and the actor rests:
     # improving on critics that have just begun ruins the policy that they are to evaluate.
     critic_warmup: float = 0.2
@@ -118,7 +114,6 @@ class VLSafeConfig:
         _in_range("improvement.data_share", self.improvement.data_share, 0.0, 1.0)
         _in_range("model_warmup", self.model_warmup, 0.0, 1.0)
         _in_range("critic_warmup", self.critic_warmup, 0.0, 1.0)
-        _in_range("change_weight", self.change_weight, 0.0, 1000.0)
         counts = {
             "imagination.horizon": self.imagination.horizon,
             "imagination.starts": self.imagination.starts,
