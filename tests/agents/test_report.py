@@ -206,6 +206,24 @@ def test_lowest_collision_rate_is_not_marked_for_a_driver_that_crawls() -> None:
     assert not any(c.marked for row in results_table([crawler, driver])[1] for c in row.cells)
 
 
+def with_arrivals(agent: AgentRun, rate: float) -> AgentRun:
+    assert agent.evaluation is not None
+    agent.evaluation["summary"]["arrival_rate"] = {"mean": rate, "low": rate, "high": rate}
+    return agent
+
+
+def test_who_does_not_arrive_is_neither_marked_nor_praised() -> None:
+    expert = with_arrivals(agent_run("expert", "Expert (rule-based)", 0.0, 4.1), 1.0)
+    rival = with_arrivals(agent_run("ppo_lag", "PPO-Lag", 0.0, 6.2), 0.0)
+    ours = with_arrivals(agent_run("vlsafe-gated", "VLSafe gated", 0.02, 3.9), 0.95)
+    rows = results_table([expert, rival, ours])[1]
+    assert [[cell.marked for cell in row.cells].count(True) for row in rows] == [0, 0, 1]
+    sentences = " ".join(headline([expert, rival, ours]))
+    assert "VLSafe gated collided in 2% of" in sentences
+    assert "at 3.90 m/s and arrived in 95%; PPO-Lag" in sentences
+    assert "no more often than our policies did, but it arrived less often." in sentences
+
+
 @pytest.mark.parametrize(
     ("ours", "rival", "expected"),
     [

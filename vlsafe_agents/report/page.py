@@ -102,6 +102,7 @@ def contents(run: RunFolder) -> dict[str, Any]:
         "columns": columns,
         "rows": rows,
         "marked": any(cell.marked for row in rows for cell in row.cells),
+        "has_goal": any(column.metric == "arrival_rate" for column in columns),
         "progress_share": tables.percent(tables.PROGRESS_SHARE),
         "tradeoff": figures.tradeoff_chart(run.agents),
         "learning_titles": learning_titles,

@@ -11,7 +11,9 @@ from vlsafe_agents.report.run_folder import AgentRun
 
 THIN_SPACE = "\u2009"  # between thousands
 ABSENT = "\u2013"  # stands where there is no value
-PROGRESS_SHARE = 0.9  # of the expert's mean speed: below it, a low collision rate is not marked
+# Of the expert's mean speed and arrivals: below it, a low collision rate is not marked.
+PROGRESS_SHARE = 0.9
+PROGRESS = ("mean_speed", "arrival_rate")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ def results_table(agents: Sequence[AgentRun]) -> tuple[list[Column], list[Row]]:
     """The table of evaluated agents; columns without any value are left out.
 
     The lowest collision rate is marked only among agents that drive at least ``PROGRESS_SHARE`` of
-    the expert's mean speed, and never without a known expert: standing still is safe, too.
+    the expert's mean speed and, where there is a goal, of its arrivals, and never without a known
+    expert: standing still is safe, too, and so is leaving the route before the crossing.
     """
     shown = [a for a in agents if a.evaluation is not None]
     columns = [c for c in COLUMNS if any(a.summary(c.metric) for a in shown)]
@@ -113,15 +116,23 @@ def _cell(agent: AgentRun, column: Column, marked: bool) -> Cell:
     return Cell(column.show(value["mean"]), f"{low} to {high}", marked)
 
 
+def _keeps_up(agent: AgentRun, expert: AgentRun) -> bool:
+    """Whether it makes nearly as much progress as is known of the expert."""
+    for metric in PROGRESS:
+        own, wanted = agent.summary(metric), expert.summary(metric)
+        if wanted and (own is None or own["mean"] < PROGRESS_SHARE * wanted["mean"]):
+            return False
+    return True
+
+
 def _safest(agents: Sequence[AgentRun]) -> set[str]:
-    expert = next((a.summary("mean_speed") for a in agents if a.is_expert), None)
-    if expert is None:
+    expert = next((a for a in agents if a.is_expert), None)
+    if expert is None or expert.summary("mean_speed") is None:
         return set()
     rates = {}
     for agent in agents:
-        speed, rate = agent.summary("mean_speed"), agent.summary("collision_rate")
-        fast = speed is not None and speed["mean"] >= PROGRESS_SHARE * expert["mean"]
-        if fast and rate is not None and not agent.is_expert:
+        rate = agent.summary("collision_rate")
+        if _keeps_up(agent, expert) and rate is not None and not agent.is_expert:
             rates[agent.name] = rate["mean"]
     lowest = min(rates.values(), default=None)
     return {name for name, rate in rates.items() if rate == lowest}
@@ -167,11 +178,12 @@ def headline(agents: Sequence[AgentRun]) -> list[str]:
 
 def _drives(agent: AgentRun) -> str:
     rate, speed = agent.summary("collision_rate"), agent.summary("mean_speed")
+    arrival = agent.summary("arrival_rate")
     assert rate is not None
     pace = f" at {figure(speed['mean'])} m/s" if speed else ""
-    return (
-        f"{agent.label} collided in {percent(rate['mean'])} of {agent.episode_count} episodes{pace}"
-    )
+    goal = f" and arrived in {percent(arrival['mean'])}" if arrival else ""
+    share = f"{percent(rate['mean'])} of {agent.episode_count} episodes"
+    return f"{agent.label} collided in {share}{pace}{goal}"
 
 
 def _verdict(ours: Sequence[AgentRun], rival: AgentRun) -> str:
@@ -184,7 +196,11 @@ def _verdict(ours: Sequence[AgentRun], rival: AgentRun) -> str:
         return "Fewer collisions than PPO-Lag, but the 95% intervals overlap: a tendency, no proof."
     if any(r["mean"] < other["mean"] for r in rates):
         return "Only some of our policies collided less often than PPO-Lag."
-    return "Here PPO-Lag collided no more often than our policies did."
+    arrivals = [r for a in ours if (r := a.summary("arrival_rate"))]
+    theirs = rival.summary("arrival_rate")
+    fewer = theirs is not None and arrivals and all(r["low"] > theirs["high"] for r in arrivals)
+    but = ", but it arrived less often" if fewer else ""
+    return f"Here PPO-Lag collided no more often than our policies did{but}."
 
 
 def _learning_sentences(ours: Sequence[AgentRun], rival: AgentRun | None) -> list[str]:
