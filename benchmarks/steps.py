@@ -16,7 +16,7 @@ import json
 import multiprocessing
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def serve(case: Case, connection: Connection) -> None:
     env.action_space.seed(0)
     env.reset(seed=0)
     first = 0 if case.observation != "bare" else env.unwrapped.config["start_seed"]
-    episode = ended = 0
+    episode, ended = 0, False
     while (count := connection.recv()) is not None:
         stepping = resetting = 0.0
         resets = 0
@@ -110,7 +110,7 @@ class Measured:
         """Median, lowest and highest rate [1/s], and the median reset [s] if there was one."""
         resets = self.reset_seconds
         return {
-            **{"env_id": self.case.env_id, "observation": self.case.observation},
+            **asdict(self.case),
             "median": round(statistics.median(self.rates)),
             "low": round(min(self.rates)),
             "high": round(max(self.rates)),

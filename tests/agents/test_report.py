@@ -221,7 +221,16 @@ def test_who_does_not_arrive_is_neither_marked_nor_praised() -> None:
     sentences = " ".join(headline([expert, rival, ours]))
     assert "VLSafe gated collided in 2% of" in sentences
     assert "at 3.90 m/s and arrived in 95%; PPO-Lag" in sentences
-    assert "no more often than our policies did, but it arrived less often." in sentences
+    assert "no more often than our policies did. PPO-Lag arrived less often." in sentences
+
+
+def test_fewer_collisions_of_a_policy_that_does_not_arrive_are_not_praised_alone() -> None:
+    ours = with_arrivals(agent_run("vlsafe-gated", "VLSafe gated", 0.0, 0.1), 0.0)
+    rival = with_arrivals(agent_run("ppo_lag", "PPO-Lag", 0.6, 6.2), 0.4)
+    sentences = " ".join(headline([ours, rival]))
+    assert "Fewer collisions than PPO-Lag" in sentences
+    assert "Our policies arrived less often." in sentences
+    assert "arrived less often" not in " ".join(headline([ours, with_arrivals(rival, 0.0)]))
 
 
 @pytest.mark.parametrize(

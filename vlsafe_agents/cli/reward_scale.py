@@ -11,8 +11,9 @@ class RewardScale(VecEnvWrapper):
     """Multiplies the reward that is learnt from; logged returns keep the environment's units.
 
     PPO's critic fits raw returns by least squares, so that returns in the hundreds, as the tasks
-    pay, leave its shared features nothing but themselves to learn.  SB3's ``VecNormalize`` learns a
-    scale while it drives; a fixed one survives a restart and keeps the multiplier's meaning.
+    pay, may crowd out what the policy needs of their shared features.  SB3's ``VecNormalize``
+    learns a scale while it drives; a fixed one survives a restart and keeps the multiplier's
+    meaning.
     """
 
     def __init__(self, venv: VecEnv, scale: float) -> None:

@@ -63,20 +63,19 @@ def train(
     --data, they drive as many steps as it holds, in the same environment.
     """
     from .environments import choose_env, parse_pairs
-    from .training import OFFLINE, TrainSettings, check_config, run_training
+    from .training import DEFAULT_PRESETS, OFFLINE, TrainSettings, check_config, run_training
 
     metadata = _metadata(data)
     if data is not None and algo in OFFLINE and (env or density is not None or env_arg):
         raise ValueError("the data set names its environment; leave out --env and its arguments")
     if world_model is not None and algo != "vlsafe":
         raise ValueError(f"--world-model {world_model}: {algo} has no world model")
-    options: dict[str, Any] = {}
-    if algo == "vlsafe":
-        options = {"preset": preset or "cpu", "update": update, "safety": _safety(safety)}
-    elif algo == "ppo_lag":
-        options = {"preset": preset or "highway"}
-    elif preset is not None:
+    options: dict[str, Any] = {} if preset is None else {"preset": preset}
+    if preset is not None and algo not in DEFAULT_PRESETS:
         raise ValueError(f"--preset {preset}: {algo} has no presets")
+    if algo == "vlsafe":
+        chosen = preset or DEFAULT_PRESETS[algo]
+        options = {"preset": chosen, "update": update, "safety": _safety(safety)}
     settings = TrainSettings(
         algo=algo,
         steps=steps if steps is not None else _default_steps(algo, metadata),

@@ -22,6 +22,7 @@ ALGORITHMS = ("vlsafe", "ppo_lag", "ppo", "bc")
 OFFLINE = ("vlsafe", "bc")
 SETTINGS_FILE = "settings.json"
 TRAINING_FILE = "training.json"
+DEFAULT_PRESETS = {"vlsafe": "cpu", "ppo_lag": "highway"}  # of the algorithms that have some
 HOLD_OUT = 0.02  # share of episodes that VLSafe does not see, for the open-loop strip
 CHECKPOINT_SECONDS = 120.0
 
@@ -45,6 +46,11 @@ class TrainSettings:
     device: str = "auto"
     options: dict[str, Any] = field(default_factory=dict)  # preset; of VLSafe: update, safety
     config: dict[str, Any] = field(default_factory=dict)  # flat key=value overrides
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset.  Raises ``KeyError`` for algorithms that have none."""
+        return str(self.options.get("preset", DEFAULT_PRESETS[self.algo]))
 
     def __post_init__(self) -> None:
         if self.algo not in ALGORITHMS:
@@ -234,8 +240,7 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
     if settings.algo == "ppo_lag":
         from vlsafe_agents.ppo_lag.presets import preset
 
-        name = settings.options.get("preset", "highway")
-        arguments = preset(name, cost_limit=settings.cost_limit, **arguments)
+        arguments = preset(settings.preset, cost_limit=settings.cost_limit, **arguments)
     arguments |= settings.config
     return kind(policy, env, **arguments, **common)
 
@@ -254,12 +259,12 @@ def check_config(settings: TrainSettings) -> None:
     if settings.algo == "vlsafe":
         from vlsafe_agents.vlsafe.settings import make_config
 
-        make_config(settings.options.get("preset", "cpu"), nest(settings.config))
+        make_config(settings.preset, nest(settings.config))
         return
     if settings.algo == "ppo_lag":
         from vlsafe_agents.ppo_lag.presets import preset
 
-        preset(settings.options.get("preset", "highway"))
+        preset(settings.preset)
     from stable_baselines3 import PPO
 
     known = set(inspect.signature(_algorithm(settings.algo).__init__).parameters)
