@@ -9,7 +9,7 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
 from .engine.decisions import Decisions
-from .experts import DRIVER_NAMES, Bursts, driver_record, random_action, road_and_ways
+from .experts import DISTURBED, DRIVER_NAMES, Bursts, driver_record, random_action, road_and_ways
 from .scenarios import check_choice
 from .vector_env import VectorDrivingEnv
 
@@ -53,10 +53,10 @@ class DriverBatch:
         self._names[slot], self._rngs[slot] = name, rng
         if name == "random":
             return
-        rules = "expert" if name == "noisy" else name
+        rules = "expert" if name in DISTURBED else name
         self._decisions.seat(slot, driver_record(rules, self._scenario))
-        if name == "noisy":
-            self._bursts[slot] = Bursts(self._env.envs[slot], rng)
+        if name in DISTURBED:
+            self._bursts[slot] = Bursts(self._env.envs[slot], rng, name)
 
     def act(self, slots: list[int]) -> Any:
         """Actions ``(N, ...)`` of all environments, of which only those of ``slots`` are chosen.
@@ -78,6 +78,6 @@ class DriverBatch:
         for slot in slots:
             if self._names[slot] == "random":
                 actions[slot] = random_action(space, self._rngs[slot])
-            elif self._names[slot] == "noisy":
+            elif self._names[slot] in DISTURBED:
                 actions[slot] = self._bursts[slot].interrupt(actions[slot])
         return actions

@@ -2,6 +2,8 @@
 
 - ``expert``: IDM and MOBIL; makes room for merging vehicles; yields at junctions.
 - ``noisy``: the expert with bursts of random actions.
+- ``inattentive``: the expert that now and then does nothing for a while; where there is a route to
+  follow it keeps to it then, but sees nobody.
 - ``aggressive``: as fast as possible, weaves, brakes late.
 - ``brisk``: seeks the freest lane of a highway; elsewhere the expert.
 - ``timid``: always slow, never overtakes.
@@ -20,6 +22,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from .actions import IDLE, SLOWER
 from .driving_env import DrivingEnv
 from .engine.compiled_traffic import road_of
 from .engine.network import LaneNumbers
@@ -38,13 +41,15 @@ from .engine.rule_drivers import (
 )
 from .engine.state import Records, RoadTable
 from .engine.ways import NO_WAYS, Ways, find_ways
+from .lapses import Spells
 from .metadrive.experts import make_metadrive_driver, on_metadrive
 from .scenarios import Scenario, TrafficConfig, check_choice
 from .tasks import TaskEnv
 from .tasks.drivers import RouteDriver
 from .traffic import IdmAdvice
 
-DRIVER_NAMES = ("expert", "noisy", "brisk", "aggressive", "timid", "random")
+DRIVER_NAMES = ("expert", "noisy", "inattentive", "brisk", "aggressive", "timid", "random")
+DISTURBED = ("noisy", "inattentive")  # the expert, but for spells of something else
 BURST_RATE = 0.1  # [1/s], with which the noisy driver starts a burst
 BURST_SECONDS = (0.5, 3.0)  # [s]
 TIMID_SHARE = 0.6  # of the expert's cruise speed
@@ -78,9 +83,13 @@ def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> 
         raise ValueError(f"env={env!r}: drivers need one of the VLSafe environments")
     if name == "random":
         return RandomDriver(inner, rng)
-    wise = "expert" if name == "noisy" else name
-    driver = RuleDriver(inner, wise) if isinstance(inner, DrivingEnv) else RouteDriver(inner, wise)
-    return NoisyDriver(inner, rng, driver) if name == "noisy" else driver
+    if isinstance(inner, TaskEnv):
+        if name == "noisy":
+            return DisturbedDriver(inner, rng, RouteDriver(inner, "expert", rng), name)
+        return RouteDriver(inner, name, rng)
+    if name in DISTURBED:
+        return DisturbedDriver(inner, rng, RuleDriver(inner, "expert"), name)
+    return RuleDriver(inner, name)
 
 
 def driver_record(name: str, scenario: Scenario) -> Records:
@@ -120,6 +129,13 @@ def random_action(space: spaces.Space[Any], rng: np.random.Generator) -> Any:
         return int(rng.integers(space.n))
     assert isinstance(space, spaces.Box)
     return rng.uniform(space.low, space.high).astype(np.float32)
+
+
+def no_action(space: spaces.Space[Any]) -> Any:
+    """Neither pedal nor steering; IDLE of the meta actions."""
+    if isinstance(space, spaces.Discrete):
+        return IDLE if space.n == SLOWER + 1 else int(space.n) // 2  # the grid's middle: neither
+    return np.zeros(space.shape, np.float32)
 
 
 class RandomDriver:
@@ -172,35 +188,33 @@ class RuleDriver:
 
 
 class Bursts:
-    """Bursts of random actions, in which a driver's own do not count."""
+    """Bursts of random actions (``noisy``) or of none (``inattentive``) in place of a driver's."""
 
-    def __init__(self, env: DrivingEnv | TaskEnv, rng: np.random.Generator) -> None:
+    def __init__(self, env: DrivingEnv | TaskEnv, rng: np.random.Generator, name: str) -> None:
         self._space = env.action_space
-        self._rng = rng
-        self._frequency = env.scenario.traffic.policy_frequency  # [Hz]
-        self._left = 0
+        self._rng, self._random = rng, name == "noisy"
+        frequency = env.scenario.traffic.policy_frequency  # [Hz]
+        self._spells = Spells(rng, frequency, BURST_RATE, BURST_SECONDS)
 
     def reset(self) -> None:
         """Forget the last episode."""
-        self._left = 0
+        self._spells.reset()
 
     def interrupt(self, wise: Any) -> Any:
-        """The driver's action, or a random one during a burst."""
-        if not self._left and self._rng.uniform() < BURST_RATE / self._frequency:
-            seconds = self._rng.uniform(*BURST_SECONDS)
-            self._left = max(1, round(seconds * self._frequency))
-        if not self._left:
+        """The driver's action, or what counts during a burst."""
+        if not self._spells.on():
             return wise
-        self._left -= 1
-        return random_action(self._space, self._rng)
+        return random_action(self._space, self._rng) if self._random else no_action(self._space)
 
 
-class NoisyDriver:
-    """The expert, interrupted by bursts of random actions."""
+class DisturbedDriver:
+    """The expert, interrupted by bursts."""
 
-    def __init__(self, env: DrivingEnv | TaskEnv, rng: np.random.Generator, expert: Driver) -> None:
+    def __init__(
+        self, env: DrivingEnv | TaskEnv, rng: np.random.Generator, expert: Driver, name: str
+    ) -> None:
         self._expert = expert
-        self._bursts = Bursts(env, rng)
+        self._bursts = Bursts(env, rng, name)
 
     def reset(self) -> None:
         """Forget the last episode."""
@@ -208,5 +222,5 @@ class NoisyDriver:
         self._bursts.reset()
 
     def act(self) -> Any:
-        """The expert's action, or a random one during a burst."""
+        """The expert's action, or that of a burst."""
         return self._bursts.interrupt(self._expert.act())

@@ -5,6 +5,7 @@
 - ``timid``: the expert at 0.6 of its speed.
 - ``aggressive``: holds the route at 11 m/s and looks out for nobody.
 - ``noisy``: the expert with bursts of random actions.
+- ``inattentive``: the expert that now and then looks out for nobody for a few seconds.
 - ``random``: random actions.
 - ``metadrive_ppo``: the policy that MetaDrive ships, its mean action.
 - ``metadrive_idm``: MetaDrive's own IDM driver.
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from ..actions import full_lock
 from ..scenarios import check_choice
-from ..tasks.drivers import AGGRESSIVE_SPEED, FINE, GRID, TIMID_SHARE
+from ..tasks.drivers import AGGRESSIVE_SPEED, FINE, GRID, TIMID_SHARE, Attention
 from ..tasks.planner import (
     RoutePlan,
     best_acceleration,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from ..experts import Driver
 
 SHIPPED_NAMES = ("metadrive_ppo", "metadrive_idm")
-RULE_NAMES = ("expert", "brisk", "timid", "aggressive")
+RULE_NAMES = ("expert", "brisk", "timid", "aggressive", "inattentive")
 ARRIVAL = 3  # waypoints left
 SLACK = 0.8  # of the car's acceleration, that plans count on
 PASSING = 2.5  # [m/s], more than those beside
@@ -59,27 +60,27 @@ def make_metadrive_driver(name: str, env: Any, rng: np.random.Generator) -> Driv
 
     Raises ``ValueError`` for an unknown name.
     """
-    from ..experts import NoisyDriver, RandomDriver
+    from ..experts import DisturbedDriver, RandomDriver
 
     check_choice("driver", name, (*RULE_NAMES, "noisy", "random", *SHIPPED_NAMES))
     if name == "random":
         return RandomDriver(env, rng)
     if name == "noisy":
-        return NoisyDriver(env, rng, MetaDriveDriver(env, "expert"))
-    return ShippedDriver(env, name) if name in SHIPPED_NAMES else MetaDriveDriver(env, name)
+        return DisturbedDriver(env, rng, MetaDriveDriver(env, "expert", rng), name)
+    return ShippedDriver(env, name) if name in SHIPPED_NAMES else MetaDriveDriver(env, name, rng)
 
 
 class MetaDriveDriver:
-    """The ``expert``, ``timid`` or ``aggressive`` driver on MetaDrive's maps."""
+    """A driver with rules on MetaDrive's maps; ``name`` is one of ``RULE_NAMES``."""
 
-    def __init__(self, env: Any, name: str) -> None:
+    def __init__(self, env: Any, name: str, rng: np.random.Generator) -> None:
         self._env, self._world = env, env.world
         self._speed = env.scenario.cruise_speed  # [m/s]
         if name == "timid":
             self._speed *= TIMID_SHARE
         if name == "aggressive":
             self._speed = AGGRESSIVE_SPEED
-        self._cautious = name != "aggressive"
+        self._attention = Attention(name, rng, env.scenario.traffic.policy_frequency)
         grid = env.scenario.traffic.action == "grid"
         self._accelerations, self._shares = GRID if grid else FINE
         self._plan: RoutePlan | None = None
@@ -87,6 +88,7 @@ class MetaDriveDriver:
     def reset(self) -> None:
         """Forget the last episode."""
         self._plan = None
+        self._attention.reset()
 
     def act(self) -> Any:
         """The action that the planner advises."""
@@ -102,13 +104,11 @@ class MetaDriveDriver:
         around = self._progress.next * ROUTE_STEP
         station = nearest_station(self._plan.table, around, 6.0, ego[0], ego[1])
         share = best_steering(self._plan, station, ego, self._shares)
-        speed = self._speed
-        if self._cautious:
+        speed, looks = self._speed, self._attention.looks()
+        if looks:
             speed = min(speed, passing_speed(self._env.scene.columns))
         acceleration = min(
-            best_acceleration(
-                self._plan, others, ego, station, speed, self._reachable, self._cautious
-            )
+            best_acceleration(self._plan, others, ego, station, speed, self._reachable, looks)
             for others in self._prospects.others()
         )
         lock = full_lock(float(ego[3]))

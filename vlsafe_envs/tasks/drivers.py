@@ -6,6 +6,8 @@
 - ``timid``: the expert at 0.6 of its speed.
 - ``aggressive``: holds the route at 11 m/s and looks out for nobody.
 - ``noisy``: the expert with bursts of random actions.
+- ``inattentive``: the expert that now and then looks out for nobody for a few seconds, then brakes
+  as late as it takes: data of close calls, from which a learner sees how to get out of them.
 - ``random``: random actions.
 """
 
@@ -17,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..actions import MAX_ACCELERATION, full_lock
+from ..lapses import Spells
 from .path_world import PathWorld
 from .planner import (
     Others,
@@ -31,6 +34,8 @@ from .world import ROUTE_STEP
 
 TIMID_SHARE = 0.6  # of the expert's cruise speed
 AGGRESSIVE_SPEED = 11.0  # [m/s]
+LAPSE_RATE = 0.2  # [1/s], with which the inattentive driver stops looking
+LAPSE_SECONDS = (1.0, 4.0)  # [s]
 Choices = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 # Accelerations [m/s2] and shares of full lock that are tried.
 GRID: Choices = (
@@ -40,10 +45,34 @@ GRID: Choices = (
 FINE: Choices = (GRID[0], np.linspace(-1.0, 1.0, 31))  # finer pedals only creep closer
 
 
-class RouteDriver:
-    """The ``expert``, ``timid`` or ``aggressive`` driver of a task on one of our own roads."""
+class Attention:
+    """Whether a driver looks out for others at a decision.
 
-    def __init__(self, env: TaskEnv, name: str) -> None:
+    The ``aggressive`` one never does, the ``inattentive`` one but for lapses, the others always.
+    """
+
+    def __init__(self, name: str, rng: np.random.Generator, frequency: float) -> None:
+        self._never = name == "aggressive"
+        lapses = Spells(rng, frequency, LAPSE_RATE, LAPSE_SECONDS)
+        self._lapses = lapses if name == "inattentive" else None
+
+    def reset(self) -> None:
+        """Forget the last episode."""
+        if self._lapses:
+            self._lapses.reset()
+
+    def looks(self) -> bool:
+        """Call it once a decision."""
+        return not (self._never or (self._lapses and self._lapses.on()))
+
+
+class RouteDriver:
+    """A driver with rules of a task on one of our own roads.
+
+    ``name`` is ``expert``, ``timid``, ``aggressive`` or ``inattentive``.
+    """
+
+    def __init__(self, env: TaskEnv, name: str, rng: np.random.Generator) -> None:
         assert isinstance(env.world, PathWorld)
         self._env, self._world = env, env.world
         self._speed = env.scenario.cruise_speed  # [m/s]
@@ -51,7 +80,7 @@ class RouteDriver:
             self._speed *= TIMID_SHARE
         if name == "aggressive":
             self._speed = AGGRESSIVE_SPEED
-        self._cautious = name != "aggressive"
+        self._attention = Attention(name, rng, env.scenario.traffic.policy_frequency)
         grid = env.scenario.traffic.action == "grid"
         self._accelerations, self._shares = GRID if grid else FINE
         self._plan: RoutePlan | None = None
@@ -59,6 +88,7 @@ class RouteDriver:
     def reset(self) -> None:
         """Forget the last episode."""
         self._plan = None
+        self._attention.reset()
 
     def act(self) -> Any:
         """The action that the planner advises."""
@@ -71,8 +101,9 @@ class RouteDriver:
         station = nearest_station(self._plan.table, around, 6.0, ego[0], ego[1])
         share = best_steering(self._plan, station, ego, self._shares)
         others = Others(self._world.table, *self._world.hypotheses(), self._world.others_yield)
+        looks = self._attention.looks()
         acceleration = best_acceleration(
-            self._plan, others, ego, station, self._speed, self._accelerations, self._cautious
+            self._plan, others, ego, station, self._speed, self._accelerations, looks
         )
         lock = full_lock(float(ego[3]))
         return self._env.actions.nearest(acceleration, share * lock, self._env.ego)
