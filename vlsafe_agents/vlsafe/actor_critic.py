@@ -107,11 +107,13 @@ class ActorCritic(nn.Module):
         posterior: RSSMState,
         batch: TensorBatch,
         improve: bool = True,
+        prior_state: RSSMState | None = None,
     ) -> tuple[Tensor, Metrics]:
         """Loss of prior, actor and critics on one batch, and metrics.
 
         :param posterior: states ``(B, T, ...)`` of the batch.
         :param improve: False keeps the actor equal to the prior, for the critics to evaluate it.
+        :param prior_state: states to fit the prior on, instead of ``posterior``.
         """
         posterior = posterior.detach()
         feat = world_model.feat(posterior)  # (B, T, F)
@@ -125,7 +127,8 @@ class ActorCritic(nn.Module):
         settings = self.config.imagination
         critic_loss = settings.imagined * self._imagined_critic_loss(dream)
         critic_loss = critic_loss + settings.anchor * self._anchor_loss(feat, batch, world_model)
-        behaviour_loss = self.behaviour_loss(feat, batch, world_model)
+        prior_feat = feat if prior_state is None else world_model.feat(prior_state.detach())
+        behaviour_loss = self.behaviour_loss(prior_feat, batch, world_model)
         metrics["train/critic_loss"] = critic_loss.item()
         metrics["train/behaviour_loss"] = behaviour_loss.item()
         if not improve:

@@ -66,6 +66,22 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
     )
 
 
+def exchange_actions(action: Tensor, share: float) -> Tensor:
+    """Actions ``(B, T, ...)`` in which some sequences have those of other sequences.
+
+    Whole sequences change places, so that what is typical of actions stays: how frequent each is
+    and how long it lasts.  ChauffeurNet (Bansal et al. 2018, arXiv 1812.03079, section 3.2) drops
+    the past motion instead; features of a world model have no value for "not known".
+
+    :param share: expected share of the B sequences that change; with B = 1 none does.
+    """
+    count = len(action)
+    others = (torch.arange(count) + int(torch.randint(1, max(count, 2), ()))) % count
+    change = torch.rand(count) < share
+    source = torch.where(change, others, torch.arange(count))  # (B,)
+    return action[source.to(action.device)]
+
+
 def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
     """Observation kinds by name: a bare Box is "image" if it is uint8 (H, W, 3), else "vector".
 

@@ -93,6 +93,10 @@ class VLSafeConfig:
     # Weight of the prior's likelihood among the world model's losses while it warms up: features
     # that tell what drivers do. 0: the model learns nothing from actions, as in DreamerV3.
     shaping: float = 200.0
+    # Share of sequences on which the prior is fitted with other sequences' past actions in its
+    # features' memory, so that it cannot learn to repeat the last action: at 10 Hz that is right
+    # four times in five, and a driver that does so never brakes.
+    forget_actions: float = 0.0
     # Share of the updates after that in which the critics evaluate the prior and the actor rests:
     # improving on critics that have just begun ruins the policy that they are to evaluate.
     critic_warmup: float = 0.2
@@ -114,6 +118,7 @@ class VLSafeConfig:
         _in_range("improvement.data_share", self.improvement.data_share, 0.0, 1.0)
         _in_range("model_warmup", self.model_warmup, 0.0, 1.0)
         _in_range("critic_warmup", self.critic_warmup, 0.0, 1.0)
+        _in_range("forget_actions", self.forget_actions, 0.0, 1.0)
         counts = {
             "imagination.horizon": self.imagination.horizon,
             "imagination.starts": self.imagination.starts,

@@ -25,7 +25,7 @@ from torch import Tensor
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.data.dataset import EpisodeDataset
-from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
+from vlsafe_agents.vlsafe.batch import TensorBatch, exchange_actions, to_tensors
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
@@ -278,7 +278,7 @@ class VLSafe(OfflineAlgorithm):
             self.logger.record_mean("train/behaviour_loss", loss.item())
             return loss * (share or 1.0)
 
-        loss, _, metrics = world_model.loss(batch, prior_loss)
+        loss, _, metrics = world_model.loss(batch, prior_loss, self._foreign_actions(batch))
         both = [self.model_optimizer, self.actor_critic_optimizer]
         optimise(both, loss, "world model and behaviour prior")
         actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
@@ -299,7 +299,9 @@ class VLSafe(OfflineAlgorithm):
     def _update_actor_critic(self, batch: TensorBatch, posterior: RSSMState) -> None:
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
         improving = self._schedule.improving(self._n_updates)
-        loss, metrics = actor_critic.loss(world_model, posterior, batch, improving)
+        foreign = self._foreign_actions(batch)
+        prior_state = posterior if foreign is None else world_model.observe(batch, foreign)
+        loss, metrics = actor_critic.loss(world_model, posterior, batch, improving, prior_state)
         optimise([self.actor_critic_optimizer], loss, "actor and critics")
         actor_critic.after_step()
         imagination = self.settings.imagination
@@ -310,6 +312,13 @@ class VLSafe(OfflineAlgorithm):
             metrics["data/cost"] = recorded.cost[recorded.valid].mean().item()
         for name, value in metrics.items():
             self.logger.record_mean(name, value)
+
+    def _foreign_actions(self, batch: TensorBatch) -> Tensor | None:
+        """Action vectors ``(B, T, A)`` for the prior's features; None: the recorded ones."""
+        share = self.settings.forget_actions
+        if not share:
+            return None
+        return exchange_actions(self.policy.world_model.action_vector(batch.action), share)
 
     def _thread_count(self) -> int | None:
         """One while a small preset learns on a CPU: more only slow tiny kernels."""

@@ -135,20 +135,29 @@ class WorldModel(nn.Module):
         )
 
     @torch.no_grad()
-    def observe(self, batch: TensorBatch) -> RSSMState:
-        """Posterior states ``(B, T, ...)`` of recorded sequences, without losses or gradients."""
+    def observe(self, batch: TensorBatch, action: Tensor | None = None) -> RSSMState:
+        """Posterior states ``(B, T, ...)`` of recorded sequences, without losses or gradients.
+
+        :param action: action vectors ``(B, T, A)`` to reckon with instead of the recorded ones.
+        """
         embed = self.observation.embed(self.observation.prepare(batch.obs))
         embed = embed.unflatten(0, batch.reward.shape)  # (B, T, E)
-        return self.rssm.observe(embed, self.action_vector(batch.action), batch.is_first)
+        action = self.action_vector(batch.action) if action is None else action
+        return self.rssm.observe(embed, action, batch.is_first)
 
     # --- learning -----------------------------------------------------------------------------
 
     def loss(
-        self, batch: TensorBatch, shaping: Callable[[Tensor], Tensor] | None = None
+        self,
+        batch: TensorBatch,
+        shaping: Callable[[Tensor], Tensor] | None = None,
+        shaping_action: Tensor | None = None,
     ) -> tuple[Tensor, RSSMState, dict[str, float]]:
         """Total loss, posterior states ``(B, T, ...)`` without gradients, and metrics.
 
         :param shaping: one more loss, of the features ``(B, T, F)``, that the model is to serve.
+        :param shaping_action: action vectors ``(B, T, A)`` with which those features are observed
+            instead of the recorded ones.
 
         The cost loss is multiplied by ``config.cost_positive_weight`` where the cost is positive,
         because such steps are rare.  This biases the predicted cost upwards: a true frequency f is
@@ -175,6 +184,8 @@ class WorldModel(nn.Module):
         means = {key: value.mean() for key, value in losses.items()}
         total = torch.stack([scales[key] * value for key, value in means.items()]).sum()
         if shaping is not None:
+            if shaping_action is not None:
+                feat = self.feat(self.rssm.observe(embed, shaping_action, batch.is_first))
             total = total + shaping(feat)
         metrics = {f"{key}_loss": value.item() for key, value in means.items()}
         metrics |= {"kl": kl.mean().item(), "model_loss": total.item()}
