@@ -39,7 +39,7 @@ def habitual(count: int = 40, steps: int = 20, informative: bool = False) -> Epi
     return EpisodeDataset.from_arrays(episodes, VECTOR, spaces.Discrete(3))
 
 
-def clone(dataset: EpisodeDataset, share: float, updates: int = 250) -> VLSafe:
+def clone(dataset: EpisodeDataset, share: float, updates: int = 120) -> VLSafe:
     config = {"model_warmup": 1.0, "forget_actions": share, "train": {"learning_rate": 3e-3}}
     return make(dataset, Still(VECTOR), config=config).learn(updates)
 
