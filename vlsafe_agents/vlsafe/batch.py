@@ -70,8 +70,8 @@ def exchange_actions(action: Tensor, share: float) -> Tensor:
     """Actions ``(B, T, ...)`` in which some sequences have those of other sequences.
 
     Whole sequences change places, so that what is typical of actions stays: how frequent each is
-    and how long it lasts.  ChauffeurNet (Bansal et al. 2018, arXiv 1812.03079, section 3.2) drops
-    the past motion instead; features of a world model have no value for "not known".
+    and how long it lasts.  ChauffeurNet (Bansal et al. 2018, arXiv 1812.03079) drops the past
+    motion instead; features of a world model have no value for "not known".
 
     :param share: expected share of the B sequences that change; with B = 1 none does.
     """
