@@ -21,14 +21,14 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_agents.cli.environments import choose_env
+from vlsafe_agents.cli.environments import parse_pairs
+from vlsafe_agents.cli.evaluate import FIRST_SEED
 from vlsafe_agents.cli.training import load_agent
 from vlsafe_agents.common.progress import ProgressReport
-from vlsafe_envs.actions import STEERINGS
+from vlsafe_envs.actions import ACCELERATIONS, STEERINGS
 from vlsafe_envs.experts import make_driver
 
-FIRST_SEED = 3_000_000_000  # as in `vlsafe evaluate`
-PEDALS = ("brake", "coast", "accelerate")
+PEDALS = ("brake", "coast", "accelerate")  # of the grid's ACCELERATIONS
 
 
 def drive(
@@ -65,12 +65,11 @@ def main() -> None:
     parser.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     agent, settings, _ = load_agent(arguments.folder)
-    extra = choose_env(settings.env.env_id, arguments.env_arg, None).kwargs
-    options = {**settings.env.kwargs, **extra, "observation": settings.observation, "scorer": None}
-    env = gym.make(settings.env.env_id, **options)
-    if not (isinstance(env.action_space, gym.spaces.Discrete) and env.action_space.n == 15):
-        raise SystemExit(f"{settings.env.env_id} has {env.action_space}; only the grid is compared")
-    counts = np.zeros((3, 3), np.int64)
+    choice = settings.env.with_kwargs(**parse_pairs(arguments.env_arg, "--env-arg"))
+    env = choice.factory(observation=settings.observation, scorer=None)()
+    if env.action_space != gym.spaces.Discrete(len(ACCELERATIONS) * len(STEERINGS)):
+        raise SystemExit(f"{choice.env_id} has {env.action_space}; only the grid is compared")
+    counts = np.zeros((len(PEDALS), len(PEDALS)), np.int64)
     ends = []
     with ProgressReport("second opinion", arguments.episodes, "episodes") as progress:
         for number in range(arguments.episodes):
@@ -79,10 +78,8 @@ def main() -> None:
             progress.update(number + 1)
     env.close()
     arrived, collided, lost = np.mean(ends, 0)
-    print(
-        f"{arguments.at_the_wheel} drives: {arrived:.0%} arrived, {collided:.0%} collided,", end=""
-    )
-    print(f" {lost:.0%} off route")
+    shares = f"{arrived:.0%} arrived, {collided:.0%} collided, {lost:.0%} off route"
+    print(f"{arguments.at_the_wheel} drives: {shares}")
     for name, row in zip(PEDALS, counts, strict=True):
         shares = ", ".join(
             f"{p} {n / max(row.sum(), 1):.1%}" for p, n in zip(PEDALS, row, strict=True)

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from load_script import ROOT, script
 
 from vlsafe_envs import known_ids
 from vlsafe_envs.metadrive.missing import metadrive_installed
 from vlsafe_envs.metadrive.registration import METADRIVE_IDS
 from vlsafe_envs.rewards import RewardConfig
 
-ROOT = Path(__file__).resolve().parent.parent
 CHEAP = "VLSafe-Merge-v0"
 TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
-
-
-def script(path: str) -> ModuleType:
-    """A script of the repository as a module."""
-    name = f"script_{Path(path).stem}"
-    spec = importlib.util.spec_from_file_location(name, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
 
 experts = script("benchmarks/experts.py")
 gallery = script("docs/build_gallery.py")

@@ -22,8 +22,26 @@ def test_spells_begin_and_last_as_said() -> None:
     assert np.mean(lengths <= 4.0) > 0.9
     # mean spell 2.5 s, mean wait 1 / 0.2 s; the decision that starts a spell belongs to it
     assert on.mean() == pytest.approx(2.5 / (2.5 + 5.0), abs=0.02)
-    spells.reset()
-    assert Spells(np.random.default_rng(0), 10.0, 0.0, (1.0, 1.0)).on() is False
+
+
+class Draws(np.random.Generator):
+    """Draws what it was given."""
+
+    def __init__(self, *draws: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._draws = list(draws)
+
+    def uniform(self, *bounds: float) -> float:  # type: ignore[override]
+        return self._draws.pop(0)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_spell_ends_with_the_episode(reset: bool) -> None:
+    spells = Spells(Draws(0.0, 4.0, 0.99), frequency=10.0, rate=0.2, seconds=(1.0, 4.0))
+    assert spells.on()  # the first draw starts it, the second makes it last 4 s
+    if reset:
+        spells.reset()
+    assert spells.on() is not reset
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,24 @@ def test_a_stuck_car_pays_by_step_or_by_event() -> None:
     assert costs("event", course) == [0, 1, 0, 0, 1, 1, 1]
 
 
+def test_an_inattentive_driver_keeps_to_the_route_and_looks_away_at_times(
+    env: gym.Env[Any, Any],
+) -> None:
+    env.reset(seed=1)
+    driver = make_driver("inattentive", env, np.random.default_rng(0))
+    driver.reset()
+    looks: list[bool] = []
+    wrapped = driver._attention.looks  # type: ignore[attr-defined]
+    driver._attention.looks = lambda: looks.append(wrapped()) or looks[-1]  # type: ignore
+    for _ in range(120):
+        *_, terminated, truncated, info = env.step(driver.act())
+        if terminated or truncated:
+            break
+    assert not info["off_route"]
+    assert info["distance"] > 30.0
+    assert {True, False} == set(looks)
+
+
 @pytest.mark.parametrize("name", ["expert", "metadrive_idm", "metadrive_ppo"])
 def test_drivers_get_on(env: gym.Env[Any, Any], name: str) -> None:
     env.reset(seed=1)

@@ -95,7 +95,7 @@ class VLSafeConfig:
     shaping: float = 200.0
     # Share of sequences on which the prior is fitted with other sequences' past actions in its
     # features' memory, so that it cannot learn to repeat the last action: at 10 Hz that is right
-    # four times in five, and a driver that does so never brakes.
+    # four times in five, and tells nothing of when to brake.
     forget_actions: float = 0.0
     # Share of the updates after that in which the critics evaluate the prior and the actor rests:
     # improving on critics that have just begun ruins the policy that they are to evaluate.

@@ -25,7 +25,7 @@ from torch import Tensor
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.data.dataset import EpisodeDataset
-from vlsafe_agents.vlsafe.batch import TensorBatch, exchange_actions, to_tensors
+from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
@@ -258,7 +258,7 @@ class VLSafe(OfflineAlgorithm):
         if self._schedule.warming_up(self._n_updates):
             self._warm_up(batch)
         else:
-            self._update_actor_critic(batch, self._update_world_model(batch))
+            self._update_actor_critic(batch)
         self._n_updates += 1
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
@@ -278,29 +278,43 @@ class VLSafe(OfflineAlgorithm):
             self.logger.record_mean("train/behaviour_loss", loss.item())
             return loss * (share or 1.0)
 
-        loss, _, metrics = world_model.loss(batch, prior_loss, self._foreign_actions(batch))
+        foreign = world_model.foreign_actions(batch, self.settings.forget_actions)
+        loss, _, metrics = world_model.loss(batch, prior_loss, foreign)
         both = [self.model_optimizer, self.actor_critic_optimizer]
         optimise(both, loss, "world model and behaviour prior")
         actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
         for name, value in metrics.items():
             self.logger.record_mean(f"train/{name}", value)
 
-    def _update_world_model(self, batch: TensorBatch) -> RSSMState:
+    def _states(self, batch: TensorBatch) -> tuple[RSSMState, RSSMState]:
+        """Posterior states of the batch, and those that the prior is fitted on."""
+        world_model, share = self.policy.world_model, self.settings.forget_actions
+        posterior = self._update_world_model(batch)
+        if posterior is not None and not share:
+            return posterior, posterior
+        embed = world_model.embed(batch)  # (B, T, E); costs more than what follows
+        if posterior is None:
+            posterior = world_model.observe(batch, embed)
+        foreign = world_model.foreign_actions(batch, share)
+        prior = posterior if foreign is None else world_model.observe(batch, embed, foreign)
+        return posterior, prior
+
+    def _update_world_model(self, batch: TensorBatch) -> RSSMState | None:
+        """Posterior states of the batch; None where the model rests."""
         world_model = self.policy.world_model
         every = self.settings.model_every
         if self.world_model_frozen or not every or self._n_updates % every:
-            return world_model.observe(batch)
+            return None
         loss, posterior, metrics = world_model.loss(batch)
         optimise([self.model_optimizer], loss, "world model")
         for name, value in metrics.items():
             self.logger.record_mean(f"train/{name}", value)
         return posterior
 
-    def _update_actor_critic(self, batch: TensorBatch, posterior: RSSMState) -> None:
+    def _update_actor_critic(self, batch: TensorBatch) -> None:
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
+        posterior, prior_state = self._states(batch)
         improving = self._schedule.improving(self._n_updates)
-        foreign = self._foreign_actions(batch)
-        prior_state = posterior if foreign is None else world_model.observe(batch, foreign)
         loss, metrics = actor_critic.loss(world_model, posterior, batch, improving, prior_state)
         optimise([self.actor_critic_optimizer], loss, "actor and critics")
         actor_critic.after_step()
@@ -312,13 +326,6 @@ class VLSafe(OfflineAlgorithm):
             metrics["data/cost"] = recorded.cost[recorded.valid].mean().item()
         for name, value in metrics.items():
             self.logger.record_mean(name, value)
-
-    def _foreign_actions(self, batch: TensorBatch) -> Tensor | None:
-        """Action vectors ``(B, T, A)`` for the prior's features; None: the recorded ones."""
-        share = self.settings.forget_actions
-        if not share:
-            return None
-        return exchange_actions(self.policy.world_model.action_vector(batch.action), share)
 
     def _thread_count(self) -> int | None:
         """One while a small preset learns on a CPU: more only slow tiny kernels."""

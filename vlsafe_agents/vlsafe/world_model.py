@@ -20,7 +20,13 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from vlsafe_agents.common.distributions import symexp_bins, twohot_loss, twohot_mean
-from vlsafe_agents.vlsafe.batch import IMAGE, VECTOR, TensorBatch, observation_spaces
+from vlsafe_agents.vlsafe.batch import (
+    IMAGE,
+    VECTOR,
+    TensorBatch,
+    exchange_actions,
+    observation_spaces,
+)
 from vlsafe_agents.vlsafe.config import WorldModelConfig
 from vlsafe_agents.vlsafe.disagreement import DisagreementEnsemble
 from vlsafe_agents.vlsafe.networks import MLP
@@ -101,6 +107,13 @@ class WorldModel(nn.Module):
         high = torch.as_tensor(space.high, dtype=torch.float32, device=action.device)
         return torch.clamp(action.float(), low, high)
 
+    def foreign_actions(self, batch: TensorBatch, share: float) -> Tensor | None:
+        """Action vectors ``(B, T, A)``, some of other sequences; None if ``share`` is 0.
+
+        See :func:`~vlsafe_agents.vlsafe.batch.exchange_actions`.
+        """
+        return exchange_actions(self.action_vector(batch.action), share) if share else None
+
     def initial(self, batch: int, device: torch.device | str = "cpu") -> RSSMState:
         """State before the first observation, ``(batch, ...)``."""
         return self.rssm.initial(batch, device)
@@ -135,13 +148,21 @@ class WorldModel(nn.Module):
         )
 
     @torch.no_grad()
-    def observe(self, batch: TensorBatch, action: Tensor | None = None) -> RSSMState:
+    def embed(self, batch: TensorBatch) -> Tensor:
+        """Embeddings ``(B, T, E)`` of recorded observations, without gradients."""
+        embed = self.observation.embed(self.observation.prepare(batch.obs))
+        return embed.unflatten(0, batch.reward.shape)
+
+    @torch.no_grad()
+    def observe(
+        self, batch: TensorBatch, embed: Tensor | None = None, action: Tensor | None = None
+    ) -> RSSMState:
         """Posterior states ``(B, T, ...)`` of recorded sequences, without losses or gradients.
 
+        :param embed: what :meth:`embed` gives for the batch, where it is known already.
         :param action: action vectors ``(B, T, A)`` to reckon with instead of the recorded ones.
         """
-        embed = self.observation.embed(self.observation.prepare(batch.obs))
-        embed = embed.unflatten(0, batch.reward.shape)  # (B, T, E)
+        embed = self.embed(batch) if embed is None else embed
         action = self.action_vector(batch.action) if action is None else action
         return self.rssm.observe(embed, action, batch.is_first)
 

@@ -53,8 +53,9 @@ class Attention:
 
     def __init__(self, name: str, rng: np.random.Generator, frequency: float) -> None:
         self._never = name == "aggressive"
-        lapses = Spells(rng, frequency, LAPSE_RATE, LAPSE_SECONDS)
-        self._lapses = lapses if name == "inattentive" else None
+        self._lapses: Spells | None = None  # the others draw nothing from the generator
+        if name == "inattentive":
+            self._lapses = Spells(rng, frequency, LAPSE_RATE, LAPSE_SECONDS)
 
     def reset(self) -> None:
         """Forget the last episode."""
