@@ -85,6 +85,7 @@ def test_terminal_info_survives_autoreset_of_gymnasium_vector_envs() -> None:
 
 def test_terminal_info_survives_autoreset_of_sb3_vector_envs() -> None:
     vector = DummyVecEnv([crash])
+    vector.seed(0)  # one start in forty meets a vehicle before the edge
     vector.reset()
     for _ in range(50):
         _, _, dones, infos = vector.step(np.array([[0.0, 1.0]], np.float32))
