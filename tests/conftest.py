@@ -7,6 +7,7 @@ other processors: highway-env, which computes with them, would drive otherwise h
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 
@@ -23,8 +24,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach for a model hu
 
 import pytest
 import torch
+from gymnasium.utils import seeding
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def same_luck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test leaves unseeded is drawn alike in every run, so that a failure comes back."""
+    torch.manual_seed(0)
+    unused, np_random = itertools.count(1 << 40), seeding.np_random
+    monkeypatch.setattr(
+        seeding, "np_random", lambda seed=None: np_random(next(unused) if seed is None else seed)
+    )
 
 
 @pytest.fixture(autouse=True, scope="session")
