@@ -66,6 +66,28 @@ def test_checkers_pass_without_a_warning(env_id: str, observation: str, action: 
     env.close()
 
 
+@pytest.mark.parametrize("observation", ["vector", "multi"])
+def test_navigation_shows_metadrives_own_vector_where_it_is_asked_for(observation: str) -> None:
+    env = make(vector="metadrive", observation=observation, blocks=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped, skip_render_check=True)
+        sb3_check_env(env.unwrapped)
+    shown, _ = env.reset(seed=1)
+    for _ in range(30):
+        shown, *_ = env.step(12)
+    vector = shown["vector"] if observation == "multi" else shown
+    theirs = env.unwrapped.world.outcome.observation  # type: ignore[attr-defined]
+    assert vector.shape == (259,)
+    assert np.array_equal(vector, np.float32(np.clip(theirs, 0.0, 1.0)))
+    assert 0.0 < vector[19:].min() < 1.0  # a ray meets something
+
+
+def test_an_unknown_vector_is_refused() -> None:
+    with pytest.raises(ValueError, match="vector='lidar'"):
+        make(vector="lidar")
+
+
 ROLLOUT = """
 import hashlib, logging, socket, urllib.request
 

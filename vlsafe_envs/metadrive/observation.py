@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 
 from ..observations import IMAGE_SIZE
@@ -30,3 +31,8 @@ def metadrive_space(kind: str) -> spaces.Space[Any]:
     if kind == "image":
         return image
     return vector if kind == "vector" else spaces.Dict(image=image, vector=vector)
+
+
+def metadrive_vector(observation: Any) -> npt.NDArray[np.float32]:
+    """MetaDrive's own observation as float32 ``(259,)`` within the bounds that it promises."""
+    return np.clip(observation, 0.0, 1.0).astype(np.float32)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from ..scenarios import check_choice
-from ..tasks import TaskEnv, TaskScenario
+from ..tasks import TaskScenario
 from ..tasks.make import SHORT_OPTIONS, split_options
 from .missing import require_metadrive
-from .observation import unobserved
+from .navigation import NavigationEnv
 from .safe_env import SafeDrivingEnv
 from .scenario import MetaDriveTraffic
-from .world import MetaDriveWorld
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +39,14 @@ _SAFE_OPTIONS = (
     "duration",
     "cruise_speed",
 )
-_NAVIGATION_OPTIONS = (*_TRAFFIC, *_TASK_OPTIONS, "duration", "cruise_speed", *SHORT_OPTIONS)
+_NAVIGATION_OPTIONS = (
+    *_TRAFFIC,
+    *_TASK_OPTIONS,
+    "vector",
+    "duration",
+    "cruise_speed",
+    *SHORT_OPTIONS,
+)
 
 
 def scenario_on(name: str, **settings: Any) -> TaskScenario:
@@ -53,7 +59,7 @@ def scenario_on(name: str, **settings: Any) -> TaskScenario:
     return TaskScenario(traffic, **{"duration": DURATION, **given})
 
 
-def make_navigation(**options: Any) -> TaskEnv:
+def make_navigation(**options: Any) -> NavigationEnv:
     """``VLSafe-Navigation-v0`` without a judge.
 
     Raises ``ValueError`` for unknown options and impossible values, ``ImportError`` where
@@ -61,8 +67,8 @@ def make_navigation(**options: Any) -> TaskEnv:
     """
     _check_options(options, _NAVIGATION_OPTIONS)
     settings, arguments = split_options(options)
-    scenario = scenario_on("navigation", **settings)
-    return TaskEnv(MetaDriveWorld(scenario.traffic, unobserved), scenario, **arguments)
+    vector = settings.pop("vector", "features")
+    return NavigationEnv(scenario_on("navigation", **settings), vector, **arguments)
 
 
 def make_safe_driving(**options: Any) -> SafeDrivingEnv:

@@ -19,7 +19,7 @@ from ..tasks.scenario import TaskScenario, task_actions
 from ..tasks.task_env import frames_on
 from ..traffic import EgoStatus
 from ..window import Window
-from .observation import metadrive_space, unobserved
+from .observation import metadrive_space, metadrive_vector, unobserved
 from .world import MetaDriveWorld
 
 CRASH_COSTS = ("step", "event")
@@ -185,7 +185,7 @@ class SafeDrivingEnv(gym.Env[Any, Any]):
     def _observe(self) -> Any:
         if self.observation == "image":
             return frames_on(self.world.road).image(self.scene)
-        vector = np.clip(self.world.outcome.observation, 0.0, 1.0).astype(np.float32)
+        vector = metadrive_vector(self.world.outcome.observation)
         if self.observation == "vector":
             return vector
         return {"image": frames_on(self.world.road).image(self.scene), "vector": vector}

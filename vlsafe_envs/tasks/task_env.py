@@ -201,10 +201,12 @@ class TaskEnv(gym.Env[Any, Any]):
     def _observe(self) -> Any:
         if self.observation == "image":
             return frames_on(self.world.road).image(self.scene)
-        vector = vector_observation(self.scene, self._ego)
         if self.observation == "vector":
-            return vector
-        return {"image": frames_on(self.world.road).image(self.scene), "vector": vector}
+            return self._vector()
+        return {"image": frames_on(self.world.road).image(self.scene), "vector": self._vector()}
+
+    def _vector(self) -> npt.NDArray[np.float32]:
+        return vector_observation(self.scene, self._ego)
 
     def safety_frame(self, size: int = FRAME_SIZE) -> npt.NDArray[np.uint8]:
         """The judge's frame of the present scene, uint8 ``(size, size, 3)``, in every render mode.
