@@ -54,6 +54,7 @@ def random_batch(batch: int, time_: int, device: str) -> TensorBatch:
         is_first=torch.rand(shape, device=device) < 0.03,
         is_terminal=torch.zeros(shape, dtype=torch.bool, device=device),
         has_action=torch.ones(shape, dtype=torch.bool, device=device),
+        weight=torch.ones(shape, device=device),
     )
 
 

@@ -14,6 +14,7 @@ from tiny_batch import batch_of
 
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
+from vlsafe_agents.vlsafe.cost_units import episode_cost
 from vlsafe_agents.vlsafe.critics import Critic, Scale
 from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, GaussianHead, make_policy_head
 from vlsafe_agents.vlsafe.recorded_returns import recorded_steps
@@ -252,6 +253,44 @@ def test_retrace_equals_its_definition_as_a_sum() -> None:
                 weight *= float(discount[0, k - 1] * trace[0, k - 1])
             total += weight * (signal[0, k] + discount[0, k] * value[0, k] - own_q[0, k])
         torch.testing.assert_close(found[0, t], total)
+
+
+# --- unevenly drawn sequences -------------------------------------------------------------------
+
+
+def test_the_prior_is_fitted_to_what_the_data_hold_whatever_was_drawn() -> None:
+    model, actor_critic, batch = build()
+    feat = model.feat(model.observe(batch))
+    weight = torch.zeros_like(batch.weight)
+    weight[0] = 2.0
+    alone = TensorBatch(
+        {key: value[:1] for key, value in batch.obs.items()},
+        *(x[:1] for x in batch[1:]),  # type: ignore[index]
+    )
+    torch.testing.assert_close(
+        actor_critic.behaviour_loss(feat, batch._replace(weight=weight), model),
+        actor_critic.behaviour_loss(feat[:1], alone, model),
+    )
+
+
+@pytest.mark.parametrize("states", ["first", "data"])
+def test_the_constraint_is_read_as_often_as_the_data_hold_a_state(
+    states: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"multiplier": {"constraint_states": states}}
+    model, actor_critic, batch = build(config, update="lagrangian", episode_steps=20.0)
+    read: list[float] = []
+    monkeypatch.setattr(actor_critic.multiplier, "update", read.append)
+    dream = actor_critic.dream(model, model.observe(batch), batch)
+    own = dream.first if states == "first" else ~dream.explored
+    costs = torch.where(own, torch.arange(len(own)).float(), 1e6)
+    weight = torch.zeros_like(costs)
+    last = int(own.nonzero()[-1])
+    weight[last] = 0.25
+    dream = dream._replace(cost_return=costs[:, None], start_weight=weight)
+    actor_critic._update_multiplier(dream)
+    gamma = actor_critic.config.imagination.gamma
+    assert read == [pytest.approx(episode_cost(float(last), gamma, 20.0))]
 
 
 # --- the improved policy in place ---------------------------------------------------------------

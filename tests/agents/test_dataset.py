@@ -259,3 +259,32 @@ def test_the_image_cache_is_shared_and_made_anew_for_other_data(tmp_path: Path) 
     images = EpisodeDataset.from_minari(other, cost="env")._flat.obs["image"]
     assert not np.array_equal(images[:4], plain._flat.obs["image"][:4])
     assert len(list((new / "cache").glob("*.npy"))) == 1
+
+
+def test_drives_that_end_badly_are_drawn_more_often_and_weighed_less(
+    dataset: EpisodeDataset,
+) -> None:
+    even, rng = dataset.sample(20_000, 3, np.random.default_rng(0)), np.random.default_rng(0)
+    assert even.weight is None
+    batch = dataset.sample(20_000, 3, rng, unsafe_ends=0.6)
+    assert batch.weight is not None
+    assert batch.weight.shape == (20_000, 3)
+
+    def bad(b: Any) -> Any:
+        return (b.is_terminal & (b.cost > 0)).any(1)
+
+    expected = 0.6 + 0.4 * bad(even).mean()
+    assert bad(batch).mean() == pytest.approx(expected, abs=0.02)
+    weight = batch.weight[:, 0]
+    assert weight.mean() == pytest.approx(1.0, abs=0.03)  # so that weighted means are the data's
+    assert (weight * bad(batch)).mean() == pytest.approx(bad(even).mean(), abs=0.02)
+    mean_reward = (weight * batch.reward.mean(1)).mean()
+    assert mean_reward == pytest.approx(even.reward.mean(), rel=0.03)
+    assert len(set(weight[bad(batch)])) == len(set(weight[~bad(batch)])) == 1
+
+
+def test_data_without_a_bad_end_are_drawn_evenly() -> None:
+    safe = [record(4, "truncated"), record(3, "truncated")]
+    data = EpisodeDataset.from_arrays(safe, observation_space("multi"), spaces.Discrete(3))
+    batch = data.sample(50, 2, np.random.default_rng(0), unsafe_ends=0.5)
+    assert (batch.weight == 1.0).all()  # type: ignore[union-attr]

@@ -17,4 +17,4 @@ def batch_of(**columns: list[float]) -> TensorBatch:
     }
     action = torch.zeros(1, length, dtype=torch.int64)
     reward, cost = full.get("reward", zeros), full.get("cost", zeros)
-    return TensorBatch({}, action, action, reward, cost, zeros, **flags)
+    return TensorBatch({}, action, action, reward, cost, zeros, **flags, weight=zeros + 1)

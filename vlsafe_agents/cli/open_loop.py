@@ -70,7 +70,7 @@ def _merge(batches: list[Any], length: int) -> Any:
     def join(name: str) -> Any:
         return np.concatenate([getattr(batch, name)[:, :length] for batch in batches])
 
-    names = [name for name in SequenceBatch.__dataclass_fields__ if name != "obs"]
+    names = [name for name in SequenceBatch.__dataclass_fields__ if name not in ("obs", "weight")]
     obs = {
         key: np.concatenate([batch.obs[key][:, :length] for batch in batches])
         for key in batches[0].obs

@@ -35,6 +35,7 @@ class SequenceBatch:
     is_first: npt.NDArray[np.bool_]  # (B, T)
     is_terminal: npt.NDArray[np.bool_]  # (B, T), terminated at o_t; a time-out is not terminal
     has_action: npt.NDArray[np.bool_]  # (B, T), False at an episode's last observation
+    weight: npt.NDArray[np.float32] | None = None  # (B, T), of unevenly drawn ones; None: 1
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class EpisodeDataset:
         score = rows.safety_score if self.has_safety_score else None
         self._cost = training_cost(cost, rows.env_cost, score, rows.is_terminal)
         self._cost[self._is_first] = 0.0
+        self._unsafe: dict[int, Array] = {}  # starts of sequences by their length
 
     @classmethod
     def from_minari(
@@ -182,8 +184,14 @@ class EpisodeDataset:
             self._view(self._flat, self.observation_space, out),
         )
 
-    def sample(self, batch_size: int, length: int, rng: np.random.Generator) -> SequenceBatch:
+    def sample(
+        self, batch_size: int, length: int, rng: np.random.Generator, unsafe_ends: float = 0.0
+    ) -> SequenceBatch:
         """Sequences that start anywhere in the stream and may run across episode borders.
+
+        A share ``unsafe_ends`` of them is drawn from those in which an episode ends with a cost;
+        ``weight`` then says how many times as often each would be drawn evenly: averages with it
+        are those of the data.
 
         Raises ``ValueError`` when the stream is shorter than ``length``.
         """
@@ -193,10 +201,34 @@ class EpisodeDataset:
                 f"cannot take sequences of {length} rows from a data set of {len(self._rows)}"
             )
         start = rng.integers(0, last_start + 1, batch_size)
+        weight = None
+        if unsafe_ends:
+            start, weight = self._prefer_unsafe_ends(start, length, rng, unsafe_ends)
         rows = self._rows[start[:, None] + np.arange(length)]  # (B, T)
-        return self.gather(rows)
+        return self.gather(rows, weight)
 
-    def gather(self, rows: npt.NDArray[np.int64]) -> SequenceBatch:
+    def _prefer_unsafe_ends(
+        self, start: Array, length: int, rng: np.random.Generator, share: float
+    ) -> tuple[Array, Array]:
+        """Replace a share of the evenly drawn starts; starts ``(B,)`` and weights ``(B, T)``."""
+        unsafe = self._unsafe_starts(length)
+        if not len(unsafe):
+            return start, np.ones((len(start), length), np.float32)
+        chosen = rng.random(len(start)) < share
+        start = np.where(chosen, rng.choice(unsafe, len(start)), start)
+        evenly = 1 / (len(self._rows) - length + 1)
+        density = (1 - share) * evenly + np.isin(start, unsafe) * share / len(unsafe)
+        return start, np.repeat((evenly / density).astype(np.float32)[:, None], length, 1)
+
+    def _unsafe_starts(self, length: int) -> Array:
+        """Starts of the sequences of ``length`` rows in which an episode ends with a cost."""
+        if length not in self._unsafe:
+            ends = self._flat.is_terminal[self._rows] & (self._cost[self._rows] > 0)
+            before = np.concatenate(([0], np.cumsum(ends)))  # ends before each row
+            self._unsafe[length] = np.flatnonzero(before[length:] > before[:-length])
+        return self._unsafe[length]
+
+    def gather(self, rows: npt.NDArray[np.int64], weight: Array | None = None) -> SequenceBatch:
         """The batch of these flat row numbers ``(B, T)``."""
         flat = self._flat
         return SequenceBatch(
@@ -210,6 +242,7 @@ class EpisodeDataset:
             is_first=self._is_first[rows],
             is_terminal=flat.is_terminal[rows],
             has_action=self._has_action[rows],
+            weight=weight,
         )
 
     def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:

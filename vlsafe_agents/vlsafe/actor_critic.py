@@ -99,7 +99,7 @@ class ActorCritic(nn.Module):
         """
         action = world_model.action_vector(batch.next_action)
         log_prob = self.behaviour.log_prob(feat, action)  # (B, T)
-        return -masked_mean(log_prob, batch.has_action)
+        return -masked_mean(log_prob, batch.has_action * batch.weight)
 
     def loss(
         self,
@@ -188,6 +188,7 @@ class ActorCritic(nn.Module):
             imagined,
             start.explored,
             start.first,
+            start.weight,
             discount_weights(imagined.cont, 1.0)[:, :-1],
             lambda_return(reward, values[0], imagined.cont, gamma, lambda_),
             lambda_return(cost, values[1], imagined.cont, gamma, lambda_),
@@ -380,7 +381,7 @@ class ActorCritic(nn.Module):
             dream.first if self.config.multiplier.constraint_states == "first" else ~dream.explored
         )
         if own.any():
-            discounted = dream.cost_return[own, 0].mean().item()
+            discounted = masked_mean(dream.cost_return[own, 0], dream.start_weight[own]).item()
             gamma = self.config.imagination.gamma
             self.multiplier.update(episode_cost(discounted, gamma, self.episode_steps))
 

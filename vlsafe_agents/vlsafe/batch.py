@@ -27,6 +27,7 @@ class TensorBatch(NamedTuple):
     is_first: Tensor  # (B, T) bool
     is_terminal: Tensor  # (B, T) bool: terminated, not truncated
     has_action: Tensor  # (B, T) bool: False on the last observation of an episode
+    weight: Tensor  # (B, T): how many times as often the sequence would be drawn evenly
 
 
 def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> TensorBatch:
@@ -63,6 +64,7 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         is_first=tensor(batch.is_first).bool(),
         is_terminal=tensor(batch.is_terminal).bool(),
         has_action=tensor(batch.has_action).bool(),
+        weight=tensor(np.ones_like(score) if batch.weight is None else batch.weight).float(),
     )
 
 

@@ -22,6 +22,7 @@ class Starts(NamedTuple):
     state: RSSMState  # (N, ...)
     first: Tensor  # (N,) bool: the first state of an episode
     explored: Tensor  # (N,) bool: the first action shall not be the actor's
+    weight: Tensor  # (N,) of the batch's sequences
 
 
 class Evaluation(NamedTuple):
@@ -38,6 +39,7 @@ class Dream(NamedTuple):
     imagined: Imagined
     explored: Tensor  # (N,) bool: the first action is not the actor's
     first: Tensor  # (N,) bool: begins at the first state of an episode
+    start_weight: Tensor  # (N,) of the sequence it begins in
     weight: Tensor  # (N, H): chance that the state is reached at all
     reward_return: Tensor  # (N, H) lambda-returns
     cost_return: Tensor  # (N, H)
@@ -63,7 +65,8 @@ def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore:
     flat = posterior.flatten()
     first = batch.is_first.flatten()[index]
     explored = (torch.rand(count, device=index.device) < explore) & ~first
-    return Starts(RSSMState(flat.deter[index], flat.stoch[index]), first, explored)
+    state = RSSMState(flat.deter[index], flat.stoch[index])
+    return Starts(state, first, explored, batch.weight.flatten()[index])
 
 
 def imagine(

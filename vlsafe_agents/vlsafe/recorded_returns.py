@@ -47,8 +47,8 @@ def recorded_steps(batch: TensorBatch) -> Tensor:
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``x`` where ``mask`` is true, a scalar; 0 where it never is."""
-    return (x * mask).sum() / mask.sum().clamp_min(1)
+    """Mean of ``x`` with weights ``mask``, a scalar; 0 where all of them are."""
+    return (x * mask).sum() / mask.sum().clamp_min(1e-6)
 
 
 def _ahead(x: Tensor, k: int, fill: float | bool) -> Tensor:

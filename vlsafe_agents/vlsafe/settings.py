@@ -97,6 +97,9 @@ class VLSafeConfig:
     # features' memory, so that it cannot learn to repeat the last action: at 10 Hz that is right
     # four times in five, and tells nothing of when to brake.
     forget_actions: float = 0.0
+    # Share of sequences drawn from those in which an episode ends with a cost.  Where a crash comes
+    # once in thousands of steps, model and critics hardly meet one else.
+    unsafe_ends: float = 0.0
     # Share of the updates after that in which the critics evaluate the prior and the actor rests:
     # improving on critics that have just begun ruins the policy that they are to evaluate.
     critic_warmup: float = 0.2
@@ -119,6 +122,7 @@ class VLSafeConfig:
         _in_range("model_warmup", self.model_warmup, 0.0, 1.0)
         _in_range("critic_warmup", self.critic_warmup, 0.0, 1.0)
         _in_range("forget_actions", self.forget_actions, 0.0, 1.0)
+        _in_range("unsafe_ends", self.unsafe_ends, 0.0, 1.0)
         counts = {
             "imagination.horizon": self.imagination.horizon,
             "imagination.starts": self.imagination.starts,

@@ -252,7 +252,9 @@ class VLSafe(OfflineAlgorithm):
         if not hasattr(self, "_logger"):
             self._logger = utils.configure_logger(self.verbose)
         train = self.settings.train
-        sequences = self.dataset.sample(train.batch_size, train.sequence_length, self._sampler)
+        sequences = self.dataset.sample(
+            train.batch_size, train.sequence_length, self._sampler, self.settings.unsafe_ends
+        )
         batch = to_tensors(sequences, self.device)
         self.policy.set_training_mode(True)
         if self._schedule.warming_up(self._n_updates):
