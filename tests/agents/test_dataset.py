@@ -288,3 +288,5 @@ def test_data_without_a_bad_end_are_drawn_evenly() -> None:
     data = EpisodeDataset.from_arrays(safe, observation_space("multi"), spaces.Discrete(3))
     batch = data.sample(50, 2, np.random.default_rng(0), unsafe_ends=0.5)
     assert (batch.weight == 1.0).all()  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="unsafe_ends must lie"):
+        data.sample(1, 2, np.random.default_rng(0), unsafe_ends=1.5)

@@ -193,8 +193,11 @@ class EpisodeDataset:
         ``weight`` then says how many times as often each would be drawn evenly: averages with it
         are those of the data.
 
-        Raises ``ValueError`` when the stream is shorter than ``length``.
+        Raises ``ValueError`` when the stream is shorter than ``length``, or for a share outside
+        [0, 1].
         """
+        if not 0.0 <= unsafe_ends <= 1.0:
+            raise ValueError(f"unsafe_ends must lie in [0, 1], got {unsafe_ends}")
         last_start = len(self._rows) - length
         if length < 1 or last_start < 0:
             raise ValueError(

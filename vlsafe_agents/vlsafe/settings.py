@@ -98,7 +98,8 @@ class VLSafeConfig:
     # four times in five, and tells nothing of when to brake.
     forget_actions: float = 0.0
     # Share of sequences drawn from those in which an episode ends with a cost.  Where a crash comes
-    # once in thousands of steps, model and critics hardly meet one else.
+    # once in thousands of steps, model and critics would hardly meet one otherwise.  They come to
+    # expect more of them than there are: a higher cost_limit makes up for it.
     unsafe_ends: float = 0.0
     # Share of the updates after that in which the critics evaluate the prior and the actor rests:
     # improving on critics that have just begun ruins the policy that they are to evaluate.
