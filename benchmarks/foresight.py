@@ -2,8 +2,8 @@
 
     python benchmarks/foresight.py runs/nav/0/gated --data runs/nav/data
 
-Looked at are the last seconds of recorded drives that end with a cost, beside stretches of drives
-that do not.  Three opinions are compared, each the larger the more danger:
+Looked at are the last seconds of recorded drives that end in a crash, beside stretches of drives
+that end without a cost.  Three opinions are compared, each the larger the more danger:
 
 - ``Q_c`` of the action that was taken, which should come near the cost of the end;
 - ``1 - p``, the world model's own guess of the safety score;
@@ -76,20 +76,23 @@ def _dreamt_cost(world_model: Any, state: RSSMState, actions: torch.Tensor) -> f
     return float((weight * dream.cost).sum(-1).mean())
 
 
-def stretches(dataset: EpisodeDataset, seed: int = 0) -> Iterator[tuple[bool, SequenceBatch]]:
-    """The end of each drive that ends with a cost; of each other one, a stretch from within it."""
+def stretches(
+    dataset: EpisodeDataset, end_cost: float = 5.0, seed: int = 0
+) -> Iterator[tuple[bool, SequenceBatch]]:
+    """The end of each drive that ends with ``end_cost`` or more; a stretch within those with none.
+
+    Drives that end with less are left out, as are those not longer than a stretch.
+    """
     rng = np.random.default_rng(seed)
     for index in range(dataset.num_episodes):
         whole = dataset.episode_batch(index)
         length = whole.reward.shape[1]
-        if length < WINDOW:
+        cost = whole.cost[0, -1] if whole.is_terminal[0, -1] else 0.0
+        bad = bool(cost >= end_cost)
+        if length <= WINDOW or (cost > 0 and not bad):
             continue
-        bad = bool(whole.is_terminal[0, -1] and whole.cost[0, -1] > 0)
         last = length if bad else int(rng.integers(WINDOW, length))
-        rows = slice(last - WINDOW, last)
-        fields = {name: getattr(whole, name) for name in SequenceBatch.__dataclass_fields__}
-        cut = {name: x[:, rows] for name, x in fields.items() if isinstance(x, np.ndarray)}
-        yield bad, SequenceBatch(obs={k: x[:, rows] for k, x in whole.obs.items()}, **cut)
+        yield bad, whole.cut(slice(last - WINDOW, last))
 
 
 def row(label: str, ends: Array, calm: Array) -> str:
@@ -109,6 +112,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", required=True, help="recorded drives, seen in training or not")
     parser.add_argument("--drives", type=int, default=60, help="at most as many of each kind")
+    parser.add_argument("--end-cost", type=float, default=5.0, help="least cost of a bad end")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     agent, settings, _ = load_agent(arguments.folder)
@@ -117,13 +121,18 @@ def main() -> None:
     dataset = EpisodeDataset.from_minari(arguments.data, cost=settings.cost)
     dataset = dataset.select(agent.observation_space)
     found: dict[bool, list[Opinions]] = {True: [], False: []}
-    with ProgressReport("foresight", dataset.num_episodes, "drives") as progress:
-        for number, (bad, batch) in enumerate(stretches(dataset)):
+    with ProgressReport("foresight", 2 * arguments.drives, "drives") as progress:
+        for bad, batch in stretches(dataset, arguments.end_cost):
             if len(found[bad]) < arguments.drives:
                 found[bad].append(opinions(agent, batch))
-            progress.update(number + 1)
+                progress.update(sum(map(len, found.values())))
+            if all(len(kind) == arguments.drives for kind in found.values()):
+                break
     if not all(found.values()):
-        raise SystemExit(f"{arguments.data} needs drives with a bad end and without, both long")
+        raise SystemExit(
+            f"{arguments.data} needs drives of more than {WINDOW} rows with a bad end (a cost of "
+            f"{arguments.end_cost:g} or more) and without any cost at the end"
+        )
     print(f"{len(found[True])} bad ends, {len(found[False])} calm stretches; medians (AUROC)")
     print("before the end: " + ", ".join(f"{steps} steps" for steps in STEPS))
     for number, label in enumerate(("Q_c", "1 - p", "dreamt")):

@@ -25,10 +25,10 @@ class Standing(gym.Env[Any, Any]):
     observation_space, action_space = SPACE, ACTIONS
 
 
-def drive(bad: bool) -> Episode:
-    """Shows how much of its steps is behind; the bad one ends with a cost."""
+def drive(end_cost: float) -> Episode:
+    """Shows how much of its steps is behind."""
     cost = np.zeros(LENGTH + 1, np.float32)
-    cost[-1] = 10.0 * bad
+    cost[-1] = end_cost
     behind = np.linspace(0, 1, LENGTH + 1, dtype=np.float32)
     return Episode(
         obs={"vector": np.stack([behind, behind], 1)},
@@ -36,14 +36,13 @@ def drive(bad: bool) -> Episode:
         reward=np.zeros(LENGTH, np.float32),
         env_cost=cost,
         safety_score=np.ones(LENGTH + 1, np.float32),
-        terminated=bad,
+        terminated=end_cost > 0,
     )
 
 
 def data() -> EpisodeDataset:
-    return EpisodeDataset.from_arrays(
-        [drive(True), drive(False)], spaces.Dict(vector=SPACE), ACTIONS
-    )
+    drives = [drive(10.0), drive(1.0), drive(0.0)]  # a crash, off the route, a time-out
+    return EpisodeDataset.from_arrays(drives, spaces.Dict(vector=SPACE), ACTIONS)
 
 
 def test_a_bad_end_is_shown_to_its_last_row_and_a_calm_stretch_is_not() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from speed_limit import SpeedLimit, record
 from tiny_batch import batch_of
 
@@ -16,7 +15,7 @@ from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.cost_units import episode_cost
 from vlsafe_agents.vlsafe.critics import Critic, Scale
-from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, GaussianHead, make_policy_head
+from vlsafe_agents.vlsafe.policy_heads import CategoricalHead
 from vlsafe_agents.vlsafe.recorded_returns import recorded_steps
 from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
@@ -370,27 +369,7 @@ def test_the_gate_sees_danger_ahead() -> None:
     torch.testing.assert_close(actor_critic._gate(imagined), expected)
 
 
-# --- policy heads -------------------------------------------------------------------------------
-
-
-def test_gaussian_head_is_the_textbook_density_and_samples_stay_in_bounds() -> None:
-    space = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32))
-    head = make_policy_head(3, 8, 1, space)
-    assert isinstance(head, GaussianHead)
-    feat = torch.randn(500, 3)
-    action = head.sample(feat).detach()
-    assert all(space.contains(a) for a in action.numpy())
-    mean, std = head.moments(feat)
-    unit = (action - torch.tensor([-2.0, 0.0])) / torch.tensor([2.0, 0.5]) - 1
-    expected = torch.distributions.Normal(mean, std).log_prob(unit).sum(-1)
-    torch.testing.assert_close(head.log_prob(feat, action), expected)
-
-
-def test_policies_of_other_spaces_are_refused() -> None:
-    with pytest.raises(ValueError, match="Discrete or a Box"):
-        make_policy_head(3, 8, 1, spaces.MultiBinary(3))
-    with pytest.raises(ValueError, match="finite bounds"):
-        make_policy_head(3, 8, 1, spaces.Box(-np.inf, np.inf, (2,)))
+# --- scales and settings ------------------------------------------------------------------------
 
 
 def test_scale_is_the_root_mean_square_from_the_first_update_on() -> None:

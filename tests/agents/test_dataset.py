@@ -265,9 +265,8 @@ def test_drives_that_end_badly_are_drawn_more_often_and_weighed_less(
     dataset: EpisodeDataset,
 ) -> None:
     even, rng = dataset.sample(20_000, 3, np.random.default_rng(0)), np.random.default_rng(0)
-    assert even.weight is None
+    assert (even.weight == 1.0).all()
     batch = dataset.sample(20_000, 3, rng, unsafe_ends=0.6)
-    assert batch.weight is not None
     assert batch.weight.shape == (20_000, 3)
 
     def bad(b: Any) -> Any:
@@ -287,6 +286,14 @@ def test_data_without_a_bad_end_are_drawn_evenly() -> None:
     safe = [record(4, "truncated"), record(3, "truncated")]
     data = EpisodeDataset.from_arrays(safe, observation_space("multi"), spaces.Discrete(3))
     batch = data.sample(50, 2, np.random.default_rng(0), unsafe_ends=0.5)
-    assert (batch.weight == 1.0).all()  # type: ignore[union-attr]
+    assert (batch.weight == 1.0).all()
     with pytest.raises(ValueError, match="unsafe_ends must lie"):
         data.sample(1, 2, np.random.default_rng(0), unsafe_ends=1.5)
+
+
+def test_a_batch_can_be_cut_in_time(dataset: EpisodeDataset) -> None:
+    batch = dataset.episode_batch(2)  # seven rows
+    part = batch.cut(slice(2, 5))
+    assert part.obs["vector"][0, :, 0].tolist() == [2, 3, 4]
+    assert part.reward[0].tolist() == [2, 3, 4]
+    assert part.is_terminal.shape == part.weight.shape == (1, 3)

@@ -54,6 +54,7 @@ def random_sequences(seed: int = 0) -> SequenceBatch:
         is_first=is_first,
         is_terminal=is_terminal,
         has_action=~is_terminal,
+        weight=np.ones((B, T), np.float32),
     )
 
 
@@ -150,6 +151,7 @@ def counting_batch(shift: int, seed: int = 0) -> TensorBatch:
             is_first=is_first,
             is_terminal=np.zeros(shape, bool),
             has_action=np.ones(shape, bool),
+            weight=np.ones(shape, np.float32),
         )
     )
 

@@ -67,14 +67,13 @@ def _merge(batches: list[Any], length: int) -> Any:
     """The first ``length`` rows of episodes, as one batch."""
     from vlsafe_agents.data import SequenceBatch
 
-    def join(name: str) -> Any:
-        return np.concatenate([getattr(batch, name)[:, :length] for batch in batches])
+    cut = [batch.cut(slice(length)) for batch in batches]
 
-    names = [name for name in SequenceBatch.__dataclass_fields__ if name not in ("obs", "weight")]
-    obs = {
-        key: np.concatenate([batch.obs[key][:, :length] for batch in batches])
-        for key in batches[0].obs
-    }
+    def join(name: str) -> Any:
+        return np.concatenate([getattr(batch, name) for batch in cut])
+
+    names = [name for name in SequenceBatch.__dataclass_fields__ if name != "obs"]
+    obs = {key: np.concatenate([batch.obs[key] for batch in cut]) for key in cut[0].obs}
     return SequenceBatch(obs=obs, **{name: join(name) for name in names})
 
 

@@ -35,7 +35,12 @@ class SequenceBatch:
     is_first: npt.NDArray[np.bool_]  # (B, T)
     is_terminal: npt.NDArray[np.bool_]  # (B, T), terminated at o_t; a time-out is not terminal
     has_action: npt.NDArray[np.bool_]  # (B, T), False at an episode's last observation
-    weight: npt.NDArray[np.float32] | None = None  # (B, T), of unevenly drawn ones; None: 1
+    weight: npt.NDArray[np.float32]  # (B, T), how many times as often it would be drawn evenly
+
+    def cut(self, rows: slice) -> SequenceBatch:
+        """The same sequences with these of their T rows only."""
+        parts = {name: x[:, rows] for name, x in vars(self).items() if name != "obs"}
+        return SequenceBatch(obs={name: x[:, rows] for name, x in self.obs.items()}, **parts)
 
 
 @dataclass(frozen=True)
@@ -189,9 +194,8 @@ class EpisodeDataset:
     ) -> SequenceBatch:
         """Sequences that start anywhere in the stream and may run across episode borders.
 
-        A share ``unsafe_ends`` of them is drawn from those in which an episode ends with a cost;
-        ``weight`` then says how many times as often each would be drawn evenly: averages with it
-        are those of the data.
+        A share ``unsafe_ends`` of them is drawn from those in which an episode ends with a cost, if
+        there are any; averages with ``weight`` are still those of the data.
 
         Raises ``ValueError`` when the stream is shorter than ``length``, or for a share outside
         [0, 1].
@@ -245,7 +249,7 @@ class EpisodeDataset:
             is_first=self._is_first[rows],
             is_terminal=flat.is_terminal[rows],
             has_action=self._has_action[rows],
-            weight=weight,
+            weight=np.ones(rows.shape, np.float32) if weight is None else weight,
         )
 
     def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:

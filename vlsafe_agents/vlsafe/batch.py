@@ -64,7 +64,7 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         is_first=tensor(batch.is_first).bool(),
         is_terminal=tensor(batch.is_terminal).bool(),
         has_action=tensor(batch.has_action).bool(),
-        weight=tensor(np.ones_like(score) if batch.weight is None else batch.weight).float(),
+        weight=tensor(batch.weight).float(),
     )
 
 

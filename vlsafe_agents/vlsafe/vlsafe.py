@@ -32,6 +32,7 @@ from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.saved_agent import refuse_pickles, space_from_json, space_to_json
 from vlsafe_agents.vlsafe.settings import SMALL_PRESETS, UPDATES, make_config
+from vlsafe_agents.vlsafe.training_data import fit_for_training
 
 
 class VLSafe(OfflineAlgorithm):
@@ -158,21 +159,8 @@ class VLSafe(OfflineAlgorithm):
 
         :raises ValueError: if the spaces differ, or cost or safety score are missing.
         """
-        if dataset.action_space != self.action_space:
-            raise ValueError(
-                f"the data set's actions are {dataset.action_space}, the environment's are "
-                f"{self.action_space}; make the environment as the data were collected"
-            )
-        dataset = dataset.select(self.observation_space)
         length = self.settings.train.sequence_length
-        sample = dataset.sample(1, length, np.random.default_rng(0))
-        for name, remedy in (
-            ("cost", "collect with an environment that puts it into info"),
-            ("safety_score", "add it with `vlsafe label`"),
-        ):
-            values = getattr(sample, name, None)
-            if values is None or np.isnan(values).any():
-                raise ValueError(f"the data set has no {name}; {remedy}")
+        dataset = fit_for_training(dataset, self.observation_space, self.action_space, length)
         if "audits" in dataset.metadata:
             from vlsafe_agents.audit import warn_of_failed_audit  # draws pictures: slow to load
 
