@@ -26,7 +26,7 @@ def test_drivers_are_recorded_and_evaluated_on_metadrives_maps(tmp_path: Path) -
     vlsafe("collect", *env, "--episodes", "2", "--workers", "1", "--out", str(data))
     options = ("--episodes", "2", "--scorer", "none", "--no-record", "--env-arg", "maps=test")
     vlsafe("evaluate", "expert", "--data", str(data), *options, "--out", str(out))
-    found = json.loads((out / "evaluation.json").read_text())
+    found = json.loads((out / "evaluation_maps_test.json").read_text())
     assert found["env_kwargs"] == {"duration": 3, "maps": "test"}
     assert [episode["steps"] for episode in found["episodes"]] == [30, 30]
     assert all(episode["waypoints"] > 0 for episode in found["episodes"])

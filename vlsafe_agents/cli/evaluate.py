@@ -58,7 +58,7 @@ def evaluate(
 
     from .environments import parse_pairs
 
-    subject = _driver(agent, out, data, env, env_arg or []) if _is_driver(agent) else None
+    subject = _driver(agent, out, data, env, env_arg or []) if agent in _drivers() else None
     if subject is None:
         if env or data:
             raise ValueError("a trained agent knows its environment; leave out --env and --data")
@@ -107,10 +107,11 @@ def _suffix(trained: dict[str, Any], driven: dict[str, Any]) -> str:
     return re.sub(r"[^\w.-]", "-", "".join(named))
 
 
-def _is_driver(name: str) -> bool:
+def _drivers() -> tuple[str, ...]:
     from vlsafe_envs.experts import DRIVER_NAMES
+    from vlsafe_envs.metadrive.experts import SHIPPED_NAMES
 
-    return name in DRIVER_NAMES
+    return (*DRIVER_NAMES, *SHIPPED_NAMES)
 
 
 def _driver(
@@ -123,7 +124,8 @@ def _driver(
         raise ValueError(
             f"where shall the figures of {name!r} go? give --out, e.g. runs/mine/{name}"
         )
-    choice = choose_env(env, pairs, metadata=_metadata(data))
+    # With a data set, the pairs are changes to its environment, and the file's name will say so.
+    choice = choose_env(env, [] if data else pairs, metadata=_metadata(data))
     return _Subject(partial(_make_driver, name), name, choice, "vector", out, {})
 
 
@@ -137,10 +139,8 @@ def _trained(folder: Path, out: Path | None) -> _Subject:
     from .training import load_agent
 
     if not folder.is_dir():
-        from vlsafe_envs.experts import DRIVER_NAMES
-
         raise FileNotFoundError(
-            f"no folder {str(folder)!r}, and no driver of that name ({', '.join(DRIVER_NAMES)})"
+            f"no folder {str(folder)!r}, and no driver of that name ({', '.join(_drivers())})"
         )
     model, settings, facts = load_agent(folder)
     facts.pop("open_loop", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,7 +27,19 @@ _PACKAGES = (
     "numba",
 )
 
+_SAME = ("env_id", "env_kwargs", "seeds")  # of evaluations that may be compared
+
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Results:
+    """The table of agents in one environment, and what its caption has to explain."""
+
+    columns: list[tables.Column]
+    rows: list[tables.Row]
+    marked: bool
+    has_goal: bool
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,8 @@ def write_report(run_dir: Path, out: Path) -> Path:
 
     ``run_dir`` holds, all optional: ``data/`` (a Minari data set), ``judge.json`` (held-out AUROC,
     ``{scorer: {question: value}}``), ``run.json`` (``{"command": ...}``) and one folder for each
-    agent with ``evaluation.json``, ``progress.csv``, ``episodes/*.npz`` (``frames`` (T, H, W, 3)
+    agent with ``evaluation.json`` (and ``evaluation_density_1.5.json`` and the like, of other
+    environments than trained in), ``progress.csv``, ``episodes/*.npz`` (``frames`` (T, H, W, 3)
     uint8 and signals (T,): ``speed`` [m/s], ``time_to_collision`` [s], ``safety_score``,
     ``reward``, ``cost``, ``collision``) and ``open_loop.npz`` (``truth``, ``dream`` (K, H, W, 3)
     uint8, ``safety_score_true``/``_pred``, ``cost_true``/``_pred``, ``pixel_error``,
@@ -91,18 +104,18 @@ def write_report(run_dir: Path, out: Path) -> Path:
 def contents(run: RunFolder) -> dict[str, Any]:
     """Everything that the template shows."""
     notes = list(run.notes)
-    columns, rows = tables.results_table(run.agents)
     learning_titles, learning_rows = tables.learning_table(run.agents)
     judge_titles, judge_rows = tables.judge_table(run.judge)
     curves = [(a, _try(notes, a, figures.learning_curves, a)) for a in run.agents]
     return {
         "name": run.path.resolve().name,
-        "setting": _setting(run),
+        "setting": _setting(run.agents),
         "headline": tables.headline(run.agents),
-        "columns": columns,
-        "rows": rows,
-        "marked": any(cell.marked for row in rows for cell in row.cells),
-        "has_goal": any(column.metric == "arrival_rate" for column in columns),
+        "results": _results(run.agents),
+        "elsewhere": [
+            (condition.title, _setting(condition.agents), _results(condition.agents))
+            for condition in run.elsewhere
+        ],
         "progress_share": tables.percent(tables.PROGRESS_SHARE),
         "tradeoff": figures.tradeoff_chart(run.agents),
         "learning_titles": learning_titles,
@@ -132,9 +145,19 @@ def _try(notes: list[str], agent: AgentRun, make: Callable[..., T], *args: Any) 
         return None
 
 
-def _setting(run: RunFolder) -> str:
+def _results(agents: Sequence[AgentRun]) -> Results:
+    columns, rows = tables.results_table(agents)
+    return Results(
+        columns,
+        rows,
+        marked=any(cell.marked for row in rows for cell in row.cells),
+        has_goal=any(column.metric == "arrival_rate" for column in columns),
+    )
+
+
+def _setting(agents: Sequence[AgentRun]) -> str:
     """Which environment, how many episodes, which seeds."""
-    known = [a.evaluation for a in run.agents if a.evaluation]
+    known = [a.evaluation for a in agents if a.evaluation]
     if not known:
         return ""
     first = known[0]
@@ -145,7 +168,7 @@ def _setting(run: RunFolder) -> str:
         parts.append(", ".join(f"{k}={v}" for k, v in settings.items()))
     if seeds:
         parts.append(f"{len(seeds)} evaluation episodes, seeds {min(seeds)} to {max(seeds)}")
-    if any((e.get("env_id"), e.get("seeds")) != (first.get("env_id"), seeds) for e in known):
+    if any(e.get(key) != first.get(key) for e in known for key in _SAME):
         parts.append("caution: not all agents drove the same environment and seeds")
     return " · ".join(parts)
 

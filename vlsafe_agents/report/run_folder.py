@@ -2,7 +2,8 @@
 
 A run folder holds ``data/`` (Minari), one folder for each agent (``evaluation.json``,
 ``progress.csv``, ``episodes/*.npz``, ``open_loop.npz``), and perhaps ``judge.json`` and
-``run.json``.
+``run.json``.  What was driven in another environment than trained in (denser traffic, held-out
+maps) stands beside it under a name that says so: ``evaluation_maps_test.json``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +97,24 @@ class AgentRun:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """The agents that were evaluated in one environment, such as on held-out maps."""
+
+    title: str
+    agents: tuple[AgentRun, ...]
+
+
+@dataclass(frozen=True)
 class RunFolder:
-    """Everything that a report is made from."""
+    """Everything that a report is made from.
+
+    ``agents`` were evaluated in the environment that they were trained in or, where none was,
+    in the one in which most of them were; ``elsewhere`` are the others.
+    """
 
     path: Path
     agents: tuple[AgentRun, ...]
+    elsewhere: tuple[Condition, ...]
     dataset: dict[str, Any] | None  # metadata of the data set
     judge: Any  # contents of judge.json
     run: dict[str, Any]  # contents of run.json
@@ -117,40 +132,76 @@ def read_run_folder(path: Path) -> RunFolder:
         )
     notes: list[str] = []
     folders = [f for f in sorted(path.iterdir()) if f.is_dir() and _looks_like_agent(f)]
-    agents = sorted((_read_agent(folder, notes) for folder in folders), key=_rank)
+    first, *others = _suffixes(folders)
+    agents = sorted((_read_agent(folder, first, notes) for folder in folders), key=_rank)
+    conditions = [_elsewhere(path, agents, suffix, notes) for suffix in others]
     if not agents:
         notes.append("No agent has been trained or evaluated in this run yet.")
-    run = _read_json(path / "run.json", notes, needed=False)
+    run = _read_json(path / "run.json", "run.json", notes)
     return RunFolder(
         path=path,
         agents=tuple(agents),
+        elsewhere=tuple(condition for condition in conditions if condition.agents),
         dataset=_read_dataset(path / "data", notes),
-        judge=_read_json(path / "judge.json", notes, needed=False),
+        judge=_read_json(path / "judge.json", "judge.json", notes),
         run=run if isinstance(run, dict) else {},
         notes=tuple(notes),
     )
 
 
 def _looks_like_agent(folder: Path) -> bool:
-    signs = ("evaluation.json", "progress.csv", "model.zip", "episodes", "open_loop.npz")
-    return folder.name != "data" and any((folder / sign).exists() for sign in signs)
+    signs = ("evaluation*.json", "progress.csv", "model.zip", "episodes", "open_loop.npz")
+    return folder.name != "data" and any(any(folder.glob(sign)) for sign in signs)
 
 
-def _read_agent(folder: Path, notes: list[str]) -> AgentRun:
+def _suffixes(folders: list[Path]) -> list[str]:
+    """What the evaluations' names end in, the one that the report is about first."""
+    files = [file for folder in folders for file in folder.glob("evaluation*.json")]
+    found = Counter(file.stem.removeprefix("evaluation") for file in files)
+    first = "" if "" in found or not found else max(sorted(found), key=found.__getitem__)
+    return [first, *sorted(set(found) - {first})]
+
+
+def _read_agent(folder: Path, suffix: str, notes: list[str]) -> AgentRun:
     label, colour = _describe(folder.name)
-    evaluation = _read_json(folder / "evaluation.json", notes, needed=True)
-    if evaluation is not None and (fault := _fault_of(evaluation)):
-        notes.append(f"{folder.name}/evaluation.json {fault}.")
-        evaluation = None
     return AgentRun(
         name=folder.name,
         label=label,
         colour=colour,
-        evaluation=evaluation,
+        evaluation=_read_evaluation(folder / f"evaluation{suffix}.json", notes),
         progress=_read_progress(folder / "progress.csv", notes),
-        episodes={file.stem: file for file in sorted(folder.glob("episodes/*.npz"))},
+        episodes={file.stem: file for file in sorted(folder.glob(f"episodes{suffix}/*.npz"))},
         open_loop=read_arrays(folder / "open_loop.npz", notes),
     )
+
+
+def _elsewhere(path: Path, agents: list[AgentRun], suffix: str, notes: list[str]) -> Condition:
+    """The agents that have an evaluation of this name; its title is what sets it apart."""
+    driven = []
+    for agent in agents:
+        file = path / agent.name / f"evaluation{suffix}.json"
+        if file.exists() and (evaluation := _read_evaluation(file, notes)) is not None:
+            driven.append(replace(agent, evaluation=evaluation, episodes={}))
+    usual, here = _settings_of(agents), _settings_of(driven)
+    changed = [f"{key}={value}" for key, value in here.items() if usual.get(key) != value]
+    return Condition(", ".join(changed) or suffix.strip("_").replace("_", " "), tuple(driven))
+
+
+def _settings_of(agents: list[AgentRun]) -> dict[str, Any]:
+    return next((a.evaluation.get("env_kwargs") or {} for a in agents if a.evaluation), {})
+
+
+def _read_evaluation(path: Path, notes: list[str]) -> dict[str, Any] | None:
+    name = f"{path.parent.name}/{path.name}"
+    if not path.exists():
+        driven = any(path.parent.glob("evaluation*.json"))
+        how = "only been evaluated elsewhere" if driven else "not been evaluated"
+        notes.append(f"{name} is missing: this agent has {how}.")
+    evaluation = _read_json(path, name, notes)
+    if evaluation is not None and (fault := _fault_of(evaluation)):
+        notes.append(f"{name} {fault}.")
+        return None
+    return evaluation
 
 
 def _fault_of(evaluation: Any) -> str:
@@ -194,11 +245,8 @@ def read_arrays(path: Path, notes: list[str]) -> Arrays | None:
         return None
 
 
-def _read_json(path: Path, notes: list[str], needed: bool) -> Any:
-    name = f"{path.parent.name}/{path.name}" if needed else path.name
+def _read_json(path: Path, name: str, notes: list[str]) -> Any:
     if not path.exists():
-        if needed:
-            notes.append(f"{name} is missing: this agent has not been evaluated.")
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
