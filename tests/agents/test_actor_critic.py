@@ -389,3 +389,7 @@ def test_settings_out_of_range_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"unknown improvement.mixture 'sum'"):
         make_config("cpu", {"improvement": {"mixture": "sum"}})
     assert make_config("cpu", config.to_dict()) == config
+    route = make_config("route", {"network": {"units": 64}})
+    assert (route.world_model, route.train) == (config.world_model, config.train)
+    assert (route.network.units, route.network.learning_rate) == (64, 2e-3)
+    assert (config.forget_actions, route.forget_actions) == (0.0, 1.0)

@@ -385,7 +385,7 @@ def test_unknown_settings_and_presets_are_refused_and_asdict_is_inverted() -> No
     assert config_from_dict(WorldModelConfig, dataclasses.asdict(config)) == config
     with pytest.raises(ValueError, match="has no setting 'detr'"):
         config_from_dict(WorldModelConfig, {"rssm": {"detr": 3}})
-    with pytest.raises(ValueError, match="known: debug, cpu, 12M, 25M, 50M"):
+    with pytest.raises(ValueError, match="known: debug, cpu, route, 12M, 25M, 50M"):
         find_preset("13M")
 
 

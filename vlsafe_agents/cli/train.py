@@ -32,8 +32,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="vlsafe: debug, cpu (default), 12M, 25M or 50M; ppo_lag: highway (default) or "
-            "route, for the tasks."
+            help="vlsafe: cpu (default), route (for the tasks), debug, 12M, 25M or 50M; ppo_lag: "
+            "highway (default) or route."
         ),
     ] = None,
     cost: Annotated[str, typer.Option(help="Cost from judge and truth: either, vlm, env.")] = (

@@ -128,6 +128,20 @@ def _paper_preset(depth: int, deter: int) -> Preset:
     )
 
 
+# One core of a laptop.  Many small categoricals learn in a fraction of the updates that few
+# large ones need: at the start each carries a little, and together that is already much.
+_CPU = Preset(
+    WorldModelConfig(
+        rssm=RSSMConfig(stoch=48, classes=8),
+        image=ImageConfig(standardise=True, decoded_share=0.25, colour_weight=8.0),
+        heads=HeadConfig(standardise=True),
+        # Heads share their features with thousands of pixels: without weights, danger is
+        # learned last.
+        scales=LossScales(vector=5.0, reward=10.0, cost=20.0, cont=10.0, safety_score=10.0),
+    ),
+    TrainConfig(batch_size=64, sequence_length=16, learning_rate=4e-3, warmup=100),
+)
+
 PRESETS: dict[str, Preset] = {
     # Whole pipeline in seconds; too small to be useful.
     "debug": Preset(
@@ -138,19 +152,8 @@ PRESETS: dict[str, Preset] = {
         ),
         TrainConfig(batch_size=4, sequence_length=8, learning_rate=1e-3, warmup=10),
     ),
-    # One core of a laptop.  Many small categoricals learn in a fraction of the updates that few
-    # large ones need: at the start each carries a little, and together that is already much.
-    "cpu": Preset(
-        WorldModelConfig(
-            rssm=RSSMConfig(stoch=48, classes=8),
-            image=ImageConfig(standardise=True, decoded_share=0.25, colour_weight=8.0),
-            heads=HeadConfig(standardise=True),
-            # Heads share their features with thousands of pixels: without weights, danger is
-            # learned last.
-            scales=LossScales(vector=5.0, reward=10.0, cost=20.0, cont=10.0, safety_score=10.0),
-        ),
-        TrainConfig(batch_size=64, sequence_length=16, learning_rate=4e-3, warmup=100),
-    ),
+    "cpu": _CPU,
+    "route": _CPU,  # the same model; what differs is how it is used, see `settings.make_config`
     "12M": _paper_preset(depth=16, deter=2048),
     "25M": _paper_preset(depth=24, deter=3072),
     "50M": _paper_preset(depth=32, deter=4096),

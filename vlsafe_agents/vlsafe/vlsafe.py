@@ -46,7 +46,8 @@ class VLSafe(OfflineAlgorithm):
         that SB3's users know; observations are told apart by the space.
     :param env: gives the spaces and serves for evaluation; never stepped or reset by ``learn``.
     :param dataset: recorded episodes with cost and safety score; may be set later.
-    :param preset: sizes: "debug", "cpu", "12M", "25M" or "50M".
+    :param preset: sizes: "debug", "cpu", "12M", "25M" or "50M"; "route" is "cpu" with settings for
+        tasks at 10 decisions per second.
     :param update: "gated" (the paper's weight), "lagrangian" (imagined cost return against
         ``cost_limit``) or "none" (blind to cost).
     :param safety: the gate's p: "score" predicts the recorded safety score; a number in [0, 1] is
