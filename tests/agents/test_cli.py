@@ -15,7 +15,7 @@ from vlsafe_agents.cli.callbacks import ContinuedCSV
 from vlsafe_agents.cli.environments import EnvChoice, choose_env, nest, parse_mix, parse_pairs
 from vlsafe_agents.cli.training import TrainSettings, read_settings, rollout_length
 
-COMMANDS = ("collect", "label", "train", "train-clip", "evaluate", "report", "demo")
+COMMANDS = ("collect", "label", "train", "train-clip", "evaluate", "compare", "report", "demo")
 
 
 def run(*arguments: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from . import audit, calibrate, collect, demo, distill, evaluate, label, report, train
+from . import audit, calibrate, collect, compare, demo, distill, evaluate, label, report, train
 
 app = typer.Typer(
     name="vlsafe",
@@ -25,6 +25,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("distill")(distill.distill)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
 

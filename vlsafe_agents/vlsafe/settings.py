@@ -167,7 +167,9 @@ def make_config(preset: str, overrides: Mapping[str, Any] | None = None) -> VLSa
             network=NetworkConfig(units=32, layers=1, bins=31, learning_rate=1e-3, warmup=10),
             imagination=ImaginationConfig(starts=32, horizon=5),
         )
-    elif preset not in SMALL_PRESETS:  # widths grow with the world model's, schedules follow DreamerV3
+    elif (
+        preset not in SMALL_PRESETS
+    ):  # widths grow with the world model's, schedules follow DreamerV3
         units = base.world_model.heads.units
         config = dataclasses.replace(
             config,
