@@ -1,4 +1,5 @@
 import math
+import warnings
 
 import pytest
 
@@ -8,7 +9,8 @@ from vlsafe_agents.common.lagrange import LagrangeMultiplier, PIDLagrange, make_
 def test_plain_multiplier_follows_the_hand_computed_trajectory():
     multiplier = LagrangeMultiplier(cost_limit=2.0, initial=0.5, learning_rate=0.1, maximum=1.0)
     # 0.5 + .1*(4-2) = .7; + .1*(7-2) = 1.2 -> 1; + .1*(0-2) = .8; + .1*(-10) is refused below 0.
-    trajectory = [multiplier.update(cost) for cost in (4.0, 7.0, 0.0)]
+    with pytest.warns(RuntimeWarning, match="maximum of 1: the cost stays above cost_limit"):
+        trajectory = [multiplier.update(cost) for cost in (4.0, 7.0, 0.0)]
     assert trajectory == pytest.approx([0.7, 1.0, 0.8])
     for _ in range(5):
         multiplier.update(0.0)
@@ -31,8 +33,9 @@ def test_pid_smoothing_starts_at_the_first_measurement():
 
 def test_pid_integral_does_not_wind_up():
     multiplier = PIDLagrange(cost_limit=1.0, kp=0.0, ki=0.1, kd=0.0, maximum=2.0)
-    for _ in range(1000):
-        assert multiplier.update(100.0) <= 2.0
+    with pytest.warns(RuntimeWarning, match="maximum of 2"):
+        for _ in range(1000):
+            assert multiplier.update(100.0) <= 2.0
     # The integral stopped at maximum/ki = 20, so each step of -1 shows at once: 2 - .1*k.
     assert [multiplier.update(0.0) for _ in range(3)] == pytest.approx([1.9, 1.8, 1.7])
 
@@ -50,7 +53,9 @@ def test_restored_multiplier_continues_as_the_original(kind):
 @pytest.mark.parametrize("kind", ["plain", "pid"])
 def test_a_maximum_of_zero_switches_the_constraint_off(kind):
     multiplier = make_multiplier(kind, 0.0, maximum=0.0)
-    assert multiplier.update(1e6) == 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nobody wonders at a multiplier that was switched off
+        assert multiplier.update(1e6) == 0.0
 
 
 @pytest.mark.parametrize("cost", [math.nan, math.inf])

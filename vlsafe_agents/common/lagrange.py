@@ -8,6 +8,7 @@ discounted returns); the classes do not convert.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, Protocol
 
 
@@ -66,7 +67,7 @@ class LagrangeMultiplier:
         :raises ValueError: if `cost` is not finite
         """
         error = _finite(cost) - self.cost_limit
-        self._value = min(max(self._value + self.learning_rate * error, 0.0), self.maximum)
+        self._value = _bounded(self._value + self.learning_rate * error, self.maximum)
         return self._value
 
     def state_dict(self) -> dict[str, float]:
@@ -144,7 +145,7 @@ class PIDLagrange:
             + self.ki * self._integral
             + self.kd * rise
         )
-        self._value = min(max(output, 0.0), self.maximum)
+        self._value = _bounded(output, self.maximum)
         return self._value
 
     def state_dict(self) -> dict[str, float]:
@@ -185,6 +186,19 @@ def make_multiplier(kind: str, cost_limit: float, **settings: Any) -> Multiplier
             f"it takes {sorted(known)}."
         )
     return MULTIPLIERS[kind](cost_limit, **settings)
+
+
+def _bounded(value: float, maximum: float) -> float:
+    """``value`` within [0, maximum]; a constraint that nothing can meet is not passed over."""
+    if value >= maximum > 0.0:
+        warnings.warn(
+            f"lagrange_multiplier has reached its maximum of {maximum:g}: the cost stays above "
+            "cost_limit, and the policy now lowers cost whatever the reward; if it stays there, "
+            "raise cost_limit",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return min(max(value, 0.0), maximum)
 
 
 def _finite(cost: float) -> float:
