@@ -218,6 +218,7 @@ def test_recording_keeps_best_and_worst_with_the_reset_as_entry_zero(tmp_path):
     assert arrays["action"].tolist() == [0, 1, 1, 1, 1]
     assert arrays["safety_score"][1] == pytest.approx(0.5)
     assert np.isinf(arrays["time_to_collision"]).all()
+    assert arrays["fps"] == 10  # from the environment's metadata
 
 
 def test_best_and_worst_are_ranked_by_safety_before_return():

@@ -13,7 +13,7 @@ import pytest
 from report_run import AGENTS, evaluation, make_run
 
 from vlsafe_agents.report import write_report
-from vlsafe_agents.report.pictures import strip, video_uri
+from vlsafe_agents.report.pictures import drive_video, strip, video_uri
 from vlsafe_agents.report.run_folder import AgentRun, read_run_folder
 from vlsafe_agents.report.tables import count, figure, headline, percent, results_table
 
@@ -298,3 +298,16 @@ def test_video_is_mp4_of_even_size_from_odd_frames() -> None:
     assert b"avc1" in content
     with pytest.raises(ValueError, match="frames must be"):
         video_uri(frames[0])
+
+
+@pytest.mark.parametrize(("driven", "shown"), [(10.0, 10), (1.0, 4), (np.nan, 4), (None, 4)])
+def test_videos_run_as_fast_as_was_driven_and_never_very_slowly(
+    driven: float | None, shown: int
+) -> None:
+    arrays = {"frames": np.zeros((20, 32, 32, 3), np.uint8)}
+    if driven is not None:
+        arrays["fps"] = np.array(driven)
+    video = base64.b64decode(drive_video(arrays).removeprefix("data:video/mp4;base64,"))
+    header = video.index(b"mvhd") + 4  # version and flags, two dates, then scale and duration
+    scale, duration = np.frombuffer(video[header + 12 : header + 20], ">u4")
+    assert duration / scale == pytest.approx(20 / shown, abs=0.01)

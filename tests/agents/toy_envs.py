@@ -78,7 +78,7 @@ class CountingEnv(gym.Env[Any, Any]):
     :param crash: report a collision on the last step
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
 
     def __init__(
         self,

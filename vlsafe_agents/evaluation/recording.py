@@ -51,12 +51,14 @@ class EpisodeTrace:
         self._actions: list[Any] = []
         self._rewards: list[float] = []
         self._signals: dict[str, list[float]] = {name: [] for name in _SIGNALS}
+        self._fps = np.nan
 
     def add(
         self, env: gym.Env[Any, Any], action: Any, reward: float, info: Mapping[str, Any]
     ) -> None:
         """Take down the step that has just been made (`action` is None for the reset)."""
         self._frames.append(safety_frame(env))
+        self._fps = float(env.metadata.get("render_fps") or np.nan)
         self._actions.append(action)
         self._rewards.append(reward)
         for name, values in self._signals.items():
@@ -71,6 +73,7 @@ class EpisodeTrace:
             "action": np.stack([np.asarray(action) for action in actions]),
             "reward": np.array(self._rewards, dtype=np.float32),
             **{name: np.array(v, dtype=np.float32) for name, v in self._signals.items()},
+            "fps": np.array(self._fps),
             "seed": np.array(record.seed),
             "episode_return": np.array(record.episode_return),
         }
@@ -83,7 +86,7 @@ def load_recording(path: str | Path) -> dict[str, np.ndarray]:
     :return: `frames` (T+1, H, W, 3) uint8; `action`, `reward`, `speed` [m/s],
         `time_to_collision` [s, inf where nothing is ahead], `safety_score`, `cost`, `env_cost`,
         `collision` (0 or 1), each (T+1, ...), index t = on arriving at observation t; scalars
-        `seed`, `episode_return`
+        `seed`, `episode_return`, `fps` (steps a second, NaN where the environment does not say)
     """
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}

@@ -71,9 +71,10 @@ def write_report(run_dir: Path, out: Path) -> Path:
     agent with ``evaluation.json`` (and ``evaluation_density_1.5.json`` and the like, of other
     environments than trained in), ``progress.csv``, ``episodes/*.npz`` (``frames`` (T, H, W, 3)
     uint8 and signals (T,): ``speed`` [m/s], ``time_to_collision`` [s], ``safety_score``,
-    ``reward``, ``cost``, ``collision``) and ``open_loop.npz`` (``truth``, ``dream`` (K, H, W, 3)
-    uint8, ``safety_score_true``/``_pred``, ``cost_true``/``_pred``, ``pixel_error``,
-    ``repeat_last_error`` (K,), ``context``).  What is missing or broken is said on the page.
+    ``reward``, ``cost``, ``collision``; ``fps`` in decisions a second) and ``open_loop.npz``
+    (``truth``, ``dream`` (K, H, W, 3) uint8, ``safety_score_true``/``_pred``,
+    ``cost_true``/``_pred``, ``pixel_error``, ``repeat_last_error`` (K,), ``context``).
+    What is missing or broken is said on the page.
 
     Returns ``out``.  Raises ``FileNotFoundError`` when ``run_dir`` does not exist.
     """
@@ -206,7 +207,7 @@ def _clips(agent: AgentRun, notes: list[str]) -> list[Clip]:
         if arrays is None:
             continue
         frames = arrays.get("frames")
-        video = None if frames is None else _try(notes, agent, pictures.video_uri, frames)
+        video = None if frames is None else _try(notes, agent, pictures.drive_video, arrays)
         chart = _try(notes, agent, figures.episode_chart, arrays, f"{agent.name}-{stem}")
         kind, _, number = stem.partition("_")
         title = f"{kind.capitalize()} episode" + (f" {int(number) + 1}" if number > "0" else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from vlsafe_agents.report.run_folder import Arrays
 from vlsafe_agents.report.tables import ABSENT
 
 VIDEO_SCALE = 2  # each frame pixel becomes 2 x 2 video pixels: crisp edges, even sizes
-VIDEO_FPS = 4
+SLOWEST_FPS = 4  # of a video; rarer decisions are shown faster than they were made
 MAX_STRIP = 20  # frames in a strip
 
 Frames = npt.NDArray[np.uint8]
@@ -88,7 +89,13 @@ def _heat(error: npt.NDArray[np.floating[Any]]) -> Frames:
     return np.asarray(np.round(255 * ramp), np.uint8)
 
 
-def video_uri(frames: Frames, fps: int = VIDEO_FPS) -> str:
+def drive_video(arrays: Arrays) -> str:
+    """A recorded episode as a video as fast as was driven, but at least at ``SLOWEST_FPS``."""
+    driven = float(arrays.get("fps", math.nan))  # recordings of before lack it
+    return video_uri(arrays["frames"], max(driven, SLOWEST_FPS) if driven > 0 else SLOWEST_FPS)
+
+
+def video_uri(frames: Frames, fps: float = SLOWEST_FPS) -> str:
     """Frames ``(T, H, W, 3)`` uint8 as a ``data:video/mp4`` URI (H.264, yuv420p).
 
     Raises ``ValueError`` for arrays of another shape and ``RuntimeError`` when no encoder works.
@@ -98,7 +105,7 @@ def video_uri(frames: Frames, fps: int = VIDEO_FPS) -> str:
     import imageio_ffmpeg
 
     height, width = frames.shape[1:3]
-    raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {fps} -i -".split()
+    raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {fps:g} -i -".split()
     filters = f"scale={VIDEO_SCALE}*iw:{VIDEO_SCALE}*ih:flags=neighbor"
     coding = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "24", "-preset", "fast"]
     with tempfile.TemporaryDirectory() as folder:
