@@ -77,11 +77,17 @@ def choose_env(
     if name not in known_ids():
         raise ValueError(f"unknown environment {name!r}; choose one of {', '.join(known_ids())}")
     kwargs = known.kwargs if name == known.env_id else {}
-    choice = EnvChoice(name, {**kwargs, **parse_pairs(pairs, "--env-arg")})
-    for reserved in ("observation", "scorer", "cost", "scene_in_info"):
-        if reserved in choice.kwargs:
-            raise ValueError(f"--env-arg {reserved}=... is set by the command; leave it out")
+    choice = EnvChoice(name, {**kwargs, **parse_env_args(pairs)})
     return choice.with_kwargs(density=density)
+
+
+def parse_env_args(pairs: Iterable[str]) -> dict[str, Any]:
+    """What ``--env-arg`` gives; raises ``ValueError`` for arguments that the commands set."""
+    arguments = parse_pairs(pairs, "--env-arg")
+    for reserved in ("observation", "scorer", "cost", "scene_in_info"):
+        if reserved in arguments:
+            raise ValueError(f"--env-arg {reserved}=... is set by the command; leave it out")
+    return arguments
 
 
 def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, Any]:

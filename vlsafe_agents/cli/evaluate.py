@@ -56,7 +56,7 @@ def evaluate(
     from vlsafe_agents.common.progress import ProgressReport
     from vlsafe_agents.evaluation import evaluate as evaluate_agent
 
-    from .environments import parse_pairs
+    from .environments import parse_env_args
 
     subject = _driver(agent, out, data, env, env_arg or []) if agent in _drivers() else None
     if subject is None:
@@ -64,7 +64,7 @@ def evaluate(
             raise ValueError("a trained agent knows its environment; leave out --env and --data")
         subject = _trained(Path(agent), out)
         _set_threads(threads)
-    changes = {"density": density, **parse_pairs(env_arg or [], "--env-arg")}
+    changes = {"density": density, **parse_env_args(env_arg or [])}
     choice = subject.env.with_kwargs(**changes)
     judge = None if scorer == "none" else scorer
     seen = {"observation": subject.observation, "scorer": judge if judge_all else None}
