@@ -33,7 +33,8 @@ def compare(
     """Put evaluations side by side; agents' folders of one name are seeds of one algorithm.
 
     Intervals (95%) are bootstraps over training seeds and, within them, episodes; with a single
-    seed over its episodes alone.  Below them stand the seeds' own values.
+    seed over its episodes alone.  Below them stand the seeds' own values.  What never happened in
+    n episodes may happen in up to 3 / n of them, though its interval ends at 0.
     """
     from vlsafe_agents.evaluation.comparison import compare as read
     from vlsafe_agents.report.tables import COLUMNS
