@@ -152,6 +152,21 @@ def test_empty_run_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> Non
         assert sentence in page.text
 
 
+def test_world_model_that_policies_share_is_not_missed_as_a_driver(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    model = run / "world_model"
+    model.mkdir()
+    (model / "model.zip").write_text("")
+    said = ("world_model/evaluation.json is missing", "No recorded drives of world model")
+    assert all(sentence in Page(_text_of(run)).text for sentence in said)
+    (model / "settings.json").write_text(json.dumps({"config": {"model_warmup": 1.0}}))
+    assert not any(sentence in Page(_text_of(run)).text for sentence in said)
+
+
+def _text_of(run: Path) -> str:
+    return write_report(run, run / "report.html").read_text(encoding="utf-8")
+
+
 def test_broken_files_become_notes_not_errors(tmp_path: Path) -> None:
     broken = tmp_path / "vlsafe-gated"
     (broken / "episodes").mkdir(parents=True)

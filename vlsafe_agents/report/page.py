@@ -125,7 +125,7 @@ def contents(run: RunFolder) -> dict[str, Any]:
         "no_curves": [agent.label for agent, svg in curves if svg is None and not agent.is_expert],
         "dreams": [d for a in run.agents if (d := _dream(a, notes)) is not None],
         "drives": [(a, clips) for a in run.agents if (clips := _clips(a, notes))],
-        "no_drives": [a.label for a in run.agents if not a.episodes],
+        "no_drives": [a.label for a in run.agents if not a.episodes and not a.model_only],
         "dataset": _dataset_card(run.dataset),
         "drivers": _drivers(run.dataset),
         "judge_titles": judge_titles,

@@ -50,6 +50,7 @@ class AgentRun:
     progress: Columns = field(default_factory=dict)
     episodes: dict[str, Path] = field(default_factory=dict)  # file stem -> file
     open_loop: Arrays | None = None
+    model_only: bool = False  # a world model that policies share: nobody need drive by it
 
     @property
     def is_vlsafe(self) -> bool:
@@ -164,15 +165,24 @@ def _suffixes(folders: list[Path]) -> list[str]:
 
 def _read_agent(folder: Path, suffix: str, notes: list[str]) -> AgentRun:
     label, colour = _describe(folder.name)
+    file, model_only = folder / f"evaluation{suffix}.json", _is_model_only(folder, notes)
     return AgentRun(
         name=folder.name,
         label=label,
         colour=colour,
-        evaluation=_read_evaluation(folder / f"evaluation{suffix}.json", notes),
+        evaluation=None if model_only and not file.exists() else _read_evaluation(file, notes),
         progress=_read_progress(folder / "progress.csv", notes),
         episodes={file.stem: file for file in sorted(folder.glob(f"episodes{suffix}/*.npz"))},
         open_loop=read_arrays(folder / "open_loop.npz", notes),
+        model_only=model_only,
     )
+
+
+def _is_model_only(folder: Path, notes: list[str]) -> bool:
+    """Whether all updates went into the world model, as `vlsafe train` noted down."""
+    settings = _read_json(folder / "settings.json", f"{folder.name}/settings.json", notes)
+    config = settings.get("config") if isinstance(settings, dict) else None
+    return isinstance(config, dict) and config.get("model_warmup") == 1.0
 
 
 def _elsewhere(path: Path, agents: list[AgentRun], suffix: str, notes: list[str]) -> Condition:
