@@ -70,7 +70,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (("evaluate", "{}/nobody"), "no driver of that name"),
         (("evaluate", "expert"), "give --out"),
         (("evaluate", "{}"), "no model.zip"),
-        (("evaluate", "expert", "--out", "{}", "--env-arg", "scorer=none"), "leave it out"),
+        (("evaluate", "{}", "--env-arg", "scorer=none"), "leave it out"),
         (("report", "{}/nothing"), "no run folder"),
     ],
 )

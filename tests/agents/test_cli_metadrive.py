@@ -30,3 +30,9 @@ def test_drivers_are_recorded_and_evaluated_on_metadrives_maps(tmp_path: Path) -
     assert found["env_kwargs"] == {"duration": 3, "maps": "test"}
     assert [episode["steps"] for episode in found["episodes"]] == [30, 30]
     assert all(episode["waypoints"] > 0 for episode in found["episodes"])
+    env = (*env, "--env-arg", "action=continuous")
+    ours = ("--episodes", "1", "--scorer", "none", "--no-record", "--out", str(tmp_path / "ppo"))
+    vlsafe("evaluate", "metadrive_ppo", *env, *ours)
+    shipped = json.loads((tmp_path / "ppo" / "evaluation.json").read_text())
+    assert shipped["env_kwargs"] == {"duration": 3, "action": "continuous"}
+    assert shipped["episodes"][0]["mean_speed"] > 0.5

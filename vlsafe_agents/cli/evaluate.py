@@ -58,13 +58,13 @@ def evaluate(
 
     from .environments import parse_env_args
 
+    changes = {"density": density, **parse_env_args(env_arg or [])}
     subject = _driver(agent, out, data, env, env_arg or []) if agent in _drivers() else None
     if subject is None:
         if env or data:
             raise ValueError("a trained agent knows its environment; leave out --env and --data")
         subject = _trained(Path(agent), out)
         _set_threads(threads)
-    changes = {"density": density, **parse_env_args(env_arg or [])}
     choice = subject.env.with_kwargs(**changes)
     judge = None if scorer == "none" else scorer
     seen = {"observation": subject.observation, "scorer": judge if judge_all else None}

@@ -11,7 +11,7 @@ from typing import Any
 from vlsafe_agents.evaluation.bootstrap import aggregate_seeds
 from vlsafe_agents.evaluation.metrics import EpisodeRecord
 
-_SAME = ("env_id", "env_kwargs", "seeds")
+SAME = ("env_id", "env_kwargs", "seeds")  # of evaluations that may be compared
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class Algorithm:
     """One algorithm over its training seeds."""
 
     name: str  # of the agents' folders
-    files: tuple[Path, ...]  # one a training seed
     summary: dict[str, dict[str, Any]]  # {metric: {"mean", "low", "high", "per_seed"}}
     collisions_caused: tuple[float, ...]  # while learning, by training seed
 
@@ -43,21 +42,21 @@ def compare(paths: Iterable[Path]) -> Comparison:
     Raises ``ValueError`` without files, for files that are no evaluations, and where agents drove
     different environments or seeds: such figures do not stand in one table.
     """
-    found: dict[str, list[tuple[Path, dict[str, Any]]]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     first: tuple[Path, dict[str, Any]] | None = None
     for path in paths:
         evaluation = _read(path)
         first = first or (path, evaluation)
-        for key in _SAME:
+        for key in SAME:
             if evaluation[key] != first[1][key]:
                 raise ValueError(
                     f"{path} and {first[0]} differ in {key}: compare agents that drove the same "
                     "environment on the same seeds"
                 )
-        found.setdefault(path.parent.name, []).append((path, evaluation))
+        found.setdefault(path.parent.name, []).append(evaluation)
     if first is None:
         raise ValueError("nothing to compare: give files that `vlsafe evaluate` has written")
-    algorithms = tuple(_algorithm(name, entries) for name, entries in found.items())
+    algorithms = tuple(_algorithm(name, seeds) for name, seeds in found.items())
     facts = first[1]
     return Comparison(facts["env_id"], facts["env_kwargs"], len(facts["seeds"]), algorithms)
 
@@ -67,13 +66,13 @@ def _read(path: Path) -> dict[str, Any]:
         evaluation = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is no JSON file ({error})") from error
-    missing = [key for key in (*_SAME, "episodes") if key not in evaluation]
+    missing = [key for key in (*SAME, "episodes") if key not in evaluation]
     if missing:
         raise ValueError(f"{path} is no evaluation: it lacks {', '.join(missing)}")
     return dict(evaluation)
 
 
-def _algorithm(name: str, entries: list[tuple[Path, dict[str, Any]]]) -> Algorithm:
-    runs = [[EpisodeRecord.from_json(e) for e in facts["episodes"]] for _, facts in entries]
-    caused = [(facts.get("training") or {}).get("collisions_caused", 0) for _, facts in entries]
-    return Algorithm(name, tuple(path for path, _ in entries), aggregate_seeds(runs), tuple(caused))
+def _algorithm(name: str, seeds: list[dict[str, Any]]) -> Algorithm:
+    runs = [[EpisodeRecord.from_json(entry) for entry in facts["episodes"]] for facts in seeds]
+    caused = [(facts.get("training") or {}).get("collisions_caused", 0) for facts in seeds]
+    return Algorithm(name, aggregate_seeds(runs), tuple(caused))

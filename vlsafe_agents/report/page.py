@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vlsafe_agents.evaluation.comparison import SAME
 from vlsafe_agents.report import figures, pictures, tables
 from vlsafe_agents.report.run_folder import AgentRun, RunFolder, read_arrays, read_run_folder
 
@@ -27,8 +28,6 @@ _PACKAGES = (
     "numba",
 )
 
-_SAME = ("env_id", "env_kwargs", "seeds")  # of evaluations that may be compared
-
 T = TypeVar("T")
 
 
@@ -38,8 +37,16 @@ class Results:
 
     columns: list[tables.Column]
     rows: list[tables.Row]
-    marked: bool
-    has_goal: bool
+
+    @property
+    def marked(self) -> bool:
+        """Whether an agent stands out."""
+        return any(cell.marked for row in self.rows for cell in row.cells)
+
+    @property
+    def has_goal(self) -> bool:
+        """Whether there is somewhere to arrive."""
+        return any(column.metric == "arrival_rate" for column in self.columns)
 
 
 @dataclass(frozen=True)
@@ -112,10 +119,10 @@ def contents(run: RunFolder) -> dict[str, Any]:
         "name": run.path.resolve().name,
         "setting": _setting(run.agents),
         "headline": tables.headline(run.agents),
-        "results": _results(run.agents),
+        "results": Results(*tables.results_table(run.agents)),
         "elsewhere": [
-            (condition.title, _setting(condition.agents), _results(condition.agents))
-            for condition in run.elsewhere
+            (c.title, _setting(c.agents), Results(*tables.results_table(c.agents)))
+            for c in run.elsewhere
         ],
         "progress_share": tables.percent(tables.PROGRESS_SHARE),
         "tradeoff": figures.tradeoff_chart(run.agents),
@@ -146,16 +153,6 @@ def _try(notes: list[str], agent: AgentRun, make: Callable[..., T], *args: Any) 
         return None
 
 
-def _results(agents: Sequence[AgentRun]) -> Results:
-    columns, rows = tables.results_table(agents)
-    return Results(
-        columns,
-        rows,
-        marked=any(cell.marked for row in rows for cell in row.cells),
-        has_goal=any(column.metric == "arrival_rate" for column in columns),
-    )
-
-
 def _setting(agents: Sequence[AgentRun]) -> str:
     """Which environment, how many episodes, which seeds."""
     known = [a.evaluation for a in agents if a.evaluation]
@@ -169,7 +166,7 @@ def _setting(agents: Sequence[AgentRun]) -> str:
         parts.append(", ".join(f"{k}={v}" for k, v in settings.items()))
     if seeds:
         parts.append(f"{len(seeds)} evaluation episodes, seeds {min(seeds)} to {max(seeds)}")
-    if any(e.get(key) != first.get(key) for e in known for key in _SAME):
+    if any(e.get(key) != first.get(key) for e in known for key in SAME):
         parts.append("caution: not all agents drove the same environment and seeds")
     return " · ".join(parts)
 

@@ -153,7 +153,7 @@ PRESETS: dict[str, Preset] = {
         TrainConfig(batch_size=4, sequence_length=8, learning_rate=1e-3, warmup=10),
     ),
     "cpu": _CPU,
-    "route": _CPU,  # the same model; what differs is how it is used, see `settings.make_config`
+    "route": _CPU,  # the same model; what differs is how it is used, see `settings`
     "12M": _paper_preset(depth=16, deter=2048),
     "25M": _paper_preset(depth=24, deter=3072),
     "50M": _paper_preset(depth=32, deter=4096),

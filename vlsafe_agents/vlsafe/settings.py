@@ -140,17 +140,24 @@ class VLSafeConfig:
         return dataclasses.asdict(self)
 
 
-SMALL_PRESETS = ("debug", "cpu", "route")
-
-# Of the preset "route": tasks at 10 decisions per second, where crashes are rare and long foreseen.
-ROUTE: dict[str, Any] = {
-    "forget_actions": 1.0,
-    # Whoever is in danger in the data did not look, so that braking is rare there.
-    "improvement": {"support_threshold": 0.01},
-    "network": {"learning_rate": 2e-3},
-    # 3 s ahead of an episode's first state, which is what gamma sees, nothing happens yet.
-    "multiplier": {"constraint_states": "data"},
+# What small presets change of the settings above.
+_SMALL: dict[str, dict[str, Any]] = {
+    "debug": {
+        "network": {"units": 32, "layers": 1, "bins": 31, "learning_rate": 1e-3, "warmup": 10},
+        "imagination": {"starts": 32, "horizon": 5},
+    },
+    "cpu": {},
+    # Tasks at 10 decisions per second, where crashes are rare and long foreseen.
+    "route": {
+        "forget_actions": 1.0,
+        # Whoever is in danger in the data did not look, so that braking is rare there.
+        "improvement": {"support_threshold": 0.01},
+        "network": {"learning_rate": 2e-3},
+        # 3 s ahead of an episode's first state, which is what gamma sees, nothing happens yet.
+        "multiplier": {"constraint_states": "data"},
+    },
 }
+SMALL_PRESETS = tuple(_SMALL)
 
 
 def make_config(preset: str, overrides: Mapping[str, Any] | None = None) -> VLSafeConfig:
@@ -161,25 +168,19 @@ def make_config(preset: str, overrides: Mapping[str, Any] | None = None) -> VLSa
     """
     base = find_preset(preset)
     config = VLSafeConfig(world_model=base.world_model, train=base.train)
-    if preset == "debug":
-        config = dataclasses.replace(
-            config,
-            network=NetworkConfig(units=32, layers=1, bins=31, learning_rate=1e-3, warmup=10),
-            imagination=ImaginationConfig(starts=32, horizon=5),
-        )
-    elif (
-        preset not in SMALL_PRESETS
-    ):  # widths grow with the world model's, schedules follow DreamerV3
-        units = base.world_model.heads.units
-        config = dataclasses.replace(
-            config,
-            network=NetworkConfig(
-                units, layers=3, bins=255, bin_limit=20.0, learning_rate=4e-5, warmup=1000
-            ),
-            imagination=ImaginationConfig(starts=1024, horizon=15),
-        )
-    settings = _merge(config.to_dict(), ROUTE) if preset == "route" else config.to_dict()
+    units = base.world_model.heads.units
+    changes = _SMALL[preset] if preset in _SMALL else _large(units)
+    settings = _merge(config.to_dict(), changes)
     return config_from_dict(VLSafeConfig, _merge(settings, overrides or {}))
+
+
+def _large(units: int) -> dict[str, Any]:
+    """What the other presets change: widths like the world model's, DreamerV3's schedules."""
+    network = {"units": units, "layers": 3, "bins": 255, "bin_limit": 20.0}
+    return {
+        "network": {**network, "learning_rate": 4e-5, "warmup": 1000},
+        "imagination": {"starts": 1024, "horizon": 15},
+    }
 
 
 def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
