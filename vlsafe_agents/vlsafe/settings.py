@@ -147,7 +147,7 @@ _SMALL: dict[str, dict[str, Any]] = {
         "imagination": {"starts": 32, "horizon": 5},
     },
     "cpu": {},
-    # Tasks at 10 decisions per second, where crashes are rare and long foreseen.
+    # Tasks at 10 decisions per second.
     "route": {
         "forget_actions": 1.0,
         # Whoever is in danger in the data did not look, so that braking is rare there.
