@@ -12,7 +12,7 @@ OURS = {"vlsafe_envs", "vlsafe_agents", "wrappers"}
 ALLOWED = {
     "wrappers": set(),  # a leaf; even itself it names only relatively
     "vlsafe_envs": {"vlsafe_envs", "wrappers"},
-    "vlsafe_agents": {"vlsafe_agents"},
+    "vlsafe_agents": {"vlsafe_agents", "wrappers"},
 }
 
 

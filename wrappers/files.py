@@ -1,0 +1,249 @@
+"""Files that are never half there, whose faults are named, in folders with one writer at a time.
+
+Writing goes to a temporary file beside the target, which is synced and renamed: after ``kill -9``
+or a power failure the old content stands, or the new one.  Reading raises errors that name the
+file, what is wrong with it and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+
+T = TypeVar("T")
+
+_LFS_MARK = b"version https://git-lfs.github.com/spec/"
+_JSON_KINDS: dict[type, str] = {dict: "object", list: "array", str: "string"}
+
+
+class FolderInUseError(RuntimeError):
+    """Another process is writing here; the message says which."""
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path; what is written there takes the place of ``path`` at the end.
+
+    The folder is made where it is missing.  If the block raises, nothing changes.
+
+    Args:
+        path: the file, or the folder, to write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync_one(path.parent)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text; a file that has this content already is not touched."""
+    content = text.encode("utf-8")
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
+    """Write strict JSON (no NaN), as :func:`write_text`.
+
+    Raises:
+        ValueError: for a number that is not finite.
+        TypeError: for what JSON cannot hold.
+    """
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    write_text(path, text + "\n")
+
+
+def _sync(path: Path) -> None:
+    """Have the disk take what was written, of a folder all that is in it."""
+    if path.is_dir():
+        for file in path.rglob("*"):
+            if file.is_file():
+                _sync_one(file)
+    _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # some systems open no folders
+        if path.is_dir():
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError:  # some file systems sync no folders
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_text(path: Path, remedy: str = "") -> str:
+    """UTF-8 text, with or without a byte order mark.
+
+    Args:
+        remedy: what to do about a faulty file; ends the error's sentence.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        ValueError: for a file that is no UTF-8 text.
+    """
+    if not path.is_file():
+        kind = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(_sentence(f"{path} {kind}", remedy))
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        fault = fault_of(path) or f"is not UTF-8 text (byte {error.start} is not); save it as UTF-8"
+        raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
+
+
+def read_json(path: Path, kind: type[T] = dict, remedy: str = "") -> T:  # type: ignore[assignment]
+    """The JSON in a file, an object unless another ``kind`` is asked for.
+
+    Args:
+        remedy: what to do about a faulty file; ends the error's sentence.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        ValueError: for an empty file, one that is no JSON, or JSON of another kind.
+    """
+    text = read_text(path, remedy)
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        fault = fault_of(path) or f"is no JSON file ({error})"
+        raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
+    if not isinstance(value, kind):
+        wanted = _JSON_KINDS.get(kind, kind.__name__)
+        raise ValueError(_sentence(f"{path} holds no JSON {wanted}", remedy))
+    return value
+
+
+def fault_of(path: Path) -> str:
+    """What is plainly wrong with a file that a reader has refused; empty if nothing is."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head.strip(b"\0 \t\r\n"):
+        return "is empty: writing it was interrupted"
+    if head.startswith(_LFS_MARK):
+        return "is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"
+    if head.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return "is a web page, not the file itself; download it again"
+    return ""
+
+
+def reading(path: Path, what: str, read: Callable[[Path], T], remedy: str = "") -> T:
+    """``read(path)``, whose every failure becomes an error that names the file.
+
+    Libraries raise a zoo of types for damaged files (zipfile, zlib, h5py, safetensors, numpy).
+
+    Args:
+        what: what the file should be, such as "a recorded episode (.npz)".
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        ValueError: where it cannot be read.
+    """
+    if not path.exists():
+        raise FileNotFoundError(_sentence(f"{path} does not exist", remedy))
+    try:
+        return read(path)
+    except (MemoryError, NotImplementedError):
+        raise
+    except Exception as error:
+        fault = fault_of(path) if path.is_file() else ""
+        if not fault:
+            fault = f"cannot be read as {what} ({_short(error)})"
+        raise ValueError(_sentence(f"{path} {fault}", remedy)) from error
+
+
+def _short(error: Exception, most: int = 160) -> str:
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _sentence(fault: str, remedy: str) -> str:
+    return f"{fault}; {remedy}" if remedy else fault
+
+
+# --- one writer -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def one_writer(path: Path, command: str) -> Iterator[None]:
+    """Hold the right to write ``path``, a file or folder, inside the block (a kill ends it, too).
+
+    The lock lies beside ``path``, so that the folder itself may be removed meanwhile.  Temporary
+    files that killed writers left in the folder are removed.
+
+    Args:
+        command: what is being done, for the message to others, such as "vlsafe collect".
+
+    Raises:
+        FolderInUseError: if another process holds it; the message says which and since when.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.with_name(f".{path.name}.lock")
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FolderInUseError(
+            f"{path} is being written by {_holder(file)}; wait until it has ended, or write "
+            "somewhere else"
+        ) from None
+    try:
+        holder = {
+            "command": command,
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        file.write_text(json.dumps(holder), encoding="utf-8")  # the lock is on the file's inode
+        if path.is_dir():
+            for leftover in path.glob(".*.tmp"):
+                _remove(leftover)
+        yield
+    finally:
+        file.unlink(missing_ok=True)  # whoever waits on the old file notices that it has no name
+        lock.release()
+
+
+def _holder(file: Path) -> str:
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        return "`{command}` (process {process} on {host}, since {since})".format(**facts)
+    except (OSError, ValueError, KeyError):
+        return "another process"
