@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 T = TypeVar("T")
 
+MOST_TEXT = 64 << 20  # [bytes] of a text file that is read whole; JSON takes many times as much
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
 _JSON_KINDS: dict[type, str] = {dict: "object", list: "array", str: "string"}
 
@@ -108,19 +109,23 @@ def _remove(path: Path) -> None:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_text(path: Path, remedy: str = "") -> str:
+def read_text(path: Path, remedy: str = "", most: int = MOST_TEXT) -> str:
     """UTF-8 text, with or without a byte order mark.
 
     Args:
         remedy: what to do about a faulty file; ends the error's sentence.
+        most: [bytes] that the file may have.
 
     Raises:
         FileNotFoundError: where there is no file.
-        ValueError: for a file that is no UTF-8 text.
+        ValueError: for a file that is no UTF-8 text, or a larger one.
     """
     if not path.is_file():
         kind = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise FileNotFoundError(_sentence(f"{path} {kind}", remedy))
+    if (size := path.stat().st_size) > most:
+        fault = f"has {size / 1e6:,.0f} MB, more than such a file can have ({most / 1e6:,.0f} MB)"
+        raise ValueError(_sentence(f"{path} {fault}", remedy))
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -128,20 +133,26 @@ def read_text(path: Path, remedy: str = "") -> str:
         raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
 
 
-def read_json(path: Path, kind: type[T] = dict, remedy: str = "") -> T:  # type: ignore[assignment]
+def read_json(
+    path: Path,
+    kind: type[T] = dict,  # type: ignore[assignment]
+    remedy: str = "",
+    most: int = MOST_TEXT,
+) -> T:
     """The JSON in a file, an object unless another ``kind`` is asked for.
 
     Args:
         remedy: what to do about a faulty file; ends the error's sentence.
+        most: [bytes] that the file may have.
 
     Raises:
         FileNotFoundError: where there is no file.
-        ValueError: for an empty file, one that is no JSON, or JSON of another kind.
+        ValueError: for an empty file, one that is no JSON, JSON of another kind, or a larger file.
     """
-    text = read_text(path, remedy)
+    text = read_text(path, remedy, most)
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # the first also for numbers of too many digits
         fault = fault_of(path) or f"is no JSON file ({error})"
         raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
     if not isinstance(value, kind):

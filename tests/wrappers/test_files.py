@@ -75,6 +75,7 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html></html>", "web page"),
         ('{"a": "sûr"}'.encode("latin-1"), "UTF-8"),
         (b"[" * 100_000, "is no JSON file"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "is no JSON file"),
     ],
 )
 def test_faults_of_json_files_are_named_with_file_and_remedy(
@@ -86,6 +87,14 @@ def test_faults_of_json_files_are_named_with_file_and_remedy(
         read_json(path, remedy="train again")
     assert said in str(caught.value)
     assert str(caught.value).endswith("; train again")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # takes no room on disk
+    with pytest.raises(ValueError, match=r"x\.json has 1,099,512 MB, more than"):
+        read_json(path)
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..clip_loading import image_processor_class, no_weight_bars
+from ..checkpoints import no_weight_bars
+from ..clip_loading import image_processor_class
 from .phrases import DRIVING_WORDS
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from .outcomes import Status
 
 VERSION = 1  # of the schemas and of how answers are read; part of a scorer's identity
+LEAST_MASS = 0.05  # probability of all answers together, below which there is no label
 _SHOWN = 80  # characters of an answer that are quoted in a reason
 
 
