@@ -25,7 +25,7 @@ from .clip_loading import (
 )
 from .devices import device_of
 from .first_batch import FirstBatch
-from .options import whole_number
+from .options import check_known, option_names, whole_number
 from .prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
 from .scorer import BUNDLED, Frames, Infos, Scores, check_frames
 from .sentence_checks import check_sentences, check_sides, warn_of_equal_sides
@@ -276,17 +276,22 @@ def make_bundled_scorer(argument: str | None, **options: Any) -> ClipScorer:
     """For ``"bundled"``; without options one scorer is shared in a process."""
     if argument is not None:
         raise ValueError(f"the scorer 'bundled' takes no argument, got {argument!r}")
-    return ClipScorer(BUNDLED, **options) if options else _shared_bundled()
+    return _make("bundled", BUNDLED, options) if options else _shared_bundled()
 
 
 def make_clip_scorer(argument: str | None, **options: Any) -> ClipScorer:
     """For ``"clip:<backbone, hub name or folder>"``; ``"clip"`` alone is the smallest backbone."""
-    return ClipScorer(argument or "vit-b-32", **options)
+    return _make("clip", argument or "vit-b-32", options)
 
 
 def make_siglip_scorer(argument: str | None, **options: Any) -> ClipScorer:
     """For ``"siglip:<backbone, hub name or folder>"``; alone it is the smallest SigLIP."""
-    return ClipScorer(argument or "siglip-b-16", **options)
+    return _make("siglip", argument or "siglip-b-16", options)
+
+
+def _make(name: str, model: str, options: dict[str, Any]) -> ClipScorer:
+    check_known(name, options, option_names(ClipScorer)[1:])
+    return ClipScorer(model, **options)
 
 
 @lru_cache(maxsize=1)

@@ -29,6 +29,10 @@ def check_known(scorer: str, options: Mapping[str, Any], known: Collection[str])
 
 def whole_number(value: Any, name: str, low: int) -> int:
     """``value`` if it is a whole number of at least ``low``; raises ``ValueError``."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < low:
-        raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")
-    return int(value.__index__())
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    number = int(value.__index__())
+    if number < low:
+        wanted = "not be negative" if low == 0 else f"be at least {low}"
+        raise ValueError(f"{name} must {wanted}, got {number}")
+    return number

@@ -69,7 +69,7 @@ def _read_file(path: Path) -> Prompts:
             f"{str(path)!r}"
         )
     remedy = 'it should hold {"safe": "...", "unsafe": "..."}'
-    content = read_json(path, remedy=remedy)
+    content: dict[str, Any] = read_json(path, remedy=remedy)
     known = {field.name for field in fields(Prompts)}
     if not {"safe", "unsafe"} <= set(content) <= known:
         raise ValueError(f"prompts file {path} must hold 'safe', 'unsafe' and perhaps 'baseline'")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -18,9 +17,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .files import read_json, write_json
 from .frame_windows import context_frames
 from .score_cache import cache_folder
-from .scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, reads_history, reads_infos
+from .scorer import (
+    BUNDLED,
+    Frames,
+    Infos,
+    SafetyScorer,
+    Scores,
+    frame_size,
+    reads_history,
+    reads_infos,
+)
+from .specs import split_spec, unquoted
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 _HERE = Path(__file__).parent
@@ -40,6 +50,7 @@ class RememberedScorer:
         self._build = build
         self._facts = facts
         self.context_frames = int(facts["context_frames"])
+        self.frame_size: int | None = facts["frame_size"]
         self.reads_infos = bool(facts["reads_infos"])
         self.reads_history = bool(facts["reads_history"])
 
@@ -95,6 +106,7 @@ def facts_of(scorer: SafetyScorer) -> dict[str, Any]:
             {
                 "identity": scorer.identity,
                 "context_frames": context_frames(scorer),
+                "frame_size": frame_size(scorer),
                 "reads_infos": reads_infos(scorer),
                 "reads_history": reads_history(scorer),
             }
@@ -109,8 +121,9 @@ def _folder() -> Path:
 
 def _stamp(spec: str) -> str | None:
     """Changes with everything that the identity of ``"bundled"`` or a model's folder comes from."""
-    source, *options = spec.split(",")
-    if any(Path(option.partition("=")[2]).exists() for option in options):
+    source, options = split_spec(spec)
+    source = unquoted(source)
+    if any(isinstance(value, str) and Path(value).exists() for value in options.values()):
         return None  # an option that names a file
     if source == BUNDLED:
         files = list(_files(_HERE))
@@ -139,7 +152,7 @@ def _version(library: str) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """What :func:`_write` wrote; ``None`` when it is missing or damaged."""
     try:
-        checksum, facts = json.loads(path.read_text())
+        checksum, facts = read_json(path, list)
         sound = checksum == _checksum(facts)
     except (OSError, ValueError, TypeError):
         return None
@@ -147,11 +160,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):  # nothing but time is lost
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps([_checksum(facts), facts]))
-        os.replace(temporary, path)
+        write_json(path, [_checksum(facts), facts])
 
 
 def _checksum(facts: Any) -> int:

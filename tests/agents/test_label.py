@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 from toy_drives import collect_toy
-from toy_judge import InfoScorer, SceneScorer, ToyDrawing, WindowScorer
+from toy_judge import InfoScorer, SceneScorer, SizeScorer, ToyDrawing, WindowScorer
 
 from vlsafe_agents.data import EpisodeDataset
 from vlsafe_agents.labelling import estimate, label
@@ -75,6 +75,23 @@ def test_windows_reach_back_to_the_start_of_their_episode_only(tmp_path: Path) -
         t = np.arange(len(score))
         before, long_before = np.maximum(t - 1, 0), np.maximum(t - 2, 0)
         np.testing.assert_allclose(score, 0.01 * long_before + 0.001 * before + 0.0001 * t)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_frames_are_drawn_in_the_size_that_the_judge_asks_for(tmp_path: Path, workers: int) -> None:
+    path = collect_toy(tmp_path, episodes=3).path
+    label(tmp_path, SizeScorer, ToyDrawing, workers=workers, progress=False)
+    np.testing.assert_allclose(np.concatenate(scores(path)), 0.04)
+    assert record(path)["judged_frames"]["size"] == 4
+
+    class Indifferent(SizeScorer):
+        frame_size = None  # type: ignore[assignment]
+
+    label(tmp_path, Indifferent, ToyDrawing, progress=False)
+    np.testing.assert_allclose(np.concatenate(scores(path)), 0.08)
+    Indifferent.frame_size = 5  # type: ignore[assignment]  # cannot be drawn: as environments do
+    label(tmp_path, Indifferent, ToyDrawing, progress=False)
+    np.testing.assert_allclose(np.concatenate(scores(path)), 0.08)
 
 
 def test_the_judges_identity_is_kept_and_replaced_with_its_scores(tmp_path: Path) -> None:

@@ -114,6 +114,21 @@ def test_without_a_cache_a_run_that_fails_goes_on_where_it_was(
     assert sum(calls) == count + 8  # the call that failed
 
 
+@pytest.mark.parametrize("spec", ["distilled", "cached:distilled", "ensemble:distilled+distilled"])
+def test_a_distilled_judge_sees_the_images_that_it_sees_while_driving(
+    data: Path, spec: str
+) -> None:
+    from wrappers import make_scorer
+
+    assert run("label", data, "--scorer", spec) == 0
+    with h5py.File(resolve_dataset(data) / "main_data.hdf5") as file:
+        images = [file[f"episode_{i}/observations/image"][()] for i in range(len(file))]
+    expected = make_scorer("distilled")(np.concatenate(images))
+    np.testing.assert_allclose(labels(data), expected, atol=2e-3)  # scenes are float32
+    metadata = json.loads((resolve_dataset(data) / "metadata.json").read_text())
+    assert metadata["labelling"]["judged_frames"]["size"] == [64, 64, 3]
+
+
 def test_the_oracle_reads_infos_and_the_control_is_its_permutation(data: Path) -> None:
     assert run("label", data, "--scorer", "oracle") == 0
     truth = labels(data)

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from ..data.pool import run_streams
 from .frames import FrameSource
-from .protocols import Drawing, Scorer
+from .protocols import Drawing, Scorer, drawing_for
 from .stream import Batch, Scored, ScoringStream
 
 Engine = Literal["processes", "ray"]
@@ -34,8 +34,9 @@ class Makers:
 
     def stream(self, source: FrameSource) -> ScoringStream:
         """What a worker does with its batches."""
+        scorer = self.scorer()
         drawing = None if self.drawing is None else self.drawing()
-        return ScoringStream(source, self.scorer(), drawing)
+        return ScoringStream(source, scorer, drawing_for(scorer, drawing))
 
 
 def check_engine(engine: str, workers: int) -> None:

@@ -12,7 +12,7 @@ from ..data.storage import read_metadata, resolve_dataset
 from .engines import Engine, Makers
 from .frames import FrameSource
 from .job import LabelJob, scope_of
-from .protocols import Drawing, Scorer, context_frames
+from .protocols import Drawing, Scorer, context_frames, drawing_for
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class Judge:
 
     @cached_property
     def drawing(self) -> Drawing | None:
-        """What draws scenes."""
-        return None if self._make_drawing is None else self._make_drawing()
+        """What draws scenes, in the size that the scorer looks at."""
+        made = None if self._make_drawing is None else self._make_drawing()
+        return drawing_for(self.scorer, made)
 
     @property
     def scope(self) -> dict[str, Any]:

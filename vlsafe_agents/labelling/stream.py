@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from wrappers.scorer import last_reasons, stopped
+
 from ..data.episode import check_numbers
 from .frames import FrameReader, FrameSource, Rows
 from .protocols import Drawing, Frames, Scorer, Scores, reads_infos
@@ -63,7 +65,7 @@ class ScoringStream:
 
     @property
     def _stopped(self) -> str:
-        return str(getattr(self._scorer, "stopped", ""))
+        return stopped(self._scorer)
 
     def _made_ready(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, Any, Any]]:
         with closing(FrameReader(self._source)) as reader:  # in the thread that uses it
@@ -90,10 +92,10 @@ class ScoringStream:
         return self._scorer(prepared, infos) if self._with_infos else self._scorer(prepared)
 
     def _reasons(self, scores: Any) -> dict[int, str]:
-        said = getattr(self._scorer, "last_reasons", None) or ()
+        said = last_reasons(self._scorer, len(scores))
         return {
             place: str(reason)
-            for place, (score, reason) in enumerate(zip(scores, said, strict=False))
+            for place, (score, reason) in enumerate(zip(scores, said, strict=True))
             if np.isnan(score) and reason
         }
 
