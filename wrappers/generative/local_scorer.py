@@ -17,9 +17,16 @@ from ..frame_windows import check_windows
 from ..options import whole_number
 from ..scorer import Frames, Infos, Scores, check_frames
 from ..weights import weights_sha256
-from .answers import FORMS, LEAST_MASS, VERSION, AnswerForm, NoLabel, read_answer
+from .answers import FORMS, LEAST_MASS, VERSION, AnswerForm, read_answer
 from .local_loading import LocalVLM
-from .outcomes import Judgement, Outcome, RemembersOutcomes, Status, to_judgement
+from .outcomes import (
+    Judgement,
+    NoLabel,
+    Outcome,
+    RemembersOutcomes,
+    Status,
+    to_judgement,
+)
 from .question import SCENE, SEQUENCE
 
 READINGS = ("first_token", "text")
