@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +30,7 @@ from .scorer import (
     reads_history,
     reads_infos,
 )
-from .specs import split_spec, unquoted
+from .specs import path_exists, split_spec, unquoted
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 _HERE = Path(__file__).parent
@@ -81,13 +81,15 @@ class RememberedScorer:
         return type(self), (self._build, self._facts)
 
 
-def remember(spec: str, build: Callable[[], SafetyScorer]) -> SafetyScorer:
-    """The scorer of a name, loaded only as far as needed; ``build`` loads it.
+def remember(
+    spec: str, build: Callable[[], SafetyScorer], options: Mapping[str, Any] | None = None
+) -> SafetyScorer:
+    """The scorer of a name and its ``options``, loaded only as far as needed; ``build`` loads it.
 
     Names that may stand for more files than can be told (of servers, hubs, other scorers, other
     packages) are not remembered: these scorers are built.
     """
-    stamp = _stamp(spec)
+    stamp = _stamp(spec, options or {})
     if stamp is None:
         return build()
     path = _folder() / f"{stamp}.json"
@@ -119,11 +121,11 @@ def _folder() -> Path:
     return cache_folder() / "identities"
 
 
-def _stamp(spec: str) -> str | None:
+def _stamp(spec: str, beside: Mapping[str, Any]) -> str | None:
     """Changes with everything that the identity of ``"bundled"`` or a model's folder comes from."""
-    source, options = split_spec(spec)
-    source = unquoted(source)
-    if any(isinstance(value, str) and Path(value).exists() for value in options.values()):
+    source, written = split_spec(spec)
+    source, options = unquoted(source), written | dict(beside)
+    if any(isinstance(value, str) and path_exists(value) for value in options.values()):
         return None  # an option that names a file
     if source == BUNDLED:
         files = list(_files(_HERE))
@@ -131,8 +133,9 @@ def _stamp(spec: str) -> str | None:
         files = [*_files(_HERE), *_files(Path(source).resolve())]
     else:
         return None
-    facts = [spec, files, [_version(name) for name in _LIBRARIES]]
-    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+    facts = [source, options, files, [_version(name) for name in _LIBRARIES]]
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int]]:

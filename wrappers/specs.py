@@ -83,13 +83,14 @@ def _names_a_path(spec: str, latest: int | None = None) -> bool:
     Such a path begins at ``latest`` at the latest.
     """
     begins = [0, *(found.end() for found in re.finditer(r"[:*]", spec[:latest]))]
-    return any(_exists(spec[begin:]) for begin in begins)
+    return any(path_exists(spec[begin:]) for begin in begins)
 
 
-def _exists(path: str) -> bool:
+def path_exists(path: str) -> bool:
+    """Whether a text names a file or folder; text that no file system takes does not."""
     try:
         return bool(path) and Path(path).exists()
-    except (OSError, ValueError):  # too long, or what no file system takes
+    except (OSError, ValueError):
         return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,7 +67,8 @@ class Judge:
     def makers(self, engine: Engine, workers: int) -> Makers:
         """What workers build; this process uses what it has built already."""
         if engine != "processes" or workers > 1:
-            return Makers(self._make_scorer, self._make_drawing)
+            identity = json.loads(json.dumps(self.scorer.identity))
+            return Makers(self._make_scorer, self._make_drawing, identity)
         drawing = self.drawing
         return Makers(lambda: self.scorer, None if drawing is None else lambda: drawing)
 
