@@ -13,7 +13,7 @@ import torch
 from . import forms
 from .backbones import checkpoint_of
 from .checkpoints import UnfitError, loading
-from .checks import one_number
+from .checks import one_number, whole_number
 from .clip_loading import (
     FastPreprocessor,
     bundled_folder,
@@ -25,7 +25,7 @@ from .clip_loading import (
 )
 from .devices import device_of
 from .first_batch import FirstBatch
-from .options import check_known, option_names, whole_number
+from .options import check_known, option_names
 from .prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
 from .scorer import BUNDLED, Frames, Infos, Scores, check_frames
 from .sentence_checks import check_sentences, check_sides, warn_of_equal_sides
@@ -108,7 +108,7 @@ class ClipScorer:
         numbers = _check_numbers(form, given)
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
-        self.batch_size = whole_number(batch_size, "batch_size", 1)
+        self.batch_size = whole_number(batch_size, "batch_size", "a dual encoder", 1)
         self._prompts = read_prompts(prompts)
         # Pickled by name: worker processes load the model themselves.
         settings = (batch_size, device, precision)

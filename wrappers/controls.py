@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .checks import one_number
+from .checks import one_number, whole_number
 from .combinator import Wrapper
-from .options import whole_number
 from .scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, check_frames, make_scorer
 
 Number = TypeVar("Number", int, float)
@@ -39,8 +38,8 @@ class ShuffledScorer(Wrapper):
 
     def __init__(self, scorer: SafetyScorer, seed: int = 0, pool_size: int = 4096) -> None:
         super().__init__(scorer)
-        self.seed = whole_number(seed, "seed", 0)
-        self.pool_size = whole_number(pool_size, "pool_size", 1)
+        self.seed = whole_number(seed, "seed", "a control", 0)
+        self.pool_size = whole_number(pool_size, "pool_size", "a control", 1)
         self.reads_history = True
         self._rng = np.random.default_rng(seed)
         self._pool = np.zeros(pool_size, np.float32)
@@ -71,7 +70,7 @@ class RandomScorer:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.seed = whole_number(seed, "seed", 0)
+        self.seed = whole_number(seed, "seed", "a control", 0)
         if self.seed >= 1 << 128:
             raise ValueError(f"seed must be below 2**128, got {seed}")
 

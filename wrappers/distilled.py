@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .checks import whole_number
 from .devices import device_of
 from .distillation.fast import FastPupil
 from .distillation.folder import Record, load_pupil
 from .distillation.frames import fit_frames
 from .first_batch import FirstBatch
-from .options import check_known, option_names, whole_number
+from .options import check_known, option_names
 from .scorer import Frames, Infos, Scores, check_frames
 from .weights import weights_sha256
 
@@ -45,7 +46,7 @@ class DistilledScorer:
     def __init__(
         self, folder: str | Path = BUNDLED_FOLDER, device: str = "cpu", batch_size: int = 128
     ) -> None:
-        self.batch_size = whole_number(batch_size, "batch_size", 1)
+        self.batch_size = whole_number(batch_size, "batch_size", "scorer 'distilled'", 1)
         # Pickled by name: worker processes load the network themselves.
         self._arguments = (folder, device, batch_size)
         self.device = device_of(device)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .checks import whole_number
 from .combinator import Combinator
 from .frame_windows import context_frames, latest
-from .options import whole_number
 from .scorer import Frames, Infos, SafetyScorer, Scores, check_scores, last_reasons, make_scorer
 from .specs import split_members
 
@@ -48,11 +48,11 @@ class EnsembleScorer(Combinator):
             raise ValueError(f"unknown combine {combine!r}; known: {', '.join(COMBINATIONS)}")
         if combine == "min" and weights is not None:
             raise ValueError("weights have no meaning for combine='min'")
-        if not 1 <= whole_number(quorum, "quorum", 1) <= len(scorers):
+        if not 1 <= whole_number(quorum, "quorum", "scorer 'ensemble'", 1) <= len(scorers):
             raise ValueError(f"quorum={quorum} of {len(scorers)} scorers")
         super().__init__(*scorers)
         self.combine = combine
-        self.quorum = quorum
+        self.quorum = int(quorum)
         self.weights = _check_weights(weights, len(scorers))
 
     @property

@@ -49,6 +49,11 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         os.replace(temporary, path)
         _sync_one(path.parent)
+    except OSError as error:
+        _remove(temporary)
+        if error.filename in (None, str(temporary)) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     except BaseException:
         _remove(temporary)
         raise
@@ -133,12 +138,7 @@ def read_text(path: Path, remedy: str = "", most: int = MOST_TEXT) -> str:
         raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
 
 
-def read_json(
-    path: Path,
-    kind: type[T] = dict,  # type: ignore[assignment]
-    remedy: str = "",
-    most: int = MOST_TEXT,
-) -> T:
+def read_json(path: Path, kind: type = dict, remedy: str = "", most: int = MOST_TEXT) -> Any:
     """The JSON in a file, an object unless another ``kind`` is asked for.
 
     Args:

@@ -25,14 +25,3 @@ def check_known(scorer: str, options: Mapping[str, Any], known: Collection[str])
             f"scorer {scorer!r} has no option {', '.join(map(repr, unknown))}; "
             + (f"known: {', '.join(known)}" if known else "it has none")
         )
-
-
-def whole_number(value: Any, name: str, low: int) -> int:
-    """``value`` if it is a whole number of at least ``low``; raises ``ValueError``."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
-    number = int(value.__index__())
-    if number < low:
-        wanted = "not be negative" if low == 0 else f"be at least {low}"
-        raise ValueError(f"{name} must {wanted}, got {number}")
-    return number

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from .checks import whole_number
 from .clip_loading import bundled_folder, load_tokenizer
 from .clip_scorer import ClipScorer
-from .options import check_known, option_names, whole_number
+from .options import check_known, option_names
 from .scorer import BUNDLED
 
 
@@ -31,7 +32,7 @@ class RandomWeightsScorer(ClipScorer):
     """
 
     def __init__(self, seed: int = 0, model: str | Path = BUNDLED, **options: Any) -> None:
-        self.seed = whole_number(seed, "seed", 0)
+        self.seed = whole_number(seed, "seed", "scorer 'random-weights'", 0)
         super().__init__(model, **options)
         self._given = (model, options)
         _forget(self.model, self.seed)

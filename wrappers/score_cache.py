@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .byte_locks import ByteLocks
-from .options import whole_number
+from .checks import whole_number
 from .score_database import ScoreDatabase
 from .scorer import Scores
 
@@ -92,7 +92,7 @@ class ScoreCache:
     """
 
     def __init__(self, folder: str | Path | None = None, limit: int = DEFAULT_LIMIT) -> None:
-        whole_number(limit, "the limit of a cache [bytes]", 1)
+        whole_number(limit, "the limit of a cache [bytes]", "the score cache", 1)
         self.folder = cache_folder() / "scores" if folder is None else Path(folder)
         self.limit = limit
         self.damaged = 0  # entries found damaged, and dropped, by this object

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .checks import whole_number
 from .combinator import Wrapper
 from .forms import log_odds, logistic
 from .frame_windows import check_windows, context_frames
-from .options import whole_number
 from .scorer import Frames, Infos, SafetyScorer, Scores, check_scores, last_reasons, make_scorer
 
 COMBINATIONS = ("tile", "mean", "min", "trend")
@@ -43,14 +43,14 @@ class WindowScorer(Wrapper):
     """
 
     def __init__(self, scorer: SafetyScorer, length: int, combine: str = "trend") -> None:
-        if whole_number(length, "the length of a window", 1) < 2:
+        if whole_number(length, "the length of a window", "scorer 'frames'", 1) < 2:
             raise ValueError(f"a window needs at least 2 frames, got {length}")
         if combine not in COMBINATIONS:
             raise ValueError(f"unknown combine {combine!r}; known: {', '.join(COMBINATIONS)}")
         if context_frames(scorer) > 1:
             raise ValueError(f"scorer {scorer.identity['name']!r} looks at several frames already")
         super().__init__(scorer)
-        self.context_frames = length
+        self.context_frames = int(length)
         self.combine = combine
         self.reads_infos &= combine == "tile"
 

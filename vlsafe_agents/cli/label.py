@@ -7,7 +7,6 @@ import io
 import math
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .judges import about_reading, collected_metadata, load_scorer
-from .tables import print_table, printable, say
+from .tables import print_table, say
 
 if TYPE_CHECKING:
     from vlsafe_agents.labelling import LabelEstimate, LabelSummary
@@ -71,21 +70,16 @@ def label(
         if dry_run:
             _print_estimate(estimate(data, make_scorer, make_drawing, store, batch_size), workers)
             return
-        try:
-            summary = label_frames(
-                data,
-                make_scorer,
-                make_drawing,
-                store,
-                batch_size=batch_size,
-                workers=workers,
-                engine=engine,  # type: ignore[arg-type]  # checked there
-                permutation_seed=permutation_seed,
-            )
-        except KeyboardInterrupt as stop:
-            if stop.args:
-                print(f"vlsafe: {printable(stop)}", file=sys.stderr)
-            raise
+        summary = label_frames(
+            data,
+            make_scorer,
+            make_drawing,
+            store,
+            batch_size=batch_size,
+            workers=workers,
+            engine=engine,  # type: ignore[arg-type]  # checked there
+            permutation_seed=permutation_seed,
+        )
     _print_summary(summary)
     _print_counts(summary, data_path)
 
@@ -107,7 +101,7 @@ def _scores_in(folder: Path | None, megabytes: int, remove: bool) -> Iterator[An
 def _split_shuffled(scorer: str) -> tuple[str, dict[str, Any], int | None]:
     """The scorer inside "shuffled:<scorer>", its options, and the seed: all scores are there to be
     permuted."""
-    from wrappers.options import whole_number
+    from wrappers.checks import whole_number
     from wrappers.scorer import BUNDLED
     from wrappers.specs import split_spec
 
@@ -117,7 +111,11 @@ def _split_shuffled(scorer: str) -> tuple[str, dict[str, Any], int | None]:
         return scorer, {}, None
     if "pool_size" in options:
         raise ValueError("pool_size has no effect here: all scores are permuted; leave it out")
-    return inside or BUNDLED, options, whole_number(options.pop("seed", 0), "seed", 0)
+    return (
+        inside or BUNDLED,
+        options,
+        whole_number(options.pop("seed", 0), "seed", "scorer 'shuffled'", 0),
+    )
 
 
 def _make_scorer(spec: str, options: dict[str, Any], threads: int, remembered: bool) -> Any:

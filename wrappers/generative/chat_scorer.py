@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from ..checks import whole_number
 from ..frame_windows import check_windows
-from ..options import check_known, whole_number
+from ..options import check_known
 from ..scorer import Frames, Infos, Scores, check_frames
 from .addresses import (
     OPENAI_KEY,
@@ -98,7 +99,7 @@ class ChatScorer(RemembersOutcomes):
         load_packages()
         if not model:
             raise ValueError("a chat scorer needs the name of a model")
-        whole_number(context_frames, "context_frames", 1)
+        self.context_frames = whole_number(context_frames, "context_frames", "scorer 'chat'", 1)
         if not isinstance(check_sight, bool):
             raise ValueError(f"check_sight must be true or false, got {check_sight!r}")
         self.model = model
@@ -106,7 +107,6 @@ class ChatScorer(RemembersOutcomes):
         self.question = question or Question()
         self.limits = limits or Limits()
         self.budget = budget or Budget()
-        self.context_frames = context_frames
         self.api_key_env = api_key_env
         self._key_is_given = api_key is not None
         # In a closure, so that no listing of attributes shows it.

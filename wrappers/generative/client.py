@@ -18,8 +18,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..checks import one_number
-from ..options import whole_number
+from ..checks import one_number, whole_number
 from .addresses import Access
 from .budget import Ledger
 from .outcomes import Status
@@ -42,7 +41,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "attempts", "give_up_after"):
-            whole_number(getattr(self, name), name, 1)
+            value = whole_number(getattr(self, name), name, "scorer 'chat'", 1)
+            object.__setattr__(self, name, value)
         for name in ("timeout", "first_wait", "longest_wait", "requests_per_minute"):
             value = getattr(self, name)
             if value is None and name == "requests_per_minute":

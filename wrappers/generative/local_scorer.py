@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import one_number
+from ..checks import one_number, whole_number
 from ..first_batch import FirstBatch
 from ..frame_windows import check_windows
-from ..options import whole_number
 from ..scorer import Frames, Infos, Scores, check_frames
 from ..weights import weights_sha256
 from .answers import FORMS, LEAST_MASS, VERSION, AnswerForm, read_answer
@@ -80,7 +79,8 @@ class LocalQuestion:
         if used == "least_mass":
             one_number(self.least_mass, used, f"reading {self.reading!r}", 0.0, 1.0)
         else:
-            whole_number(self.max_tokens, used, 1)
+            tokens = whole_number(self.max_tokens, used, "scorer 'local-vlm'", 1)
+            object.__setattr__(self, used, tokens)
 
     @property
     def form(self) -> AnswerForm:
@@ -124,16 +124,14 @@ class LocalVLMScorer(RemembersOutcomes):
         device: str = "cpu",
         precision: str = "float32",
     ) -> None:
-        for name, value in (("context_frames", context_frames), ("batch_size", batch_size)):
-            whole_number(value, name, 1)
+        self.context_frames = whole_number(context_frames, "context_frames", "a local VLM", 1)
+        self.batch_size = whole_number(batch_size, "batch_size", "a local VLM", 1)
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
         self.question = question or LocalQuestion()
         # Pickled by name: worker processes load the model themselves.
         self._arguments = (model, self.question, context_frames, batch_size, device, precision)
         self.name = str(model)
-        self.context_frames = context_frames
-        self.batch_size = batch_size
         self.precision = precision
         self.vlm = LocalVLM(self.name, device, getattr(torch, precision))
         self.vlm.check_question(self.question.text(context_frames), self.name)

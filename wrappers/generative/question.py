@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..checks import one_number
-from ..options import whole_number
+from ..checks import one_number, whole_number
 from ..scorer import Frames
 from .answers import FORMS, LEAST_MASS, VERSION, AnswerForm, Token, expected_score, read_answer
 from .features import STRUCTURES, Features
@@ -63,8 +62,9 @@ class Question:
                 value = getattr(self, name)
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
         one_number(self.temperature, "temperature", "scorer 'chat'", 0.0)
-        whole_number(self.max_tokens, "max_tokens", 1)
-        whole_number(self.seed, "seed", 0)
+        for name, low in (("max_tokens", 1), ("seed", 0)):
+            value = whole_number(getattr(self, name), name, "scorer 'chat'", low)
+            object.__setattr__(self, name, value)
         if self.reading == "logprobs" and self.form.choices is None:
             raise ValueError(
                 f"reading='logprobs' cannot go with answer={self.answer!r}, a free number"
