@@ -135,6 +135,7 @@ def fit_calibration(
 def _fit_isotonic(
     raw: npt.NDArray[np.float64], unsafe: npt.NDArray[np.bool_]
 ) -> tuple[tuple[float, float], ...]:
+    _require_sklearn()
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, ~unsafe)
@@ -147,6 +148,7 @@ def _fit_isotonic(
 def _fit_platt(
     raw: npt.NDArray[np.float64], unsafe: npt.NDArray[np.bool_]
 ) -> tuple[tuple[float, float], ...]:
+    _require_sklearn()
     from sklearn.linear_model import LogisticRegression
 
     safe_count, unsafe_count = int((~unsafe).sum()), int(unsafe.sum())
@@ -161,6 +163,15 @@ def _fit_platt(
     if slope <= 0:
         raise ValueError(_BACKWARDS)
     return ((slope, offset),)
+
+
+def _require_sklearn() -> None:
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"calibrations are fitted by scikit-learn ({error}): pip install 'vlsafe[calibration]'"
+        ) from error
 
 
 _BACKWARDS = (

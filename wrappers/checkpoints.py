@@ -36,13 +36,16 @@ class UnfitError(ValueError):
 
 
 @contextmanager
-def loading(source: str, what: str, remedy: str) -> Iterator[None]:
+def loading(
+    source: str, what: str, remedy: str, mend: str = "copy the checkpoint again"
+) -> Iterator[None]:
     """Make every failure of the block an error that names the checkpoint, the file and a remedy.
 
     Args:
         source: hub name or folder.
         what: what is being loaded, such as "a CLIP checkpoint".
         remedy: what to do where nothing better is known.
+        mend: what to do where one of its files is faulty.
 
     Raises:
         ValueError: in place of whatever the block raises.
@@ -55,7 +58,7 @@ def loading(source: str, what: str, remedy: str) -> Iterator[None]:
         raise ValueError(f"cannot load {what} from {source!r}: {error}") from None
     except Exception as error:
         fault = _fault_in(Path(source)) if Path(source).is_dir() else ""
-        reason = fault or f"{_first_words(error)}; {remedy}"
+        reason = f"{fault}; {mend}" if fault else f"{_first_words(error)}; {remedy}"
         raise ValueError(f"cannot load {what} from {source!r}: {reason}") from error
 
 
@@ -230,7 +233,7 @@ def _fault_in(folder: Path) -> str:
                 try:
                     json.loads(path.read_bytes().decode("utf-8-sig"))
                 except (ValueError, RecursionError) as error:
-                    return f"{path} is no JSON file ({_first_words(error)}); copy it again"
+                    return f"{path} is no JSON file ({_first_words(error)})"
     return ""
 
 

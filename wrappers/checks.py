@@ -54,7 +54,8 @@ def whole_number(value: Any, name: str, where: str, low: int = 0) -> int:
     """
     is_whole = isinstance(value, numbers.Integral)  # of any size
     if not is_whole and isinstance(value, numbers.Real | np.generic):
-        is_whole = bool(np.isfinite(value) and value == int(value))
+        number = float(value)
+        is_whole = bool(np.isfinite(number) and number == int(number))
     if isinstance(value, bool) or not is_whole or value < low:
         raise ValueError(
             f"{where}: {name} is {_shown(value)}; expected a whole number of at least {low}"

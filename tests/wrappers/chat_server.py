@@ -39,6 +39,7 @@ PLAIN_PLAN = {
     "completion_tokens": 10,
     "picture_tokens": 85,  # of the prompt's, with a picture
     "model": "",  # that answers; "" for the one that was asked with "-1" behind it
+    "always": "",  # what happens to requests about frames that have no fault of their own
     "introduction": "",  # what happens to requests before the first frame
 }
 INTRODUCTION = 90 * 256 + 90  # the number that the picture of an introduction seems to have
@@ -101,7 +102,7 @@ class _State:
 
     def next_fault(self, number: str) -> str:
         """The next of a frame's faults; the last one stays, and "" is none."""
-        faults = self.plan["faults"].get(number, [""])
+        faults = self.plan["faults"].get(number, [self.plan["always"]])
         count = self.asked.get(number, 0)
         self.asked[number] = count + 1
         return faults[min(count, len(faults) - 1)]
