@@ -243,7 +243,11 @@ def make_calibrated_scorer(argument: str | None, **options: Any) -> CalibratedSc
         raise ValueError(
             f"{argument} does not name its scorer: build CalibratedScorer(scorer, calibration)"
         )
-    return CalibratedScorer(make_scorer(spec, **options), calibration)
+    scorer = make_scorer(spec, **options)
+    try:
+        return CalibratedScorer(scorer, calibration)
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}; fit it again with `vlsafe calibrate`") from None
 
 
 def _read(path: str | Path) -> tuple[Calibration, str | None]:

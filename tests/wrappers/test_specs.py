@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -124,6 +125,19 @@ def test_whatever_is_quoted_comes_back(text: str) -> None:
         if quoted(text) != text:
             assert unquoted(bare.removeprefix("a:")) == text
             assert options == {"form": "cosine"}
+
+
+def test_the_names_that_the_documents_give_can_be_built() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "judges.md").read_text("utf-8")
+    names = ("bundled", "ensemble", "frames", "oracle", "constant", "random", "shuffled")
+    specs = {
+        spec
+        for spec in re.findall(r"`([a-z-]+(?:[:,][^` ]+)?)`", text)
+        if re.split("[:,]", spec)[0] in names and "<" not in spec and "/" not in spec
+    }
+    assert len(specs) >= 8
+    for spec in specs:
+        make_scorer(spec)
 
 
 @pytest.mark.parametrize(

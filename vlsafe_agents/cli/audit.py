@@ -179,8 +179,10 @@ def _candidates(specs: Sequence[str], threads: int) -> list[Candidate]:
 
 def _with_prompts(spec: str, prompts: tuple[str, str]) -> Any:
     from wrappers import make_scorer
+    from wrappers.specs import split_spec
 
-    return make_scorer(spec, prompts=prompts)
+    bare, options = split_spec(spec)
+    return make_scorer(bare, **{**options, "prompts": prompts})
 
 
 def _prompt_pairs() -> list[PromptPair]:

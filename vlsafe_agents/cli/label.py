@@ -51,7 +51,8 @@ def label(
 
     "shuffled:<scorer>" deals that scorer's scores to the wrong frames (a control).  No frame is
     scored twice, in whatever data set it lies; the same command goes on where it was killed, and
-    scores only what has no label yet.
+    scores only what has no label yet.  A run with labels for (nearly) no frames is an error, and
+    leaves the labels as they were.
     """
     from vlsafe_agents.data.storage import resolve_dataset
     from vlsafe_agents.labelling import estimate
