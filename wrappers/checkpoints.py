@@ -213,6 +213,10 @@ def _check_sizes(
     width, words = config.get("hidden_size"), config.get("vocab_size")
     if isinstance(width, int) and isinstance(words, int):
         _check_size(f"{place}vocab_size * hidden_size", width * words, numbers * _SPREAD, folder)
+    image, patch = config.get("image_size"), config.get("patch_size")
+    if isinstance(image, int) and isinstance(patch, int) and patch > 0:
+        patches = (image // patch) ** 2
+        _check_size(f"{place}image_size / patch_size squared", patches, numbers * _SPREAD, folder)
 
 
 def _check_size(what: str, value: int, most: int, folder: Path) -> None:

@@ -16,6 +16,7 @@ from .scorer import Frames
 _REMEDY = (
     'without a network give the path of a folder written by save_pretrained, or scorer="bundled"'
 )
+_MOST_EDGE = 8192  # [px] of a picture that a model is shown
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -59,7 +60,7 @@ def load_dual_encoder(
         tokenizer = load_tokenizer(source)
         check_vocabulary(tokenizer, model.config.text_config.vocab_size, source)
         processor = _load_image_processor(source)
-        _check_picture_size(processor, model.config.vision_config)
+        _check_pictures(processor, model.config.vision_config)
     return model, tokenizer, processor
 
 
@@ -73,13 +74,18 @@ def _check_kind(model_class: Any) -> None:
         )
 
 
-def _check_picture_size(processor: Any, config: Any) -> None:
-    """Refuse an image processor that makes pictures of another size than the model takes."""
+def _check_pictures(processor: Any, config: Any) -> None:
+    """Refuse an image processor that makes other pictures than the model takes."""
+    edges = {**dict(processor.size or {}), **dict(getattr(processor, "crop_size", None) or {})}
+    if any(isinstance(edge, int) and edge > _MOST_EDGE for edge in edges.values()):
+        raise UnfitError(f"its image processor makes pictures of {edges} px: copy it again")
+    grey = np.full((32, 32, 3), 127, np.uint8)
+    pixels = processor([grey], return_tensors="pt")["pixel_values"]
+    if not torch.isfinite(pixels).all():
+        raise UnfitError("its image processor makes pixels that are not finite: copy it again")
     wanted = getattr(config, "image_size", None)
     if not (isinstance(wanted, int) and hasattr(config, "patch_size")):
         return  # of any size
-    grey = np.full((32, 32, 3), 127, np.uint8)
-    pixels = processor([grey], return_tensors="pt")["pixel_values"]
     if pixels.ndim == 4 and tuple(pixels.shape[2:]) != (wanted, wanted):
         raise UnfitError(
             f"its image processor makes pictures of {tuple(pixels.shape[2:])} px and its model "

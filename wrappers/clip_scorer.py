@@ -123,7 +123,8 @@ class ClipScorer:
         folder = bundled_folder() if model == BUNDLED else self.name
         self.model, tokenizer, processor = load_dual_encoder(folder, getattr(torch, precision))
         self.model.to(self.device)
-        self.preprocess = FastPreprocessor(processor)
+        with loading(self.name, "an image processor", "copy it again"):
+            self.preprocess = FastPreprocessor(processor)
         self.temperature = self._choose_temperature(numbers.get("temperature"))
         self._text = self._encode_prompts(tokenizer)  # (3, D), unit length
         self._features_seen = FirstBatch(f"scorer {self.name!r}", "image features")

@@ -118,7 +118,10 @@ def check_scores(scores: object, count: int) -> Scores:
 
     Raises ``ValueError`` for another shape or values outside [0, 1].
     """
-    found = np.asarray(scores, np.float32)
+    try:
+        found = np.asarray(scores, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the scorer returned no numbers ({error})") from None
     if found.shape != (count,):
         raise ValueError(f"the scorer returned shape {found.shape} for {count} frames")
     outside = (found < 0) | (found > 1)

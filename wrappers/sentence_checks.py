@@ -11,6 +11,7 @@ from .prompts import Prompts
 
 _NEARLY_EQUAL = 1e-4  # 1 - cosine of two sides
 _MOSTLY = 0.5  # share of a sentence's tokens
+_A_SENTENCE, _SPELT = 8, 0.85  # letters; tokens for each of them where nothing but letters is known
 # How CLIP's text models find the token whose features stand for the sentence.
 _READ_AT_THE_END = ("clip", "metaclip_2")
 _LEGACY_END = 2  # in a config of CLIP: the end is the token with the highest number
@@ -28,6 +29,13 @@ def check_words(tokenizer: Any, text: str) -> None:
         raise UnfitError(
             f"its tokenizer knows no word of {text!r}, so that all texts read alike; copy the "
             "tokenizer's files from where the model comes from"
+        )
+    letters = len("".join(text.split()))
+    if text.isascii() and letters >= _A_SENTENCE and len(words) > _SPELT * letters:
+        warnings.warn(
+            f"the tokenizer takes the prompt {text!r} apart into {len(words)} tokens, as many as "
+            "letters: it may lack its merges; copy all of its files",
+            stacklevel=5,
         )
     if strange > _MOSTLY * len(words):
         warnings.warn(

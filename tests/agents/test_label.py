@@ -414,7 +414,13 @@ def test_damaged_data_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "message"),
-    [(lambda n: np.full(n, 1.2), "holds 1.2"), (lambda n: np.zeros((n, 1)), "returned shape")],
+    [
+        (lambda n: np.full(n, 1.2), "returned 1.2"),
+        (lambda n: np.full(n, np.inf), "returned inf"),
+        (lambda n: np.zeros((n, 1)), "returned shape"),
+        (lambda n: ["high"] * n, "no numbers"),
+        (lambda n: None, "returned shape|no numbers"),
+    ],
 )
 def test_impossible_scores_are_refused(tmp_path: Path, answer: Any, message: str) -> None:
     collect_toy(tmp_path, episodes=1)

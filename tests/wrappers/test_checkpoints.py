@@ -115,6 +115,9 @@ def test_sizes_that_would_take_all_memory_are_refused_before(
 ) -> None:
     change_json(clip, "config.json", lambda c: c["text_config"].update({key: value}))
     assert f"text_config.{key} = {value:,}, far more than" in refusal(clip)
+    change_json(clip, "config.json", lambda c: c["text_config"].update({key: 16}))
+    change_json(clip, "config.json", lambda c: c["vision_config"].update(image_size=10**6))
+    assert "vision_config.image_size" in refusal(clip)
 
 
 @pytest.mark.parametrize("change", [{"vocab_size": -5}, {"hidden_size": "wide"}, {"k": [1] * 9}])
@@ -215,6 +218,68 @@ def test_a_tokenizer_that_knows_no_word_is_refused(tmp_path: Path) -> None:
 def test_an_image_processor_of_another_model_is_refused(clip: Path) -> None:
     build_processor(ModelConfig(frame_size=48, image_size=48, patch_size=12)).save_pretrained(clip)
     assert "pictures of (48, 48) px and its model takes 24 px" in refusal(clip)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"image_std": [0, 0, 0]}, "pixels that are not finite"),
+        ({"rescale_factor": 0}, "image processor"),
+        ({"size": {"shortest_edge": 10**8}}, "makes pictures of"),
+        ({"crop_size": {"height": 10**8, "width": 10**8}}, "makes pictures of"),
+        ({"size": "large"}, "cannot load"),
+    ],
+)
+def test_an_image_processor_of_odd_numbers_is_refused(
+    clip: Path, change: dict[str, Any], said: str
+) -> None:
+    change_json(clip, "preprocessor_config.json", lambda c: c.update(change))
+    with warnings.catch_warnings(action="ignore"):
+        assert said in refusal(clip)
+
+
+def test_a_tokenizer_without_its_merges_is_told(clip: Path) -> None:
+    change_json(clip, "tokenizer.json", lambda c: c["model"].update(merges=[]))
+    with pytest.warns(UserWarning, match="it may lack its merges"):
+        ClipScorer(clip, Prompts(("all is well here",), ("an accident",)))
+
+
+def test_a_shard_that_is_not_there_is_named(clip: Path) -> None:
+    weights = load_file(clip / "model.safetensors")
+    names = {name: f"model-{k % 2 + 1}.safetensors" for k, name in enumerate(sorted(weights))}
+    for shard in set(names.values()):
+        part = {name: weights[name] for name, where in names.items() if where == shard}
+        save_file(part, clip / shard, metadata={"format": "pt"})
+    index = {"metadata": {"total_size": 1}, "weight_map": names}
+    (clip / "model.safetensors.index.json").write_text(json.dumps(index))
+    (clip / "model.safetensors").unlink()
+    assert not np.isnan(load(clip)(noise())).any()
+    (clip / "model-2.safetensors").unlink()
+    assert "model-2.safetensors" in refusal(clip)
+
+
+def test_code_that_lies_in_a_checkpoint_is_not_run(clip: Path, tmp_path: Path) -> None:
+    marks = {"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil", "AutoTokenizer": "evil.Evil"}
+    code = f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Evil: pass\n"
+    (clip / "evil.py").write_text(code)
+    for name in ("config.json", "tokenizer_config.json", "preprocessor_config.json"):
+        change_json(clip, name, lambda c: c.update(auto_map=marks))
+    load(clip)
+    change_json(clip, "config.json", lambda c: c.update(model_type="evil"))
+    refusal(clip)
+    (clip / "model.safetensors").unlink()
+    torch.save({"a": Evil(str(tmp_path / "ran"))}, clip / "pytorch_model.bin")
+    change_json(clip, "config.json", lambda c: c.update(model_type="clip"))
+    refusal(clip)
+    assert not (tmp_path / "ran").exists()
+
+
+class Evil:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (self.path, "w")
 
 
 def test_weights_that_are_not_finite_are_refused(clip: Path) -> None:

@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from wrappers.scorer import last_reasons, stopped
+from wrappers.scorer import check_scores, last_reasons, stopped
 
-from ..data.episode import check_numbers
 from .frames import FrameReader, FrameSource, Rows
 from .protocols import Drawing, Frames, Scorer, Scores, reads_infos
 
@@ -61,7 +60,8 @@ class ScoringStream:
                 yield _without_labels(batch, self._stopped)
                 continue
             scores = self._score(prepared, infos)
-            yield Scored(batch, _checked(scores, len(batch.rows)), self._reasons(scores))
+            scores = check_scores(scores, len(batch.rows))
+            yield Scored(batch, scores, self._reasons(scores))
 
     @property
     def _stopped(self) -> str:
@@ -141,12 +141,3 @@ def prefetch(items: Iterable[Item], ahead: int) -> Iterator[Item]:
 def _without_labels(batch: Batch, reason: str) -> Scored:
     count = len(batch.rows)
     return Scored(batch, np.full(count, np.nan, np.float32), dict.fromkeys(range(count), reason))
-
-
-def _checked(scores: Any, count: int) -> Scores:
-    scores = np.asarray(scores)
-    if scores.shape != (count,):
-        raise ValueError(f"the scorer returned shape {scores.shape} for {count} frames")
-    labelled = scores[~np.isnan(scores)]
-    check_numbers("the scorer's answer", labelled, low=0.0, high=1.0)
-    return scores.astype(np.float32)
