@@ -337,12 +337,14 @@ def test_a_judges_own_words_come_out_of_every_process(tmp_path: Path, workers: i
 def test_a_data_set_has_one_writer(tmp_path: Path) -> None:
     path = collect_toy(tmp_path, episodes=2).path
     with (
-        one_writer(path / "data", "vlsafe collect"),
+        one_writer(path, "vlsafe collect"),
         pytest.raises(FolderInUseError, match=r"being written by `vlsafe collect` \(process"),
     ):
         label(path, SceneScorer, ToyDrawing, progress=False)
+    (path / "data" / ".main_data.hdf5.1234.tmp").write_text("what a killed run left")
     label(path, SceneScorer, ToyDrawing, progress=False)
     assert sorted(file.name for file in path.iterdir()) == ["data"]
+    assert not list((path / "data").glob(".*"))
 
 
 def test_an_interrupted_run_says_what_is_kept(tmp_path: Path) -> None:

@@ -312,6 +312,7 @@ def test_it_is_built_from_its_name_and_options(server, monkeypatch):
         ("m", {"requests": "many"}, "requests"),
         ("m", {"timeout": float("nan")}, "timeout"),
         ("m", {"check_sight": "no"}, "check_sight"),
+        ("m", {"api_key_env": 5}, "api_key_env"),
         ("m", {"reading": "json", "least_mass": 0.1}, "no effect"),
         ("m", {"answer": "probability", "least_mass": 0.1}, "no effect"),
         ("m", {"logprobs": "off"}, "no option 'logprobs'; known: answer, .* reading"),
@@ -389,6 +390,13 @@ def test_a_variable_without_a_key_is_named(server, monkeypatch, held, said):
     with pytest.raises(ChatServerError, match=rf"JUDGE_KEY {said}"):
         scorer_of(server, api_key_env="JUDGE_KEY")(numbered_frames(1))
     assert server.log()["headers"] == []
+
+
+def test_a_key_that_is_written_where_its_variable_belongs_is_not_repeated(server):
+    for wrong in (KEY, "gsk_1f2e3d4c5b6a"):
+        with pytest.raises(ChatServerError, match="api_key_env") as caught:
+            scorer_of(server, api_key_env=wrong)(numbered_frames(1))
+        assert wrong[4:] not in str(caught.value)
 
 
 def test_a_server_that_sends_elsewhere_does_not_send_the_key_along(server):

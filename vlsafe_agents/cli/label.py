@@ -204,7 +204,8 @@ def _print_summary(summary: LabelSummary) -> None:
         )
         for place, count in enumerate(summary.histogram)
     ]
-    print_table(f"p over {summary.frames:,} frames, judged by {judge}", ("p", "frames", ""), rows)
+    print_table(f"p over {summary.frames:,} frames", ("p", "frames", ""), rows)
+    say(f"judged by {judge}")
     for line in about_reading(summary.scorer):
         say(line)
     say(

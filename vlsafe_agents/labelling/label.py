@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections import Counter
@@ -129,9 +130,12 @@ def _label(
 
 @contextmanager
 def _writing(data_path: Path) -> Iterator[None]:
-    """Be the one who writes a data set."""
+    """Be the one who writes a data set: neither `vlsafe collect` nor another command does."""
+    whole = data_path.parent if data_path.name == "data" else data_path  # in Minari's layout
     with ExitStack() as stack:
         try:
+            if os.access(whole.parent, os.W_OK):  # where the lock of the whole lies
+                stack.enter_context(one_writer(whole, "vlsafe label"))
             stack.enter_context(one_writer(data_path, "vlsafe label"))
         except OSError as error:
             raise OSError(

@@ -65,14 +65,15 @@ def access_to(base_url: str, key: str | None, variable: str | None) -> Access:
     if variable is None and not is_openai(base_url):
         return Access()
     name = variable or OPENAI_KEY
+    shown = name if name in os.environ else "that api_key_env names"  # perhaps a key, by mistake
     held = os.environ.get(name, "").strip()
     if not (held.isascii() and held.isprintable()):
-        raise ChatServerError(f"what the environment variable {name} holds is no key")
+        raise ChatServerError(f"what the environment variable {shown} holds is no key")
     if variable is None:
         return Access(held, account=True)
     if not held:
         raise ChatServerError(
-            f"the environment variable {name} holds no key for {base_url}; set it, or leave "
+            f"the environment variable {shown} holds no key for {base_url}; set it, or leave "
             "api_key_env out"
         )
     return Access(held)

@@ -100,6 +100,8 @@ class ChatScorer(RemembersOutcomes):
         if not model:
             raise ValueError("a chat scorer needs the name of a model")
         self.context_frames = whole_number(context_frames, "context_frames", "scorer 'chat'", 1)
+        if not isinstance(api_key_env, str | None):
+            raise ValueError("api_key_env must be the name of an environment variable")
         if not isinstance(check_sight, bool):
             raise ValueError(f"check_sight must be true or false, got {check_sight!r}")
         self.model = model
