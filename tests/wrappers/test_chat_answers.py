@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -146,6 +148,19 @@ def test_no_text_whatsoever_becomes_a_number_outside_the_unit_interval(text):
                 continue
             assert 0.0 <= reading.score <= 1.0
             assert 0 <= reading.start <= len(whole)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["\n", " ", "* ", "$", "{", '{"a":', '"', "1", "final answer ", "<think ", "<", "\\boxed{",
+     "<answer>", "grade ", ".", "<|a|>", "analysisA", "</s>", "\n1", "grade: 1\n", "a\n"],
+)  # fmt: skip
+def test_no_text_takes_long_to_read(part):
+    began = time.process_time()
+    for text in (part * 40_000, f"{part * 3000}x", f'{{"grade": 7}}{part * 200}x'):
+        with contextlib.suppress(NoLabel):
+            read_answer(text, GRADE)
+    assert time.process_time() - began < 5
 
 
 @given(st.floats(0, 1), st.integers(0, 9))

@@ -26,9 +26,11 @@ _END = re.compile(
     r"|assistantfinal",
     re.IGNORECASE,
 )
-_CLOSING = re.compile(  # marks of a server's own after an answer
-    r"(?:\s|<\|[^<>|]{1,30}\|>|</s>|<eos>|<end_of_turn>|<end_of_utterance>)+\Z", re.IGNORECASE
+_CLOSING = re.compile(  # one of a server's own marks after an answer, of at most 40 letters
+    r"(?:\s+|<\|[^<>|]{1,30}\|>|</s>|<eos>|<end_of_turn>|<end_of_utterance>)\Z", re.IGNORECASE
 )
+_LONGEST, _LONGEST_ANSWER = 1_000_000, 20_000  # letters, with all thoughts and without
+_BLANK = re.compile(r"[\s*`_\"'$.!>#=-]{300}")  # more signs in a row than any answer has
 _TAGS = "(?:final[_ ]?answer|answer|final|response|output|solution|result)"
 _CONTAINERS = (  # what a model puts its final answer into
     re.compile(r"\\f?boxed\s*\{(?P<inner>(?:[^{}]|\{[^{}]*\})*)\}"),
@@ -45,14 +47,22 @@ _CONTAINERS = (  # what a model puts its final answer into
 def answer_part(text: str) -> tuple[int, int]:
     """Where the answer begins and ends: after all thoughts, before a server's closing marks.
 
-    Raises :class:`~.outcomes.NoLabel` for a text that ends within a thought.
+    Raises :class:`~.outcomes.NoLabel` for a text that ends within a thought, or that no model says:
+    reading it could take for ever.
     """
+    useless = NoLabel(Status.MALFORMED, f"the answer is {len(text):,} letters of no use")
+    if len(text) > _LONGEST:
+        raise useless
     ends = [found.end() for found in _END.finditer(text)]
     begin = ends[-1] if ends else 0
+    if len(text) - begin > _LONGEST_ANSWER or _BLANK.search(text, begin):
+        raise useless
     if _BEGIN.search(text, begin):
         raise NoLabel(Status.TRUNCATED, "the model had not finished thinking")
-    closing = _CLOSING.search(text, begin)
-    return begin, closing.start() if closing else len(text)
+    end = len(text)
+    while closing := _CLOSING.search(text, max(begin, end - 40), end):
+        end = closing.start()
+    return begin, end
 
 
 def containers(text: str) -> Iterator[tuple[int, int, int, str]]:
