@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # rewards and costs are stored in float32
+
 
 def one_number(
-    value: Any, name: str, where: str, low: float | None = None, high: float | None = None
+    value: Any, name: str, where: str = "", low: float | None = None, high: float | None = None
 ) -> float:
     """A finite number as a float: Python's, NumPy's, a tensor's, or an array of exactly one.
 
@@ -24,26 +26,51 @@ def one_number(
     Raises:
         ValueError: for anything else, a number that is not finite, or one outside [low, high].
     """
-    if isinstance(value, str | bytes) or value is None:
-        raise ValueError(f"{where}: {name} is {value!r}; expected {_wanted(low, high)}")
-    if isinstance(value, numbers.Real):
-        number = float(value)
-    else:
-        try:
-            array = np.asarray(value)
-            number = float(array.reshape(-1)[0].item()) if array.size == 1 else np.nan
-        except (TypeError, ValueError, AttributeError):
-            raise ValueError(
-                f"{where}: {name} is {_shown(value)}; expected {_wanted(low, high)}"
-            ) from None
-        if array.size != 1:
-            raise ValueError(
-                f"{where}: {name} holds {array.size} numbers {array.shape}; expected "
-                f"{_wanted(low, high)}: sum them up, or take the largest, in a wrapper"
-            )
+    wanted = f"expected {_wanted(low, high)}"
+    try:
+        number = float(value if isinstance(value, numbers.Real) else _only_entry(value))
+    except _SeveralError as error:
+        raise ValueError(
+            f"{_at(where)}{name} holds {error}; {wanted}: sum them up, or take the largest, in a "
+            "wrapper"
+        ) from None
+    except (TypeError, ValueError, AttributeError, RuntimeError, OverflowError):
+        raise ValueError(f"{_at(where)}{name} is {_shown(value)}; {wanted}") from None
     if not _fits(np.asarray(number), low, high).all():
-        raise ValueError(f"{where}: {name} is {number:g}; expected {_wanted(low, high)}")
+        raise ValueError(f"{_at(where)}{name} is {number:g}; {wanted}")
     return number
+
+
+def whole_number(
+    value: Any, name: str, where: str = "", low: int | None = None, high: int | None = None
+) -> int:
+    """A whole number as an int: Python's or NumPy's, but no truth value.
+
+    Raises:
+        ValueError: for anything else, 3.0 included, and for a number outside [low, high].
+    """
+    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if fits and (low is None or value >= low) and (high is None or value <= high):
+        return int(value)
+    bounds = "" if low is None else f" of at least {low}"
+    bounds = bounds if high is None else f" in [{low}, {high}]"
+    raise ValueError(f"{_at(where)}{name} is {_shown(value)}; expected a whole number{bounds}")
+
+
+def one_flag(value: Any, name: str, where: str = "") -> bool:
+    """A truth value as a bool: Python's, NumPy's, a tensor's, or an array of exactly one.
+
+    Raises:
+        ValueError: for anything else but 0 and 1: texts and NaN would count as true.
+    """
+    try:
+        flag = _only_entry(value)
+        fits = isinstance(flag, bool | int | float) and flag in (0, 1)
+    except (_SeveralError, TypeError, ValueError, AttributeError, RuntimeError):
+        fits = False
+    if not fits:
+        raise ValueError(f"{_at(where)}{name} is {_shown(value)}; expected True or False")
+    return bool(flag)
 
 
 def check_numbers(
@@ -52,23 +79,51 @@ def check_numbers(
     where: str = "",
     low: float | None = None,
     high: float | None = None,
+    remedy: str = "",
 ) -> None:
     """Check an array of numbers.
+
+    Args:
+        remedy: what to do about it; ends the error's sentence.
 
     Raises:
         ValueError: naming the first entry that is not finite or lies outside [low, high].
     """
     values = np.asarray(values)
-    place = f"{where}: " if where else ""
+    end = f"; {remedy}" if remedy else ""
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"{place}{name} holds {values.dtype} values; expected numbers")
+        raise ValueError(f"{_at(where)}{name} holds {values.dtype} values; expected numbers{end}")
     bad = ~_fits(values, low, high)
     if bad.any():
-        first = tuple(int(i) for i in np.argwhere(bad)[0])
-        at = first[0] if len(first) == 1 else first
+        at, value = first_of(bad, values)
         raise ValueError(
-            f"{place}{name} holds {values[first]} at entry {at}; expected {_wanted(low, high)}"
+            f"{_at(where)}{name} holds {value} at entry {at}; expected {_wanted(low, high)}{end}"
         )
+
+
+def first_of(marks: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> tuple[Any, Any]:
+    """Index (a number where there is one axis) and value of the first marked entry."""
+    index = tuple(int(i) for i in np.argwhere(marks)[0])
+    return (index[0] if len(index) == 1 else index), values[index]
+
+
+class _SeveralError(ValueError):
+    """How many there are, where one was expected."""
+
+
+def _only_entry(value: Any) -> Any:
+    """The one entry of an array, a tensor or a number, as Python's own type."""
+    array = np.asarray(value)
+    if array.size != 1:
+        raise _SeveralError(f"{array.size} numbers {array.shape}")
+    entry = array.reshape(-1)[0].item() if array.dtype.kind in "biufO" else None
+    if entry is None or isinstance(entry, str | bytes):
+        raise TypeError("no number")
+    return entry
+
+
+def _at(where: str) -> str:
+    return f"{where}: " if where else ""
 
 
 def _fits(values: npt.NDArray[Any], low: float | None, high: float | None) -> npt.NDArray[np.bool_]:
@@ -81,6 +136,8 @@ def _fits(values: npt.NDArray[Any], low: float | None, high: float | None) -> np
 
 
 def _wanted(low: float | None, high: float | None) -> str:
+    if high == FLOAT32_MAX:
+        return f"{_wanted(None if low == -high else low, None)} that float32 can hold"
     if low is None and high is None:
         return "a finite number"
     if high is None:

@@ -202,7 +202,7 @@ def _sentence(fault: str, remedy: str) -> str:
 
 
 @contextmanager
-def one_writer(path: Path, command: str) -> Iterator[None]:
+def one_writer(path: Path, command: str, wait: bool = False) -> Iterator[None]:
     """Hold the right to write ``path``, a file or folder, inside the block (a kill ends it, too).
 
     The lock lies beside ``path``, so that the folder itself may be removed meanwhile.  Temporary
@@ -210,6 +210,7 @@ def one_writer(path: Path, command: str) -> Iterator[None]:
 
     Args:
         command: what is being done, for the message to others, such as "vlsafe collect".
+        wait: until whoever holds it has ended, for writers that write the same.
 
     Raises:
         FolderInUseError: if another process holds it; the message says which and since when.
@@ -218,7 +219,7 @@ def one_writer(path: Path, command: str) -> Iterator[None]:
     file = path.with_name(f".{path.name}.lock")
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise FolderInUseError(
             f"{path} is being written by {_holder(file)}; wait until it has ended, or write "

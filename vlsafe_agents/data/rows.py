@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from .episode import Array, Episode
+from ..common.border import (
+    Array,
+    action_dtype,
+    actions_of,
+    blank_actions,
+    check_observations,
+)
+from .episode import Episode
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,7 @@ class FlatRows:
     """All episodes one after another; R rows, E episodes.  Shared by all views of the data."""
 
     obs: dict[str, Array]  # each (R, ...); images may be memory-mapped
-    next_action: Array  # (R,) or (R, A); zeros at an episode's last row
+    next_action: Array  # (R,) or (R, A); `blank_actions` at an episode's last row
     reward: npt.NDArray[np.float32]  # (R,)
     env_cost: npt.NDArray[np.float32]  # (R,), the reset's own kept here
     safety_score: npt.NDArray[np.float32]  # (R,), NaN when not labelled
@@ -29,20 +37,25 @@ class FlatRows:
 
 
 def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRows:
-    """Lay episodes out in one stream of rows."""
+    """Lay episodes out in one stream of rows.
+
+    Raises ``ValueError`` where an episode's actions do not belong to the space, or where the
+    observations of two episodes differ in names, shapes or types.
+    """
     lengths = [episode.num_steps + 1 for episode in episodes]
     starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     names = list(episodes[0].obs)
     for number, episode in enumerate(episodes):
-        if list(episode.obs) != names:
-            raise ValueError(f"episode {number} has observations {list(episode.obs)}, not {names}")
+        _check_alike(episode, number, episodes[0])
     total = int(starts[-1])
-    next_action = np.zeros((total, *(action_space.shape or ())), action_dtype(action_space))
+    next_action = blank_actions(total, action_space)
     reward = np.zeros(total, np.float32)
     is_terminal = np.zeros(total, bool)
     scores = np.full(total, np.nan, np.float32)
-    for episode, begin, end in zip(episodes, starts[:-1], starts[1:], strict=True):
-        next_action[begin : end - 1] = episode.action
+    for number, (begin, end) in enumerate(pairwise(starts)):
+        episode, where = episodes[number], f"episode {number}"
+        actions = actions_of(episode.action, action_space, episode.num_steps, where)
+        next_action[begin : end - 1] = actions
         reward[begin + 1 : end] = episode.reward
         is_terminal[end - 1] = episode.terminated
         if episode.safety_score is not None:
@@ -60,28 +73,40 @@ def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRo
     )
 
 
-def action_dtype(space: gym.Space[Any]) -> type[np.generic]:
-    """int64 for ``Discrete``, float32 for ``Box``; raises ``ValueError`` for other spaces."""
-    if isinstance(space, gym.spaces.Discrete):
-        return np.int64
-    if isinstance(space, gym.spaces.Box):
-        return np.float32
-    raise ValueError(f"actions must be Discrete or Box, not {space}")
+def _check_alike(episode: Episode, number: int, first: Episode) -> None:
+    names = list(first.obs)
+    if set(episode.obs) != set(names):
+        raise ValueError(f"episode {number} has observations {list(episode.obs)}, not {names}")
+    for name, array in episode.obs.items():
+        wanted = first.obs[name]
+        if (array.shape[1:], array.dtype) != (wanted.shape[1:], wanted.dtype):
+            raise ValueError(
+                f"episode {number}: observation {name!r} is {array.dtype}{array.shape[1:]}, but "
+                f"{wanted.dtype}{wanted.shape[1:]} in episode 0; make them alike"
+            )
 
 
 def check_spaces(
     rows: FlatRows, observation_space: gym.Space[Any], action_space: gym.Space[Any]
 ) -> None:
-    """Raise ``ValueError`` where the rows do not belong to the spaces."""
-    spaces = _named_spaces(observation_space, list(rows.obs))
-    for name, space in spaces.items():
+    """Raise where shapes and types of the rows are not the spaces'.
+
+    Raises ``TypeError`` for what is no space and ``ValueError`` for rows of other ones.
+    """
+    for space in (observation_space, action_space):
+        if not isinstance(space, gym.Space):
+            raise TypeError(f"{space!r} is no Gymnasium space; take the environment's own")
+    for name, space in named_spaces(observation_space, list(rows.obs)).items():
         if name not in rows.obs:
             raise ValueError(f"the data hold observations {sorted(rows.obs)}, but no {name!r}")
         array = rows.obs[name]
         if array.shape[1:] != space.shape or array.dtype != space.dtype:
+            remedy = "give the space of the environment that was recorded"
+            if array.shape[1:] == space.shape:
+                remedy = f"if no value is lost, take array.astype(np.{space.dtype})"
             raise ValueError(
                 f"observation {name!r} is {array.dtype}{array.shape[1:]} in the data but "
-                f"{space.dtype}{space.shape} in the observation space"
+                f"{space.dtype}{space.shape} in the observation space; {remedy}"
             )
     action_dtype(action_space)
     if rows.next_action.shape[1:] != (action_space.shape or ()):
@@ -89,13 +114,15 @@ def check_spaces(
             f"actions have shape {rows.next_action.shape[1:]} in the data but "
             f"{action_space.shape} in the action space"
         )
-    if isinstance(action_space, gym.spaces.Discrete):
-        low, high = rows.next_action.min(), rows.next_action.max()
-        if low < 0 or high >= action_space.n:
-            raise ValueError(f"actions run from {low} to {high}, outside {action_space}")
 
 
-def _named_spaces(space: gym.Space[Any], names: list[str]) -> dict[str, gym.Space[Any]]:
+def check_values(rows: FlatRows, observation_space: gym.Space[Any]) -> None:
+    """Raise ``ValueError`` for observations that are not finite; see `check_observations`."""
+    for name, space in named_spaces(observation_space, list(rows.obs)).items():
+        check_observations(rows.obs[name], f"observation {name!r}", space, rows.starts)
+
+
+def named_spaces(space: gym.Space[Any], names: list[str]) -> dict[str, gym.Space[Any]]:
     """The space of each observation; a bare ``Box`` belongs to the only stored observation."""
     if isinstance(space, gym.spaces.Dict):
         return dict(space.spaces)

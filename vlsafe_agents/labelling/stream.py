@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..data.episode import check_numbers
+from wrappers.checks import check_numbers
+
 from .frames import FrameReader, FrameSource, Rows
 from .protocols import Drawing, Frames, Scorer, Scores, reads_infos
 
@@ -146,5 +147,5 @@ def _checked(scores: Any, count: int) -> Scores:
     if scores.shape != (count,):
         raise ValueError(f"the scorer returned shape {scores.shape} for {count} frames")
     labelled = scores[~np.isnan(scores)]
-    check_numbers("the scorer's answer", labelled, low=0.0, high=1.0)
+    check_numbers(labelled, "the scorer's answer", low=0.0, high=1.0)
     return scores.astype(np.float32)
