@@ -164,8 +164,8 @@ def _outside(values: Array, space: gym.Space[Any]) -> npt.NDArray[np.bool_]:
 
 def _holds_all(space: gym.spaces.Box) -> bool:
     """Whether no number of the space's own type can lie outside of its bounds."""
-    kind = np.dtype(space.dtype).kind
-    if kind in "iu":
-        limits = np.iinfo(np.dtype(space.dtype))
+    dtype: Any = np.dtype(space.dtype)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
         return bool(((space.low == limits.min) & (space.high == limits.max)).all())
-    return kind != "f" or bool((np.isneginf(space.low) & np.isposinf(space.high)).all())
+    return dtype.kind != "f" or bool((np.isneginf(space.low) & np.isposinf(space.high)).all())
