@@ -18,6 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.vec_env import VecTransposeImage
 
 from vlsafe_agents.bc.validation import EarlyStopping
+from vlsafe_agents.common.border import first_action, from_first
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch
 
@@ -191,7 +192,8 @@ class BC(OfflineAlgorithm):
         wants_dict = isinstance(self.observation_space, spaces.Dict)
         observations = batch.obs if wants_dict else next(iter(batch.obs.values()))
         obs_tensor, _ = self.policy.obs_to_tensor(observations)
-        actions = th.as_tensor(batch.action, device=self.device)  # (B,) or (B, A)
+        first = first_action(self.action_space)
+        actions = th.as_tensor(batch.action - first, device=self.device)  # (B,) or (B, A)
         distribution = self.policy.get_distribution(obs_tensor)
         log_prob, entropy = distribution.log_prob(actions), distribution.entropy()
         terms = {
@@ -205,6 +207,11 @@ class BC(OfflineAlgorithm):
             else:
                 terms["absolute_error"] = (guess - actions).abs().mean()
         return terms
+
+    def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
+        """SB3's `predict`, with actions of a `Discrete` space counted from its `start`."""
+        actions, state = super().predict(*args, **kwargs)
+        return from_first(actions, self.action_space), state
 
     def _validation_says_stop(self, stopping: EarlyStopping) -> bool:
         if self._validation_data is None or self.num_timesteps % self.validation_interval:

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from wrappers.checks import check_numbers, first_of
+from wrappers.checks import FLOAT32_MAX, check_numbers, first_of
 
 Array = npt.NDArray[Any]
 
@@ -74,7 +74,13 @@ def actions_of(actions: Any, space: gym.Space[Any], steps: int, where: str = "")
             f"{_at(where)}action has shape {values.shape}, expected {shape} for {space}"
             f"{_reshaping(values, space)}"
         )
-    check_numbers(values, "action", where, remedy=RECORD_AGAIN)
+    check_numbers(values, "action", where, -FLOAT32_MAX, FLOAT32_MAX, RECORD_AGAIN)
+    if isinstance(space, gym.spaces.Discrete) and (values % 1 != 0).any():
+        at, value = first_of(values % 1 != 0, values)
+        raise ValueError(
+            f"{_at(where)}action holds {value} at entry {at}, but actions of {space} are whole "
+            "numbers; give a Box, or make whole numbers of them yourself"
+        )
     outside = _outside(values, space)
     if outside.any():
         at, value = first_of(outside, values)
@@ -87,8 +93,18 @@ def actions_of(actions: Any, space: gym.Space[Any], steps: int, where: str = "")
 
 def blank_actions(count: int, space: gym.Space[Any]) -> Array:
     """Actions that stand where none was taken: zeros, or the first one of a ``Discrete`` space."""
-    first = int(space.start) if isinstance(space, gym.spaces.Discrete) else 0
-    return np.full((count, *(space.shape or ())), first, action_dtype(space))
+    return np.full((count, *(space.shape or ())), first_action(space), action_dtype(space))
+
+
+def first_action(space: gym.Space[Any]) -> int:
+    """The lowest action of a ``Discrete`` space; 0 for others."""
+    return int(space.start) if isinstance(space, gym.spaces.Discrete) else 0
+
+
+def from_first(actions: Array, space: gym.Space[Any]) -> Array:
+    """Actions of SB3's policies, which count those of a ``Discrete`` space from 0, in the space."""
+    first = first_action(space)
+    return np.asarray(actions + first) if first else actions
 
 
 def action_dtype(space: gym.Space[Any]) -> type[np.generic]:
@@ -109,10 +125,10 @@ def check_observations(
     them, and simulators that declare them too narrow are many.
 
     Raises:
-        ValueError: naming the first entry that is not finite.
+        ValueError: naming the first entry that is not finite, or that float32 cannot hold.
     """
     if values.dtype.kind == "f":
-        check_column(values, name, starts)
+        check_column(values, name, starts, -FLOAT32_MAX, FLOAT32_MAX)
     if not isinstance(space, gym.spaces.Box) or _holds_all(space):
         return
     outside = (values < space.low) | (values > space.high)
@@ -153,7 +169,7 @@ def _outside(values: Array, space: gym.Space[Any]) -> npt.NDArray[np.bool_]:
     """Which entries are no action of the space, but for rounding."""
     if isinstance(space, gym.spaces.Discrete):
         last = int(space.start) + int(space.n) - 1
-        return (values < int(space.start)) | (values > last) | (values != np.floor(values))
+        return (values < int(space.start)) | (values > last)
     if isinstance(space, gym.spaces.Box):
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
         slack = 1e-6 * np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
