@@ -20,7 +20,8 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 from vlsafe_agents.bc.validation import EarlyStopping
 from vlsafe_agents.common.border import first_action, from_first
 from vlsafe_agents.common.offline import OfflineAlgorithm
-from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch
+from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch, check_dataset
+from wrappers.checks import one_number
 
 
 class AlgorithmKwargs(TypedDict, total=False):
@@ -88,10 +89,13 @@ class BC(OfflineAlgorithm):
             supported_action_spaces=(spaces.Box, spaces.Discrete),
             **base_kwargs,
         )
+        if dataset is not None:
+            check_dataset(dataset)
         if env is None and dataset is not None:
             self.observation_space = _channels_first(dataset.observation_space)
             self.action_space = dataset.action_space
             self.n_envs = 1
+        one_number(validation_share, "validation_share", low=0.0, high=1.0)
         if patience is not None and validation_share == 0.0:
             raise ValueError("Early stopping (patience) needs a validation_share > 0.")
         self.batch_size = batch_size
@@ -115,12 +119,18 @@ class BC(OfflineAlgorithm):
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.policy = self.policy.to(self.device)
+        self._check_environment()  # of a loaded model
 
     def set_dataset(self, dataset: EpisodeDataset) -> None:
         """Imitate `dataset` from now on (a loaded model has none).
 
-        :raises ValueError: if its spaces are not the model's
+        Warns of an environment with another id than the one that was recorded.
+
+        :raises ValueError: if its spaces are not the model's, or if the environment's observations
+            are changed on their way (`VecNormalize`)
+        :raises TypeError: if it is no data set
         """
+        dataset = self._accept_data(dataset)
         if dataset.action_space != self.action_space:
             raise ValueError(
                 f"The data's actions are {dataset.action_space}, the model's are "

@@ -4,15 +4,49 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import configure_logger
+
+from vlsafe_agents.common.origin import check_environment, origin_of
+from vlsafe_agents.data.dataset import EpisodeDataset, check_dataset
 
 
 class OfflineAlgorithm(BaseAlgorithm):
     """An SB3 algorithm whose timestep is one gradient update; it never touches the environment."""
+
+    data_origin: dict[str, Any] | None = None  # of the data learnt from; it is saved with the agent
+
+    def _accept_data(self, dataset: Any) -> EpisodeDataset:
+        """Check what was given as a data set, and the environment against where it comes from.
+
+        :raises TypeError: if it is no data set
+        :raises ValueError: if the environment's observations are changed on their way
+        """
+        dataset = check_dataset(dataset)
+        origin = origin_of(dataset.metadata)
+        if self.env is not None:
+            check_environment(self.env, origin)
+        self.data_origin = origin
+        return dataset
+
+    def _check_environment(self) -> None:
+        """Compare the environment, if there is one, with the data that were learnt from."""
+        if self.env is not None and self.data_origin is not None:
+            check_environment(self.env, self.data_origin)
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """SB3's `set_env`.
+
+        :raises ValueError: also if the environment's observations are changed on their way
+        """
+        wrapped = self._wrap_env(env, self.verbose)
+        if self.data_origin is not None:
+            check_environment(wrapped, self.data_origin)
+        super().set_env(wrapped, force_reset)
 
     def dump_logs(self) -> None:
         """Write one row of the log: means since the last one."""

@@ -1,0 +1,125 @@
+"""Whether an agent's environment shows what its data were recorded from.
+
+Equal spaces do not say so: normalised observations, or those of another road, fit as well and mean
+something else.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium as gym
+from gymnasium import wrappers
+from stable_baselines3.common.vec_env import (
+    VecEnv,
+    VecEnvWrapper,
+    VecFrameStack,
+    VecNormalize,
+)
+
+# Of Gymnasium's wrappers that are no `ObservationWrapper`, those that change observations.
+_CHANGING = (
+    wrappers.FrameStackObservation,
+    wrappers.MaxAndSkipObservation,
+    wrappers.AtariPreprocessing,
+    gym.ObservationWrapper,
+)
+# Those that leave values as they are, in another arrangement at most.
+_KEEPING = (
+    wrappers.FilterObservation,
+    wrappers.FlattenObservation,
+    wrappers.ReshapeObservation,
+    wrappers.DtypeObservation,
+)
+
+
+def origin_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Environment id and wrappers that a data set's metadata name; JSON-able.
+
+    ``env_id`` is ``None`` where it is not known, as for data that were made from arrays.
+    """
+    spec: Any = metadata.get("env_spec") or {}
+    if isinstance(spec, str):
+        try:
+            spec = json.loads(spec)
+        except json.JSONDecodeError:
+            spec = {}
+    spec = spec if isinstance(spec, Mapping) else {}
+    env_id = metadata.get("env_id") or spec.get("id")
+    named = spec.get("additional_wrappers") or ()
+    return {
+        "env_id": env_id if isinstance(env_id, str) else None,
+        "wrappers": [str(w["name"]) for w in named if isinstance(w, Mapping) and "name" in w],
+    }
+
+
+def check_environment(env: VecEnv, origin: Mapping[str, Any]) -> None:
+    """Compare an agent's environment with what :func:`origin_of` says of its data.
+
+    Warns of an environment with another id; density and other arguments may differ.  Wrappers that
+    change observations and that the data were not recorded through are refused, or only warned of
+    where it is not known how the data were recorded.
+
+    :raises ValueError: naming such wrappers
+    """
+    recorded, given = _bare(origin["env_id"]), _bare(env_id_of(env))
+    changing = [name for name in _changing_wrappers(env) if name not in origin["wrappers"]]
+    if changing:
+        message = (
+            f"the environment's observations pass through {', '.join(changing)}, the data's did "
+            "not: the agent would learn from others than it drives on. Leave "
+            f"{'it' if len(changing) == 1 else 'them'} out (observations need no scaling here), "
+            "or record data through the same wrapper"
+        )
+        if recorded is not None:
+            raise ValueError(message)
+        warnings.warn(f"as far as is known: {message}", stacklevel=3)
+    if None not in (recorded, given) and recorded != given:
+        warnings.warn(
+            f"the data were recorded in {recorded}, but the environment is {given}: the agent "
+            "learns for the first and drives in the second. Equal spaces are no proof that "
+            "observations and actions mean the same",
+            stacklevel=3,
+        )
+
+
+def env_id_of(env: VecEnv) -> str | None:
+    """The id that the environment was made by; ``None`` if it was made without one."""
+    try:
+        spec = env.get_attr("spec", 0)[0]
+    except (AttributeError, IndexError, NotImplementedError):
+        return None
+    return getattr(spec, "id", None)
+
+
+def _bare(env_id: str | None) -> str | None:
+    """The id without the module that registers it."""
+    return None if env_id is None else env_id.rpartition(":")[2]
+
+
+def _changing_wrappers(env: VecEnv) -> Iterator[str]:
+    """Names of the wrappers around and inside a vector environment that change observations."""
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, VecFrameStack) or (isinstance(env, VecNormalize) and env.norm_obs):
+            yield type(env).__name__
+        env = env.venv
+    layer = getattr(env, "envs", [None])[0]
+    if layer is None:
+        yield from _changing_wrappers_elsewhere(env)
+    while isinstance(layer, gym.Wrapper):
+        if isinstance(layer, _CHANGING) and not isinstance(layer, _KEEPING):
+            yield type(layer).__name__
+        layer = layer.env
+
+
+def _changing_wrappers_elsewhere(env: VecEnv) -> Iterator[str]:
+    """The same for environments in other processes, which only say whether a kind is there."""
+    known = [kind for kind in vars(wrappers).values() if isinstance(kind, type)]
+    known = [kind for kind in known if issubclass(kind, _CHANGING)]
+    found = [kind for kind in known if env.env_is_wrapped(kind, 0)[0]]
+    if not found and env.env_is_wrapped(gym.ObservationWrapper, 0)[0]:
+        yield gym.ObservationWrapper.__name__
+    yield from (kind.__name__ for kind in found if not issubclass(kind, _KEEPING))
