@@ -6,12 +6,20 @@ Each error names the value, the place and what is allowed there.
 from __future__ import annotations
 
 import numbers
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)  # rewards and costs are stored in float32
+
+GYMNASIUM_STEP = (
+    "Gymnasium's are (observation, reward, terminated, truncated, info), with the cost in "
+    "info['cost'].  Wrap the environment: Safety-Gymnasium's, which gives the cost apart, in "
+    "safety_gymnasium.wrappers.SafetyGymnasium2Gymnasium, others in a gymnasium.Wrapper whose "
+    "step() puts the cost into info"
+)
 
 
 def one_number(
@@ -124,6 +132,46 @@ def _only_entry(value: Any) -> Any:
 
 def _at(where: str) -> str:
     return f"{where}: " if where else ""
+
+
+def step_values(result: Any, where: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    """What an environment's ``step`` returned, with a finite reward and truth values as ends.
+
+    Raises:
+        ValueError: for other numbers of values, such as Safety-Gymnasium's six or the four of old
+            Gym, and for rewards, ends and infos that are none.
+    """
+    if not isinstance(result, tuple | list) or len(result) != 5:
+        count = len(result) if isinstance(result, tuple | list) else f"one {type(result).__name__},"
+        raise ValueError(f"{where}: step returned {count} values; {GYMNASIUM_STEP}")
+    observation, reward, terminated, truncated, info = result
+    return (
+        observation,
+        one_number(reward, "the reward", where, -FLOAT32_MAX, FLOAT32_MAX),
+        one_flag(terminated, "terminated", where),
+        one_flag(truncated, "truncated", where),
+        _info(info, where),
+    )
+
+
+def reset_values(result: Any, where: str) -> tuple[Any, dict[str, Any]]:
+    """What an environment's ``reset`` returned.
+
+    Raises:
+        ValueError: for anything but an observation and a mapping.
+    """
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise ValueError(
+            f"{where}: reset returned a {type(result).__name__}, not Gymnasium's (observation, "
+            "info); wrap the environment, or port it from Gym to Gymnasium"
+        )
+    return result[0], _info(result[1], where)
+
+
+def _info(info: Any, where: str) -> dict[str, Any]:
+    if not isinstance(info, Mapping):
+        raise ValueError(f"{where}: info is {_shown(info)}; expected a dict")
+    return dict(info)
 
 
 def _fits(values: npt.NDArray[Any], low: float | None, high: float | None) -> npt.NDArray[np.bool_]:

@@ -65,7 +65,8 @@ def check_environment(env: VecEnv, origin: Mapping[str, Any]) -> None:
 
     :raises ValueError: naming such wrappers
     """
-    recorded, given = _bare(origin["env_id"]), _bare(env_id_of(env))
+    recorded = _bare(origin["env_id"])
+    given = _bare(getattr(env_spec_of(env), "id", None))
     changing = [name for name in _changing_wrappers(env) if name not in origin["wrappers"]]
     if changing:
         message = (
@@ -86,13 +87,12 @@ def check_environment(env: VecEnv, origin: Mapping[str, Any]) -> None:
         )
 
 
-def env_id_of(env: VecEnv) -> str | None:
-    """The id that the environment was made by; ``None`` if it was made without one."""
+def env_spec_of(env: VecEnv) -> Any:
+    """Gymnasium's record of how the environment was made; ``None`` where there is none."""
     try:
-        spec = env.get_attr("spec", 0)[0]
+        return env.get_attr("spec", 0)[0]
     except (AttributeError, IndexError, NotImplementedError):
         return None
-    return getattr(spec, "id", None)
 
 
 def _bare(env_id: str | None) -> str | None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, ClassVar, TypedDict, Unpack, cast
 
+import gymnasium as gym
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -19,6 +20,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
 from vlsafe_agents.common.border import from_first
+from vlsafe_agents.common.checked_steps import CheckedEnv, CheckedSteps
 from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.ppo_lag.buffers import (
     CostDictRolloutBuffer,
@@ -88,6 +90,7 @@ class PPOLag(PPO):
     :param ppo_kwargs: any argument of SB3's `PPO` except the rollout buffer's
     :raises ValueError: on an unknown multiplier or setting, or a policy without cost critic
     :raises KeyError: while learning, if the environment reports no cost
+    :raises ValueError: while learning, if what it reports is not finite or not of Gymnasium's form
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -141,11 +144,18 @@ class PPOLag(PPO):
         if self._multiplier_state is not None:
             self.multiplier.load_state_dict(self._multiplier_state)
         self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
+        self._steps: CheckedSteps | None = None
 
     @property
     def lagrange_multiplier(self) -> float:
         """The current price of one unit of episode cost, in units of return."""
         return self.multiplier.value
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """SB3's wrapping, around an environment whose steps are checked."""
+        checked = CheckedEnv(env) if isinstance(env, gym.Env) else env
+        return PPO._wrap_env(checked, verbose, monitor_wrapper)
 
     def _setup_learn(
         self,
@@ -155,11 +165,17 @@ class PPOLag(PPO):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        if reset_num_timesteps or self._last_obs is None:  # SB3 resets the environment then
+        starts = reset_num_timesteps or self._last_obs is None  # SB3 resets the environment then
+        if starts:
             self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
-        return super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
+        if starts or self._steps is None or self._steps.venv is not self.env:
+            self._steps = CheckedSteps(cast(VecEnv, self.env))
+        with self._steps.explaining():
+            prepared = super()._setup_learn(
+                total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+            )
+        self._steps.check_first(self._last_obs)  # type: ignore[arg-type]
+        return prepared
 
     def collect_rollouts(
         self,
@@ -170,6 +186,7 @@ class PPOLag(PPO):
     ) -> bool:
         """SB3's loop; it differs only in the cost stream that runs beside the reward stream."""
         assert self._last_obs is not None, "No previous observation was provided"
+        assert self._steps is not None
         rollout_buffer = cast(CostRolloutBuffer, rollout_buffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
@@ -188,8 +205,8 @@ class PPOLag(PPO):
                 )
             actions = action_tensor.cpu().numpy()
             clipped_actions = self._env_actions(actions)
-            new_obs, rewards, dones, infos = env.step(clipped_actions)
-            costs = read_costs(infos, env)
+            new_obs, rewards, dones, infos = self._steps.step(clipped_actions)
+            costs = read_costs(infos, self._steps)
             self.num_timesteps += env.num_envs
 
             callback.update_locals(locals())
@@ -383,7 +400,7 @@ class PPOLag(PPO):
         super().save(path, exclude, include)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "multiplier", "_episode_costs"]
+        return [*super()._excluded_save_params(), "multiplier", "_episode_costs", "_steps"]
 
 
 def _value_loss(
