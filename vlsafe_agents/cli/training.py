@@ -191,6 +191,10 @@ def _make_env(settings: TrainSettings) -> Any:
         seed=settings.seed,
         env_kwargs={**settings.env.kwargs, **options},
     )
+    if settings.algo == "ppo":  # SB3's own checks nothing; PPOLag does it itself
+        from vlsafe_agents.common.checked_steps import CheckedSteps
+
+        env = CheckedSteps(env)
     if settings.reward_scale == 1.0:
         return env
     from .reward_scale import RewardScale

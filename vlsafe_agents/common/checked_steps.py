@@ -68,7 +68,8 @@ class CheckedSteps(VecEnvWrapper):
 
     def where(self, index: int) -> str:
         """Names the last step of an environment, for messages."""
-        return f"{self._name(index)}, step {self._steps[index]} of its episode"
+        step = self._steps[index]
+        return f"{self._name(index)}, " + (f"step {step} of its episode" if step else "reset")
 
     def reset(self) -> VecEnvObs:
         """Observations ``(N, ...)`` of new episodes."""
