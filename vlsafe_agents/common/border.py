@@ -93,7 +93,8 @@ def actions_of(actions: Any, space: gym.Space[Any], steps: int, where: str = "")
 
 def blank_actions(count: int, space: gym.Space[Any]) -> Array:
     """Actions that stand where none was taken: zeros, or the first one of a ``Discrete`` space."""
-    return np.full((count, *(space.shape or ())), first_action(space), action_dtype(space))
+    dtype = action_dtype(space)  # raises for other spaces
+    return np.full((count, *(space.shape or ())), first_action(space), dtype)
 
 
 def first_action(space: gym.Space[Any]) -> int:

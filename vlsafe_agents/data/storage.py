@@ -218,7 +218,7 @@ def read_flat_rows(
 def _episodes(file: h5py.File, metadata: dict[str, Any]) -> list[h5py.Group]:
     """The groups of all episodes, as many as the metadata say."""
     stated = metadata["total_episodes"]
-    present = sum(1 for name in file if re.fullmatch(r"episode_\d+", name))
+    present = sum(1 for name in file if re.fullmatch(r"episode_\d+", str(name)))
     if stated != present or isinstance(stated, bool):
         raise ValueError(
             f"the file holds {present} episodes, but {METADATA_FILE} says {stated!r}; {COPY_AGAIN}"
