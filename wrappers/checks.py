@@ -196,5 +196,5 @@ def _wanted(low: float | None, high: float | None) -> str:
 
 
 def _shown(value: Any, most: int = 60) -> str:
-    text = repr(value)
+    text = str(value) if isinstance(value, np.generic) else repr(value)
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -197,6 +197,11 @@ def read_flat_rows(
     with open_data(data_path) as file:
         groups = _episodes(file, metadata)
         rewards = [column_of(group, "rewards", number) for number, group in enumerate(groups)]
+        for number, part in enumerate(rewards):
+            if part.ndim != 1:
+                raise ValueError(
+                    f"episode {number}: rewards has shape {part.shape}, expected one number a step"
+                )
         lengths = [len(part) + 1 for part in rewards]
         starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
         _check_total(metadata, int(starts[-1]) - len(groups))
