@@ -34,6 +34,12 @@ _KEEPING = (
     wrappers.ReshapeObservation,
     wrappers.DtypeObservation,
 )
+_CHANGING_KINDS = [
+    kind
+    for kind in vars(wrappers).values()
+    if isinstance(kind, type) and issubclass(kind, _CHANGING) and not issubclass(kind, _KEEPING)
+]
+_CHANGING_NAMES = {kind.__name__ for kind in _CHANGING_KINDS}
 
 
 def origin_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +55,8 @@ def origin_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
             spec = {}
     spec = spec if isinstance(spec, Mapping) else {}
     env_id = metadata.get("env_id") or spec.get("id")
-    named = spec.get("additional_wrappers") or ()
+    named = spec.get("additional_wrappers")
+    named = named if isinstance(named, list | tuple) else ()
     return {
         "env_id": env_id if isinstance(env_id, str) else None,
         "wrappers": [str(w["name"]) for w in named if isinstance(w, Mapping) and "name" in w],
@@ -60,24 +67,22 @@ def check_environment(env: VecEnv, origin: Mapping[str, Any]) -> None:
     """Compare an agent's environment with what :func:`origin_of` says of its data.
 
     Warns of an environment with another id; density and other arguments may differ.  Wrappers that
-    change observations and that the data were not recorded through are refused, or only warned of
-    where it is not known how the data were recorded.
+    change observations on one side only are refused, or warned of where it is not known how the
+    data were recorded.
 
     :raises ValueError: naming such wrappers
     """
     recorded = _bare(origin["env_id"])
     given = _bare(getattr(env_spec_of(env), "id", None))
-    changing = [name for name in _changing_wrappers(env) if name not in origin["wrappers"]]
-    if changing:
-        message = (
-            f"the environment's observations pass through {', '.join(changing)}, the data's did "
-            "not: the agent would learn from others than it drives on. Leave "
-            f"{'it' if len(changing) == 1 else 'them'} out (observations need no scaling here), "
-            "or record data through the same wrapper"
-        )
-        if recorded is not None:
-            raise ValueError(message)
-        warnings.warn(f"as far as is known: {message}", stacklevel=3)
+    here, there = list(_changing_wrappers(env)), origin["wrappers"]
+    message = _difference(
+        [name for name in here if name not in there],
+        [name for name in there if name in _CHANGING_NAMES and name not in here],
+    )
+    if message and recorded is not None:
+        raise ValueError(message)
+    if message:
+        warnings.warn(f"as far as is known, {message}", stacklevel=3)
     if None not in (recorded, given) and recorded != given:
         warnings.warn(
             f"the data were recorded in {recorded}, but the environment is {given}: the agent "
@@ -85,6 +90,22 @@ def check_environment(env: VecEnv, origin: Mapping[str, Any]) -> None:
             "observations and actions mean the same",
             stacklevel=3,
         )
+
+
+def _difference(here: list[str], there: list[str]) -> str:
+    """What to say of wrappers that only the environment has, or only the data."""
+    if here:
+        return (
+            f"the environment's observations pass through {', '.join(here)}, the data's did not: "
+            "the agent would learn from others than it drives on. Leave that out (observations "
+            "need no scaling here), or record data through the same wrapper"
+        )
+    if there:
+        return (
+            f"the data's observations passed through {', '.join(there)}, the environment's do not: "
+            "the agent would drive on others than it learns from. Wrap the environment alike"
+        )
+    return ""
 
 
 def env_spec_of(env: VecEnv) -> Any:
@@ -117,9 +138,8 @@ def _changing_wrappers(env: VecEnv) -> Iterator[str]:
 
 def _changing_wrappers_elsewhere(env: VecEnv) -> Iterator[str]:
     """The same for environments in other processes, which only say whether a kind is there."""
-    known = [kind for kind in vars(wrappers).values() if isinstance(kind, type)]
-    known = [kind for kind in known if issubclass(kind, _CHANGING)]
-    found = [kind for kind in known if env.env_is_wrapped(kind, 0)[0]]
-    if not found and env.env_is_wrapped(gym.ObservationWrapper, 0)[0]:
+    found = [kind for kind in _CHANGING_KINDS if env.env_is_wrapped(kind, 0)[0]]
+    yield from (kind.__name__ for kind in found)
+    others = any(env.env_is_wrapped(kind, 0)[0] for kind in _KEEPING)
+    if not found and not others and env.env_is_wrapped(gym.ObservationWrapper, 0)[0]:
         yield gym.ObservationWrapper.__name__
-    yield from (kind.__name__ for kind in found if not issubclass(kind, _KEEPING))
