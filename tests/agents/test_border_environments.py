@@ -111,8 +111,8 @@ CHANGED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: DummyVecEnv([lambda: wrappers.TimeLimit(Doubled(make()), 9)]),
         "Doubled",
     ),
-    "own elsewhere": (lambda: SubprocVecEnv([doubled]), "ObservationWrapper"),
-    "elsewhere": (lambda: SubprocVecEnv([normalised]), "NormalizeObservation"),
+    "own elsewhere": (lambda: SubprocVecEnv([doubled], "fork"), "ObservationWrapper"),
+    "elsewhere": (lambda: SubprocVecEnv([normalised], "fork"), "NormalizeObservation"),
 }
 UNCHANGED: dict[str, Callable[[], Any]] = {
     "bare": CountingEnv,
@@ -122,7 +122,7 @@ UNCHANGED: dict[str, Callable[[], Any]] = {
     "rewards only": lambda: VecNormalize(DummyVecEnv([make]), norm_obs=False),
     "limited": lambda: wrappers.TimeLimit(make(), 9),
     "flat": lambda: wrappers.FlattenObservation(make()),
-    "elsewhere": lambda: SubprocVecEnv([make_bare]),
+    "elsewhere": lambda: SubprocVecEnv([make_bare], "fork"),
 }
 
 

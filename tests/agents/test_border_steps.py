@@ -171,7 +171,7 @@ def test_an_environments_own_error_is_left_alone() -> None:
 
 
 def test_a_process_that_dies_is_named() -> None:
-    env = SubprocVecEnv([six_values])
+    env = SubprocVecEnv([six_values], "fork")
     with pytest.raises(RuntimeError, match="environment's process ended at step 1"):
         learn(env)
     env.waiting = False  # SB3's close would wait for an answer

@@ -142,6 +142,20 @@ def test_a_second_writer_is_told_who_holds_the_folder_until_that_process_is_kill
     assert not (tmp_path / ".data.lock").exists()
 
 
+def test_a_second_writer_of_the_same_may_wait(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD.replace("60", "0.5"), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with one_writer(folder, "vlsafe label", wait=True):
+        assert holder.wait() == 0
+    assert not (tmp_path / ".cache.lock").exists()
+
+
 def test_a_writer_removes_what_killed_ones_left_and_only_that(tmp_path: Path) -> None:
     folder = tmp_path / "agent"
     folder.mkdir()
