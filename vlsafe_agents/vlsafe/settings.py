@@ -170,8 +170,8 @@ def make_config(preset: str, overrides: Mapping[str, Any] | None = None) -> VLSa
     config = VLSafeConfig(world_model=base.world_model, train=base.train)
     units = base.world_model.heads.units
     changes = _SMALL[preset] if preset in _SMALL else _large(units)
-    settings = _merge(config.to_dict(), changes)
-    return config_from_dict(VLSafeConfig, _merge(settings, overrides or {}))
+    settings = merge(config.to_dict(), changes)
+    return config_from_dict(VLSafeConfig, merge(settings, overrides or {}))
 
 
 def _large(units: int) -> dict[str, Any]:
@@ -183,12 +183,13 @@ def _large(units: int) -> dict[str, Any]:
     }
 
 
-def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with some of them replaced."""
     merged = dict(base)
     for key, value in overrides.items():
         nested = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
         # `settings` of a multiplier belong to its kind, so they are replaced as a whole
-        merged[key] = _merge(base[key], value) if nested and key != "settings" else value
+        merged[key] = merge(base[key], value) if nested and key != "settings" else value
     return merged
 
 
