@@ -39,7 +39,7 @@ class CannotStore(TypeError):
 
 
 def to_plain(value: Any) -> Any:
-    """A value as JSON holds it: numbers, text, lists, dicts, constant and linear schedules, classes.
+    """A value as JSON holds it: plain data, constant and linear schedules, networks' classes.
 
     :raises CannotStore: for functions, objects and foreign classes.
     """
@@ -149,11 +149,11 @@ def write_agent(path: AgentPath, data: dict[str, Any], params: dict[str, Any]) -
     As with SB3, ``.zip`` is added to a path without an ending.
     """
     if isinstance(path, io.IOBase):
-        save_to_zip_file(path, data=data, params=params)  # type: ignore[arg-type]
+        save_to_zip_file(path, data=data, params=params)
         return
     buffer = io.BytesIO()
-    save_to_zip_file(buffer, data=data, params=params)  # type: ignore[arg-type]
-    final = pathlib.Path(path)  # type: ignore[arg-type]
+    save_to_zip_file(buffer, data=data, params=params)
+    final = pathlib.Path(path)
     final = final if final.suffix else final.with_suffix(".zip")
     with replacing(final) as temporary:
         temporary.write_bytes(buffer.getbuffer())
@@ -206,9 +206,7 @@ def _read(
         raise ValueError(f"{name}: its part 'data' is no JSON ({error})") from error
     if not isinstance(data, dict):
         raise ValueError(f"{name}: its part 'data' holds no JSON object")
-    pickled = [
-        key for key, value in data.items() if isinstance(value, dict) and _SERIALIZED in value
-    ]
+    pickled = [k for k, v in data.items() if isinstance(v, dict) and _SERIALIZED in v]
     if pickled:
         raise ValueError(
             f"{name} holds pickled objects ({', '.join(pickled)}), which run code when they are "
@@ -218,7 +216,7 @@ def _read(
         )
     params = {}
     for part in names:
-        if part.endswith(".pth"):
+        if part.endswith(".pth") and part != "pytorch_variables.pth":  # SB3's; ours have none
             params[part.removesuffix(".pth")] = _weights(archive.read(part), name, part, device)
     return data, params
 

@@ -23,6 +23,7 @@ from vlsafe_agents.common.agent_file import (
     write_agent,
 )
 from vlsafe_agents.common.seeds import derived_seed
+from wrappers.checks import one_number
 
 # Not settings: what an agent is given to work with, and SB3's own construction.
 _NO_SETTINGS = {"self", "policy", "env", "device", "dataset", "_init_setup_model"}
@@ -55,7 +56,9 @@ class SavedAgent(BaseAlgorithm):
     def _restore(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`_state`; called when networks and weights are there."""
         for name in COUNTERS:
-            setattr(self, name, state[name])
+            setattr(
+                self, name, type(getattr(self, name))(one_number(state[name], name, "counters"))
+            )
 
     @classmethod
     def _settings(cls) -> list[str]:
@@ -147,9 +150,7 @@ class SavedAgent(BaseAlgorithm):
         if print_system_info:
             get_system_info()
         if allow_pickle:
-            return super().load(  # type: ignore[misc]
-                path, env, device, custom_objects, False, force_reset, **changes
-            )
+            return super().load(path, env, device, custom_objects, False, force_reset, **changes)
         custom = dict(custom_objects or {})
         policy_class = custom.pop("policy_class", None)
         changes = {**custom, **changes}
@@ -165,6 +166,8 @@ class SavedAgent(BaseAlgorithm):
             model = cls._build(cls._upgraded(data), policy_class, env, device, changes)
             model.set_parameters(params, exact_match=True, device=device)
             model._restore(cls._upgraded(data)["state"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         except (KeyError, AttributeError, TypeError, RuntimeError, IndexError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else str(error).split("\n")[0]
             raise ValueError(
