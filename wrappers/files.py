@@ -128,7 +128,7 @@ def read_text(path: Path, remedy: str = "") -> str:
         raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
 
 
-def read_json(path: Path, kind: type[T] = dict, remedy: str = "") -> T:  # type: ignore[assignment]
+def read_json(path: Path, kind: type = dict, remedy: str = "") -> Any:
     """The JSON in a file, an object unless another ``kind`` is asked for.
 
     Args:

@@ -53,8 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"vlsafe: {message}", file=sys.stderr)
         print("(VLSAFE_TRACEBACK=1 shows where this happened)", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("vlsafe: interrupted; the same command goes on from here", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:  # commands that keep something say what
+        said = interrupt.args[0] if interrupt.args else "interrupted"
+        print(f"vlsafe: {said}", file=sys.stderr)
         sys.exit(130)
 
 

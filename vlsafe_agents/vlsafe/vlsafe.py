@@ -26,6 +26,7 @@ from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.settings import SMALL_PRESETS, UPDATES, make_config, merge
 from vlsafe_agents.vlsafe.training_data import fit_for_training
+from wrappers.checks import one_number
 
 
 class VLSafe(OfflineAlgorithm):
@@ -85,6 +86,8 @@ class VLSafe(OfflineAlgorithm):
             raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
         if isinstance(safety, str) and safety != "score":
             raise ValueError(f'safety must be "score", a number in [0, 1] or None; got {safety!r}')
+        if safety is not None and not isinstance(safety, str):
+            safety = one_number(safety, "safety", "VLSafe", low=0.0, high=1.0)
         settings = make_config(preset, config)
         super().__init__(
             policy,
@@ -97,7 +100,7 @@ class VLSafe(OfflineAlgorithm):
             supported_action_spaces=(spaces.Discrete, spaces.Box),
         )
         self.preset, self.update, self.safety = preset, update, safety
-        self.cost_limit = float(cost_limit)
+        self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
         self.config = settings.to_dict()  # JSON-able: it is saved as text
         self.episode_steps = settings.multiplier.episode_steps
         self.world_model_frozen = False
