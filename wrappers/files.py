@@ -48,6 +48,11 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         os.replace(temporary, path)
         _sync_one(path.parent)
+    except OSError as error:
+        _remove(temporary)
+        if error.filename in (None, str(temporary)) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     except BaseException:
         _remove(temporary)
         raise

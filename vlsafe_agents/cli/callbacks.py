@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,8 +190,16 @@ class Watch(BaseCallback):
         self._counts.add(0, None, time.monotonic() - self._last)
 
     def _save_if_due(self) -> None:
-        if time.monotonic() - self._saved >= self._every:
+        if time.monotonic() - self._saved < self._every:
+            return
+        try:
             self.save()
+        except OSError as error:  # a full disk should not end what may fit again by the end
+            self._saved = time.monotonic()
+            warnings.warn(
+                f"no checkpoint was written ({error}); training goes on, and tries again",
+                stacklevel=2,
+            )
 
     def save(self) -> int:
         """Write a checkpoint of what has been learned from; returns its timesteps."""

@@ -149,13 +149,7 @@ def make_settings(
         raise ValueError(f"unknown algorithm {algo!r}; choose from {ALGORITHMS}")
     options = {name: value for name, value in given.items() if value is not None}
     refuse_unread(algo, options)
-    blind = options.get("safety") == "none"
-    for name in ("update", "cost_limit"):
-        if blind and name in options:
-            raise ValueError(
-                f"{flag(name)} has no effect with --safety none, which is blind to cost; leave "
-                "one of them out"
-            )
+    _refuse_contradictions(options)
     values = {name: options.get(name, DEFAULTS.get(name)) for name in READS[algo]}
     own = [name for name in ("preset", "update", "safety") if name in values]
     inner: dict[str, Any] = {name: values.pop(name) for name in own}
@@ -178,6 +172,21 @@ def make_settings(
     )
 
 
+def _refuse_contradictions(options: dict[str, Any]) -> None:
+    """Options of VLSafe that others switch off."""
+    update, safety = options.get("update"), options.get("safety")
+    off = []
+    if safety == "none":
+        off = [(name, "--safety none") for name in ("update", "cost_limit")]
+    elif update in ("none", "lagrangian"):
+        off = [("safety", f"--update {update}")]
+    if update == "none":
+        off.append(("cost_limit", "--update none"))
+    for name, other in off:
+        if name in options:
+            raise ValueError(f"{flag(name)} has no effect with {other}; leave one of them out")
+
+
 def refuse_unread(algo: str, names: Iterable[str]) -> None:
     """Raise ``ValueError`` for options that would have no effect."""
     unread = [flag(name) for name in names if name not in READS[algo]]
@@ -186,6 +195,9 @@ def refuse_unread(algo: str, names: Iterable[str]) -> None:
         raise ValueError(
             f"{algo} does not read {', '.join(unread)}; of such options it reads {read}"
         )
+
+
+_ENV_KINDS = {"env_id": str, "kwargs": dict}
 
 
 def flag(name: str) -> str:
@@ -271,7 +283,7 @@ def settings_from_json(stored: dict[str, Any]) -> TrainSettings:
         if name not in READS[algo]:
             values[name] = None
     env = values.pop("env")
-    if not isinstance(env, dict) or set(env) != {"env_id", "kwargs"}:
+    if not isinstance(env, dict) or {k: type(v) for k, v in env.items()} != _ENV_KINDS:
         raise ValueError(f"its entry 'env' is {env!r}, not an environment's id and arguments")
     # an id from a file goes through the same check as on the command line
     choice = choose_env(None, [], None, {"env_id": env["env_id"], "env_kwargs": env["kwargs"]})

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.zip"
 TRAINING_FILE = "training.json"
 HOLD_OUT = 0.02  # share of episodes that VLSafe does not see, for the open-loop strip
-CHECKPOINT_SECONDS = 120.0
+CHECKPOINT_SECONDS = float(os.environ.get("VLSAFE_CHECKPOINT_SECONDS", 120))
 
 
 def run_training(settings: TrainSettings, out: Path, overwrite: bool = False) -> dict[str, Any]:

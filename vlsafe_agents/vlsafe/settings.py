@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlsafe_agents.vlsafe.config import TrainConfig, WorldModelConfig, config_from_dict, find_preset
+from vlsafe_agents.vlsafe.config import (
+    TrainConfig,
+    WorldModelConfig,
+    check_config,
+    config_from_dict,
+    find_preset,
+)
 
 UPDATES = ("gated", "lagrangian", "none")
 SUPPORTS = ("behaviour", "cloning", "none")
@@ -110,30 +116,17 @@ class VLSafeConfig:
     torch_threads: int | None = None  # None: 1 on a CPU for small presets, else unchanged
 
     def __post_init__(self) -> None:
+        check_config(self)
         _one_of("improvement.mixture", self.improvement.mixture, MIXTURES)
         _one_of("improvement.support", self.improvement.support, SUPPORTS)
         _one_of(
             "multiplier.constraint_states", self.multiplier.constraint_states, CONSTRAINT_STATES
         )
-        _in_range("imagination.gamma", self.imagination.gamma, 0.0, 1.0)
-        _in_range("imagination.lambda_", self.imagination.lambda_, 0.0, 1.0)
-        _in_range("imagination.explore", self.imagination.explore, 0.0, 1.0)
-        _in_range("improvement.support_threshold", self.improvement.support_threshold, 0.0, 1.0)
-        _in_range("improvement.data_share", self.improvement.data_share, 0.0, 1.0)
-        _in_range("model_warmup", self.model_warmup, 0.0, 1.0)
-        _in_range("critic_warmup", self.critic_warmup, 0.0, 1.0)
-        _in_range("forget_actions", self.forget_actions, 0.0, 1.0)
-        _in_range("unsafe_ends", self.unsafe_ends, 0.0, 1.0)
-        counts = {
-            "imagination.horizon": self.imagination.horizon,
-            "imagination.starts": self.imagination.starts,
-            "improvement.candidates": self.improvement.candidates,
-        }
-        if self.model_every < 0:
-            raise ValueError(f"model_every must not be negative, got {self.model_every}")
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
+        if self.imagination.disagreement_penalty and not self.world_model.ensemble:
+            raise ValueError(
+                "imagination.disagreement_penalty has no effect without an ensemble that can "
+                "disagree; set world_model.ensemble, for example to 5"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, the inverse of ``make_config(preset, dictionary)``."""
@@ -196,8 +189,3 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
-
-
-def _in_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
