@@ -203,3 +203,20 @@ def test_learning_nothing_plans_nothing(dataset: EpisodeDataset) -> None:
     agent.learn(0)
     seen = run(agent, 20, "vlsafe gated", reset_num_timesteps=False)
     assert seen.phases.count("model") == 12
+
+
+@pytest.mark.parametrize("name", ["bc", "ppo_lag", "ppo"])
+def test_with_a_constant_rate_twice_half_is_once_the_whole(
+    name: str, dataset: EpisodeDataset
+) -> None:
+    """Going on is exact; a fresh start (SB3's default) resets the environment of those who drive."""
+    results = []
+    for calls in ((8,), (4, 4)):
+        agent = new(name, dataset)
+        agent.learning_rate = TOP
+        agent._setup_lr_schedule()
+        torch.manual_seed(1)
+        for call, updates in enumerate(calls):
+            run(agent, updates, name, reset_num_timesteps=call == 0)
+        results.append(weights(agent))
+    assert torch.equal(*results)
