@@ -36,6 +36,8 @@ def one_number(
     """
     wanted = f"expected {_wanted(low, high)}"
     try:
+        if isinstance(value, bool):
+            raise TypeError("a truth value")
         number = float(value if isinstance(value, numbers.Real) else _only_entry(value))
     except _SeveralError as error:
         raise ValueError(
@@ -50,19 +52,19 @@ def one_number(
 
 
 def whole_number(
-    value: Any, name: str, where: str = "", low: int | None = None, high: int | None = None
+    value: Any, name: str, where: str = "", low: int = 0, high: int | None = None
 ) -> int:
-    """A whole number as an int: Python's or NumPy's, but no truth value.
+    """An integer in [low, high]; 3.0 counts as one, True does not.
 
     Raises:
-        ValueError: for anything else, 3.0 included, and for a number outside [low, high].
+        ValueError: for anything else.
     """
-    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if fits and (low is None or value >= low) and (high is None or value <= high):
+    is_number = isinstance(value, numbers.Real | np.generic) and not isinstance(value, bool)
+    is_whole = is_number and bool(np.isfinite(value)) and value == int(value)
+    if is_whole and value >= low and (high is None or value <= high):
         return int(value)
-    bounds = "" if low is None else f" of at least {low}"
-    bounds = bounds if high is None else f" in [{low}, {high}]"
-    raise ValueError(f"{_at(where)}{name} is {_shown(value)}; expected a whole number{bounds}")
+    bounds = f"of at least {low}" if high is None else f"in [{low}, {high}]"
+    raise ValueError(f"{_at(where)}{name} is {_shown(value)}; expected a whole number {bounds}")
 
 
 def one_flag(value: Any, name: str, where: str = "") -> bool:
@@ -79,6 +81,16 @@ def one_flag(value: Any, name: str, where: str = "") -> bool:
     if not fits:
         raise ValueError(f"{_at(where)}{name} is {_shown(value)}; expected True or False")
     return bool(flag)
+
+
+def one_cost(value: Any, name: str, where: str = "") -> float:
+    """A cost as a float: a finite number of at least 0 that float32 can hold; True counts as 1.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    value = float(value) if isinstance(value, bool) else value
+    return one_number(value, name, where, 0.0, FLOAT32_MAX)
 
 
 def check_numbers(

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from .checks import FLOAT32_MAX, check_numbers, one_number, reset_values, step_values
+from .checks import check_numbers, one_cost, one_number, reset_values, step_values
 from .frame_windows import FrameHistory, context_frames
 from .scorer import BUNDLED, Frames, Infos, SafetyScorer, check_scores, frame_size, make_scorer
 
@@ -67,7 +67,7 @@ def reported_cost(info: Mapping[str, Any], where: str = "") -> float | None:
     name = next((name for name in ("env_cost", "cost") if name in info), None)
     if name is None:
         return None
-    return one_number(info[name], f"info[{name!r}]", where, 0.0, FLOAT32_MAX)
+    return one_cost(info[name], f"info[{name!r}]", where)
 
 
 class FrameJudge:

@@ -8,11 +8,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from vlsafe_agents import PPOLag
-from vlsafe_agents.common.checked_steps import CheckedSteps
+from vlsafe_agents.ppo import PPO
 
 ZEROS, NAN = np.zeros(3, np.float32), np.array([0, np.nan, 0], np.float32)
 BAD_STEP = 4
@@ -191,13 +190,15 @@ def test_the_environment_of_the_model_stays_the_users() -> None:
     model.learn(16, reset_num_timesteps=False)
 
 
-def test_what_stands_in_for_stock_ppo_checks_the_same() -> None:
-    env = CheckedSteps(DummyVecEnv([FaultyEnv, lambda: FaultyEnv(reward=np.nan)]))
+def test_ppo_checks_the_same_but_for_costs() -> None:
+    env = DummyVecEnv([FaultyEnv, lambda: FaultyEnv(reward=np.nan)])
     with pytest.raises(ValueError, match="environment 1, step 4 of its episode: the reward is nan"):
         PPO("MlpPolicy", env, **SMALL).learn(32)
-    env = CheckedSteps(DummyVecEnv([lambda: FaultyEnv(first=(NAN, {}))]))
+    with pytest.raises(ValueError, match="environment 0, step 4 of its episode: terminated is"):
+        PPO("MlpPolicy", FaultyEnv(terminated="no"), **SMALL).learn(32)
     with pytest.raises(ValueError, match="environment 0, reset: the observation holds nan"):
-        PPO("MlpPolicy", env, **SMALL).learn(32)
+        PPO("MlpPolicy", DummyVecEnv([lambda: FaultyEnv(first=(NAN, {}))]), **SMALL).learn(32)
+    PPO("MlpPolicy", FaultyEnv(info={}), **SMALL).learn(32)
 
 
 def test_a_registered_environment_is_named_by_its_id() -> None:

@@ -11,6 +11,7 @@ import torch
 from wrappers.checks import (
     FLOAT32_MAX,
     check_numbers,
+    one_cost,
     one_flag,
     one_number,
     reset_values,
@@ -33,6 +34,7 @@ def test_one_number_in_any_clothing_is_a_float(value: Any) -> None:
     ("value", "said"),
     [
         ("much", "'much'"),
+        (True, "True"),
         (None, "None"),
         (np.array([0.1, 0.2]), "holds 2 numbers"),
         ([], "holds 0 numbers"),
@@ -67,12 +69,12 @@ def test_finite_numbers_pass() -> None:
         check_numbers(values, "x", low=0.0, high=1.0)
 
 
-@pytest.mark.parametrize("value", [0, 5, np.int64(3), np.uint8(3)])
+@pytest.mark.parametrize("value", [0, 5, 3.0, np.int64(3), np.uint8(3)])
 def test_whole_numbers_pass_as_int(value: Any) -> None:
     assert type(whole_number(value, "steps", low=0, high=5)) is int
 
 
-@pytest.mark.parametrize("value", [-1, 6, 3.0, True, None, "3", np.array([3]), float("nan")])
+@pytest.mark.parametrize("value", [-1, 6, 2.5, True, None, "3", np.array([3]), float("nan")])
 def test_other_numbers_are_no_whole_ones(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^here: steps is .*expected a whole number in \[0, 5\]$"):
         whole_number(value, "steps", "here", 0, 5)
@@ -81,7 +83,11 @@ def test_other_numbers_are_no_whole_ones(value: Any) -> None:
 @pytest.mark.parametrize("value", [True, np.True_, 1, 1.0, np.array([True]), torch.tensor(True)])
 def test_truth_values_in_any_clothing_are_bools(value: Any) -> None:
     assert one_flag(value, "terminated") is True
-    assert one_flag(np.logical_not(value), "terminated") is False
+
+
+@pytest.mark.parametrize("value", [False, np.False_, 0, 0.0, np.array([0]), torch.tensor([False])])
+def test_so_are_those_that_are_not_true(value: Any) -> None:
+    assert one_flag(value, "terminated") is False
 
 
 @pytest.mark.parametrize(
@@ -120,6 +126,13 @@ def test_a_resets_values_are_gymnasiums() -> None:
             reset_values(wrong, "reset")
 
 
+@pytest.mark.parametrize("value", [True, np.True_, 1, np.array([1.0]), torch.tensor(1)])
+def test_a_cost_may_be_a_truth_value(value: Any) -> None:
+    assert one_cost(value, "info['cost']") == 1.0
+    with pytest.raises(ValueError, match=r"env 1: info\['cost'\] is -1; .*at least 0"):
+        one_cost(-1.0, "info['cost']", "env 1")
+
+
 def test_errors_end_with_the_remedy_where_there_is_one() -> None:
     with pytest.raises(ValueError, match=r"expected a finite number; leave it out$"):
         check_numbers(np.array([np.nan]), "cost", remedy="leave it out")
@@ -128,3 +141,11 @@ def test_errors_end_with_the_remedy_where_there_is_one() -> None:
         check_numbers(np.array([1e39]), "cost", "", *limits)
     with pytest.raises(ValueError, match=r"a finite number of at least 0 that float32 can hold$"):
         check_numbers(np.array([-1.0]), "cost", "", 0.0, FLOAT32_MAX)
+
+
+def test_whole_numbers_are_told_from_others() -> None:
+    for value in (3, 3.0, np.int64(3), np.float32(3)):
+        assert whole_number(value, "batch_size", "BC", low=1) == 3
+    for value in (0, -1, 2.5, "3", None, True, float("nan"), [3], np.inf):
+        with pytest.raises(ValueError, match=r"BC: batch_size is .*whole number of at least 1"):
+            whole_number(value, "batch_size", "BC", low=1)

@@ -8,10 +8,13 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
@@ -132,6 +135,31 @@ class CheckedSteps(VecEnvWrapper):
 
     def _name(self, index: int) -> str:
         return _name(index, env_spec_of(self.venv))
+
+
+class ChecksEnvironment(OnPolicyAlgorithm):
+    """Mixin, to be named before SB3's class: the environment is checked while the agent drives."""
+
+    _steps: CheckedSteps | None = None
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """SB3's wrapping, around an environment whose steps are checked."""
+        checked = CheckedEnv(env) if isinstance(env, gym.Env) else env
+        return OnPolicyAlgorithm._wrap_env(checked, verbose, monitor_wrapper)
+
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
+        with CheckedSteps(cast(VecEnv, self.env)).explaining():  # it may reset the environment
+            return super()._setup_learn(*args, **kwargs)
+
+    def _checked(self, env: VecEnv) -> CheckedSteps:
+        """The environment to take the steps of a rollout in."""
+        assert self._last_obs is not None
+        begins = bool(np.all(self._last_episode_starts))
+        if self._steps is None or self._steps.venv is not env or begins:
+            self._steps = CheckedSteps(env)
+            self._steps.check_first(self._last_obs)
+        return self._steps
 
 
 def _name(index: int, spec: Any) -> str:

@@ -63,6 +63,15 @@ def origin_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def stored_origin(value: Any) -> dict[str, Any] | None:
+    """The origin in an agent's file; ``None`` for files that hold none, or none that is one."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("wrappers"), list):
+        return None
+    env_id = value.get("env_id")
+    names = [name for name in value["wrappers"] if isinstance(name, str)]
+    return {"env_id": env_id if isinstance(env_id, str) else None, "wrappers": names}
+
+
 def check_environment(env: VecEnv, origin: Mapping[str, Any]) -> None:
     """Compare an agent's environment with what :func:`origin_of` says of its data.
 

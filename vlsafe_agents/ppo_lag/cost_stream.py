@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vlsafe_agents.common.checked_steps import CheckedSteps
-from wrappers.checks import FLOAT32_MAX, one_flag, one_number
+from wrappers.checks import FLOAT32_MAX, one_cost, one_flag
 
 
 def read_costs(infos: Sequence[dict[str, Any]], steps: CheckedSteps) -> np.ndarray:
@@ -33,7 +33,7 @@ def read_costs(infos: Sequence[dict[str, Any]], steps: CheckedSteps) -> np.ndarr
         if type(cost) is float and 0.0 <= cost <= FLOAT32_MAX:  # as nearly all are
             costs[index] = cost
             continue
-        costs[index] = one_number(cost, "info['cost']", steps.where(index), 0.0, FLOAT32_MAX)
+        costs[index] = one_cost(cost, "info['cost']", steps.where(index))
     return costs
 
 
