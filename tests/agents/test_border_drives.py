@@ -15,6 +15,8 @@ from toy_envs import CountingEnv
 from vlsafe_agents.bc import BC
 from vlsafe_agents.common.border import actions_of
 from vlsafe_agents.data import Episode, EpisodeDataset, training_cost
+from vlsafe_agents.ppo import PPO
+from vlsafe_agents.ppo_lag import PPOLag
 from vlsafe_agents.vlsafe import VLSafe
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -363,3 +365,22 @@ def test_actions_are_the_spaces_own_numbers_from_data_to_prediction(start: int) 
     model = VLSafe("MultiInputPolicy", env, drives, preset="debug", seed=0).learn(6)
     action, _ = model.predict({"vector": seen[0]})
     assert space.contains(action)
+
+
+@pytest.mark.parametrize("kind", ["VLSafe", "BC", "PPOLag", "PPO"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_no_agent_acts_on_what_is_not_finite(kind: str, wrong: float) -> None:
+    env, policy = CountingEnv(), "MlpPolicy"
+    models: dict[str, Callable[[], Any]] = {
+        "VLSafe": lambda: VLSafe(policy, env, preset="debug"),
+        "BC": lambda: BC(policy, env),
+        "PPOLag": lambda: PPOLag(policy, env, n_steps=8, batch_size=8),
+        "PPO": lambda: PPO(policy, env, n_steps=8, batch_size=8),
+    }
+    model = models[kind]()
+    for seen, entry in ((np.zeros(3), "1"), (np.zeros((2, 3)), r"\(1, 1\)")):
+        seen = seen.astype(np.float32)
+        model.predict(seen)
+        seen[(-1, 1) if seen.ndim == 2 else 1] = wrong
+        with pytest.raises(ValueError, match=f"predict: the observation holds .* at entry {entry}"):
+            model.predict(seen)

@@ -136,6 +136,11 @@ FOREIGN_METADATA: dict[str, tuple[dict[str, Any], str]] = {
         {"action_space": json.dumps({"type": "MultiBinary", "n": 2})},
         "actions must be Discrete or Box",
     ),
+    "steps text": ({"total_steps": "60"}, "steps, but metadata.json says '60'"),
+    "environment": ({"env_id": 3}, "env_id is '3'; expected a JSON text"),
+    "arguments": ({"env_kwargs": [1]}, "env_kwargs is .* expected a JSON object"),
+    "contents": ({"contents": "much"}, "contents is 'much'; expected a JSON object"),
+    "audits": ({"audits": {}}, "audits is .* expected a JSON array"),
     "lossy": ({"jpeg_encoding": True}, "lossy JPEG"),
 }
 

@@ -220,6 +220,7 @@ def test_actions_sent_and_predicted_are_the_spaces_own(start: int) -> None:
             assert self.action_space.contains(action), action
             return super().step(action)
 
-    model = learn(Picky())
-    actions = {int(model.predict(ZEROS)[0]) for _ in range(40)}
-    assert actions == {start, start + 1}
+    for kind in (PPOLag, PPO):
+        model = kind("MlpPolicy", Picky(), **SMALL).learn(32)
+        actions = {int(model.predict(ZEROS)[0]) for _ in range(40)}
+        assert actions == {start, start + 1}

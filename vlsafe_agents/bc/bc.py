@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.vec_env import VecTransposeImage
 
 from vlsafe_agents.bc.validation import EarlyStopping
-from vlsafe_agents.common.border import first_action, from_first
+from vlsafe_agents.common.border import check_seen, first_action, from_first
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch, check_dataset
 from wrappers.checks import one_number, whole_number
@@ -225,9 +225,13 @@ class BC(OfflineAlgorithm):
                 terms["absolute_error"] = (guess - actions).abs().mean()
         return terms
 
-    def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
-        """SB3's `predict`, with actions of a `Discrete` space counted from its `start`."""
-        actions, state = super().predict(*args, **kwargs)
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
+        """SB3's `predict`, with actions of a `Discrete` space counted from its `start`.
+
+        :raises ValueError: if the observation is not finite
+        """
+        check_seen(observation)
+        actions, state = super().predict(observation, *args, **kwargs)
         return from_first(actions, self.action_space), state
 
     def _validation_says_stop(self) -> bool:

@@ -7,6 +7,7 @@ while an agent drives is checked in :mod:`~vlsafe_agents.common.checked_steps`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -147,6 +148,19 @@ def check_observations(
         "look for other units or a scaling in the environment",
         stacklevel=2,
     )
+
+
+def check_seen(observation: Any) -> None:
+    """Check what an agent is to act on: one observation or a batch, an array or a dict of them.
+
+    Raises:
+        ValueError: naming the first entry that is not finite.
+    """
+    parts = observation if isinstance(observation, Mapping) else {"": observation}
+    for name, part in parts.items():
+        what = f"observation {name!r}" if name else "the observation"
+        if isinstance(part, np.ndarray) and part.dtype.kind == "f":
+            check_numbers(np.atleast_1d(part), what, "predict")
 
 
 def _at(where: str) -> str:

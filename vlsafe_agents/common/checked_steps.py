@@ -18,6 +18,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from vlsafe_agents.common.border import check_seen, from_first
 from vlsafe_agents.common.origin import env_spec_of
 from wrappers.checks import (
     GYMNASIUM_STEP,
@@ -59,7 +60,10 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class CheckedSteps(VecEnvWrapper):
-    """Raises ``ValueError`` where an observation or a reward is not finite.
+    """The environments as SB3's policies drive them, each step checked.
+
+    Raises ``ValueError`` where an observation or a reward is not finite.  Takes actions of a
+    ``Discrete`` space as those policies count them, from 0 whatever the space's ``start``.
 
     :param venv: environments at the beginning of their episodes
     """
@@ -87,10 +91,10 @@ class CheckedSteps(VecEnvWrapper):
             _check_observation(_row(observation, index), f"{self._name(index)}, reset")
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Count the step."""
+        """Count the step and take it."""
         self._steps[self._over] = 0
         self._steps += 1
-        self.venv.step_async(actions)
+        self.venv.step_async(from_first(actions, self.action_space))
 
     def step_wait(self) -> VecEnvStepReturn:
         """Observations ``(N, ...)``, rewards, ends ``(N,)`` and infos, as of the environments."""
@@ -151,6 +155,15 @@ class ChecksEnvironment(OnPolicyAlgorithm):
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
         with CheckedSteps(cast(VecEnv, self.env)).explaining():  # it may reset the environment
             return super()._setup_learn(*args, **kwargs)
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
+        """SB3's ``predict``, with actions of a ``Discrete`` space counted from its ``start``.
+
+        :raises ValueError: if the observation is not finite
+        """
+        check_seen(observation)
+        actions, state = super().predict(observation, *args, **kwargs)
+        return from_first(actions, self.action_space), state
 
     def _checked(self, env: VecEnv) -> CheckedSteps:
         """The environment to take the steps of a rollout in."""

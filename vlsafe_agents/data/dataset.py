@@ -7,7 +7,6 @@ T + 1 rows; ``action`` of a row is the one that *led* there, ``reward`` and ``co
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,15 @@ import numpy.typing as npt
 from wrappers.checks import one_number, whole_number
 
 from ..common.border import Array
-from .episode import CostMode, Episode, check_cost_mode, training_cost
-from .rows import FlatRows, check_spaces, check_values, flatten, matching_names
+from .episode import CostMode, Episode, check_cost_mode, episodes_of, training_cost
+from .rows import (
+    FlatRows,
+    check_spaces,
+    check_values,
+    flatten,
+    labelled_episodes,
+    matching_names,
+)
 
 __all__ = ["CostMode", "Episode", "EpisodeDataset", "SequenceBatch", "TransitionBatch"]
 
@@ -125,7 +131,7 @@ class EpisodeDataset:
 
         check_cost_mode(cost)
         rows, observation_space, action_space, metadata = read_flat_rows(id_or_path, cache)
-        labelled = _labelled_episodes(rows, needed=cost != "env")
+        labelled = labelled_episodes(rows, needed=cost != "env")
         return cls(rows, observation_space, action_space, cost, labelled, metadata)
 
     @classmethod
@@ -144,7 +150,7 @@ class EpisodeDataset:
         scores that it does not have, and ``TypeError`` for what are no episodes.
         """
         check_cost_mode(cost)
-        given = _episodes_of(episodes)
+        given = episodes_of(episodes)
         rows = flatten(given, action_space)
         dataset = cls(rows, observation_space, action_space, cost)
         check_values(rows, observation_space)
@@ -365,54 +371,9 @@ def check_dataset(dataset: Any) -> EpisodeDataset:
     )
 
 
-def _episodes_of(given: Any) -> list[Episode]:
-    """The episodes that ``from_arrays`` was called with."""
-    if isinstance(given, str | os.PathLike):
-        raise TypeError(f"episodes is the path {os.fspath(given)!r}; open it with from_minari")
-    if isinstance(given, Episode) or not isinstance(given, Iterable):
-        raise TypeError(f"episodes is one {type(given).__name__}; give a list of Episode")
-    episodes = list(given)
-    for number, episode in enumerate(episodes):
-        if not isinstance(episode, Episode):
-            raise TypeError(
-                f"episode {number} is a {type(episode).__name__}; give a list of "
-                "vlsafe_agents.data.Episode"
-            )
-    if not episodes:
-        raise ValueError("no episodes were given")
-    return episodes
-
-
 def _check_rng(rng: Any) -> None:
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng is {rng!r}; give a np.random.default_rng(seed)")
-
-
-def _labelled_episodes(rows: FlatRows, needed: bool) -> list[int] | None:
-    """Numbers of the episodes whose frames all have a label; ``None`` stands for all episodes.
-
-    Data without any label are taken whole.  So are those without a wholly labelled episode, unless
-    labels are ``needed``: then they are refused.
-    """
-    missing = np.isnan(rows.safety_score)
-    if missing.all() or not missing.any():
-        return None
-    gaps = np.add.reduceat(missing, rows.starts[:-1])  # (E,), frames without a label
-    whole = np.flatnonzero(gaps == 0)
-    if len(whole):
-        without, frames = int((gaps > 0).sum()), int(gaps.sum())
-        warnings.warn(
-            f"{without} of {len(gaps)} episodes are left out, because {frames} of their frames "
-            "have no label; the same `vlsafe label` command scores only these",
-            stacklevel=3,
-        )
-        return [int(number) for number in whole]
-    if needed:
-        raise ValueError(
-            f"each of the {len(gaps)} episodes has frames without a label ({int(gaps.sum())} of "
-            f"{len(missing)}); run the same `vlsafe label` command again, or use cost='env'"
-        )
-    return None
 
 
 class _EpisodeList(Sequence[Episode]):

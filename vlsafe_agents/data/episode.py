@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -114,6 +115,27 @@ class Episode:
     def unsafe_steps(self) -> int:
         """Steps with a cost by simulator truth."""
         return int((self.env_cost[1:] > 0).sum())
+
+
+def episodes_of(given: Any) -> list[Episode]:
+    """The episodes that :meth:`EpisodeDataset.from_arrays` was called with, as a list.
+
+    Raises ``TypeError`` for what are none, and ``ValueError`` for none at all.
+    """
+    if isinstance(given, str | os.PathLike):
+        raise TypeError(f"episodes is the path {os.fspath(given)!r}; open it with from_minari")
+    if isinstance(given, Episode) or not isinstance(given, Iterable):
+        raise TypeError(f"episodes is one {type(given).__name__}; give a list of Episode")
+    episodes = list(given)
+    for number, episode in enumerate(episodes):
+        if not isinstance(episode, Episode):
+            raise TypeError(
+                f"episode {number} is a {type(episode).__name__}; give a list of "
+                "vlsafe_agents.data.Episode"
+            )
+    if not episodes:
+        raise ValueError("no episodes were given")
+    return episodes
 
 
 def _columns(given: Any, name: str, rows: int) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -152,3 +153,30 @@ def matching_names(stored: gym.Space[Any], wanted: gym.Space[Any]) -> list[str]:
             "the data were collected (same observation and scenario), or collect again"
         )
     return names
+
+
+def labelled_episodes(rows: FlatRows, needed: bool) -> list[int] | None:
+    """Numbers of the episodes whose frames all have a label; ``None`` stands for all episodes.
+
+    Data without any label are taken whole.  So are those without a wholly labelled episode, unless
+    labels are ``needed``: then they are refused.
+    """
+    missing = np.isnan(rows.safety_score)
+    if missing.all() or not missing.any():
+        return None
+    gaps = np.add.reduceat(missing, rows.starts[:-1])  # (E,), frames without a label
+    whole = np.flatnonzero(gaps == 0)
+    if len(whole):
+        without, frames = int((gaps > 0).sum()), int(gaps.sum())
+        warnings.warn(
+            f"{without} of {len(gaps)} episodes are left out, because {frames} of their frames "
+            "have no label; the same `vlsafe label` command scores only these",
+            stacklevel=3,
+        )
+        return [int(number) for number in whole]
+    if needed:
+        raise ValueError(
+            f"each of the {len(gaps)} episodes has frames without a label ({int(gaps.sum())} of "
+            f"{len(missing)}); run the same `vlsafe label` command again, or use cost='env'"
+        )
+    return None

@@ -31,6 +31,16 @@ from .rows import FlatRows, check_spaces, check_values
 MAIN_FILE = "main_data.hdf5"
 METADATA_FILE = "metadata.json"
 COPY_AGAIN = "copy or download the data set again, or record it anew with `vlsafe collect`"
+_NEEDED = {"total_episodes", "total_steps", "observation_space", "action_space"}
+# What `vlsafe collect`, `label` and `audit` add, and what others may have written there.
+_KINDS: dict[str, type] = {
+    "env_id": str,
+    "env_kwargs": dict,
+    "contents": dict,
+    "labelling": dict,
+    "audits": list,
+}
+_JSON_NAMES: dict[type, str] = {str: "text", dict: "object", list: "array"}
 
 
 def resolve_dataset(id_or_path: str | os.PathLike[str]) -> Path:
@@ -113,9 +123,15 @@ def read_metadata(data_path: Path) -> dict[str, Any]:
     """
     path = data_path / METADATA_FILE
     metadata = read_json(path, dict, COPY_AGAIN)
-    missing = {"total_episodes", "observation_space", "action_space"} - metadata.keys()
+    missing = _NEEDED - metadata.keys()
     if missing:
         raise ValueError(f"{path} is not Minari's: it has no {sorted(missing)}; {COPY_AGAIN}")
+    for name, kind in _KINDS.items():
+        if not isinstance(metadata.get(name, kind()), kind):
+            raise ValueError(
+                f"{path}: {name} is {str(metadata[name])[:60]!r}; expected a JSON "
+                f"{_JSON_NAMES[kind]}: {COPY_AGAIN}"
+            )
     with open_data(data_path) as file:
         scorer = file.attrs.get("scorer")
         try:
@@ -238,7 +254,7 @@ def _episodes(file: h5py.File, metadata: dict[str, Any]) -> list[h5py.Group]:
 
 
 def _check_total(metadata: dict[str, Any], steps: int) -> None:
-    stated = metadata.get("total_steps", steps)
+    stated = metadata["total_steps"]
     if stated != steps:
         raise ValueError(
             f"the file holds {steps:,} steps, but {METADATA_FILE} says {stated!r}; {COPY_AGAIN}"

@@ -17,7 +17,6 @@ from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
-from vlsafe_agents.common.border import from_first
 from vlsafe_agents.common.checked_steps import ChecksEnvironment
 from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.common.saved_agent import SavedAgent
@@ -239,21 +238,12 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         buffer.compute_cost_returns_and_advantage(cost_values, dones)
 
     def _env_actions(self, actions: np.ndarray) -> np.ndarray:
-        """Actions as the environment wants them.
-
-        Those of a `Discrete` space count from its `start`; others are clipped, or unscaled where
-        gSDE squashes.
-        """
+        """Actions as the environment wants them: clipped, or unscaled where gSDE squashes."""
         if not isinstance(self.action_space, spaces.Box):
-            return from_first(actions, self.action_space)
+            return actions
         if self.policy.squash_output:
             return self.policy.unscale_action(actions)
         return np.clip(actions, self.action_space.low, self.action_space.high)
-
-    def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
-        """SB3's `predict`, with actions of a `Discrete` space counted from its `start`."""
-        actions, state = super().predict(*args, **kwargs)
-        return from_first(actions, self.action_space), state
 
     def _bootstrap_timeouts(
         self,
