@@ -134,6 +134,18 @@ def test_faults_of_the_second_of_two_environments_are_named(case: str) -> None:
         learn(env)
 
 
+class CostInInfo(gym.Wrapper[Any, Any, Any, Any]):
+    """As docs/data.md says it."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, cost, terminated, truncated, info = self.env.step(action)  # type: ignore[misc]
+        return observation, reward, terminated, truncated, {**info, "cost": cost}
+
+
+def test_what_the_error_advises_helps() -> None:
+    learn(CostInInfo(FaultyEnv(shape="six")))
+
+
 def test_steps_are_those_of_the_present_episode() -> None:
     """The fault comes in the ninth step of all, the fourth of the second episode."""
 

@@ -146,7 +146,7 @@ def check_observations(
         f"episode {episode} at entry {at}: {value} is not in [{space.low[place]}, "
         f"{space.high[place]}].  If the values are right, give the space wider bounds; if not, "
         "look for other units or a scaling in the environment",
-        stacklevel=2,
+        stacklevel=4,
     )
 
 

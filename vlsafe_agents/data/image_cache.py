@@ -41,7 +41,7 @@ def mapped(column: Column, folder: Path, name: str, content: str) -> Array:
         warnings.warn(
             f"no image cache in {folder} ({error}); the images are kept in memory, "
             f"{column.nbytes / 2**20:,.1f} MiB in each process",
-            stacklevel=2,
+            stacklevel=4,
         )
         return column.load()
     return found
