@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium import spaces, wrappers
+from gymnasium import spaces
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     SubprocVecEnv,
@@ -88,27 +88,27 @@ def doubled() -> gym.Env[Any, Any]:
 
 
 def limited() -> gym.Env[Any, Any]:
-    return wrappers.TimeLimit(Doubled(CountingEnv()), 9)
+    return gym.wrappers.TimeLimit(Doubled(CountingEnv()), 9)
 
 
 def normalised() -> gym.Env[Any, Any]:
-    return wrappers.NormalizeObservation(CountingEnv())
+    return gym.wrappers.NormalizeObservation(CountingEnv())
 
 
 CHANGED: dict[str, tuple[Callable[[], Any], str]] = {
     "VecNormalize": (lambda: VecNormalize(DummyVecEnv([make])), "VecNormalize"),
     "under a monitor": (lambda: VecMonitor(VecNormalize(DummyVecEnv([make]))), "VecNormalize"),
     "frame stack": (lambda: VecFrameStack(DummyVecEnv([make]), 2), "VecFrameStack"),
-    "normalised": (lambda: wrappers.NormalizeObservation(make()), "NormalizeObservation"),
-    "delayed": (lambda: wrappers.DelayObservation(make(), 1), "DelayObservation"),
+    "normalised": (lambda: gym.wrappers.NormalizeObservation(make()), "NormalizeObservation"),
+    "delayed": (lambda: gym.wrappers.DelayObservation(make(), 1), "DelayObservation"),
     "rescaled": (
-        lambda: wrappers.TransformObservation(make(), lambda o: 0.1 * o, None),
+        lambda: gym.wrappers.TransformObservation(make(), lambda o: 0.1 * o, None),
         "TransformObservation",
     ),
-    "skipping": (lambda: wrappers.MaxAndSkipObservation(make(), 2), "MaxAndSkipObservation"),
+    "skipping": (lambda: gym.wrappers.MaxAndSkipObservation(make(), 2), "MaxAndSkipObservation"),
     "own": (lambda: Doubled(make()), "Doubled"),
     "own inside": (
-        lambda: DummyVecEnv([lambda: wrappers.TimeLimit(Doubled(make()), 9)]),
+        lambda: DummyVecEnv([lambda: gym.wrappers.TimeLimit(Doubled(make()), 9)]),
         "Doubled",
     ),
     "own elsewhere": (lambda: SubprocVecEnv([doubled], "fork"), "ObservationWrapper"),
@@ -120,8 +120,8 @@ UNCHANGED: dict[str, Callable[[], Any]] = {
     "vector": lambda: DummyVecEnv([make]),
     "monitored": lambda: VecMonitor(VecCheckNan(DummyVecEnv([make]))),
     "rewards only": lambda: VecNormalize(DummyVecEnv([make]), norm_obs=False),
-    "limited": lambda: wrappers.TimeLimit(make(), 9),
-    "flat": lambda: wrappers.FlattenObservation(make()),
+    "limited": lambda: gym.wrappers.TimeLimit(make(), 9),
+    "flat": lambda: gym.wrappers.FlattenObservation(make()),
     "elsewhere": lambda: SubprocVecEnv([make_bare], "fork"),
 }
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
-from gymnasium import wrappers
 from stable_baselines3.common.vec_env import (
     VecEnv,
     VecEnvWrapper,
@@ -22,21 +21,21 @@ from stable_baselines3.common.vec_env import (
 
 # Of Gymnasium's wrappers that are no `ObservationWrapper`, those that change observations.
 _CHANGING = (
-    wrappers.FrameStackObservation,
-    wrappers.MaxAndSkipObservation,
-    wrappers.AtariPreprocessing,
+    gym.wrappers.FrameStackObservation,
+    gym.wrappers.MaxAndSkipObservation,
+    gym.wrappers.AtariPreprocessing,
     gym.ObservationWrapper,
 )
 # Those that leave values as they are, in another arrangement at most.
 _KEEPING = (
-    wrappers.FilterObservation,
-    wrappers.FlattenObservation,
-    wrappers.ReshapeObservation,
-    wrappers.DtypeObservation,
+    gym.wrappers.FilterObservation,
+    gym.wrappers.FlattenObservation,
+    gym.wrappers.ReshapeObservation,
+    gym.wrappers.DtypeObservation,
 )
 _CHANGING_KINDS = [
     kind
-    for kind in vars(wrappers).values()
+    for kind in vars(gym.wrappers).values()
     if isinstance(kind, type) and issubclass(kind, _CHANGING) and not issubclass(kind, _KEEPING)
 ]
 _CHANGING_NAMES = {kind.__name__ for kind in _CHANGING_KINDS}
