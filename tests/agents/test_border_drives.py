@@ -203,7 +203,7 @@ IMPOSSIBLE_DATA: dict[str, tuple[Callable[[], Any], str]] = {
     "cost none": (from_arrays([EPISODE], *SPACES, cost=None), "unknown cost mode None"),
     "cost list": (from_arrays([EPISODE], *SPACES, cost=["env"]), r"unknown cost mode \['env'\]"),
     "no score": (from_arrays([UNSCORED], *SPACES, cost="vlm"), "vlsafe label"),
-    "no space": (from_arrays([EPISODE], None, spaces.Discrete(3)), "None is no Gymnasium space"),
+    "no space": (from_arrays([EPISODE], None, spaces.Discrete(3)), "observation_space is None, no"),
     "no action space": (from_arrays([EPISODE], SPACE, "Discrete"), "must be Discrete or Box"),
     "two kinds": (from_arrays([EPISODE, OTHER], *SPACES), "episode 1 has observations"),
     "other name": (from_arrays([OTHER], *SPACES), "but no 'vector'"),
@@ -260,7 +260,7 @@ IMPOSSIBLE_CALLS: dict[str, tuple[Callable[[EpisodeDataset], Any], str]] = {
     "split 1": (lambda d: d.split(1.0), "leaves one side empty"),
     "split 0": (lambda d: d.split(0), "leaves one side empty"),
     "split seed": (lambda d: d.split(0.5, seed=-1), "seed is -1"),
-    "select none": (lambda d: d.select(None), "None is no Gymnasium space"),  # type: ignore[arg-type]
+    "select none": (lambda d: d.select(None), "observation_space is None, no"),  # type: ignore[arg-type]
     "select other": (lambda d: d.select(spaces.Box(0, 1, (7,))), "the data hold only"),
 }
 

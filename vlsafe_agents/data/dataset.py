@@ -190,7 +190,7 @@ class EpisodeDataset:
         what is no space.
         """
         if not isinstance(observation_space, gym.Space):
-            raise TypeError(f"{observation_space!r} is no Gymnasium space")
+            raise TypeError(f"observation_space is {observation_space!r}, no Gymnasium space")
         names = matching_names(self.observation_space, observation_space)
         obs = {name: self._flat.obs[name] for name in names}
         return self._view(replace(self._flat, obs=obs), observation_space, self.episode_ids)

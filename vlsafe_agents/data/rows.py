@@ -94,9 +94,9 @@ def check_spaces(
 
     Raises ``TypeError`` for what is no space and ``ValueError`` for rows of other ones.
     """
-    for space in (observation_space, action_space):
+    for what, space in (("observation", observation_space), ("action", action_space)):
         if not isinstance(space, gym.Space):
-            raise TypeError(f"{space!r} is no Gymnasium space; take the environment's own")
+            raise TypeError(f"{what}_space is {space!r}, no space; take the environment's own")
     for name, space in named_spaces(observation_space, list(rows.obs)).items():
         if name not in rows.obs:
             raise ValueError(f"the data hold observations {sorted(rows.obs)}, but no {name!r}")
