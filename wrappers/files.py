@@ -82,7 +82,7 @@ def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
 def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
     """Write arrays to a compressed .npz, which :func:`read_npz` reads."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _sync(path: Path) -> None:

@@ -291,16 +291,19 @@ def _load_checkpoint(
 def _facts(
     settings: TrainSettings, model: Any, state: Any, dataset: EpisodeDataset | None
 ) -> dict[str, Any]:
-    """What learning cost, as ``evaluation.json`` states it."""
+    """What learning cost, as ``evaluation.json`` states it; None: not known."""
+    from vlsafe_agents.evaluation.stored import shared_costs
+
     offline = settings.algo in OFFLINE
     contents = {} if dataset is None else dataset.metadata.get("contents", {})
     return {
         "env_steps": 0 if offline else model.num_timesteps,
         "collisions_caused": state.collisions_caused,
         "dataset_steps": contents.get("steps", dataset.num_steps if dataset else 0),
-        "dataset_collisions": contents.get("collisions", 0),
+        "dataset_collisions": contents.get("collisions") if dataset else 0,
         "gradient_steps": model.num_timesteps if offline else _ppo_updates(model),
         "wall_s": round(state.wall_s, 1),
+        **shared_costs(settings.world_model),
     }
 
 

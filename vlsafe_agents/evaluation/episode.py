@@ -107,7 +107,7 @@ class Sums:
         if not fits:
             raise ValueError(f"{self.where(1)}: the agent's action {action!r} is not in {space}")
 
-    def five(self, outcome: Any) -> tuple[Any, Any, Any, Any, Mapping[str, Any]]:
+    def five(self, outcome: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """What `step` returned, if that is Gymnasium's."""
         if not isinstance(outcome, tuple) or len(outcome) != 5:
             found = len(outcome) if isinstance(outcome, tuple) else type(outcome).__name__

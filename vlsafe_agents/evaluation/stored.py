@@ -123,7 +123,7 @@ def shared_costs(world_model: Any, above: tuple[Path, ...] = ()) -> dict[str, fl
         return not_known
     try:
         facts = figures(read_json(folder / TRAINING_FILE))
-        settings = read_json(folder / SETTINGS_FILE)
+        settings: Mapping[str, Any] = read_json(folder / SETTINGS_FILE)
     except (OSError, ValueError):
         return not_known
     further = {key: value for key, value in facts.items() if key in not_known}
