@@ -113,3 +113,11 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     for function, given in ((summarise, records(1, 2)), (aggregate_seeds, [records(1, 2)] * 2)):
         with pytest.raises(ValueError, match=f"got {next(iter(wrong.values()))}"):
             function(given, **wrong)  # type: ignore[operator]
+
+
+def test_a_cost_that_never_arose_is_not_shown_to_be_nothing() -> None:
+    free = [replace(record, env_cost=0.0) for record in records(0, 9)]
+    for found in (summarise(free), aggregate_seeds([free, free])):
+        assert (found["env_cost"]["mean"], found["env_cost"]["high"]) == (0.0, None)
+    dear = [replace(record, env_cost=float(i == 0)) for i, record in enumerate(free)]
+    assert summarise(dear)["env_cost"]["high"] > 0.2  # type: ignore[operator]

@@ -99,7 +99,9 @@ def agent_run(
     trained, costs = SETTINGS.get(like or name), {"collisions_caused": caused}
     kind = "agent" if trained else "driver"
     driven = tuple(records(rate, speed, arrivals)[:episodes])
-    stored = StoredEvaluation(name, kind, trained, "VLSafe-Highway-v0", {}, driven)
+    stored = StoredEvaluation(
+        name, kind, trained, "VLSafe-Highway-v0", {}, range(len(driven)), driven
+    )
     return AgentRun(
         name,
         role_of(kind, name, trained),

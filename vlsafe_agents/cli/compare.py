@@ -57,7 +57,8 @@ def _row(algorithm: Algorithm, columns: list[Column]) -> list[tuple[str, ...]]:
     if algorithm.role.key in ("expert", "driver"):
         caused = "-"  # it has not learned
     cells = [_cell(algorithm, column) for column in columns]
-    return [(algorithm.name, algorithm.role.explained), *cells, (caused,)]
+    who = (algorithm.name, algorithm.role.label) if algorithm.role.label else (algorithm.name,)
+    return [who, *cells, (caused,)]
 
 
 def _cell(algorithm: Algorithm, column: Column) -> tuple[str, ...]:

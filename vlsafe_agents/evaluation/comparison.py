@@ -16,7 +16,6 @@ from vlsafe_agents.evaluation.stored import (
 )
 from wrappers.files import read_json
 
-SAME = ("env_id", "env_kwargs", "seeds")  # of evaluations that may be compared
 # What training seeds of one algorithm may differ in: the seed, and where and from what.
 DIFFERENT = ("seed", "data", "world_model", "device")
 
@@ -80,12 +79,11 @@ def compare(paths: Iterable[Path]) -> Comparison:
             raise ValueError(f"{path} is given twice; it would count as two training seeds")
         seen.add(path.resolve())
         first = first or run
-        for key in SAME:
-            if getattr(run.evaluation, key) != getattr(first.evaluation, key):
-                raise ValueError(
-                    f"{path} and {first.path} differ in {key}: compare agents that drove the same "
-                    "environment on the same seeds"
-                )
+        if key := run.evaluation.differs_in(first.evaluation):
+            raise ValueError(
+                f"{path} and {first.path} differ in {key}: compare agents that drove the same "
+                "environment on the same seeds"
+            )
         others = found.setdefault(path.absolute().parent.name, [])
         if others:
             _require_same_algorithm(others[0], run)

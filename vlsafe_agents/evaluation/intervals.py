@@ -10,7 +10,8 @@ Of an agent's episodes, shares (collision rate) have Clopper and Pearson's exact
 (1934), counts over exposure (collisions per km) Garwood's exact one of a Poisson rate (1936): both
 cover the truth at least as often as they say, also where something never or always happened, of
 which a bootstrap makes an interval without width. Means have percentile bootstrap intervals over
-episodes (Efron and Tibshirani 1993, chapters 8 and 13), from two episodes on.
+episodes (Efron and Tibshirani 1993, chapters 8 and 13), from two episodes on, and costs only where
+one has arisen: how high one may be that was never seen is not known.
 
 Over training seeds everything is bootstrapped, seeds first and then the episodes within them, and
 shares and counts are never narrower than the exact interval of all those episodes together.
@@ -27,6 +28,7 @@ from vlsafe_agents.evaluation.metrics import METRICS, Columns, EpisodeRecord, Me
 
 Interval = tuple[float, float]
 NOT_KNOWN: Interval = (np.nan, np.nan)
+EXACT = ("share", "count")  # kinds of metrics that have an exact interval
 
 
 def summarise(
@@ -49,11 +51,12 @@ def summarise(
     resampled = {name: column[draws] for name, column in table.items()}  # (B, E) each
     summary = {}
     for name, metric in METRICS.items():
-        if metric.kind == "mean":
-            enough = metric.sums(table)[2] > 1
-            interval = _percentiles(metric(resampled), confidence) if enough else NOT_KNOWN
-        else:
+        if metric.kind in EXACT:
             interval = _exact(metric, [table], confidence)
+        elif _can_be_bootstrapped(metric, [table]):
+            interval = _percentiles(metric(resampled), confidence)
+        else:
+            interval = NOT_KNOWN
         summary[name] = _entry(float(metric(table)), interval)
     return summary
 
@@ -88,10 +91,10 @@ def aggregate_seeds(
     for name, metric in METRICS.items():
         per_seed = np.array([float(metric(table)) for table in tables])
         low, high = _percentiles(_mean_known(replicates[name]), confidence)
-        if metric.kind != "mean":
+        if metric.kind in EXACT:
             least, most = _exact(metric, tables, confidence)
             low, high = min(low, least), max(high, most)
-        elif sum(metric.sums(table)[2] for table in tables) < 2:
+        elif not _can_be_bootstrapped(metric, tables):
             low, high = NOT_KNOWN
         summary[name] = {
             **_entry(float(_mean_known(per_seed)), (low, high)),
@@ -132,6 +135,13 @@ def check_settings(n_resamples: int = 2000, confidence: float = 0.95, seed: int 
 def bootstrap_replicates(table: Columns, metric: Metric, draws: np.ndarray) -> np.ndarray:
     """The metric of every resample: `draws` (..., E) are episode numbers, the result (...)."""
     return metric({name: column[draws] for name, column in table.items()})
+
+
+def _can_be_bootstrapped(metric: Metric, tables: Sequence[Columns]) -> bool:
+    """Whether there is something to resample: two episodes, and of a cost more than 0."""
+    sums = [metric.sums(table) for table in tables]
+    enough = sum(int(known) for _, _, known in sums) > 1
+    return enough and (metric.kind != "cost" or any(top > 0.0 for top, _, _ in sums))
 
 
 def _exact(metric: Metric, tables: Sequence[Columns], confidence: float) -> Interval:

@@ -102,14 +102,15 @@ class Metric:
     """`scale` x sum of `of` over sum of `per`, of the episodes that know both; NaN for x / 0.
 
     Without `per` it is the mean over episodes. `kind` decides about its interval: a "share" of
-    episodes, a "count" of events over exposure, or any other "mean".
+    episodes, a "count" of events over exposure, a "cost", which is 0 where nothing has happened,
+    or any other "mean".
     """
 
     of: str  # column
     per: str | None = None  # column
     weight: str | None = None  # column that multiplies `of`: a mean weighted by `per`
     scale: float = 1.0
-    kind: Literal["mean", "share", "count"] = "mean"
+    kind: Literal["mean", "share", "count", "cost"] = "mean"
 
     def __call__(self, table: Columns) -> np.ndarray:
         """The metric of each leading axis of the columns (..., E)."""
@@ -133,9 +134,9 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "return": Metric("return"),  # undiscounted, as are the costs
-    "cost": Metric("cost"),  # the CMDP's
-    "env_cost": Metric("env_cost"),  # simulator truth
-    "vlm_cost": Metric("vlm_cost"),  # the judge's
+    "cost": Metric("cost", kind="cost"),  # the CMDP's
+    "env_cost": Metric("env_cost", kind="cost"),  # simulator truth
+    "vlm_cost": Metric("vlm_cost", kind="cost"),  # the judge's
     "collision_rate": Metric("collision", kind="share"),
     "collisions_per_1000_steps": Metric("collision", per="steps", scale=1000.0, kind="count"),
     "collisions_per_km": Metric("collision", per="distance", scale=1000.0, kind="count"),

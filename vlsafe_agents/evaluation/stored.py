@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from vlsafe_agents.evaluation.metrics import EpisodeRecord
 from wrappers.files import read_json
 
 SETTINGS_FILE, TRAINING_FILE = "settings.json", "training.json"
+SAME = ("env_id", "env_kwargs", "seeds")  # of evaluations that may be compared
 REMEDY = "evaluate the agent again with `vlsafe evaluate`"
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "agent": str,
@@ -41,14 +42,14 @@ class StoredEvaluation:
     settings: Mapping[str, Any] | None  # that the agent was trained with
     env_id: str
     env_kwargs: Mapping[str, Any]
-    records: tuple[EpisodeRecord, ...]
+    seeds: Sequence[int]
+    records: tuple[EpisodeRecord, ...]  # one a seed
     options: Mapping[str, Any] = field(default_factory=dict)  # how it was evaluated
     training: Figures = field(default_factory=dict)  # what learning cost
 
-    @property
-    def seeds(self) -> list[int]:
-        """The episodes' seeds."""
-        return [record.seed for record in self.records]
+    def differs_in(self, other: StoredEvaluation) -> str | None:
+        """What keeps two evaluations from standing in one table; None where nothing does."""
+        return next((k for k in SAME if getattr(self, k) != getattr(other, k)), None)
 
     @cached_property
     def summary(self) -> dict[str, dict[str, float | None]]:
@@ -74,8 +75,9 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         training = figures(content.get("training") or {})
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error} {REMEDY.capitalize()}.") from None
-    if not records or [record.seed for record in records] != content["seeds"]:
-        raise ValueError(f"{path} holds other episodes than its seeds name, or none; {REMEDY}")
+    seeds = content["seeds"]
+    if not records or len(seeds) != len(records) or not all(type(seed) is int for seed in seeds):
+        raise ValueError(f"{path} does not hold an episode for each of its seeds; {REMEDY}")
     if "kind" not in content and not any(training.values()):
         training = {}  # before kinds were written down, 0 stood for what was not known
     return StoredEvaluation(
@@ -84,6 +86,7 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         settings=content.get("settings"),
         env_id=content["env_id"],
         env_kwargs=content["env_kwargs"],
+        seeds=tuple(seeds),
         records=records,
         options=content.get("options", {}),
         training=training,

@@ -123,11 +123,10 @@ def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -
     if found is None:
         return
     first, episodes, options = found.seeds[0], len(found.seeds), found.options
-    has_learned = found.kind == "agent" or agent.settings is not None
-    if found.kind != "driver" and not has_learned:
+    if found.kind != "driver" and agent.settings is None:
         yield f"# by which command {_quoted(folder)} was evaluated is not known"
         return
-    if found.seeds != list(range(first, first + episodes)):
+    if list(found.seeds) != list(range(first, first + episodes)):
         yield f"# {_quoted(folder)} was evaluated on seeds that are no range"
         return
     is_driver = found.kind == "driver"

@@ -139,8 +139,10 @@ def still_climbing(log: Columns) -> str:
             known = values[np.isfinite(values)]
             if len(known) < 4:
                 return ""
-            before, last = known[-1 - len(known) // 4], known[-1]
-            if last > 0 and last - before > _CLIMB * last and last >= 0.99 * known.max():
+            few = max(1, len(known) // 20)  # entries, as logs are noisy
+            before = known[: -(len(known) // 4)][-few:].mean()
+            last = known[-few:].mean()
+            if last > 0 and last - before > _CLIMB * last:
                 return (
                     f"The Lagrange multiplier still climbs: from {before:.3g} to {last:.3g} over "
                     "the last quarter of the log. Training ended before it had settled."

@@ -21,9 +21,11 @@ def headline(agents: Sequence[AgentRun]) -> list[str]:
     if not told:
         return ["No agent that has learned has been evaluated in this run yet."]
     sentences = ["; ".join(map(_drives, told)) + "."]
-    if ours and rivals:
+    if ours and rivals and all(agent.drove_where(told[0]) for agent in told):
         sentences.append(_verdict(ours, rivals))
         sentences.extend(_arrivals_compared(ours, rivals))
+    elif ours and rivals:
+        sentences.append("They drove in different environments, so this is no comparison.")
     if ours or rivals:
         sentences.extend(_learning_sentences(ours, rivals))
     return sentences

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vlsafe_agents.evaluation.comparison import SAME
 from vlsafe_agents.report import figures, pictures, tables
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.headline import headline
@@ -191,7 +190,7 @@ def _setting(agents: Sequence[AgentRun]) -> str:
         parts.append(", ".join(f"{k}={v}" for k, v in first.env_kwargs.items()))
     seeds = first.seeds
     parts.append(f"{len(seeds)} evaluation episodes, seeds {min(seeds)} to {max(seeds)}")
-    if any(getattr(e, key) != getattr(first, key) for e in known for key in SAME):
+    if any(evaluation.differs_in(first) for evaluation in known):
         parts.append("caution: not all agents drove the same environment and seeds")
     return " · ".join(parts)
 

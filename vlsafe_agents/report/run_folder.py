@@ -81,6 +81,12 @@ class AgentRun:
         entry = self.summary(metric)
         return None if entry is None else entry["mean"]
 
+    def drove_where(self, other: AgentRun) -> bool:
+        """Whether both were evaluated in one environment, if perhaps on other seeds."""
+        if self.evaluation is None or other.evaluation is None:
+            return False
+        return self.evaluation.differs_in(other.evaluation) in (None, "seeds")
+
     def training(self, key: str) -> float | None:
         """A figure of what learning cost, such as ``collisions_caused``; None: not known."""
         return self.costs.get(key)

@@ -179,8 +179,9 @@ def safest(agents: Sequence[AgentRun]) -> set[str]:
 
     Only among learners that drive at least ``PROGRESS_SHARE`` of the expert's mean speed and,
     where there is a goal, of its arrivals, and never without a known expert: standing still is
-    safe, too, and so is leaving the route before the crossing.  Nobody stands out where the
-    intervals set no other such learner apart from the best, or where the best always collides.
+    safe, too, and so is leaving the route before the crossing.  Who drove elsewhere than the expert
+    is not compared.  Nobody stands out where the intervals set no other such learner apart from the
+    best, or where the best always collides.
     """
     expert = next((a for a in agents if a.role.key == "expert"), None)
     if expert is None or expert.summary("mean_speed") is None:
@@ -189,6 +190,7 @@ def safest(agents: Sequence[AgentRun]) -> set[str]:
         agent.name: rate
         for agent in agents
         if not agent.is_driver
+        and agent.drove_where(expert)
         and (rate := agent.summary("collision_rate")) is not None
         and _keeps_up(agent, expert)
     }
