@@ -237,7 +237,8 @@ def test_a_cost_that_is_reported_now_and_then_has_no_known_sum() -> None:
     [
         ({"seeds": [1.5]}, "integers"),
         ({"seeds": ["1"]}, "integers"),
-        ({"seeds": [-1]}, "at least 0, got -1"),
+        ({"seeds": [-1]}, "at least 0 and below .* got -1"),
+        ({"seeds": [3, 2**63]}, "got 9223372036854775808"),
         ({"n_workers": 0}, "n_workers must be at least 1, got 0"),
         ({"num_envs": -2}, "num_envs must be at least 1, got -2"),
         ({"bootstrap_seed": -1}, "at least 0, got -1"),

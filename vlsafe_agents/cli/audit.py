@@ -39,9 +39,17 @@ def audit(
         list[str] | None, typer.Option(help="More of their arguments, key=value or key=v1|v2.")
     ] = None,
     episodes: Annotated[int, typer.Option(help="Drives in each of them.", min=1)] = 40,
-    mix: Annotated[str, typer.Option(help="Drivers and their shares of episodes.")] = DEFAULT_MIX,
-    horizon: Annotated[float, typer.Option(help="k [s]: does it happen within?")] = 2.0,
-    ttc: Annotated[float, typer.Option(help="t [s]: is the time to collision below?")] = 2.0,
+    mix: Annotated[
+        str,
+        typer.Option(
+            help="Drivers and their shares of episodes.",
+            show_default=DEFAULT_MIX.replace(",", ", "),  # or else help cuts it off
+        ),
+    ] = DEFAULT_MIX,
+    horizon: Annotated[float, typer.Option(help="k, in seconds: does it happen within?")] = 2.0,
+    ttc: Annotated[
+        float, typer.Option(help="t, in seconds: is the time to collision below?")
+    ] = 2.0,
     false_alarms: Annotated[
         float, typer.Option(help="Share of calm frames that may bring a warning.")
     ] = 0.05,
@@ -63,9 +71,10 @@ def audit(
 ) -> None:
     """Hold scorers against the simulator's truth: report.html, report.md, audit.json, scores.npz.
 
-    With DATA these are audited; without, drives are recorded under OUT/data first, one data set
-    for each environment, density and combination of --env-arg values.  The same command goes on
-    where it was killed.
+    With DATA these are audited; without, drives are recorded under
+    OUT/data first, one data set for each environment, density and
+    combination of --env-arg values.  The same command goes on where it
+    was killed.
     """
     from vlsafe_agents.audit import AuditConfig, write_audit, write_verdicts
     from vlsafe_agents.audit import audit as run_audit

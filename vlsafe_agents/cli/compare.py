@@ -21,9 +21,10 @@ def compare(
 ) -> None:
     """Put evaluations side by side; agents' folders of one name are seeds of one algorithm.
 
-    Intervals (95%) of a single training seed are over its episodes, as in its evaluation and the
-    report.  Of several seeds they are bootstraps over the seeds and, within them, their episodes,
-    never narrower than all those episodes allow; below them stand the seeds' own values.
+    Intervals (95%) of a single training seed are over its episodes, as in
+    its evaluation and the report.  Of several seeds they are bootstraps
+    over the seeds and, within them, their episodes, never narrower than
+    all those episodes allow; below them stand the seeds' own values.
     """
     from vlsafe_agents.evaluation.comparison import compare as read
     from vlsafe_agents.report.tables import NARROW, columns_of, narrow_title

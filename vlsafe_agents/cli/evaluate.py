@@ -55,9 +55,7 @@ def evaluate(
         bool, typer.Option("--judge-all/--judge-recorded", help="Judge all or the recorded ones.")
     ] = True,
     record: Annotated[bool, typer.Option(help="Record the best and the worst episode.")] = True,
-    first_seed: Annotated[
-        int, typer.Option(help="Seed of the first episode.", min=0, max=2**63)
-    ] = FIRST_SEED,
+    first_seed: Annotated[int, typer.Option(help="Seed of the first episode.", min=0)] = FIRST_SEED,
     envs: Annotated[int, typer.Option(help="Episodes side by side in a process.", min=1)] = 16,
     workers: Annotated[
         int, typer.Option(help="Processes; with several, each drives one by one.", min=1)

@@ -127,7 +127,7 @@ def evaluate(
         returns
     :param make_env: makes a fresh environment
     :param seeds: one episode each, passed to `env.reset`; keep them apart from training's.
-        Integers of at least 0
+        Integers in [0, 2**63)
     :param deterministic: take a model's most likely action instead of sampling
     :param record: folder (or `Recording`) for the best and the worst episode. They are driven
         again for it, so nobody renders or stores frames of the others.
@@ -176,8 +176,9 @@ def _checked(seeds: Iterable[int]) -> list[int]:
         raise ValueError("seeds must be integers; one of them is not.") from None
     if not found:
         raise ValueError("No seeds to evaluate on.")
-    if min(found) < 0:
-        raise ValueError(f"seeds must be at least 0, got {min(found)}.")
+    for seed in (min(found), max(found)):
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seeds must be at least 0 and below 2**63, got {seed}.")
     if len(set(found)) != len(found):
         raise ValueError("A seed occurs twice; its episode would count twice.")
     return found

@@ -70,7 +70,7 @@ def _fits(value: Any, kind: str) -> bool:
     if isinstance(value, bool):
         return "bool" in kind
     if isinstance(value, int):
-        return "int" in kind or "float" in kind
+        return ("int" in kind or "float" in kind) and abs(value) < 2**64
     return isinstance(value, float) and "float" in kind and bool(np.isfinite(value))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -101,11 +102,12 @@ def figures(facts: Mapping[str, Any]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     for key in TRAINING_FIGURES:
         value = facts.get(key)
+        if value is None:
+            continue
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (is_number and math.isfinite(value)):
-            raise ValueError(f"Of training, {key} is {value!r}; expected a number.")
-        if value is not None:
-            found[key] = value
+        if not is_number or not 0 <= value < math.inf or value > sys.float_info.max:
+            raise ValueError(f"Of training, {key} is {value!r}; expected a number of at least 0.")
+        found[key] = value
     return found
 
 

@@ -117,7 +117,8 @@ def write_report(run_dir: Path, out: Path) -> Path:
         script=(folder / "report.js").read_text(encoding="utf-8"),
         **contents(run),
     )
-    write_text(out, page)
+    # a file's name, or JSON, may hold what is no character
+    write_text(out, page.encode("utf-8", "backslashreplace").decode("utf-8"))
     return out
 
 
