@@ -94,12 +94,12 @@ def test_the_terminal_shows_the_same_table(odd: Path, capsys: pytest.CaptureFixt
     columns, rows = results_table(agents)
     place = [column.metric for column in columns].index("collision_rate")
     titles, lines = in_terminal(agents)
-    assert titles[:3] == ["folder", "agent", "Collisions"]
+    assert titles[:2] == ["Agent", "Collisions"]
     for row, line in zip(rows, lines, strict=True):
         cell = row.cells[place]
-        shown = f"{cell.text} ({cell.interval})" if cell.interval else cell.text
-        assert line[:3] == [row.name, row.label, shown]
-    crashes = {line[0]: line[-1] for line in lines}
+        shown = f"{cell.text}\n{cell.interval}" if cell.interval else cell.text
+        assert line[:2] == [f"{row.name}\n{row.label}", shown]
+    crashes = {line[0].split("\n")[0]: line[-1] for line in lines}
     assert crashes["subcase"] == "412"
     assert crashes["my-ppo"] == "0"
     assert crashes["vlsafe_gated"] == crashes["foreign_expert"] == "not known"
@@ -131,9 +131,12 @@ def test_compare_says_the_same_of_the_same_files(
         "vlsafe_gated",
         "zoo (Expert (rule-based))",
     ]
-    table = {line[0]: line for line in in_terminal(list(agents_of(odd).values()))[1]}
+    table = {
+        line[0].split("\n")[0]: line[1].replace("\n", " (")
+        for line in in_terminal(list(agents_of(odd).values()))[1]
+    }
     for shown, name in zip(rows.values(), names, strict=True):
-        assert shown[0] == table[name][2]  # collisions with their interval
+        assert shown[0] == f"{table[name]})"  # collisions with their interval
     assert [cells[-1] for cells in rows.values()] == ["7", "412", "0", "0", "not known", "-"]
     foreign = compared(odd / "foreign_expert" / "evaluation.json", capsys=capsys)
     assert foreign["foreign_expert"][0] == "not known"
@@ -148,9 +151,10 @@ def test_one_interval_wherever_it_is_shown(
         line = next(line for line in in_terminal([agent])[1])
         cells = compared(folder / "evaluation.json", capsys=capsys)
         stored = json.loads((folder / "evaluation.json").read_text())["summary"]
-        assert cells[f"{folder.name} (Behaviour cloning)"][0] == line[2]
+        shown = cells[f"{folder.name} (Behaviour cloning)"][0]
+        assert shown == line[1].replace("\n", " (") + ")"
         assert stored == agent.evaluation.summary  # type: ignore[union-attr]
-    assert line[2] == "100% (96% to 100%)"
+    assert shown == "100% (96% to 100%)"
 
 
 def test_files_of_before_kinds_were_written_down_are_not_guessed_at(tmp_path: Path) -> None:

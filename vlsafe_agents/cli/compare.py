@@ -27,7 +27,7 @@ def compare(
     all those episodes allow; below them stand the seeds' own values.
     """
     from vlsafe_agents.evaluation.comparison import compare as read
-    from vlsafe_agents.report.tables import NARROW, columns_of, narrow_title
+    from vlsafe_agents.report.tables import NARROW, columns_of, narrow_title, spaced
 
     from .tables import print_table, say
 
@@ -38,10 +38,8 @@ def compare(
     if markdown:
         say(_markdown(titles, table))
         return
-    spaced = [("\n".join(cell) for cell in row) for row in table]
-    between = [""] * len(titles)
-    lines = [list(line) for row in spaced for line in (row, between)][:-1]
-    print_table(_caption(comparison), titles, lines)
+    rows = [["\n".join(cell) for cell in row] for row in table]
+    print_table(_caption(comparison), titles, spaced(rows))
 
 
 def _caption(comparison: Comparison) -> str:

@@ -162,9 +162,9 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
 def _print_table(out: Path) -> None:
     """The agents side by side, with what their learning cost: the report's own table."""
     from vlsafe_agents.report.run_folder import read_run_folder
-    from vlsafe_agents.report.tables import in_terminal
+    from vlsafe_agents.report.tables import in_terminal, spaced
 
     from .tables import print_table
 
     titles, rows = in_terminal(read_run_folder(out).agents)
-    print_table("Same road, same seeds (in brackets: 95% intervals)", titles, rows)
+    print_table("Same road, same seeds (below: 95% intervals)", titles, spaced(rows))

@@ -153,15 +153,18 @@ def _row(agent: AgentRun, cells: Sequence[Cell]) -> Row:
 
 
 def in_terminal(agents: Sequence[AgentRun]) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows of the same table, as far as it fits, with the crashes of learning."""
+    """Titles and rows of the same table, as far as it fits, with the crashes of learning.
+
+    Each cell holds its interval in a line of its own.
+    """
     shown = [(a, a.evaluation.summary) for a in agents if a.evaluation is not None]
     columns = columns_of([summary for _, summary in shown], NARROW)
     rows = []
     for agent, summary in shown:
-        cells = [joined(metric_cell(summary, column)) for column in columns]
+        cells = [in_lines(metric_cell(summary, column)) for column in columns]
         caused = ABSENT if agent.is_driver else count(agent.training("collisions_caused"))
-        rows.append([agent.name, agent.role.explained, *cells, caused])
-    return ["folder", "agent", *map(narrow_title, columns), "crashes in learning"], rows
+        rows.append([f"{agent.name}\n{agent.role.explained}", *cells, caused])
+    return ["Agent", *map(narrow_title, columns), "Crashes in learning"], rows
 
 
 def narrow_title(column: Column) -> str:
@@ -169,9 +172,15 @@ def narrow_title(column: Column) -> str:
     return f"{column.title} [{column.unit}]" if column.unit == "m/s" else column.title
 
 
-def joined(cell: Cell) -> str:
-    """``"5% (1% to 12%)"``."""
-    return f"{cell.text} ({cell.interval})" if cell.interval else cell.text
+def in_lines(cell: Cell) -> str:
+    """The value, and its interval below it."""
+    return f"{cell.text}\n{cell.interval}" if cell.interval else cell.text
+
+
+def spaced(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows with an empty line between them, as their cells have several lines."""
+    between = [""] * len(rows[0]) if rows else []
+    return [list(line) for row in rows for line in (row, between)][:-1]
 
 
 def safest(agents: Sequence[AgentRun]) -> set[str]:
