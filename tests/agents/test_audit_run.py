@@ -24,7 +24,10 @@ from vlsafe_agents.audit import (
     write_audit,
     write_verdicts,
 )
+from vlsafe_agents.audit.dot_plots import colours
+from vlsafe_agents.audit.story import sections
 from vlsafe_agents.data.storage import MAIN_FILE, read_metadata, resolve_dataset
+from vlsafe_agents.evaluation.intervals import share_interval
 from wrappers import ConstantScorer, RandomScorer
 from wrappers.score_cache import ScoreCache
 
@@ -223,6 +226,72 @@ def test_the_report_is_one_page_that_names_everything(findings: Findings, report
     assert sorted(p.name for p in report.iterdir()) == [
         "audit.json", "pictures", "report.html", "report.md", "scores.npz",
     ]  # fmt: skip
+
+
+def colours_in(figure: Any) -> set[str]:
+    """Colours of all that is drawn, but for black, white and greys."""
+    from matplotlib.colors import to_hex
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    def hue(artist: Any) -> str:
+        name = "get_facecolor" if isinstance(artist, Patch) and artist.get_fill() else "get_color"
+        name = name if hasattr(artist, name) else "get_edgecolor"
+        return str(to_hex(getattr(artist, name)()))
+
+    drawn = figure.findobj(lambda artist: isinstance(artist, Line2D | Patch))
+    found = {hue(artist) for artist in drawn}
+    greys = {colour for colour in found if len({colour[i : i + 2] for i in (1, 3, 5)}) == 1}
+    return found - greys - {"#010203"}
+
+
+def test_a_colour_is_one_judges_in_all_charts(findings: Findings) -> None:
+    shade = colours(findings.audit)
+    assert len(set(shade.values())) == len(shade)
+    seen = 0
+    for section in sections(findings):
+        for chart in section.charts:
+            found = colours_in(chart.figure)
+            if chart.name != "agreement":  # which shades by value
+                assert found <= set(shade.values()), chart.name
+                seen += len(found) > 1
+            if chart.name.startswith(("prompts", "controls")):  # about one judge
+                (judge,) = [name for name in shade if chart.caption.startswith(name)]
+                assert found == {shade[judge]}
+    assert seen >= 3
+
+
+def test_the_command_repeats_the_audits_own_settings(findings: Findings, report: Path) -> None:
+    words = Page((report / "report.html").read_text()).text
+    own = "--horizon 2 --ttc 2 --false-alarms 0.05 --resamples 100 --probe-frames 400 --gallery 2"
+    assert own in words
+    assert own in (report / "report.md").read_text()
+
+
+def test_shares_of_nothing_and_all_have_intervals_with_a_width(findings: Findings) -> None:
+    never = judge(findings, "constant:0.5").warning
+    events = len(judge(findings, "constant:0.5").lead_times.seconds)
+    assert never.found.value == never.false_alarms.value == 0.0
+    assert 0.0 < never.false_alarms.high < 0.1  # of 80 episodes
+    warned = judge(findings, "constant:0.5").warned_ahead["1"]
+    assert (warned.low, warned.high) == share_interval(0, events)
+
+
+def test_names_are_text_in_every_file(sources: list[Source], tmp_path: Path) -> None:
+    names = ["[a](b)|<b>c</b>", "a_b", "a:b", "$x$", "*" + "long" * 80]
+    judges = [Candidate(name, Watcher()) for name in names]
+    told = audit(sources[:1], judges, QUICK, progress=False)
+    folder = write_audit(told, tmp_path / "out [x]").parent
+    page = Page((folder / "report.html").read_text())
+    assert all(name in page.text for name in names)
+    assert "b" not in page.tags
+    assert "$x$" in page.text
+    rows = (folder / "report.md").read_text().splitlines()
+    (first, *_) = [line for line in rows if "| **" in line]
+    assert first.startswith(r"| \[a\](b)\|&lt;b>c&lt;/b> | **good** |")
+    pictures = [file.name for file in (folder / "pictures").iterdir()]
+    assert len([name for name in pictures if name.startswith("controls")]) == len(names)
+    assert not [name for name in pictures if name.startswith(".")]
 
 
 def test_figures_and_scores_can_be_read_by_machines(findings: Findings, report: Path) -> None:

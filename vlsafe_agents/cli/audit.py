@@ -212,22 +212,17 @@ def _score_cache() -> Any:
 
 
 def _print(result: Audit, page: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from vlsafe_agents.audit import interval
 
-    table = Table(title="AUROC of 1 - p, 95% interval over episodes")
-    for column in ("scorer", result.questions["event"], result.questions["time_to_collision"]):
-        table.add_column(column)
-    table.add_column("verdict")
+    from .tables import print_table, say
+
+    keys = ("event", "time_to_collision")
+    rows = [
+        (judge.name, *(interval(judge.answers[k].evidence.auroc) for k in keys), judge.verdict)
+        for judge in result.judges
+    ]
+    titles = ("scorer", *(result.questions[key] for key in keys), "verdict")
+    print_table("AUROC of 1 - p, 95% interval over episodes", titles, rows)
     for judge in result.judges:
-        figures = [
-            interval(judge.answers[k].evidence.auroc) for k in ("event", "time_to_collision")
-        ]
-        table.add_row(judge.name, *figures, judge.verdict)
-    console = Console()
-    console.print(table)
-    for judge in result.judges:
-        console.print(judge.summary, highlight=False, soft_wrap=True)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+        say(judge.summary)
+    say(f"report: {page}")
