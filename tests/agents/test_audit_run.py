@@ -374,3 +374,49 @@ def test_data_without_truth_name_the_remedy(tmp_path: Path) -> None:
         del file["episode_1/infos/off_road"]
     with pytest.raises(ValueError, match=r"infos/off_road.*collect with `vlsafe collect`"):
         audit([source], [candidate(Watcher())], QUICK, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("headway", [np.nan], r"episode 1: infos/headway holds nan at entry 0"),
+        ("collision", [0.0, -np.inf], r"episode 1: infos/collision holds -inf at entry 1"),
+        ("safety_score", [1.5], r"episode 1: infos/safety_score holds 1.5 at entry 0"),
+        ("off_road", None, r"episode 1: infos/off_road has the shape \(2,\), expected"),
+    ],
+)
+def test_numbers_of_recorded_drives_are_checked(
+    tmp_path: Path, column: str, values: Any, message: str
+) -> None:
+    source = make_source(tmp_path, episodes=4)
+    file_path = resolve_dataset(source.path) / MAIN_FILE
+    with h5py.File(file_path, "r+") as file:
+        infos = file["episode_1/infos"]
+        if column == "safety_score":
+            infos[column] = np.full(len(infos["headway"]), 0.5)
+        if values is None:
+            del infos[column]
+            infos[column] = np.zeros(2)
+        elif infos[column].dtype == bool:
+            changed = infos[column][()].astype(float)
+            del infos[column]
+            infos[column] = changed
+        if values is not None:
+            infos[column][: len(values)] = values
+    with pytest.raises(ValueError, match=f"{MAIN_FILE} cannot be read as drives .*{message}"):
+        audit([source], [candidate(Watcher())], QUICK, progress=False)
+
+
+def test_a_data_file_that_lacks_something_is_named(tmp_path: Path) -> None:
+    source = make_source(tmp_path, episodes=4)
+    path = resolve_dataset(source.path) / MAIN_FILE
+    with h5py.File(path, "r+") as file:
+        del file["episode_1/truncations"]
+    with pytest.raises(ValueError, match=f"{path} cannot be read as drives to audit"):
+        audit([source], [candidate(Watcher())], QUICK, progress=False)
+
+
+def test_entries_that_no_audit_has_written_are_named() -> None:
+    for odd in ([3], {"a": 1}, [{"scorer": {}}]):
+        with pytest.raises(ValueError, match=r"'audits' that no audit has written; audit again"):
+            failed_audit({"scorer": {"name": "x"}, "audits": odd})

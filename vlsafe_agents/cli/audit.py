@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -145,7 +146,7 @@ class _HeldOut:
         for env_id, density, pairs in roads:
             name = env_id.removeprefix("vlsafe_envs:").removeprefix("VLSafe-").lower()
             parts = [name, *([] if density is None else [f"density={density:g}"]), *pairs]
-            folders.append(root / "_".join(parts))
+            folders.append(root / re.sub(r"[^\w.=,-]", "-", "_".join(parts)))
             collect(
                 out=folders[-1],
                 env=env_id,
