@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -285,3 +289,44 @@ def test_a_refusal_in_another_process_keeps_its_sentence() -> None:
 
     with pytest.raises(ValueError, match=r"^OddEnv, seed [78], step 3: reward is nan"):
         evaluate(Model(), make_env, [7, 8], n_workers=2)
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from toy_envs import CountingEnv, Driver
+from vlsafe_agents.evaluation import evaluate
+
+class Slow(CountingEnv):
+    def step(self, action):
+        print("driving", flush=True)
+        time.sleep(0.2)
+        return super().step(action)
+
+if __name__ == "__main__":
+    evaluate(lambda env, rng: Driver(0), lambda: Slow(3), range(1000), n_workers=2)
+"""
+
+
+def test_a_killed_evaluation_leaves_no_process_behind(tmp_path: Path) -> None:
+    script = tmp_path / "slow.py"
+    tests = Path(__file__).parent
+    script.write_text(SLOW.format(tests=str(tests)))
+    paths = os.pathsep.join([str(tests.parents[1]), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"driving\n"
+        process.kill()
+        # the pipe ends when the last process that could write into it is gone
+        assert process.stdout.read().replace(b"driving\n", b"") == b""
+
+
+def test_processes_are_shared_out_by_one_pool() -> None:
+    """`concurrent.futures` leaves orphans, as data/pool.py says."""
+    root = Path(__file__).parents[2]
+    files = [*(root / "vlsafe_agents").rglob("*.py"), *(root / "wrappers").rglob("*.py")]
+    assert not [file for file in files if "ProcessPoolExecutor" in file.read_text()]
