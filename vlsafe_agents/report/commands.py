@@ -102,10 +102,8 @@ def _training(folder: Path, agent: AgentRun) -> Iterator[str]:
     if algorithm not in _READ_BY or not isinstance(env, Mapping):
         yield f"# how {_quoted(folder)} was trained is not known"
         return
-    parts = ["train", *_option("--algo", algorithm)]
-    if algorithm in OFFLINE:
-        parts += _option("--data", settings.get("data"))
-    else:
+    parts = ["train", *_option("--algo", algorithm), *_option("--data", settings.get("data"))]
+    if algorithm not in OFFLINE:
         parts += _option("--env", env.get("env_id")) + _pairs("--env-arg", env.get("kwargs"))
     for key, option in (_COMMON | _READ_BY[algorithm] | {"device": "--device"}).items():
         value = settings.get(key)
