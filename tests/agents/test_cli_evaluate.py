@@ -141,6 +141,17 @@ def test_a_model_without_settings_is_not_guessed_at(
     assert "no settings.json, so it is not known by which algorithm" in capsys.readouterr().err
 
 
+def test_an_agent_that_is_called_like_a_driver_is_not_taken_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("timid").mkdir()
+    Path("timid", "settings.json").write_text("{}")
+    assert run("evaluate", "timid", *SHORT, "--out", "x") == 2
+    assert "write ./timid for the agent" in capsys.readouterr().err
+    assert not Path("x").exists()
+
+
 # --- the demo -------------------------------------------------------------------------------------
 
 

@@ -40,7 +40,7 @@ class OddEnv(CountingEnv):
                 observation = self.odd_observation
         if self.odd.get("six"):
             return observation, reward, 0.0, terminated, truncated, info
-        return observation, reward, terminated, truncated, info
+        return observation, reward, terminated, truncated, self.odd.get("info_is", info)
 
 
 class Model:
@@ -104,7 +104,7 @@ CARRIED = [n for n in NUMBERS if isinstance(next(iter(n[0].values())), float | d
 
 @pytest.mark.parametrize(("odd", "message"), CARRIED)
 def test_so_are_those_of_environments_side_by_side(odd: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"SyncVectorEnv, seed [78], step [35]: {message}"):
+    with pytest.raises(ValueError, match=f"OddEnv, seed [78], step [35]: {message}"):
         together(lambda: OddEnv(**odd))
 
 
@@ -116,12 +116,22 @@ def test_so_are_those_of_environments_side_by_side(odd: dict[str, Any], message:
         ({"terminated": 2}, "terminated is 2"),
         ({"terminated": None}, "terminated is None"),
         ({"truncated": np.zeros(2, bool)}, "truncated is array"),
+        ({"info_is": None}, r"step\(\) returned an info that is NoneType"),
         ({"six": True}, r"step\(\) returned 6 .*SafetyGymnasium2Gymnasium"),
     ],
 )
 def test_outcomes_of_another_kind_are_refused(odd: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"OddEnv, seed 7, step [13]: {message}"):
         alone(OddEnv(**odd))
+
+
+def test_a_reset_of_another_kind_is_refused() -> None:
+    class Old(CountingEnv):
+        def reset(self, **_: Any) -> Any:
+            return super().reset()[0]
+
+    with pytest.raises(ValueError, match=r"Old, seed 7: reset\(\) returned no \(observation, info"):
+        alone(Old())
 
 
 def test_arrays_of_one_number_are_numbers() -> None:

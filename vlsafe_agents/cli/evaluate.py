@@ -67,7 +67,7 @@ def evaluate(
     from .tables import say
 
     env_args = parse_env_args(env_arg or [])
-    subject = _driver(agent, out, data, env, env_arg or []) if agent in _drivers() else None
+    subject = _driver(agent, out, data, env, env_arg or []) if _is_driver(agent) else None
     if subject is None:
         if env or data:
             raise ValueError("a trained agent knows its environment; leave out --env and --data")
@@ -195,6 +195,17 @@ def _drivers() -> tuple[str, ...]:
     from vlsafe_envs.metadrive.experts import SHIPPED_NAMES
 
     return (*DRIVER_NAMES, *SHIPPED_NAMES)
+
+
+def _is_driver(name: str) -> bool:
+    from vlsafe_agents.evaluation.stored import SETTINGS_FILE
+
+    if name in _drivers() and (Path(name) / SETTINGS_FILE).exists():
+        raise ValueError(
+            f"{name} is a driver, and here a folder with an agent, too: write ./{name} for the "
+            "agent, or go elsewhere for the driver"
+        )
+    return name in _drivers()
 
 
 def _driver(

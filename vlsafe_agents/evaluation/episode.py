@@ -34,7 +34,13 @@ def run_episode(
     :raises KeyError: if the environment reports no `info["cost"]`
     :raises ValueError: for what `Sums` refuses; the message says in which episode and step
     """
-    observation, info = env.reset(seed=seed)
+    begun = env.reset(seed=seed)
+    if not isinstance(begun, tuple) or len(begun) != 2 or not isinstance(begun[1], Mapping):
+        raise ValueError(
+            f"{name_of(env)}, seed {seed}: reset() returned no (observation, info), but "
+            f"{type(begun).__name__}; wrap the environment in one that does"
+        )
+    observation, info = begun
     pilot = start_episode(agent, env, seed, deterministic)
     sums = Sums(name_of(env), seed, info)
     if trace is not None:
@@ -55,9 +61,11 @@ def run_episode(
 
 
 def name_of(env: Any) -> str:
-    """The environment's id, or its class's name where it has none."""
+    """The environment's id, or its class's name where it has none; of several, that of one."""
     spec = getattr(env, "spec", None)
-    return str(spec.id) if spec is not None else type(env.unwrapped).__name__
+    if spec is not None:
+        return str(spec.id)
+    return type(getattr(env, "envs", [env])[0].unwrapped).__name__
 
 
 class Sums:
@@ -116,6 +124,9 @@ class Sums:
                 f"{self.where(1)}: step() returned {found} instead of (observation, reward, "
                 f"terminated, truncated, info); wrap the environment in one that does{six}"
             )
+        if not isinstance(outcome[4], Mapping):
+            kind = type(outcome[4]).__name__
+            raise ValueError(f"{self.where(1)}: step() returned an info that is {kind}, no dict")
         return outcome
 
     def flag(self, value: Any, name: str) -> bool:

@@ -38,7 +38,7 @@ LineColours = dict[tuple[str, str], str]  # by panel and quantity
 
 def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     """Collision rate against mean speed, one point with intervals for each agent."""
-    points = [(a, a.summary("mean_speed"), a.summary("collision_rate")) for a in agents]
+    points = [(a, a.mean("mean_speed"), a.mean("collision_rate")) for a in agents]
     known = [(a, s, r) for a, s, r in points if s is not None and r is not None]
     if not known:
         return None
@@ -46,10 +46,10 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     figure, axes = canvas(7.2, 3.1 + below, below=below)
     for agent, speed, rate in known:
         axes.errorbar(
-            speed["mean"],
-            100 * (rate["mean"] or 0.0),
-            xerr=_spread(speed, 1.0),
-            yerr=_spread(rate, 100.0),
+            speed,
+            100 * rate,
+            xerr=_spread(agent.summary("mean_speed"), 1.0),
+            yerr=_spread(agent.summary("collision_rate"), 100.0),
             fmt="o",
             color=agent.colour,
             markersize=7,
@@ -67,9 +67,9 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     return svg(figure, "tradeoff")
 
 
-def _spread(value: Mapping[str, float | None], scale: float) -> list[list[float]]:
+def _spread(value: Mapping[str, float | None] | None, scale: float) -> list[list[float]]:
     """How far an interval reaches below and above; nowhere where there is none."""
-    mean, low, high = (value[key] for key in ("mean", "low", "high"))
+    mean, low, high = ((value or {}).get(key) for key in ("mean", "low", "high"))
     if mean is None or low is None or high is None:
         return [[0.0], [0.0]]
     return [[scale * max(0.0, mean - low)], [scale * max(0.0, high - mean)]]

@@ -218,7 +218,9 @@ def _dreams(agents: Sequence[AgentRun], notes: Notes) -> list[Dream]:
 
 
 def _dream_sentence(arrays: Mapping[str, Any]) -> str:
-    context = int(arrays.get("context", 0))
+    if "context" not in arrays:  # so it is not known which steps were dreamed
+        return ""
+    context = int(arrays["context"])
     errors = [
         np.ravel(arrays[k])[context:] for k in ("pixel_error", "repeat_last_error") if k in arrays
     ]
