@@ -42,9 +42,11 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     known = [(a, s, r) for a, s, r in points if s is not None and r is not None]
     if not known:
         return None
-    below = 0.18 * -(-len(known) // 2) + 0.1  # [inch], a legend in two columns
+    titles = [_shortened(agent.title) for agent, _, _ in known]
+    side_by_side = 2 if max(map(len, titles)) <= 40 else 1  # in the legend
+    below = 0.18 * -(-len(known) // side_by_side) + 0.1  # [inch]
     figure, axes = canvas(7.2, 3.1 + below, below=below)
-    for agent, speed, rate in known:
+    for (agent, speed, rate), title in zip(known, titles, strict=True):
         axes.errorbar(
             speed,
             100 * rate,
@@ -54,17 +56,21 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
             color=agent.colour,
             markersize=7,
             elinewidth=1.4,
-            label=literal(agent.title),
+            label=literal(title),
         )
     axes.set_xlabel("Mean speed [m/s]")
     axes.set_ylabel("Episodes with a collision [%]")
     top = max(10.0, axes.get_ylim()[1])
     axes.set_ylim(-0.03 * top, top)
     figure.legend(
-        *axes.get_legend_handles_labels(), loc="lower left", ncols=2, frameon=False, fontsize=8.5,
-        labelcolor=INK, bbox_to_anchor=(0.06, 0.0), borderaxespad=0.0,
+        *axes.get_legend_handles_labels(), loc="lower left", ncols=side_by_side, frameon=False,
+        fontsize=8.5, labelcolor=INK, bbox_to_anchor=(0.06, 0.0), borderaxespad=0.0,
     )  # fmt: skip
     return svg(figure, "tradeoff")
+
+
+def _shortened(text: str, most: int = 80) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _spread(value: Mapping[str, float | None] | None, scale: float) -> list[list[float]]:
