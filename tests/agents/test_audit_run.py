@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from audit_drives import Forgetful, Reader, Watcher, candidate, make_source
 from test_report import Page
+from test_report_charts import check_layout
 
 from vlsafe_agents.audit import (
     AuditConfig,
@@ -259,6 +260,16 @@ def test_a_colour_is_one_judges_in_all_charts(findings: Findings) -> None:
                 (judge,) = [name for name in shade if chart.caption.startswith(name)]
                 assert found == {shade[judge]}
     assert seen >= 3
+
+
+def test_charts_fit_whatever_judges_are_called(sources: list[Source]) -> None:
+    names = ["calibrated:runs/mine/a judge with a long name.json", "b" * 120, "c", "d", "e"]
+    for number in (1, 2, 5):
+        judges = [Candidate(name, Watcher()) for name in names[:number]]
+        told = audit(sources[:1], judges, QUICK, progress=False)
+        for section in sections(told):
+            for chart in section.charts:
+                check_layout(chart.figure)
 
 
 def test_the_command_repeats_the_audits_own_settings(findings: Findings, report: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..report.figures import INK, canvas, literal
-from .dot_plots import DASHES, colours, legend, legend_height
+from ..report.figures import INK, canvas, literal, shortened
+from .dot_plots import DASHES, colours, legend, legend_height, short
 from .examine import APPROACH
 from .results import Audit
 from .verdict import ABSENT
@@ -19,7 +19,7 @@ def _panels(count: int, height: float = 1.5, legend: float = 0.0) -> tuple[Any, 
     """A grid of small charts, the places left over hidden; ``legend`` [inch] of room below."""
     columns = min(count, _PER_ROW)
     rows = -(-count // columns)
-    width, gap = 1.0 + 2.75 * columns, 0.85  # [inch]
+    width, gap = _width(count), 0.85  # [inch]
     tall = (height + gap) * rows + legend
     figure, grid = canvas(width, tall, rows, columns, top=0.3)
     figure.subplots_adjust(hspace=gap / height, wspace=0.28, bottom=(0.5 + legend) / tall)
@@ -29,8 +29,13 @@ def _panels(count: int, height: float = 1.5, legend: float = 0.0) -> tuple[Any, 
     return figure, axes[:count]
 
 
+def _width(count: int) -> float:
+    """Width [inch] of a grid of small charts."""
+    return 1.0 + 2.75 * min(count, _PER_ROW)
+
+
 def _title(axes: Any, text: str) -> None:
-    axes.set_title(literal(text), size=9.5, loc="left", color=INK)
+    axes.set_title(literal(shortened(text, 34)), size=9.5, loc="left", color=INK)
 
 
 def spreads(audit: Audit) -> Any:
@@ -38,9 +43,10 @@ def spreads(audit: Audit) -> Any:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    figure, panels = _panels(len(audit.judges), legend=0.3)
     shade = colours(audit)
     dashes = {audit.questions[key]: style for key, style in DASHES.items()}
+    kinds, count = list(audit.judges[0].spread.counts), len(audit.judges)
+    figure, panels = _panels(count, legend=legend_height(kinds, _width(count)))
     for axes, judge in zip(panels, audit.judges, strict=True):
         edges = judge.spread.edges
         for name, counts in judge.spread.counts.items():
@@ -54,7 +60,7 @@ def spreads(audit: Audit) -> Any:
         axes.yaxis.set_major_formatter(_percent)
         axes.set_xlabel("p, safe to the right")
     panels[0].set_ylabel("share of frames")
-    names = [name for name in audit.judges[0].spread.counts if name not in dashes]
+    names = [name for name in kinds if name not in dashes]
     samples: list[Any] = [Patch(color=INK, alpha=0.22, label=literal(name)) for name in names]
     samples += [Line2D([], [], color=INK, ls=s, label=literal(n)) for n, s in dashes.items()]
     legend(figure, samples)
@@ -78,7 +84,7 @@ def reliabilities(audit: Audit) -> Any:
         axes.errorbar(
             mean, safe[:, 0], yerr=np.nan_to_num(reach), fmt="o-", color=colour, markersize=4
         )
-        _title(axes, f"{judge.name}, ECE {judge.reliability.error:.2f}")
+        _title(axes, f"{shortened(judge.name, 22)}, ECE {judge.reliability.error:.2f}")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.03)
         axes.set_xlabel("p")
@@ -109,7 +115,7 @@ def lead_times(audit: Audit) -> Any:
     """Share of events that were warned of in time, by how long ahead."""
     from matplotlib.patches import Patch
 
-    below = legend_height(len(audit.judges))
+    below = legend_height([judge.name for judge in audit.judges], 8.2)
     figure, axes = canvas(8.2, 2.7 + below, top=0.15, below=below)
     shade = colours(audit)
     leads = list(audit.judges[0].warned_ahead)
@@ -135,18 +141,19 @@ def lead_times(audit: Audit) -> Any:
     axes.set_xticks(range(len(leads)), [f"{lead} s or more ahead" for lead in leads])
     axes.set_ylabel("collisions and departures")
     if below:
-        legend(figure, [Patch(color=c, label=literal(name)) for name, c in shade.items()])
+        legend(figure, [Patch(color=c, label=literal(short(n))) for n, c in shade.items()])
     return figure
 
 
 def agreement(audit: Audit) -> Any | None:
     """Rank correlation above the diagonal, kappa of warnings below it."""
-    names = [judge.name for judge in audit.judges]
+    names = [short(judge.name) for judge in audit.judges]
     if len(names) < 2:
         return None
+    places = {judge.name: place for place, judge in enumerate(audit.judges)}
     table = np.full((len(names), len(names)), np.nan)
     for pair in audit.agreement:
-        one, other = names.index(pair.first), names.index(pair.second)
+        one, other = places[pair.first], places[pair.second]
         table[one, other], table[other, one] = pair.rank_correlation, pair.kappa
     left = 0.2 + 0.075 * max(map(len, names))
     side = 0.62 * len(names)

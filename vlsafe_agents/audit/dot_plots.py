@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report.figures import INK, canvas, literal
+from ..report.figures import INK, canvas, literal, shortened
 from .examine import MAIN
 from .resampling import Estimate
 from .results import Audit, Group, JudgeAudit
@@ -25,7 +25,6 @@ PALETTE = (
 MARKS = {"event": "o", "time_to_collision": "D"}  # of questions
 DASHES = {"event": "-", "time_to_collision": "--"}
 _ROW = 0.3  # [inch]
-PER_LINE = 4  # entries of a legend side by side
 _ZONES = ((0.5, USABLE_FROM, "weak"), (USABLE_FROM, GOOD_FROM, "usable"), (GOOD_FROM, 1.0, "good"))
 
 
@@ -128,9 +127,10 @@ def by_control(judge: JudgeAudit, colour: str) -> Any:
 def dot_plot(labels: Sequence[str], series: Sequence[Series], breaks: Sequence[int] = ()) -> Any:
     """AUROCs in rows, the first on top, with a thin line before the rows ``breaks``."""
     row = _ROW + 0.06 * max(0, len(series) - 3)
-    left = 0.15 + 0.068 * max(map(len, labels))
+    labels = [short(label) for label in labels]
+    left = 0.15 + 0.072 * max(map(len, labels))
     width = left + 6.2
-    height = row * len(labels) + 0.7 + legend_height(len(series))
+    height = row * len(labels) + 0.7 + legend_height([one.label for one in series], width)
     figure, axes = canvas(width, height, top=0.22)
     figure.subplots_adjust(left=left / width, bottom=1 - (row * len(labels) + 0.22) / height)
     low = min([0.4, *(e.low for s in series for e in s.estimates if not np.isnan(e.low))])
@@ -157,20 +157,35 @@ def _sample(series: Series) -> Any:
     from matplotlib.lines import Line2D
 
     colour = series.colour if isinstance(series.colour, str) else INK
-    return Line2D([], [], color=colour, marker=series.mark, label=literal(series.label), ms=4.5)
+    return Line2D(
+        [], [], color=colour, marker=series.mark, label=literal(short(series.label)), ms=4.5
+    )
 
 
 def legend(figure: Any, handles: Sequence[Any]) -> None:
     """What colours, marks and dashes mean, in lines along the bottom."""
     figure.legend(
-        handles=handles, loc="lower center", ncols=PER_LINE, frameon=False, fontsize=8,
-        labelcolor=INK, borderaxespad=0.1, columnspacing=1.2, handletextpad=0.4,
+        handles=handles, loc="lower center", frameon=False, fontsize=8, labelcolor=INK,
+        ncols=_side_by_side([handle.get_label() for handle in handles], figure.get_figwidth()),
+        borderaxespad=0.1, columnspacing=1.2, handletextpad=0.4,
     )  # fmt: skip
 
 
-def legend_height(entries: int) -> float:
-    """Room [inch] that a legend takes; none for a single entry."""
-    return 0.0 if entries < 2 else 0.12 + 0.18 * -(-entries // PER_LINE)
+def legend_height(names: Sequence[str], width: float) -> float:
+    """Room that a legend takes on a figure of some width [inch]; none for a single entry."""
+    rows = -(-len(names) // _side_by_side(names, width))
+    return 0.0 if len(names) < 2 else 0.12 + 0.18 * rows
+
+
+def _side_by_side(names: Sequence[str], width: float) -> int:
+    """How many entries of a legend fit into a line."""
+    longest = max(len(short(name)) for name in names)
+    return max(1, min(len(names), int(width / (0.45 + 0.07 * longest))))
+
+
+def short(name: str) -> str:
+    """As much of a name as charts have room for."""
+    return shortened(name, 50)
 
 
 def _dots(axes: Any, series: Series, rows: Any) -> None:

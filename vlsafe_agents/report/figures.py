@@ -42,7 +42,7 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     known = [(a, s, r) for a, s, r in points if s is not None and r is not None]
     if not known:
         return None
-    titles = [_shortened(agent.title) for agent, _, _ in known]
+    titles = [shortened(agent.title) for agent, _, _ in known]
     side_by_side = 2 if max(map(len, titles)) <= 40 else 1  # in the legend
     below = 0.18 * -(-len(known) // side_by_side) + 0.1  # [inch]
     figure, axes = canvas(7.2, 3.1 + below, below=below)
@@ -69,7 +69,8 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     return svg(figure, "tradeoff")
 
 
-def _shortened(text: str, most: int = 80) -> str:
+def shortened(text: str, most: int = 80) -> str:
+    """What a chart has room for of a name."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
