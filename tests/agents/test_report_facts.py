@@ -17,7 +17,7 @@ from test_report import Page
 from vlsafe_agents.cli import main as cli
 from vlsafe_agents.cli.demo import _print_table as print_table
 from vlsafe_agents.report import write_report
-from vlsafe_agents.report.commands import commands
+from vlsafe_agents.report.commands import commands, scorer_of
 from vlsafe_agents.report.headline import headline
 from vlsafe_agents.report.run_folder import AgentRun, read_run_folder
 from vlsafe_agents.report.tables import in_terminal, learning_table, results_table
@@ -291,6 +291,15 @@ def test_what_is_not_recorded_is_said_and_not_made_up(odd: Path) -> None:
     assert f"# how '{odd}/[red]bc' was trained is not known" in lines  # no algorithm of ours
     assert not any(line.startswith(("vlsafe collect", "vlsafe label")) for line in lines)
     assert lines[-1] == f"vlsafe report {odd}"
+
+
+def test_a_label_command_does_not_outlive_its_labels() -> None:
+    noted = {"labelled_with": {"scorer": "oracle", "labels_sha256": "a"}}
+    assert scorer_of(noted | {"labelling": {"labels_sha256": "a"}}) == "oracle"
+    for odd in ({"labels_sha256": "b"}, {}, None, 3):
+        assert scorer_of(noted | {"labelling": odd}) is None
+    assert scorer_of({"labelling": {}}) is None
+    assert scorer_of({"labelled_with": 3, "labelling": {}}) is None
 
 
 # --- charts ---------------------------------------------------------------------------------------
