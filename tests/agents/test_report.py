@@ -176,7 +176,7 @@ def test_empty_run_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> Non
 
 
 def test_world_model_that_policies_share_is_not_missed_as_a_driver(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
+    run = make_run(tmp_path, detailed=())
     model = run / "world_model"
     model.mkdir()
     (model / "model.zip").write_text("")

@@ -149,7 +149,9 @@ def evaluate(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
     if make_vec_env is not None and n_workers > 1:
-        raise ValueError(f"n_workers={n_workers}: a vector environment needs 1 process.")
+        raise ValueError(
+            f"n_workers={n_workers}, num_envs={num_envs}: a vector environment needs 1 process."
+        )
     wanted = Recording(Path(record)) if isinstance(record, str | Path) else record
     if wanted is not None:
         _require_frames(make_env)  # or else all episodes would be driven for nothing
