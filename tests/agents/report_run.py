@@ -26,19 +26,21 @@ ENV = {"env_id": "VLSafe-Highway-v0", "kwargs": {"density": 1.5}}
 
 
 def settings(algo: str, world_model: Path | None = None, **options: Any) -> dict[str, Any]:
-    """What `vlsafe train` writes down."""
+    """What `vlsafe train` writes down; None stands for what an algorithm does not read."""
+    online, costly = algo in ("ppo", "ppo_lag"), algo in ("vlsafe", "ppo_lag")
+    limit = 1.0 if options.get("safety", "score") is None else 0.5
     return {
         "algo": algo,
         "steps": 8_000,
         "env": ENV,
         "observation": "image",
-        "data": "runs/mine/data" if algo in ("vlsafe", "bc") else None,
+        "data": None if online else "runs/mine/data",
         "world_model": None if world_model is None else str(world_model),
-        "cost": "vlm",
-        "scorer": "bundled",
-        "cost_limit": 0.5,
-        "envs": 8,
-        "reward_scale": 1.0,
+        "cost": "vlm" if costly else None,
+        "scorer": "bundled" if algo == "ppo_lag" else None,
+        "cost_limit": limit if costly else None,
+        "envs": 8 if online else None,
+        "reward_scale": 1.0 if online else None,
         "seed": 3,
         "device": "auto",
         "options": options,
@@ -49,7 +51,7 @@ def settings(algo: str, world_model: Path | None = None, **options: Any) -> dict
 VLSAFE = {"preset": "cpu", "safety": "score"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "bc": settings("bc"),
-    "ppo_lag": settings("ppo_lag"),
+    "ppo_lag": settings("ppo_lag", preset="highway"),
     "vlsafe-gated": settings("vlsafe", update="gated", **VLSAFE),
     "vlsafe-lagrangian": settings("vlsafe", update="lagrangian", **VLSAFE),
     "cost-blind": settings("vlsafe", update="gated", **{**VLSAFE, "safety": None}),

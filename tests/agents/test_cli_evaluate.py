@@ -12,8 +12,10 @@ import pytest
 
 from vlsafe_agents.cli import demo as demo_command
 from vlsafe_agents.cli import main as cli
+from vlsafe_agents.cli import train, training
 from vlsafe_agents.evaluation import read_evaluation
 from vlsafe_agents.evaluation.recording import EpisodeTrace
+from vlsafe_agents.evaluation.roles import role_of
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.run_folder import read_run_folder
 from wrappers.files import one_writer
@@ -178,6 +180,28 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(demo_command, "run_stages", lambda stages, *_: seen.append(stages))
     monkeypatch.setattr(demo_command, "_print_table", lambda out: None)
     return seen
+
+
+@pytest.mark.parametrize("scale", [0.02, 1.0])
+def test_every_agent_of_the_demo_is_trained_by_a_command_that_is_accepted(
+    scale: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    metadata = {"env_id": "VLSafe-Highway-v0", "env_kwargs": {}, "total_steps": 800}
+    monkeypatch.setattr(train, "_metadata", lambda data: metadata)
+    monkeypatch.setattr(training, "run_training", lambda settings, *_: seen.append(settings) or {})
+    stages = demo_command.demo_stages(tmp_path, scale, "image", 2)
+    commands_of = [s.arguments for s in stages if s.arguments[0] == "train"]
+    assert all(run(*arguments) == 0 for arguments in commands_of)
+    roles = {role_of("agent", None, settings.to_json()).label for settings in seen}
+    assert roles == {
+        "World model only",
+        "PPO-Lag",
+        "VLSafe gated",
+        "VLSafe Lagrangian",
+        "Cost-blind",
+        "Behaviour cloning",
+    }
 
 
 def test_the_demo_goes_on_in_its_own_folder_only(

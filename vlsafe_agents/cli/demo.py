@@ -117,7 +117,7 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
 
     data = str(out / "data")
     # All learners heed the same judge; the truth is kept for judging them.
-    cost = ("--cost", "vlm", "--cost-limit", f"{COST_LIMIT:g}")
+    cost, limit = ("--cost", "vlm"), ("--cost-limit", f"{COST_LIMIT:g}")
     common = ("--data", data, "--observation", observation)
     preset = ("--preset", "debug") if scale < CHECK_SCALE else ()
     model = str(out / "world_model")
@@ -125,10 +125,10 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
     dream = ("--world-model", model, "--steps", scaled(POLICY_UPDATES, 5), *cost, *preset)
     many = ("--workers", str(workers))
     agents = {
-        "world_model": (*learn_model, *cost, *preset),
-        "ppo_lag": ("--algo", "ppo_lag", *cost),
-        "vlsafe_gated": ("--update", "gated", *dream),
-        "vlsafe_lagrangian": ("--update", "lagrangian", *dream),
+        "world_model": (*learn_model, *cost, *limit, *preset),
+        "ppo_lag": ("--algo", "ppo_lag", *cost, *limit),
+        "vlsafe_gated": ("--update", "gated", *dream, *limit),
+        "vlsafe_lagrangian": ("--update", "lagrangian", *dream, *limit),
         "cost_blind": ("--safety", "none", *dream),
         "bc": ("--algo", "bc", "--steps", scaled(CLONING_UPDATES, 10)),
     }

@@ -61,6 +61,14 @@ def evaluate(
         int, typer.Option(help="Processes; with several, each drives one by one.", min=1)
     ] = 1,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            help="Also load a model saved by Stable-Baselines3 itself, whose file can run code: "
+            "only if you trust where it came from.",
+        ),
+    ] = False,
 ) -> None:
     """Drive fixed seeds and write evaluation.json, with recordings for the report."""
     from .environments import parse_env_args
@@ -71,7 +79,7 @@ def evaluate(
     if subject is None:
         if env or data:
             raise ValueError("a trained agent knows its environment; leave out --env and --data")
-        subject = _trained(Path(agent), out)
+        subject = _trained(Path(agent), out, allow_pickle)
         _set_threads(threads)
     choice = subject.env.with_kwargs(density=density, **env_args)
     judge = None if scorer == "none" else scorer
@@ -229,11 +237,12 @@ def _make_driver(name: str, env: Any, rng: Any) -> Any:
     return make_driver(name, env, rng)
 
 
-def _trained(folder: Path, out: Path | None) -> _Subject:
+def _trained(folder: Path, out: Path | None, allow_pickle: bool) -> _Subject:
     from vlsafe_agents.evaluation.stored import figures
     from wrappers.files import read_json
 
-    from .training import SETTINGS_FILE, load_agent
+    from .train_settings import SETTINGS_FILE
+    from .training import load_agent
 
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -245,7 +254,7 @@ def _trained(folder: Path, out: Path | None) -> _Subject:
             "algorithm and for which environment it was trained; evaluate it from Python, with "
             "vlsafe_agents.evaluation.evaluate"
         )
-    model, settings, facts = load_agent(folder)
+    model, settings, facts = load_agent(folder, allow_pickle)
     name = folder.resolve().name
     observation, where = settings.observation, out or folder
     recorded: dict[str, Any] = read_json(folder / SETTINGS_FILE)

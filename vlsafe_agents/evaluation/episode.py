@@ -152,9 +152,9 @@ class Sums:
             if value is not None:
                 self.costs[key] += value
                 self.reported[key] += 1
-        off_road = self._number(info, "off_road", low=0.0)
+        off_road = self._whether(info, "off_road")
         if off_road is not None:
-            self.off_road = bool(self.off_road) or off_road > 0
+            self.off_road = bool(self.off_road) or off_road
         self._look_for_collision(info)
         speed = self._number(info, "speed")
         if speed is not None:
@@ -162,19 +162,17 @@ class Sums:
             self.speed_before = speed
 
     def _look_for_collision(self, info: Mapping[str, Any]) -> None:
-        collision = self._number(info, "collision", low=0.0)
+        collision = self._whether(info, "collision")
         if collision is None:
             return
-        if collision > 0 and not self.collision:
+        if collision and not self.collision:
             # Speed on arrival has been through the crash; the step before has not.
             at_impact = self._number(info, "collision_speed")
             self.collision_speed = self.speed_before if at_impact is None else at_impact
-        self.collision = bool(self.collision) or collision > 0
+        self.collision = bool(self.collision) or collision
 
     def record(self, last_info: Mapping[str, Any]) -> EpisodeRecord:
         """The finished episode; a cost that was not reported at every step is not known."""
-        arrived = self._number(last_info, "arrived", low=0.0)
-        off_route = self._number(last_info, "off_route", low=0.0)
         known = {k: self.costs[k] if self.reported[k] == self.steps else None for k in self.costs}
         return EpisodeRecord(
             seed=self.seed,
@@ -184,14 +182,21 @@ class Sums:
             vlm_cost=known["vlm_cost"],
             collision=self.collision,
             off_road=self.off_road,
-            arrived=None if arrived is None else arrived > 0,
+            arrived=self._whether(last_info, "arrived"),
             steps=self.steps,
             distance=self._number(last_info, "distance"),
             mean_speed=float(np.mean(self.speeds)) if self.speeds else None,
             collision_speed=self.collision_speed,
-            off_route=None if off_route is None else off_route > 0,
+            off_route=self._whether(last_info, "off_route"),
             waypoints=self._number(last_info, "waypoints_completed"),
         )
+
+    def _whether(self, info: Mapping[str, Any], key: str) -> bool | None:
+        """A yes or no, or how often: any number above 0 is a yes."""
+        if isinstance(info.get(key), bool):
+            return bool(info[key])
+        number = self._number(info, key, low=0.0)
+        return None if number is None else number > 0
 
     def _number(self, info: Mapping[str, Any], key: str, low: float | None = None) -> float | None:
         value = info.get(key)

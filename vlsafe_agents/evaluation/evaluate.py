@@ -25,6 +25,7 @@ from wrappers.files import write_json
 Kind = Literal["driver", "agent"]  # who is bound by rules, and who has learned
 TRAINING_FIGURES = (
     "env_steps",
+    "env_steps_lost",  # of these, by kills: driven, and not learned from
     "collisions_caused",
     "dataset_steps",
     "dataset_collisions",

@@ -15,18 +15,16 @@ from vlsafe_agents.evaluation.stored import StoredEvaluation
 from vlsafe_agents.report.run_folder import AgentRun, RunFolder
 
 OFFLINE = ("vlsafe", "bc")  # learn from recorded drives, and take the environment from them
-# Settings by the options that give them; those of the algorithm alone, as others are refused.
-_COMMON = {"observation": "--observation", "steps": "--steps", "seed": "--seed"}
-_COST = {"cost": "--cost", "cost_limit": "--cost-limit"}
-_ONLINE = {"scorer": "--scorer", "envs": "--envs", "reward_scale": "--reward-scale"}
-_READ_BY: dict[str, dict[str, str]] = {
-    "vlsafe": _COST | {"world_model": "--world-model"},
-    "bc": {},
-    "ppo_lag": _COST | _ONLINE,
-    "ppo": {"cost": "--cost"} | _ONLINE,
+# Settings that are options; those that the algorithm reads, as others are refused.
+_COMMON = ("observation", "steps", "seed")
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "vlsafe": ("cost", "cost_limit", "world_model"),
+    "bc": (),
+    "ppo_lag": ("cost", "cost_limit", "scorer", "envs", "reward_scale"),
+    "ppo": ("envs", "reward_scale"),
 }
-_OPTIONS = {"preset": "--preset", "update": "--update", "safety": "--safety"}
-_USUAL = {"reward_scale": 1.0, "world_model": None, "device": "auto"}  # not worth a word
+_OPTIONS = ("preset", "update", "safety")
+_USUAL = {"reward_scale": 1.0, "device": "auto"}  # not worth a word
 
 
 def commands(run: RunFolder) -> str:
@@ -105,16 +103,28 @@ def _training(folder: Path, agent: AgentRun) -> Iterator[str]:
     parts = ["train", *_option("--algo", algorithm), *_option("--data", settings.get("data"))]
     if algorithm not in OFFLINE:
         parts += _option("--env", env.get("env_id")) + _pairs("--env-arg", env.get("kwargs"))
-    for key, option in (_COMMON | _READ_BY[algorithm] | {"device": "--device"}).items():
-        value = settings.get(key)
-        if key not in _USUAL or value != _USUAL[key]:
-            parts += _option(option, "none" if key == "scorer" and value is None else value)
     chosen = settings.get("options")
-    for key, value in chosen.items() if isinstance(chosen, Mapping) else ():
-        if key in _OPTIONS:
-            parts += _option(_OPTIONS[key], "none" if value is None else value)
+    chosen = chosen if isinstance(chosen, Mapping) else {}
+    given = {key: settings.get(key) for key in (*_COMMON, *_READ_BY[algorithm], "device")}
+    given |= {key: chosen[key] for key in _OPTIONS if key in chosen}
+    for key in ("scorer", "safety"):
+        given |= {key: "none"} if key in given and given[key] is None else {}
+    for key in _without_effect(chosen):
+        given.pop(key, None)
+    for key, value in given.items():
+        if value != _USUAL.get(key):
+            parts += _option(f"--{key.replace('_', '-')}", value)
     parts += _pairs("--config", settings.get("config")) + _option("--out", folder)
     yield _command(*parts)
+
+
+def _without_effect(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings of VLSafe that others switch off, so that its command line refuses them."""
+    if "safety" in options and options["safety"] is None:
+        return ("update", "cost_limit")
+    if options.get("update") == "none":
+        return ("safety", "cost_limit")
+    return ("safety",) if options.get("update") == "lagrangian" else ()
 
 
 def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -> Iterator[str]:

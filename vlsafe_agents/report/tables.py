@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vlsafe_agents.evaluation.stored import add
@@ -243,6 +243,8 @@ def learning_table(agents: Sequence[AgentRun]) -> tuple[list[str], list[Row]]:
         if agent.is_driver or not any(value is not None for value in agent.costs.values()):
             continue
         cells = [Cell(count(agent.training(key))) for key, _ in _LEARNING]
+        if lost := agent.training("env_steps_lost"):
+            cells[0] = replace(cells[0], interval=f"{count(lost)} lost to kills")
         cells.append(_with_shared(agent, "gradient_steps", count))
         cells.append(_with_shared(agent, "wall_s", _duration))
         rows.append(_row(agent, cells))
