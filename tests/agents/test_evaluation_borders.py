@@ -302,14 +302,14 @@ def test_a_refusal_in_another_process_keeps_its_sentence() -> None:
 
 
 SLOW = """
-import sys, time
+import os, sys, time
 sys.path.insert(0, {tests!r})
 from toy_envs import CountingEnv, Driver
 from vlsafe_agents.evaluation import evaluate
 
 class Slow(CountingEnv):
     def step(self, action):
-        print("driving", flush=True)
+        os.write(1, b"driving\\n")
         time.sleep(0.2)
         return super().step(action)
 
