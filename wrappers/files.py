@@ -8,20 +8,26 @@ file, what is wrong with it and what to do.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 T = TypeVar("T")
 
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
+LARGEST_ARRAYS = 1 << 30  # [bytes], all of an .npz together; an hour of frames has less
 _JSON_KINDS: dict[type, str] = {dict: "object", list: "array", str: "string"}
 
 
@@ -76,6 +82,12 @@ def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
     """
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
     write_text(path, text + "\n")
+
+
+def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
+    """Write arrays to a compressed .npz, which :func:`read_npz` reads."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def _sync(path: Path) -> None:
@@ -191,6 +203,40 @@ def reading(path: Path, what: str, read: Callable[[Path], T], remedy: str = "") 
         if not fault:
             fault = f"cannot be read as {what} ({_short(error)})"
         raise ValueError(_sentence(f"{path} {fault}", remedy)) from error
+
+
+def read_npz(
+    path: Path, what: str, remedy: str = "", limit: int = LARGEST_ARRAYS
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an .npz, as :func:`reading`; none of them may run code.
+
+    Args:
+        limit: of all arrays together [bytes]; a larger file is refused before it is inflated.
+    """
+    return reading(path, what, partial(_load_npz, limit), remedy)
+
+
+def _load_npz(limit: int, path: Path) -> dict[str, npt.NDArray[Any]]:
+    with zipfile.ZipFile(path) as archive:
+        inflated = sum(entry.file_size for entry in archive.infolist())
+        if inflated > limit:
+            raise ValueError(f"its arrays take {inflated:,} bytes; at most {limit:,} are read")
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                _check_header(entry, file)
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _check_header(entry: zipfile.ZipInfo, file: Any) -> None:
+    """NumPy makes room for as many values as a header claims, before it looks for them."""
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[np.lib.format.read_magic(file)]
+    shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
+        raise ValueError(f"{entry.filename} claims to hold {shape} values, and is smaller")
 
 
 def _short(error: Exception, most: int = 160) -> str:
