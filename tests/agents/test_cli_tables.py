@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
@@ -39,3 +40,27 @@ def test_what_a_stream_cannot_show_is_spelt_out(monkeypatch: pytest.MonkeyPatch)
     shown = stream.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
     assert "z\\xfcrich \\x1b[2J \\udc80" in shown
     assert "\x07" not in shown
+
+
+def test_a_terminal_folds_between_words_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self) -> bool:
+            return True
+
+    def shown(columns: int) -> str:
+        stream = Terminal()
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")
+        row = ["vlsafe_lagrangian\nVLSafe Lagrangian", "4.9% to 18%", "not known"]
+        print_table("t", ["Agent", "Collisions", "Crashes in learning"], [row])
+        return re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())  # without colours
+
+    for columns in (46, 50, 60, 100):
+        text = shown(columns)
+        assert all(len(line) <= columns for line in text.splitlines())
+        for word in ("vlsafe_lagrangian", "Lagrangian", "Collisions", "learning"):
+            assert word in text, columns
+    assert all(len(line) <= 20 for line in shown(20).splitlines())  # which breaks words

@@ -7,8 +7,7 @@ import functools
 import multiprocessing
 import os
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.data.pool import run_tasks
 from vlsafe_envs import Scene, SceneRenderer
 from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.experts import make_driver
@@ -180,18 +180,14 @@ def _joined(parts: list[npt.NDArray[np.uint8]], path: Path) -> npt.NDArray[np.ui
 
 def _record_all(jobs: list[tuple[Any, ...]], processes: int) -> Iterator[Path]:
     """Record every job; yields the folders as they are finished."""
-    if processes == 1:
-        for job in jobs:
-            yield _record(*job)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_one_thread) as pool:
-        for future in as_completed([pool.submit(_record, *job) for job in jobs]):
-            yield future.result()
+    for _, folder in run_tasks(_make_recorder, iter(jobs), processes):
+        yield folder
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def _make_recorder() -> Callable[[tuple[Any, ...]], Path]:
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)  # the processes share the cores already
+    return lambda job: _record(*job)
 
 
 def _record(

@@ -81,8 +81,17 @@ def label(
             engine=engine,  # type: ignore[arg-type]  # checked there
             permutation_seed=permutation_seed,
         )
+    _note_scorer(data_path, scorer)
     _print_summary(summary)
     _print_counts(summary, data_path)
+
+
+def _note_scorer(data_path: Path, scorer: str) -> None:
+    """Write down by what name the labels' scorer was asked for; the report repeats the command."""
+    from vlsafe_agents.data.storage import read_metadata, update_metadata
+
+    labels = (read_metadata(data_path).get("labelling") or {}).get("labels_sha256")
+    update_metadata(data_path, {"labelled_with": {"scorer": scorer, "labels_sha256": labels}})
 
 
 @contextmanager
