@@ -30,6 +30,7 @@ app = typer.Typer(
     help="Safe driving, judged by a vision-language model and practised in imagination.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich breaks help texts in mid-line and eats [...]
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
