@@ -184,7 +184,9 @@ def _make_env(settings: TrainSettings) -> Any:
 
     online = settings.algo not in OFFLINE
     judge = settings.scorer if online and settings.cost != "env" else None
-    options = {"observation": settings.observation, "scorer": judge, "cost": settings.cost}
+    options = {"observation": settings.observation, "scorer": judge}
+    if judge is not None:
+        options["cost"] = settings.cost
     env = make_vec_env(
         settings.env.env_id,
         n_envs=settings.envs if online else 1,

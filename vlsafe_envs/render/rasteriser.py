@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from ..checks import check_integer, check_number
 from ..scene import Scene
 from . import palette
 from .road_shape import RoadShape
@@ -64,12 +65,9 @@ class Rasteriser:
         ego_row_fraction: float = 0.75,
         trails: bool = False,
     ) -> None:
-        if size < 8:
-            raise ValueError(f"size must be at least 8 px, got {size}")
-        if not metres > 0:
-            raise ValueError(f"metres must be positive, got {metres}")
-        if not 0 <= ego_row_fraction <= 1:
-            raise ValueError(f"ego_row_fraction must be in [0, 1], got {ego_row_fraction}")
+        check_integer("size", size, 8, 4096)
+        check_number("metres", metres, 0.1, 10_000.0, "m")
+        check_number("ego_row_fraction", ego_row_fraction, 0.0, 1.0)
         self.size = size
         self.pixel = metres / size  # [m]
         self.trails = trails
