@@ -43,7 +43,7 @@ from .engine.rule_drivers import (
 from .engine.state import Records, RoadTable
 from .engine.ways import NO_WAYS, Ways, find_ways
 from .lapses import Spells
-from .metadrive.experts import make_metadrive_driver, on_metadrive
+from .metadrive.experts import SHIPPED_NAMES, make_metadrive_driver, on_metadrive
 from .scenarios import Scenario, TrafficConfig
 from .tasks import TaskEnv
 from .tasks.drivers import RouteDriver
@@ -59,6 +59,16 @@ AGGRESSIVE_SPEED = {"highway": 32.0, "merge": 32.0, "roundabout": 16.0, "interse
 _ROADS = {"highway": HIGHWAY, "merge": MERGE, "roundabout": JUNCTION, "intersection": JUNCTION}
 _ACTIONS = {"meta": META_ACTION, "grid": GRID, "continuous": CONTINUOUS}
 _NO_ADVICE = IdmAdvice(0.0, 0, 0.0)
+
+
+def driver_names(env_id: str) -> tuple[str, ...]:
+    """The drivers that an id of ours has; MetaDrive brings two of its own.
+
+    Raises ``ValueError`` for an id that is not ours.
+    """
+    from .registration import METADRIVE_IDS, bare_id
+
+    return (*DRIVER_NAMES, *SHIPPED_NAMES) if bare_id(env_id) in METADRIVE_IDS else DRIVER_NAMES
 
 
 class Driver(Protocol):
