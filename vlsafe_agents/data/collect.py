@@ -121,6 +121,11 @@ def collect(
             observations and ``Discrete`` or ``Box`` actions, or that says what cannot be stored.
         WorkerError: a worker failed.
     """
+    for name, given in (("make_env", make_env), ("make_driver", make_driver)):
+        if not callable(given):
+            raise ValueError(f"{name}={given!r}: give a function")
+    if not isinstance(fleet, Fleet | None):
+        raise ValueError(f"fleet={fleet!r}: give a Fleet, or None")
     if not _is_whole(workers, 1):
         raise ValueError(f"workers={workers!r}: give an integer of at least 1")
     target = Path(out).resolve() / config.dataset_id  # HDF5 links are found from any folder

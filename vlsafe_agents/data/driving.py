@@ -68,8 +68,9 @@ class Fleet:
     num_envs: int = 32
 
     def __post_init__(self) -> None:
-        if self.num_envs < 1:
-            raise ValueError(f"num_envs={self.num_envs}: give at least 1")
+        whole = isinstance(self.num_envs, int) and not isinstance(self.num_envs, bool)
+        if not whole or self.num_envs < 1:
+            raise ValueError(f"num_envs={self.num_envs!r}: give an integer of at least 1")
 
 
 class Trip(NamedTuple):
@@ -98,7 +99,8 @@ def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, see
     if not isinstance(observation, Mapping):
         kind = type(observation).__name__
         raise ValueError(f"the observation is a {kind}; expected a dictionary of arrays")
-    observations, infos = [observation], [_entries(info)]
+    where = f"the episode of seed {seed}, reset"
+    observations, infos = [observation], [_entries(info, where)]
     steps: list[tuple[Any, float, bool, bool]] = []
     ended = False
     while not ended:
@@ -106,7 +108,7 @@ def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, see
         action = driver.act()
         observation, reward, terminated, truncated, info = env.step(action)
         observations.append(observation)
-        infos.append(_entries(info))
+        infos.append(_entries(info, where))
         steps.append(
             (
                 action,
@@ -143,7 +145,7 @@ def drive_together(
         starting = dict(zip(free, coming, strict=False))
         if starting:
             observations, infos = _reset(env, starting, everything=not tape.started)
-            tape.begin(starting, observations, _entries(infos))
+            tape.begin(starting, observations, _entries(infos, "a reset"))
             for slot, trip in starting.items():
                 running[slot] = trip
                 team.seat(slot, trip.driver, trip.rng)
@@ -151,7 +153,11 @@ def drive_together(
             return
         actions = team.act(list(running))
         observations, rewards, terminated, truncated, infos = env.step(actions)
-        tape.add(_Moment(observations, _entries(infos), actions, rewards, terminated, truncated))
+        tape.add(
+            _Moment(
+                observations, _entries(infos, "a step"), actions, rewards, terminated, truncated
+            )
+        )
         free = [slot for slot in running if terminated[slot] or truncated[slot]]
         for slot in free:
             yield tape.cut(slot, running.pop(slot))
@@ -303,38 +309,39 @@ def _in_box(action: Any, space: Any) -> bool:
     return bool(((array >= space.low - 1e-6) & (array <= space.high + 1e-6)).all())
 
 
-def _entries(info: Mapping[str, Any]) -> dict[str, Array]:
+def _entries(info: Mapping[str, Any], where: str) -> dict[str, Array]:
     """The stored part of one step's info, or of a vector environment's infos.
 
-    Raises ``ValueError`` for one without a cost and for what are no numbers.
+    Raises ``ValueError``, naming ``where``, for one without a cost and for what are no numbers.
     """
     if "cost" not in info:
         raise ValueError(
-            f"the environment reports no info['cost'], only {sorted(info)}; wrap it so that every "
-            "step and reset says its cost"
+            f"{where}: the environment reports no info['cost'], only {sorted(info)}; wrap it so "
+            "that every step and reset says its cost"
         )
     entries = {
-        "cost": _single("cost", info["cost"]),
-        "env_cost": _single("env_cost", info.get("env_cost", info["cost"])),
+        "cost": _single("cost", info["cost"], where),
+        "env_cost": _single("env_cost", info.get("env_cost", info["cost"]), where),
     }
-    for name, term in info.get("cost_terms", {}).items():
+    terms = info.get("cost_terms", {})
+    if not isinstance(terms, Mapping):
+        raise ValueError(f"{where}: info['cost_terms'] is {terms!r}; expected names and numbers")
+    for name, term in terms.items():
         if not name.startswith("_"):  # masks of a vector environment
-            entries[f"cost_{name}"] = _single(f"cost_terms.{name}", term)
+            entries[f"cost_{name}"] = _single(f"cost_terms.{name}", term, where)
     for name in _OPTIONAL_INFOS:
         if name in info:
             value = np.asarray(info[name])
+            entries[name] = value if value.dtype == bool else _single(name, value, where)
             if name in _TIMES:
-                value = np.minimum(
-                    np.nan_to_num(value, nan=np.nan, posinf=LONGEST_TIME), LONGEST_TIME
-                )
-            entries[name] = value if value.dtype == bool else _single(name, value)
+                entries[name] = np.minimum(entries[name], np.float32(LONGEST_TIME))
     return entries
 
 
-def _single(name: str, value: Any) -> Array:
+def _single(name: str, value: Any, where: str) -> Array:
     """In single precision; raises ``ValueError`` for what are no numbers."""
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"info[{name!r}] is {value!r}; expected a number")
+        raise ValueError(f"{where}: info[{name!r}] is {value!r}; expected a number")
     with np.errstate(over="ignore"):  # an infinity is found when the episode is complete
         return array.astype(np.float32)

@@ -200,7 +200,8 @@ def read_shards(
             if (facts.driver, facts.seed) != planned(facts.index):
                 raise ValueError("it is another collection's")
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            fault = (path.is_file() and fault_of(path)) or f"cannot be used ({error})"
+            reason = str(error).partition("\n")[0]
+            fault = (path.is_file() and fault_of(path)) or f"cannot be used ({reason})"
             warnings.warn(f"{path} {fault}; this episode is driven again", stacklevel=2)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
             continue
