@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
@@ -65,6 +65,26 @@ def settings(name: str, value: Any, kind: type[T]) -> T:
     example = f"{kind.__name__}({first.name}={first.default!r})"
     check_kind(name, value, kind, f"a {kind.__name__}, such as {example}")
     return value
+
+
+class Setting(Generic[T]):
+    """An attribute that holds a dataclass of settings, or a flag, whoever sets it."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, env: Any, owner: type[Any] | None = None) -> T:
+        return env.__dict__[self._name]
+
+    def __set__(self, env: Any, value: T | None) -> None:
+        if self._kind is bool:
+            check_flag(self._name, value)
+        else:
+            value = settings(self._name, value, self._kind)
+        env.__dict__[self._name] = value
 
 
 def check_options(options: Mapping[str, Any], known: Iterable[str]) -> None:

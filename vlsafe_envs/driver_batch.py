@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
-from .checks import check_choice, check_integer, check_rng, shown
+from .checks import check_choice, check_integer, check_kind, check_rng, shown
 from .engine.decisions import Decisions
 from .experts import DISTURBED, DRIVER_NAMES, Bursts, driver_record, random_action, road_and_ways
 from .vector_env import VectorDrivingEnv
@@ -66,6 +67,7 @@ class DriverBatch:
         Call it once a step.  Raises ``ValueError`` for an environment without a driver, and for
         slots that there are not.
         """
+        check_kind("slots", slots, Sequence | np.ndarray, "a list of environments")
         for slot in slots:
             check_integer("slots", slot, 0, self._env.num_envs - 1)
         empty = [slot for slot in slots if not self._names[slot]]

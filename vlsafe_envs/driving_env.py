@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from .actions import make_actions
 from .checks import (
+    Setting,
     check_choice,
     check_flag,
     check_kind,
     check_seed,
     refuse_reset_options,
-    settings,
 )
 from .costs import CostConfig, headway, time_to_collision
 from .observations import IMAGE_SIZE, observation_space, vector_observation
@@ -109,6 +109,9 @@ class DrivingEnv(gym.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # noqa: RUF012
     safety_frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px]
+    rewards = Setting(RewardConfig)
+    costs = Setting(CostConfig)
+    offroad_terminal = Setting(bool)
 
     def __init__(
         self,
@@ -124,13 +127,12 @@ class DrivingEnv(gym.Env[Any, Any]):
         check_kind("scenario", scenario, Scenario, "a Scenario")
         check_choice("observation", observation, OBSERVATION_KINDS)
         check_flag("scene_in_info", scene_in_info)
-        check_flag("offroad_terminal", offroad_terminal)
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
         self.scenario = scenario
         self.observation = observation
-        self.rewards = settings("rewards", rewards, RewardConfig)
-        self.costs = settings("costs", costs, CostConfig)
+        self.rewards = rewards
+        self.costs = costs
         self.scene_in_info = scene_in_info
         self.offroad_terminal = offroad_terminal
         self.render_mode = render_mode

@@ -173,6 +173,10 @@ def make_scenario(name: str, **overrides: Any) -> Scenario:
             )
     action = given.get("action", base.traffic.action)
     check_choice("action", action, ACTION_KINDS)
+    if "target_speeds" in given and action != "meta":
+        raise ValueError(
+            f"target_speeds={shown(given['target_speeds'])}: only action='meta' steps through them"
+        )
     given.setdefault("policy_frequency", _DEFAULT_FREQUENCY[action])
     traffic = dataclasses.replace(
         base.traffic, **{key: given[key] for key in given if key in traffic_fields}

@@ -17,8 +17,9 @@ from vlsafe_envs.costs import CostConfig
 from vlsafe_envs.driver_batch import DriverBatch
 from vlsafe_envs.driving_batch import DrivingBatch
 from vlsafe_envs.experts import make_driver
+from vlsafe_envs.gym_vector import CheckedAsyncVectorEnv
 from vlsafe_envs.rewards import RewardConfig
-from vlsafe_envs.sb3 import DrivingVecEnv, make_vec_env
+from vlsafe_envs.sb3 import CheckedSubprocVecEnv, DrivingVecEnv, make_vec_env
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.tasks import TaskEnv, TaskScenario
 from vlsafe_envs.tasks.make import make_task_scenario
@@ -101,6 +102,20 @@ def test_vector_environments_refuse_them_before_any_moves(
         refused(lambda actions=actions: env.step(actions), "actions=", "give ")
     env.step(fine)
     env.close()
+
+
+@pytest.mark.parametrize("sb3", [False, True])
+def test_those_in_processes_are_checked_in_this_one(sb3: bool) -> None:
+    """With too few actions, Stable-Baselines3's would wait for ever."""
+    one = functools.partial(gym.make, "CartPole-v1")
+    env: Any = CheckedSubprocVecEnv([one] * 2) if sb3 else CheckedAsyncVectorEnv(one, 2, "NextStep")
+    try:
+        env.reset()
+        for actions in ([1], [1, 0, 1], [0.5, 1.0], [0, 2], "ab", None, {}, [[0], [1]]):
+            refused(lambda actions=actions: env.step(actions), "actions=", "2 integers")
+        env.step(np.array([1, 0]))
+    finally:
+        env.close()
 
 
 def test_what_rounding_makes_of_the_largest_action_is_none_too_many() -> None:
@@ -193,6 +208,19 @@ def test_batches_check_how_many_they_are() -> None:
     env = VectorDrivingEnv(DrivingBatch(Scenario(), 2, observation="vector"))
     refused(lambda: env.set_attr("rewards", [RewardConfig()]), "1 values for 2 environments")
     refused(lambda: VectorDrivingEnv(env.batch, "sometimes"), "autoreset_mode='sometimes'")
+
+
+@pytest.mark.parametrize("env_id", ROADS)
+@pytest.mark.parametrize("name", ["rewards", "costs"])
+def test_weights_that_are_set_later_are_checked_as_well(env_id: str, name: str) -> None:
+    env = started(env_id, "grid")
+    one = gym.vector.SyncVectorEnv([lambda: env])
+    for value in (0, "x", {"speed": 1}, Scenario(), RewardConfig, object()):
+        refused(lambda v=value: setattr(env.unwrapped, name, v), f"{name}=", "give a ")
+        refused(lambda v=value: one.set_attr(name, v), f"{name}=")
+    env.step(env.action_space.sample())
+    fresh = gym.make_vec(env_id, num_envs=2, scorer=None)
+    refused(lambda: fresh.set_attr(name, 3), f"{name}=3")
 
 
 def test_tasks_are_built_from_scenarios() -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checks import (
+    Setting,
     check_choice,
     check_flag,
     check_kind,
     check_seed,
     refuse_reset_options,
-    settings,
 )
 from ..costs import headway, time_to_collision
 from ..driving_env import OBSERVATION_KINDS, RENDER_MODES
@@ -81,6 +81,9 @@ class TaskEnv(gym.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
     safety_frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px]
+    rewards = Setting(TaskRewards)
+    costs = Setting(TaskCosts)
+    rules = Setting(TaskRules)
 
     def __init__(
         self,
@@ -101,9 +104,9 @@ class TaskEnv(gym.Env[Any, Any]):
         self.world = world
         self.scenario = scenario
         self.observation = observation
-        self.rewards = settings("rewards", rewards, TaskRewards)
-        self.costs = settings("costs", costs, TaskCosts)
-        self.rules = settings("rules", rules, TaskRules)
+        self.rewards = rewards
+        self.costs = costs
+        self.rules = rules
         self.scene_in_info = scene_in_info
         self.render_mode = render_mode
         frequency = scenario.traffic.policy_frequency
