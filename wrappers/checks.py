@@ -24,7 +24,7 @@ def one_number(
     Raises:
         ValueError: for anything else, a number that is not finite, or one outside [low, high].
     """
-    if isinstance(value, str | bytes) or value is None:
+    if isinstance(value, str | bytes | bool) or value is None:
         raise ValueError(f"{where}: {name} is {value!r}; expected {_wanted(low, high)}")
     if isinstance(value, numbers.Real):
         number = float(value)
@@ -44,6 +44,20 @@ def one_number(
     if not _fits(np.asarray(number), low, high).all():
         raise ValueError(f"{where}: {name} is {number:g}; expected {_wanted(low, high)}")
     return number
+
+
+def whole_number(value: Any, name: str, where: str, low: int = 0) -> int:
+    """An integer of at least ``low``; 3.0 counts as one, True does not.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    is_number = isinstance(value, numbers.Real | np.generic) and not isinstance(value, bool)
+    if not is_number or not np.isfinite(value) or value != int(value) or value < low:
+        raise ValueError(
+            f"{where}: {name} is {_shown(value)}; expected a whole number of at least {low}"
+        )
+    return int(value)
 
 
 def check_numbers(

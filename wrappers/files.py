@@ -48,6 +48,11 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         os.replace(temporary, path)
         _sync_one(path.parent)
+    except OSError as error:
+        _remove(temporary)
+        if error.filename in (None, str(temporary)) and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     except BaseException:
         _remove(temporary)
         raise
@@ -128,7 +133,7 @@ def read_text(path: Path, remedy: str = "") -> str:
         raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
 
 
-def read_json(path: Path, kind: type[T] = dict, remedy: str = "") -> T:  # type: ignore[assignment]
+def read_json(path: Path, kind: type = dict, remedy: str = "") -> Any:
     """The JSON in a file, an object unless another ``kind`` is asked for.
 
     Args:

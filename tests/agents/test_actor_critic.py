@@ -384,7 +384,7 @@ def test_scale_is_the_root_mean_square_from_the_first_update_on() -> None:
 
 def test_settings_out_of_range_are_refused_by_name() -> None:
     config = make_config("cpu")
-    with pytest.raises(ValueError, match=r"horizon must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"imagination.horizon is 0; .*at least 1"):
         replace(config, imagination=replace(config.imagination, horizon=0))
     with pytest.raises(ValueError, match=r"unknown improvement.mixture 'sum'"):
         make_config("cpu", {"improvement": {"mixture": "sum"}})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from wrappers.checks import check_numbers, one_number
+from wrappers.checks import check_numbers, one_number, whole_number
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,7 @@ def test_one_number_in_any_clothing_is_a_float(value: Any) -> None:
     ("value", "said"),
     [
         ("much", "'much'"),
+        (True, "True"),
         (None, "None"),
         (np.array([0.1, 0.2]), "holds 2 numbers"),
         ([], "holds 0 numbers"),
@@ -57,3 +58,11 @@ def test_the_first_bad_entry_of_an_array_is_named() -> None:
 def test_finite_numbers_pass() -> None:
     for values in (np.zeros(3), np.zeros(3, bool), np.zeros((2, 2), np.uint8), np.zeros(0)):
         check_numbers(values, "x", low=0.0, high=1.0)
+
+
+def test_whole_numbers_are_told_from_others() -> None:
+    for value in (3, 3.0, np.int64(3), np.float32(3)):
+        assert whole_number(value, "batch_size", "BC", low=1) == 3
+    for value in (0, -1, 2.5, "3", None, True, float("nan"), [3], np.inf):
+        with pytest.raises(ValueError, match=r"BC: batch_size is .*whole number of at least 1"):
+            whole_number(value, "batch_size", "BC", low=1)

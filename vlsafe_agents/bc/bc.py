@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 from vlsafe_agents.bc.validation import EarlyStopping
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch
+from wrappers.checks import one_number, whole_number
 
 
 class AlgorithmKwargs(TypedDict, total=False):
@@ -91,14 +92,19 @@ class BC(OfflineAlgorithm):
             self.observation_space = _channels_first(dataset.observation_space)
             self.action_space = dataset.action_space
             self.n_envs = 1
-        if patience is not None and validation_share == 0.0:
-            raise ValueError("Early stopping (patience) needs a validation_share > 0.")
-        self.batch_size = batch_size
-        self.ent_coef = ent_coef
-        self.max_grad_norm = max_grad_norm
-        self.validation_share = validation_share
-        self.validation_interval = validation_interval
+        if not callable(learning_rate):
+            one_number(learning_rate, "learning_rate", "BC", low=0.0)
+        self.batch_size = whole_number(batch_size, "batch_size", "BC", low=1)
+        self.ent_coef = one_number(ent_coef, "ent_coef", "BC", low=0.0)
+        self.max_grad_norm = one_number(max_grad_norm, "max_grad_norm", "BC", low=0.0)
+        self.validation_share = one_number(validation_share, "validation_share", "BC", 0.0, 1.0)
+        self.validation_interval = whole_number(
+            validation_interval, "validation_interval", "BC", low=1
+        )
         self.patience = patience
+        self._stopping = EarlyStopping(patience)
+        if patience is not None and self.validation_share == 0.0:
+            raise ValueError("Early stopping (patience) needs a validation_share > 0.")
         self._training_data: EpisodeDataset | None = None
         self._validation_data: EpisodeDataset | None = None
         if _init_setup_model:
@@ -143,7 +149,10 @@ class BC(OfflineAlgorithm):
     ) -> Self:
         """Make `total_timesteps` gradient updates, fewer if validation stops improving.
 
-        :raises ValueError: without a data set
+        Another call starts learning rate and early stopping afresh from the weights as they are;
+        with `reset_num_timesteps=False` both go on where they were.
+
+        :raises ValueError: without a data set, or for a negative number of updates
         """
         if self._training_data is None:
             raise ValueError("BC has no data set; pass dataset= or call set_dataset() first.")
@@ -151,7 +160,8 @@ class BC(OfflineAlgorithm):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         callback.on_training_start(locals(), globals())
-        stopping = EarlyStopping(self.patience)
+        if reset_num_timesteps:
+            self._stopping = EarlyStopping(self.patience)
         while self.num_timesteps < total_timesteps:
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
             self.train()
@@ -159,12 +169,12 @@ class BC(OfflineAlgorithm):
             callback.update_locals(locals())
             if not callback.on_step():
                 break
-            stop = self._validation_says_stop(stopping)
+            stop = self._validation_says_stop()
             if log_interval is not None and self.num_timesteps % log_interval == 0:
                 self.dump_logs()
             if stop:
                 break
-        stopping.restore_best(self.policy)
+        self._stopping.restore_best(self.policy)
         callback.on_training_end()
         return self
 
@@ -206,7 +216,7 @@ class BC(OfflineAlgorithm):
                 terms["absolute_error"] = (guess - actions).abs().mean()
         return terms
 
-    def _validation_says_stop(self, stopping: EarlyStopping) -> bool:
+    def _validation_says_stop(self) -> bool:
         if self._validation_data is None or self.num_timesteps % self.validation_interval:
             return False
         # The same transitions at every check, so that checks compare.
@@ -214,19 +224,22 @@ class BC(OfflineAlgorithm):
         batch = self._validation_data.sample_transitions(size, np.random.default_rng(0))
         with th.no_grad():
             terms = self._loss_terms(batch)
-        stop = stopping.check(float(terms["neglogp"]), self.policy)
+        stop = self._stopping.check(float(terms["neglogp"]), self.policy)
         for name, value in terms.items():
             name = "loss" if name == "neglogp" else name
             self.logger.record(f"validation/{name}", value.item())
-        self.logger.record("validation/best_loss", stopping.best_loss)
+        self.logger.record("validation/best_loss", self._stopping.best_loss)
         return stop
-
-    def _excluded_save_params(self) -> list[str]:
-        own = ["_training_data", "_validation_data", "_rng"]
-        return [*super()._excluded_save_params(), *own]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "sampler": self._rng.bit_generator.state}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        self._rng.bit_generator.state = state["sampler"]
 
 
 def _channels_last(space: spaces.Space[Any]) -> spaces.Space[Any]:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 
-from . import audit, calibrate, collect, compare, demo, distill, evaluate, label, report, train
+from . import (
+    audit,
+    calibrate,
+    collect,
+    compare,
+    demo,
+    distill,
+    evaluate,
+    label,
+    report,
+    train,
+    train_clip,
+)
 
 app = typer.Typer(
     name="vlsafe",
@@ -18,25 +32,37 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("collect")(collect.collect)
-app.command("label")(label.label)
-app.command("audit")(audit.audit)
-app.command("calibrate")(calibrate.calibrate)
-app.command("distill")(distill.distill)
-app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("demo")(demo.demo)
 
 
-def _add_train_clip() -> None:
-    from .train_clip import train_clip
-
-    app.command("train-clip")(train_clip)
+class InterruptedCommand(Exception):
+    """Ctrl-C; the message says what is kept and what the same command does next."""
 
 
-_add_train_clip()
+def _told(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, whose interruption typer would swallow without a word."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            said = interrupt.args[0] if interrupt.args else "interrupted"
+            raise InterruptedCommand(said) from interrupt
+
+    return run
+
+
+app.command("collect")(_told(collect.collect))
+app.command("label")(_told(label.label))
+app.command("audit")(_told(audit.audit))
+app.command("calibrate")(_told(calibrate.calibrate))
+app.command("distill")(_told(distill.distill))
+app.command("train")(_told(train.train))
+app.command("evaluate")(_told(evaluate.evaluate))
+app.command("compare")(_told(compare.compare))
+app.command("report")(_told(report.report))
+app.command("demo")(_told(demo.demo))
+app.command("train-clip")(_told(train_clip.train_clip))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -53,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"vlsafe: {message}", file=sys.stderr)
         print("(VLSAFE_TRACEBACK=1 shows where this happened)", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("vlsafe: interrupted; the same command goes on from here", file=sys.stderr)
+    except InterruptedCommand as interrupt:
+        print(f"vlsafe: {interrupt}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,15 +15,24 @@ def train(
         Path | None,
         typer.Option(help="Data set. Online agents take from it the environment and --steps."),
     ] = None,
-    env: Annotated[str | None, typer.Option(help="Environment id.")] = None,
+    env: Annotated[
+        str | None, typer.Option(help="Environment id. [default: the data set's, or Highway]")
+    ] = None,
     observation: Annotated[str, typer.Option(help="image, vector or multi.")] = "image",
     steps: Annotated[
-        int | None, typer.Option(help="Gradient updates (vlsafe, bc) or environment steps.")
+        int | None,
+        typer.Option(
+            help="Gradient updates (vlsafe, bc; default 5000) or environment steps (default: as "
+            "many as the data set holds, or 100000)."
+        ),
     ] = None,
-    update: Annotated[str, typer.Option(help="vlsafe: gated, lagrangian or none.")] = "gated",
+    update: Annotated[
+        str | None, typer.Option(help="vlsafe: gated (default), lagrangian or none.")
+    ] = None,
     safety: Annotated[
-        str, typer.Option(help="vlsafe: score, a constant such as 0.5, or none (cost-blind).")
-    ] = "score",
+        str | None,
+        typer.Option(help="vlsafe: score (default), a constant such as 0.5, or none (cost-blind)."),
+    ] = None,
     world_model: Annotated[
         Path | None,
         typer.Option(help="vlsafe: share this agent's finished world model; train a policy only."),
@@ -36,68 +44,86 @@ def train(
             "highway (default) or route."
         ),
     ] = None,
-    cost: Annotated[str, typer.Option(help="Cost from judge and truth: either, vlm, env.")] = (
-        "either"
-    ),
-    cost_limit: Annotated[float, typer.Option(help="Accepted cost of an episode.", min=0)] = 1.0,
-    scorer: Annotated[str, typer.Option(help="The judge of online agents.")] = "bundled",
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            help="vlsafe, ppo_lag: cost from judge and truth: either (default), vlm or env."
+        ),
+    ] = None,
+    cost_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="vlsafe, ppo_lag: accepted cost of an episode (default: vlsafe 1.0, ppo_lag its "
+            "preset's).",
+            min=0,
+        ),
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="ppo_lag: the judge while it drives (default: bundled).")
+    ] = None,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
     env_arg: Annotated[
         list[str] | None, typer.Option(help="More of the environment's arguments, key=value.")
     ] = None,
-    envs: Annotated[int, typer.Option(help="Environments side by side (online).", min=1)] = 8,
+    envs: Annotated[
+        int | None, typer.Option(help="ppo_lag, ppo: environments side by side (8).", min=1)
+    ] = None,
     reward_scale: Annotated[
-        float, typer.Option(help="Factor on the reward that online agents learn from.")
-    ] = 1.0,
+        float | None,
+        typer.Option(help="ppo_lag, ppo: factor on the reward that is learned from (1)."),
+    ] = None,
     config: Annotated[
         list[str] | None, typer.Option(help="key=value; for vlsafe e.g. imagination.horizon=15.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="PyTorch device.")] = "auto",
-    threads: Annotated[int, typer.Option(help="PyTorch threads; small networks want 1.")] = 1,
+    threads: Annotated[
+        int, typer.Option(help="PyTorch threads; small networks want 1.", min=1)
+    ] = 1,
     overwrite: Annotated[bool, typer.Option(help="Remove an agent that is there.")] = False,
 ) -> None:
     """Train an agent; the same command goes on from the last checkpoint (every two minutes).
 
     VLSafe and BC learn from --data and never touch the environment.  PPO-Lag and PPO drive; given
-    --data, they drive as many steps as it holds, in the same environment.
+    --data, they drive as many steps as it holds, in the same environment.  Options that an
+    algorithm does not read are errors.
     """
-    from .environments import choose_env, parse_pairs
-    from .training import DEFAULT_PRESETS, OFFLINE, TrainSettings, check_config, run_training
+    import torch
 
-    metadata = _metadata(data)
+    from .environments import choose_env, parse_pairs
+    from .train_settings import ALGORITHMS, OFFLINE, make_settings, refuse_unread
+    from .training import run_training
+
+    if algo not in ALGORITHMS:
+        raise ValueError(f"unknown algorithm {algo!r}; choose from {ALGORITHMS}")
+    given: dict[str, Any] = {
+        "data": None if data is None else str(data),
+        "update": update,
+        "safety": safety,
+        "world_model": None if world_model is None else str(world_model),
+        "preset": preset,
+        "cost": cost,
+        "cost_limit": cost_limit,
+        "scorer": scorer,
+        "envs": envs,
+        "reward_scale": reward_scale,
+    }
+    refuse_unread(algo, [name for name, value in given.items() if value is not None])
     if data is not None and algo in OFFLINE and (env or density is not None or env_arg):
         raise ValueError("the data set names its environment; leave out --env and its arguments")
-    if world_model is not None and algo != "vlsafe":
-        raise ValueError(f"--world-model {world_model}: {algo} has no world model")
-    options: dict[str, Any] = {} if preset is None else {"preset": preset}
-    if preset is not None and algo not in DEFAULT_PRESETS:
-        raise ValueError(f"--preset {preset}: {algo} has no presets")
-    if algo == "vlsafe":
-        chosen = preset or DEFAULT_PRESETS[algo]
-        options = {"preset": chosen, "update": update, "safety": _safety(safety)}
-    settings = TrainSettings(
-        algo=algo,
-        steps=steps if steps is not None else _default_steps(algo, metadata),
-        env=choose_env(env, env_arg or [], density, metadata),
-        observation=observation,
-        data=str(data) if data is not None else None,
-        world_model=str(world_model) if world_model is not None else None,
-        cost=cost,
-        scorer=None if scorer == "none" else scorer,
-        cost_limit=cost_limit,
-        envs=envs,
-        reward_scale=reward_scale,
-        seed=seed,
-        device=device,
-        options=options,
-        config=parse_pairs(config or [], "--config"),
+    metadata = _metadata(data)
+    settings = make_settings(
+        algo,
+        steps if steps is not None else _default_steps(algo, metadata),
+        choose_env(env, env_arg or [], density, metadata),
+        given,
+        observation,
+        seed,
+        device,
+        parse_pairs(config or [], "--config"),
     )
-    check_config(settings)  # before anything is removed
-    if overwrite:
-        shutil.rmtree(out, ignore_errors=True)
-    _set_threads(threads)
-    facts = run_training(settings, out)
+    torch.set_num_threads(threads)
+    facts = run_training(settings, out, overwrite)
     print(f"{out}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
 
 
@@ -113,18 +139,3 @@ def _default_steps(algo: str, metadata: dict[str, Any] | None) -> int:
     if algo in ("vlsafe", "bc"):
         return 5_000
     return 100_000 if metadata is None else int(metadata["total_steps"])
-
-
-def _safety(text: str) -> str | float | None:
-    if text == "none":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _set_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)

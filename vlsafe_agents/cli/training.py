@@ -2,165 +2,177 @@
 
 from __future__ import annotations
 
-import inspect
-import json
-import math
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .environments import POLICIES, EnvChoice, nest
+from wrappers.files import one_writer, read_json, write_json
+
+from .environments import POLICIES
+from .train_settings import (
+    OFFLINE,
+    SETTINGS_FILE,
+    TrainSettings,
+    algorithm,
+    read_settings,
+)
 
 if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
-
     from vlsafe_agents.data import EpisodeDataset
 
-ALGORITHMS = ("vlsafe", "ppo_lag", "ppo", "bc")
-OFFLINE = ("vlsafe", "bc")
-SETTINGS_FILE = "settings.json"
+MODEL_FILE = "model.zip"
 TRAINING_FILE = "training.json"
-DEFAULT_PRESETS = {"vlsafe": "cpu", "ppo_lag": "highway"}  # of the algorithms that have some
 HOLD_OUT = 0.02  # share of episodes that VLSafe does not see, for the open-loop strip
-CHECKPOINT_SECONDS = 120.0
+CHECKPOINT_SECONDS = float(os.environ.get("VLSAFE_CHECKPOINT_SECONDS", 120))
 
 
-@dataclass(frozen=True)
-class TrainSettings:
-    """What to train and on what; kept as ``settings.json`` beside the model."""
-
-    algo: str
-    steps: int  # gradient updates of offline agents, environment steps of the others
-    env: EnvChoice
-    observation: str = "image"
-    data: str | None = None  # data set of offline agents
-    world_model: str | None = None  # VLSafe: folder of an agent whose finished model it shares
-    cost: str = "either"  # how the cost is made of judge and simulator
-    scorer: str | None = "bundled"  # the online agents' judge
-    cost_limit: float = 1.0
-    envs: int = 8  # environments side by side, online agents only
-    reward_scale: float = 1.0  # factor on the reward that online agents learn from
-    seed: int = 0
-    device: str = "auto"
-    options: dict[str, Any] = field(default_factory=dict)  # preset; of VLSafe: update, safety
-    config: dict[str, Any] = field(default_factory=dict)  # flat key=value overrides
-
-    @property
-    def preset(self) -> str:
-        """Name of the preset.  Raises ``KeyError`` for algorithms that have none."""
-        return str(self.options.get("preset", DEFAULT_PRESETS[self.algo]))
-
-    def __post_init__(self) -> None:
-        if self.algo not in ALGORITHMS:
-            raise ValueError(f"unknown algorithm {self.algo!r}; choose from {ALGORITHMS}")
-        if self.observation not in POLICIES:
-            raise ValueError(
-                f"unknown observation {self.observation!r}; choose from {tuple(POLICIES)}"
-            )
-        if self.steps < 1:
-            raise ValueError(f"--steps must be at least 1, not {self.steps}")
-        if not 0.0 < self.reward_scale < math.inf:
-            raise ValueError(f"--reward-scale must be a positive number, not {self.reward_scale}")
-        if self.algo in OFFLINE and self.reward_scale != 1.0:
-            raise ValueError(f"--reward-scale is for agents that drive; {self.algo} does not")
-        if self.algo in OFFLINE and self.data is None:
-            raise ValueError(f"{self.algo} learns from recorded drives: give --data")
-
-
-def run_training(settings: TrainSettings, out: Path) -> dict[str, Any]:
+def run_training(settings: TrainSettings, out: Path, overwrite: bool = False) -> dict[str, Any]:
     """Train, going on from a checkpoint in ``out`` if there is one; returns the facts stored.
 
-    Raises ``FileExistsError`` when ``out`` holds an agent or a checkpoint of other settings.
+    Nothing is written before the settings are checked, the data read and the networks built.
+    Ctrl-C and SIGTERM save a checkpoint first and end in a ``KeyboardInterrupt`` that says what
+    the same call does next.
+
+    Raises ``FileExistsError`` when ``out`` holds an agent or a checkpoint of other settings,
+    ``FolderInUseError`` while another process trains there, and ``ValueError`` for settings that
+    the algorithm refuses.
     """
-    from stable_baselines3.common.logger import HumanOutputFormat, Logger, TensorBoardOutputFormat
+    settings.check()
+    with one_writer(out, f"vlsafe train --out {out}"):
+        if overwrite:
+            _remove_agent(out)
+        if _is_finished(settings, out):
+            print(f"{out} is trained already; --overwrite trains it again", file=sys.stderr)
+            return _read_facts(out)
+        return _train(settings, out)
 
-    from .callbacks import CHECKPOINT, STATE, ContinuedCSV, TrainingState, Watch
 
-    if _claim(settings, out):
-        return json.loads((out / TRAINING_FILE).read_text())
-    state = TrainingState.read(out)
+def _train(settings: TrainSettings, out: Path) -> dict[str, Any]:
+    from .callbacks import CHECKPOINT, COUNTS, Counts
+
     dataset, held_out = _open_data(settings)
     env = _make_env(settings)
     try:
-        if state is None:
-            state = TrainingState()
-            model = _new_model(settings, env, dataset)
+        if (out / CHECKPOINT).exists():
+            kind = algorithm(settings.algo)
+            model = kind.load(out / CHECKPOINT, env=env, device=settings.device)
+            if dataset is not None:
+                model.set_dataset(dataset)
         else:
-            model = _load_checkpoint(settings, out / CHECKPOINT, env, dataset)
-            state.timesteps = model.num_timesteps
-        formats: list[Any] = [ContinuedCSV(str(out / "progress.csv"), state.timesteps)]
-        formats.append(TensorBoardOutputFormat(str(out / "tensorboard")))
-        if os.environ.get("VLSAFE_VERBOSE"):
-            import sys
-
-            formats.append(HumanOutputFormat(sys.stdout))
-        model.set_logger(Logger(str(out), formats))
-        watch = Watch(out, f"train {out.name}", settings.steps, state, CHECKPOINT_SECONDS)
-        left = settings.steps - model.num_timesteps
-        if left > 0:
-            interval = 1 if settings.algo in ("ppo", "ppo_lag") else 50
-            model.learn(
-                left,
-                callback=watch,
-                log_interval=interval,
-                reset_num_timesteps=model.num_timesteps == 0,
-            )
-        model.logger.close()
+            model = _new_model(settings, env, dataset)
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / SETTINGS_FILE, settings.to_json())
+        with Counts(out, model.num_timesteps) as counts:
+            _learn(settings, model, out, counts)
     finally:
         env.close()
-    facts = _facts(settings, model, state, dataset)
+    facts = _facts(settings, model, counts, dataset)
     if settings.algo == "vlsafe" and held_out is not None:
         from .open_loop import write_open_loop
 
         facts["open_loop"] = write_open_loop(model, held_out, out / "open_loop.npz")
-    model.save(out / ".model.zip")
-    os.replace(out / ".model.zip", out / "model.zip")
-    (out / TRAINING_FILE).write_text(json.dumps(facts, indent=1) + "\n")
-    for name in (CHECKPOINT, STATE):
+    model.save(out / MODEL_FILE)
+    write_json(out / TRAINING_FILE, facts)
+    for name in (CHECKPOINT, COUNTS):
         (out / name).unlink(missing_ok=True)
     return facts
 
 
-def load_agent(folder: Path) -> tuple[Any, TrainSettings, dict[str, Any]]:
+def _learn(settings: TrainSettings, model: Any, out: Path, counts: Any) -> None:
+    """Learn what is left; saves a checkpoint now and then, and when asked to stop."""
+    from stable_baselines3.common.logger import HumanOutputFormat, Logger, TensorBoardOutputFormat
+
+    from .callbacks import ContinuedCSV, Watch, stop_requests
+
+    left = settings.steps - model.num_timesteps
+    if left <= 0:
+        return
+    formats: list[Any] = [ContinuedCSV(str(out / "progress.csv"), model.num_timesteps)]
+    formats.append(TensorBoardOutputFormat(str(out / "tensorboard")))
+    if os.environ.get("VLSAFE_VERBOSE"):
+        formats.append(HumanOutputFormat(sys.stdout))
+    model.set_logger(Logger(str(out), formats))
+    offline = settings.algo in OFFLINE
+    with stop_requests() as requested:
+        watch = Watch(out, settings.steps, counts, offline, CHECKPOINT_SECONDS, requested)
+        try:
+            model.learn(
+                left,
+                callback=watch,
+                log_interval=50 if offline else 1,
+                reset_num_timesteps=model.num_timesteps == 0,
+            )
+        finally:
+            model.logger.close()
+            watch.close()
+    if watch.stopped_early:
+        done = watch.save()
+        raise KeyboardInterrupt(
+            f"stopped and saved after {done:,} of {settings.steps:,} steps; the same command goes "
+            "on from there"
+        )
+
+
+def _remove_agent(out: Path) -> None:
+    """Remove an agent's folder, and nothing else.
+
+    Raises ``FileExistsError`` for a folder with other contents, which were not made by training.
+    """
+    if not out.exists():
+        return
+    if not (out / SETTINGS_FILE).exists() and any(out.iterdir()):
+        raise FileExistsError(
+            f"{out} holds no agent (no {SETTINGS_FILE}), so --overwrite does not remove it; choose "
+            "another --out"
+        )
+    shutil.rmtree(out)
+
+
+def _is_finished(settings: TrainSettings, out: Path) -> bool:
+    """Whether these settings have been trained to the end in ``out``.
+
+    Raises ``FileExistsError`` where there is an agent, or the beginning of one, of other settings.
+    """
+    from .callbacks import CHECKPOINT
+
+    trained = [name for name in (MODEL_FILE, CHECKPOINT) if (out / name).exists()]
+    if not (out / SETTINGS_FILE).exists() or not trained:
+        return False  # a run that was ended before its first checkpoint leaves nothing to lose
+    found, wanted = read_settings(out).to_json(), settings.to_json()
+    changed = [key for key in wanted if found[key] != wanted[key]]
+    if changed:
+        raise FileExistsError(
+            f"{out} holds an agent with another {', '.join(changed)}; choose another --out or use "
+            "--overwrite"
+        )
+    return MODEL_FILE in trained and (out / TRAINING_FILE).exists()
+
+
+def load_agent(
+    folder: Path, allow_pickle: bool = False
+) -> tuple[Any, TrainSettings, dict[str, Any]]:
     """The trained model of a folder with its settings and facts.
 
-    Raises ``FileNotFoundError`` where there is none.
+    ``allow_pickle`` also reads a model of Stable-Baselines3's own, whose file can run code.
+
+    Raises ``FileNotFoundError`` where there is none and ``ValueError`` for damaged files.
     """
-    for name in ("model.zip", SETTINGS_FILE, TRAINING_FILE):
+    for name in (MODEL_FILE, SETTINGS_FILE, TRAINING_FILE):
         if not (folder / name).exists():
             raise FileNotFoundError(
                 f"no {name} in {folder}; train an agent with `vlsafe train --out {folder}`"
             )
     settings = read_settings(folder)
-    model = _algorithm(settings.algo).load(folder / "model.zip", device="cpu")
-    return model, settings, json.loads((folder / TRAINING_FILE).read_text())
+    kind = algorithm(settings.algo)
+    model = kind.load(folder / MODEL_FILE, device="cpu", allow_pickle=allow_pickle)
+    return model, settings, _read_facts(folder)
 
 
-def read_settings(folder: Path) -> TrainSettings:
-    """Settings of the agent in a folder."""
-    stored = json.loads((folder / SETTINGS_FILE).read_text())
-    return TrainSettings(**{**stored, "env": EnvChoice(**stored["env"])})
-
-
-def _claim(settings: TrainSettings, out: Path) -> bool:
-    """Write the settings down; True when training had already been finished with the same."""
-    wanted = json.loads(json.dumps(asdict(settings)))
-    path = out / SETTINGS_FILE
-    if path.exists():
-        found = json.loads(path.read_text())
-        changed = [key for key in wanted if found.get(key) != wanted[key]]
-        if changed:
-            raise FileExistsError(
-                f"{out} holds an agent with another {', '.join(changed)}; choose another --out or "
-                "use --overwrite"
-            )
-        if (out / TRAINING_FILE).exists():
-            return True
-    out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(wanted, indent=1) + "\n")
-    return False
+def _read_facts(folder: Path) -> dict[str, Any]:
+    remedy = f"train the agent again with `vlsafe train --out {folder} --overwrite`"
+    return dict(read_json(folder / TRAINING_FILE, remedy=remedy))
 
 
 def _open_data(settings: TrainSettings) -> tuple[EpisodeDataset | None, EpisodeDataset | None]:
@@ -171,7 +183,7 @@ def _open_data(settings: TrainSettings) -> tuple[EpisodeDataset | None, EpisodeD
 
     assert settings.data is not None
     # cloning reads no cost, so it can do without a judge
-    cost: Any = "env" if settings.algo == "bc" else settings.cost
+    cost: Any = settings.cost or "env"
     dataset = EpisodeDataset.from_minari(settings.data, cost=cost)
     if settings.algo == "bc" or dataset.num_episodes < 4:
         return dataset, None
@@ -182,127 +194,51 @@ def _make_env(settings: TrainSettings) -> Any:
     """Environments to drive in, or one that only tells an offline agent its spaces."""
     from vlsafe_envs.sb3 import make_vec_env
 
-    online = settings.algo not in OFFLINE
-    judge = settings.scorer if online and settings.cost != "env" else None
+    judge = settings.scorer if settings.cost not in (None, "env") else None
+    judge = None if judge == "none" else judge
     options = {"observation": settings.observation, "scorer": judge}
-    if judge is not None:
+    if settings.algo not in OFFLINE and settings.cost is not None:
         options["cost"] = settings.cost
     env = make_vec_env(
         settings.env.env_id,
-        n_envs=settings.envs if online else 1,
+        n_envs=settings.envs or 1,
         seed=settings.seed,
         env_kwargs={**settings.env.kwargs, **options},
     )
-    if settings.reward_scale == 1.0:
+    if settings.reward_scale in (None, 1.0):
         return env
     from .reward_scale import RewardScale
 
-    return RewardScale(env, settings.reward_scale)
-
-
-def _algorithm(algo: str) -> type[BaseAlgorithm]:
-    if algo == "vlsafe":
-        from vlsafe_agents.vlsafe.vlsafe import VLSafe
-
-        return VLSafe
-    if algo == "ppo_lag":
-        from vlsafe_agents.ppo_lag import PPOLag
-
-        return PPOLag
-    if algo == "bc":
-        from vlsafe_agents.bc import BC
-
-        return BC
-    from stable_baselines3 import PPO
-
-    return PPO
+    return RewardScale(env, float(settings.reward_scale or 1.0))
 
 
 def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None) -> Any:
-    kind: Callable[..., Any] = _algorithm(settings.algo)
-    common = {"seed": settings.seed, "device": settings.device}
-    policy = POLICIES[settings.observation]
-    if settings.algo == "vlsafe":
-        agent = kind(
-            policy,
-            env,
-            dataset=dataset,
-            cost_limit=settings.cost_limit,
-            config=nest(settings.config),
-            **settings.options,
-            **common,
-        )
-        if settings.world_model is not None:
-            agent.adopt_world_model(load_agent(Path(settings.world_model))[0])
-        return agent
-    if settings.algo == "bc":
-        return kind(policy, env, dataset=dataset, **settings.config, **common)
-    # SB3's 2048 steps in each of several environments would leave few updates
-    arguments: dict[str, Any] = {"n_steps": rollout_length(settings.steps, settings.envs)}
-    if settings.algo == "ppo_lag":
-        from vlsafe_agents.ppo_lag.presets import preset
-
-        arguments = preset(settings.preset, cost_limit=settings.cost_limit, **arguments)
-    arguments |= settings.config
-    return kind(policy, env, **arguments, **common)
-
-
-def rollout_length(steps: int, envs: int, about: int = 1024) -> int:
-    """Steps of each environment in a rollout, so that whole rollouts drive as good as ``steps``.
-
-    SB3 always finishes a rollout; one of ``about`` steps in all could overshoot by nearly as many.
-    """
-    rollouts = max(round(steps / about), 1)
-    return max(math.ceil(steps / (envs * rollouts)), 2)
-
-
-def check_config(settings: TrainSettings) -> None:
-    """Raise ``ValueError`` for settings that the algorithm does not have."""
-    if settings.algo == "vlsafe":
-        from vlsafe_agents.vlsafe.settings import make_config
-
-        make_config(settings.preset, nest(settings.config))
-        return
-    if settings.algo == "ppo_lag":
-        from vlsafe_agents.ppo_lag.presets import preset
-
-        preset(settings.preset)
-    from stable_baselines3 import PPO
-
-    known = set(inspect.signature(_algorithm(settings.algo).__init__).parameters)
-    known |= set(inspect.signature(PPO.__init__).parameters) if settings.algo != "bc" else set()
-    known -= {"self", "policy", "env", "dataset", "seed", "device", "_init_setup_model"}
-    known -= {"ppo_kwargs", "base_kwargs", "cost_limit", "rollout_buffer_class"}
-    for key in settings.config:
-        if key not in known:
-            raise ValueError(
-                f"{settings.algo} has no setting {key!r}; --config knows {', '.join(sorted(known))}"
-            )
-
-
-def _load_checkpoint(
-    settings: TrainSettings, path: Path, env: Any, dataset: EpisodeDataset | None
-) -> Any:
-    kind: Any = _algorithm(settings.algo)
-    model = kind.load(path, env=env, device=settings.device)
-    if dataset is not None:
-        model.set_dataset(dataset)
-    return model
+    kind = algorithm(settings.algo)
+    data = {} if dataset is None else {"dataset": dataset}
+    agent = kind(POLICIES[settings.observation], env, **data, **settings.arguments())
+    if settings.world_model is not None:
+        agent.adopt_world_model(load_agent(Path(settings.world_model))[0])
+    return agent
 
 
 def _facts(
-    settings: TrainSettings, model: Any, state: Any, dataset: EpisodeDataset | None
+    settings: TrainSettings, model: Any, counts: Any, dataset: EpisodeDataset | None
 ) -> dict[str, Any]:
-    """What learning cost, as ``evaluation.json`` states it."""
+    """What learning cost, as ``evaluation.json`` states it; None where it is not known.
+
+    Steps and collisions are those of all attempts, also where a kill lost what was driven:
+    ``env_steps_lost`` of them were not learned from.
+    """
     offline = settings.algo in OFFLINE
     contents = {} if dataset is None else dataset.metadata.get("contents", {})
     return {
-        "env_steps": 0 if offline else model.num_timesteps,
-        "collisions_caused": state.collisions_caused,
+        "env_steps": 0 if offline else counts.env_steps,
+        "env_steps_lost": 0 if offline else counts.env_steps - model.num_timesteps,
+        "collisions_caused": 0 if offline else counts.collisions,
         "dataset_steps": contents.get("steps", dataset.num_steps if dataset else 0),
-        "dataset_collisions": contents.get("collisions", 0),
+        "dataset_collisions": contents.get("collisions") if dataset else 0,
         "gradient_steps": model.num_timesteps if offline else _ppo_updates(model),
-        "wall_s": round(state.wall_s, 1),
+        "wall_s": round(counts.seconds, 1),
     }
 
 

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from typing import ClassVar
 
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import configure_logger
 
+from vlsafe_agents.common.saved_agent import SavedAgent
+from wrappers.checks import whole_number
 
-class OfflineAlgorithm(BaseAlgorithm):
+
+class OfflineAlgorithm(SavedAgent):
     """An SB3 algorithm whose timestep is one gradient update; it never touches the environment."""
+
+    # Of SB3's base class, fixed by the algorithm or without a meaning here.
+    _unread_settings: ClassVar[frozenset[str]] = frozenset(
+        (
+            "support_multi_env",
+            "monitor_wrapper",
+            "supported_action_spaces",
+            "use_sde",
+            "sde_sample_freq",
+        )
+    )
 
     def dump_logs(self) -> None:
         """Write one row of the log: means since the last one."""
@@ -31,7 +45,11 @@ class OfflineAlgorithm(BaseAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        """SB3's preparations without its reset of the environment (there may be none)."""
+        """SB3's preparations without its reset of the environment (there may be none).
+
+        :raises ValueError: unless ``total_timesteps`` is a whole number of at least 0.
+        """
+        total_timesteps = whole_number(total_timesteps, "total_timesteps", "learn")
         self.start_time = time.time_ns()
         if self.ep_info_buffer is None or reset_num_timesteps:
             self.ep_info_buffer = deque(maxlen=self._stats_window_size)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -278,13 +277,10 @@ def _drive_all(
                 note = f"{note}, {work.collisions} collisions"
                 report.update(work.steps if count_steps else work.episodes, note)
         except KeyboardInterrupt:
-            if progress:
-                print(
-                    f"collect: interrupted; {count_shards(shards):,} finished episodes are kept, "
-                    "and the same command drives the others",
-                    file=sys.stderr,
-                )
-            raise
+            raise KeyboardInterrupt(
+                f"interrupted; {count_shards(shards):,} finished episodes are kept, and the same "
+                "command drives the others"
+            ) from None
 
 
 def _settings(config: CollectConfig) -> dict[str, Any]:

@@ -201,6 +201,7 @@ def _require_same_episode(first: EpisodeRecord, again: EpisodeRecord) -> None:
 def _training_costs(given: Mapping[str, Any]) -> dict[str, Any]:
     costs = {
         "env_steps": 0,
+        "env_steps_lost": 0,
         "collisions_caused": 0,
         "dataset_steps": 0,
         "dataset_collisions": 0,

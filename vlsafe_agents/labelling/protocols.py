@@ -51,7 +51,7 @@ class Drawing(Protocol):
 
 
 class ScoreStore(Protocol):
-    """Remembers scores; see ``wrappers.ScoreCache``."""
+    """Remembers scores; see ``wrappers.score_cache.ScoreCache``."""
 
     def keys(self, scope: Mapping[str, Any], rows: Array, /) -> list[bytes]:
         """Keys of N rows of content ``(N, ...)``, different in every JSON-able scope."""

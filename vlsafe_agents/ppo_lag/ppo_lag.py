@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any, ClassVar, TypedDict, Unpack, cast
 
 import numpy as np
@@ -19,6 +18,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
 from vlsafe_agents.common.lagrange import make_multiplier
+from vlsafe_agents.common.saved_agent import SavedAgent
+from vlsafe_agents.ppo.ppo import check_arguments
 from vlsafe_agents.ppo_lag.buffers import (
     CostDictRolloutBuffer,
     CostRolloutBuffer,
@@ -30,6 +31,7 @@ from vlsafe_agents.ppo_lag.policies import (
     CostActorCriticPolicy,
     CostMultiInputActorCriticPolicy,
 )
+from wrappers.checks import whole_number
 
 
 class PPOKwargs(TypedDict, total=False):
@@ -59,7 +61,7 @@ class PPOKwargs(TypedDict, total=False):
     _init_setup_model: bool
 
 
-class PPOLag(PPO):
+class PPOLag(SavedAgent, PPO):
     """PPO that maximises return subject to "mean episode cost <= cost_limit".
 
     PPO-Lagrangian (Ray, Achiam and Amodei 2019, section 5) on SB3's PPO: a second critic learns
@@ -111,6 +113,13 @@ class PPOLag(PPO):
     ) -> None:
         if "rollout_buffer_class" in ppo_kwargs or "rollout_buffer_kwargs" in ppo_kwargs:
             raise ValueError("PPOLag brings its own rollout buffer; leave rollout_buffer_* out.")
+        own = {
+            "cost_gamma": cost_gamma,
+            "cost_gae_lambda": cost_gae_lambda,
+            "cost_vf_coef": cost_vf_coef,
+        }
+        check_arguments("PPOLag", {**ppo_kwargs, **own})
+        make_multiplier(lagrange, cost_limit, **(lagrange_kwargs or {}))  # refuses wrong settings
         self.cost_limit = cost_limit
         self.lagrange = lagrange
         self.lagrange_kwargs = dict(lagrange_kwargs or {})
@@ -118,7 +127,6 @@ class PPOLag(PPO):
         self.cost_gae_lambda = cost_gae_lambda
         self.cost_vf_coef = cost_vf_coef
         self.collisions_caused = 0
-        self._multiplier_state: dict[str, float] | None = None
         super().__init__(policy, env, **ppo_kwargs)
 
     def _setup_model(self) -> None:
@@ -137,8 +145,6 @@ class PPOLag(PPO):
         }
         super()._setup_model()
         self.multiplier = make_multiplier(self.lagrange, self.cost_limit, **self.lagrange_kwargs)
-        if self._multiplier_state is not None:
-            self.multiplier.load_state_dict(self._multiplier_state)
         self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
 
     @property
@@ -154,6 +160,7 @@ class PPOLag(PPO):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
+        total_timesteps = whole_number(total_timesteps, "total_timesteps", "learn")
         if reset_num_timesteps or self._last_obs is None:  # SB3 resets the environment then
             self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
         return super()._setup_learn(
@@ -365,15 +372,14 @@ class PPOLag(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/clip_range", clip_range)
 
-    def save(
-        self, path: Any, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None
-    ) -> None:
-        """SB3's `save`; the multiplier is stored as plain numbers."""
-        self._multiplier_state = self.multiplier.state_dict()
-        super().save(path, exclude, include)
+    def _state(self) -> dict[str, Any]:
+        own = {"collisions_caused": self.collisions_caused}
+        return {**super()._state(), **own, "multiplier": self.multiplier.state_dict()}
 
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "multiplier", "_episode_costs"]
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        self.collisions_caused = int(state["collisions_caused"])
+        self.multiplier.load_state_dict(state["multiplier"])
 
 
 def _value_loss(

@@ -8,7 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from wrappers.checks import one_number, whole_number
 
 Config = TypeVar("Config")
 
@@ -187,3 +190,56 @@ def config_from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
             value = config_from_dict(hints[key], value)
         arguments[key] = tuple(value) if isinstance(value, list) else value
     return cls(**arguments)
+
+
+_SHARES = (
+    *("unimix", "decoded_share", "slow_rate", "lambda_", "explore", "support_threshold"),
+    *("data_share", "model_warmup", "critic_warmup", "forget_actions", "unsafe_ends"),
+)
+# Ranges of numbers, of which others are at least 0.
+_RANGES: dict[str, tuple[float, float | None]] = {
+    **dict.fromkeys(_SHARES, (0.0, 1.0)),
+    "gamma": (1e-3, 1.0),
+    "bin_limit": (1e-3, None),
+    "episode_steps": (1.0, None),
+}
+# Least values of whole numbers, where 0 makes no sense.
+_LEAST = {
+    **dict.fromkeys(("deter", "hidden", "stoch", "blocks", "units", "kernel", "batch_size"), 1),
+    **dict.fromkeys(("strides", "channels", "starts", "horizon", "candidates", "torch_threads"), 1),
+    **dict.fromkeys(("classes", "sequence_length"), 2),
+    "bins": 3,
+}
+
+
+def check_config(config: Any, path: str = "") -> None:
+    """Check types and ranges of a dataclass's fields, and of those inside.
+
+    :raises ValueError: naming the field as it is typed, such as ``imagination.gamma``.
+    """
+    for name, hint in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(hint) and isinstance(value, hint):  # type: ignore[arg-type]
+            check_config(value, f"{path}{name}.")
+        else:
+            _check(value, name, f"{path}{name}", hint)
+
+
+def _check(value: Any, name: str, path: str, hint: Any) -> None:
+    options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    kind = options[0]
+    if value is None and NoneType in options:
+        return
+    if kind is int:
+        whole_number(value, path, "config", low=_LEAST.get(name, 0))
+    elif kind is float:
+        one_number(value, path, "config", *_RANGES.get(name, (0.0, None)))
+    elif get_origin(kind) is tuple and isinstance(value, tuple) and value:
+        for entry in value:
+            whole_number(entry, path, "config", low=_LEAST.get(name, 0))
+    elif get_origin(kind) is dict and isinstance(value, Mapping):
+        for key, entry in value.items():
+            one_number(entry, f"{path}.{key}", "config")
+    elif get_origin(kind) is not None or not isinstance(value, kind):
+        wanted = getattr(get_origin(kind) or kind, "__name__", str(kind))
+        raise ValueError(f"config: {path} is {value!r}; expected a {wanted}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,34 +31,62 @@ def optimise(optimizers: Sequence[LaProp], loss: Tensor, what: str) -> None:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which update trains what: first the world model and the prior, then critics, then all three.
+    """Which update trains what: first world model and prior, then critics, then all three.
 
-    :param total: updates in all.
-    :param model_warmup: share of them that trains world model and prior only.
-    :param critic_warmup: share of the others in which the actor rests.
+    All fields are numbers of updates, counted over the agent's life as ``n_updates`` are.
+
+    :param begin: first update of the schedule.
+    :param model_until: from here on the world model has warmed up; infinite if it never does.
+    :param critics_until: from here on the actor is improved; infinite if it never is.
+    :param end: where the learning rates have fallen to their last values.
     """
 
-    total: int
-    model_warmup: float
-    critic_warmup: float
+    begin: int
+    model_until: float
+    critics_until: float
+    end: int
 
-    @property
-    def _first(self) -> float:
-        return self.model_warmup * self.total
+    @classmethod
+    def fresh(cls, begin: int, total: int, model_warmup: float, critic_warmup: float) -> Schedule:
+        """A schedule of ``total`` updates.
+
+        :param model_warmup: share of them that trains world model and prior only; 1: all, also
+            when there come to be more of them.
+        :param critic_warmup: share of the others in which the actor rests; 1: all, likewise.
+        """
+        first = model_warmup * total
+        model_until = begin + first if model_warmup < 1.0 else math.inf
+        rest = critic_warmup * (total - first)
+        critics_until = model_until + rest if critic_warmup < 1.0 else math.inf
+        return cls(begin, model_until, critics_until, begin + total)
+
+    def going_on(self, end: int) -> Schedule:
+        """The same schedule with another end: what has warmed up does not warm up again."""
+        return replace(self, end=end)
 
     def warming_up(self, update: int) -> bool:
-        """Whether update number ``update`` (from 0) trains world model and prior only."""
-        return update < self._first
+        """Whether update number ``update`` trains world model and prior only."""
+        return update < self.model_until
 
     def improving(self, update: int) -> bool:
         """Whether it trains the actor, beside the critics."""
-        return update >= self._first + self.critic_warmup * (self.total - self._first)
+        return update >= self.critics_until
 
     def remaining(self, update: int) -> float:
         """Share that is left, 1 to 0, of the model's warm-up, and after it of the policy's time."""
-        if self.warming_up(update):
-            return 1.0 - update / self._first
-        return 1.0 - (update - self._first) / max(self.total - self._first, 1.0)
+        begin, end = float(self.begin), min(self.model_until, self.end)
+        if not self.warming_up(update):
+            begin, end = self.model_until, float(self.end)
+        return min(max(1.0 - (update - begin) / max(end - begin, 1.0), 0.0), 1.0)
+
+    def to_json(self) -> dict[str, float | None]:
+        """Plain numbers, None for what never ends."""
+        return {k: v if math.isfinite(v) else None for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, float | None]) -> Schedule:
+        """Inverse of :meth:`to_json`."""
+        return cls(**{k: math.inf if v is None else v for k, v in values.items()})  # type: ignore[arg-type]
 
 
 def anneal(rates: Iterable[tuple[LaProp, float]], remaining: float) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.utils import get_device
 from torch import Tensor
 
+from vlsafe_agents.common.agent_file import space_from_json, space_to_json, to_plain
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import IMAGE, observation_spaces
+from vlsafe_agents.vlsafe.config import config_from_dict
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.settings import VLSafeConfig
 from vlsafe_agents.vlsafe.world_model import WorldModel
+from wrappers.files import reading, replacing
 
 Array = npt.NDArray[Any]
 RecurrentState = tuple[Array, ...]  # deter (N, D), stoch (N, S, K), prev_action (N, A)
@@ -38,11 +44,46 @@ class VLSafePolicy(BasePolicy):
         **settings: Any,
     ) -> None:
         super().__init__(observation_space, action_space)
+        self._config, self._settings = config, settings
         self._spaces = observation_spaces(observation_space)
         self.world_model = WorldModel(observation_space, action_space, config.world_model)
         self.actor_critic = ActorCritic(
             self.world_model.feat_size, action_space, config, **settings
         )
+
+    def save(self, path: str) -> None:
+        """Write the policy alone, without optimisers; an agent is saved by ``VLSafe.save``."""
+        data = {
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+            "config": self._config.to_dict(),
+            "settings": to_plain(self._settings),
+        }
+        with replacing(Path(path)) as temporary:
+            torch.save({"data": json.dumps(data), "state_dict": self.state_dict()}, temporary)
+
+    @classmethod
+    def load(cls, path: str, device: torch.device | str = "auto") -> Self:
+        """Inverse of :meth:`save`; no code in the file is run.
+
+        :raises FileNotFoundError: where there is no file.
+        :raises ValueError: for a file that is damaged, or another policy's.
+        """
+
+        def read(file: Path) -> Any:
+            stored = torch.load(file, map_location=get_device(device), weights_only=True)
+            data = json.loads(stored["data"])
+            policy = cls(
+                space_from_json(data["observation_space"]),
+                space_from_json(data["action_space"]),
+                config_from_dict(VLSafeConfig, data["config"]),
+                **data["settings"],
+            )
+            policy.load_state_dict(stored["state_dict"])
+            return policy.to(get_device(device))
+
+        policy: Self = reading(Path(path), "a policy saved by VLSafePolicy.save", read)
+        return policy
 
     def predict(
         self,

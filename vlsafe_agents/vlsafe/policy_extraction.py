@@ -8,7 +8,7 @@ The last axis ``A`` is either every action of a discrete space, so that ``pi*`` 
 candidates drawn at a state of a continuous one.  ``log_prior`` is then the log importance weight
 ``log pi_b - log q`` of each candidate under its proposal ``q``; the mathematics is the same.
 
-Advantages are in units of their own spread (:class:`vlsafe_agents.vlsafe.normaliser.Scale`); a
+Advantages are in units of their own spread (:class:`~vlsafe_agents.vlsafe.critics.Scale`); a
 positive cost advantage means costlier than average.
 """
 

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlsafe_agents.vlsafe.config import TrainConfig, WorldModelConfig, config_from_dict, find_preset
+from vlsafe_agents.vlsafe.config import (
+    TrainConfig,
+    WorldModelConfig,
+    check_config,
+    config_from_dict,
+    find_preset,
+)
 
 UPDATES = ("gated", "lagrangian", "none")
 SUPPORTS = ("behaviour", "cloning", "none")
@@ -110,30 +116,17 @@ class VLSafeConfig:
     torch_threads: int | None = None  # None: 1 on a CPU for small presets, else unchanged
 
     def __post_init__(self) -> None:
+        check_config(self)
         _one_of("improvement.mixture", self.improvement.mixture, MIXTURES)
         _one_of("improvement.support", self.improvement.support, SUPPORTS)
         _one_of(
             "multiplier.constraint_states", self.multiplier.constraint_states, CONSTRAINT_STATES
         )
-        _in_range("imagination.gamma", self.imagination.gamma, 0.0, 1.0)
-        _in_range("imagination.lambda_", self.imagination.lambda_, 0.0, 1.0)
-        _in_range("imagination.explore", self.imagination.explore, 0.0, 1.0)
-        _in_range("improvement.support_threshold", self.improvement.support_threshold, 0.0, 1.0)
-        _in_range("improvement.data_share", self.improvement.data_share, 0.0, 1.0)
-        _in_range("model_warmup", self.model_warmup, 0.0, 1.0)
-        _in_range("critic_warmup", self.critic_warmup, 0.0, 1.0)
-        _in_range("forget_actions", self.forget_actions, 0.0, 1.0)
-        _in_range("unsafe_ends", self.unsafe_ends, 0.0, 1.0)
-        counts = {
-            "imagination.horizon": self.imagination.horizon,
-            "imagination.starts": self.imagination.starts,
-            "improvement.candidates": self.improvement.candidates,
-        }
-        if self.model_every < 0:
-            raise ValueError(f"model_every must not be negative, got {self.model_every}")
-        for name, count in counts.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
+        if self.imagination.disagreement_penalty and not self.world_model.ensemble:
+            raise ValueError(
+                "imagination.disagreement_penalty has no effect without an ensemble that can "
+                "disagree; set world_model.ensemble, for example to 5"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, the inverse of ``make_config(preset, dictionary)``."""
@@ -170,8 +163,8 @@ def make_config(preset: str, overrides: Mapping[str, Any] | None = None) -> VLSa
     config = VLSafeConfig(world_model=base.world_model, train=base.train)
     units = base.world_model.heads.units
     changes = _SMALL[preset] if preset in _SMALL else _large(units)
-    settings = _merge(config.to_dict(), changes)
-    return config_from_dict(VLSafeConfig, _merge(settings, overrides or {}))
+    settings = merge(config.to_dict(), changes)
+    return config_from_dict(VLSafeConfig, merge(settings, overrides or {}))
 
 
 def _large(units: int) -> dict[str, Any]:
@@ -183,20 +176,16 @@ def _large(units: int) -> dict[str, Any]:
     }
 
 
-def _merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings with some of them replaced."""
     merged = dict(base)
     for key, value in overrides.items():
         nested = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
         # `settings` of a multiplier belong to its kind, so they are replaced as a whole
-        merged[key] = _merge(base[key], value) if nested and key != "settings" else value
+        merged[key] = merge(base[key], value) if nested and key != "settings" else value
     return merged
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
-
-
-def _in_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}")

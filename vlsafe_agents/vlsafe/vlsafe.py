@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,26 +11,22 @@ from gymnasium import spaces
 from stable_baselines3.common import utils
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.save_util import (
-    is_json_serializable,
-    load_from_zip_file,
-)
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
-from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 from torch import Tensor
 
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
+from vlsafe_agents.common.saved_agent import COUNTERS
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
 from vlsafe_agents.vlsafe.rssm import RSSMState
-from vlsafe_agents.vlsafe.saved_agent import refuse_pickles, space_from_json, space_to_json
-from vlsafe_agents.vlsafe.settings import SMALL_PRESETS, UPDATES, make_config
+from vlsafe_agents.vlsafe.settings import SMALL_PRESETS, UPDATES, make_config, merge
 from vlsafe_agents.vlsafe.training_data import fit_for_training
+from wrappers.checks import one_number
 
 
 class VLSafe(OfflineAlgorithm):
@@ -92,6 +86,8 @@ class VLSafe(OfflineAlgorithm):
             raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
         if isinstance(safety, str) and safety != "score":
             raise ValueError(f'safety must be "score", a number in [0, 1] or None; got {safety!r}')
+        if safety is not None and not isinstance(safety, str):
+            safety = one_number(safety, "safety", "VLSafe", low=0.0, high=1.0)
         settings = make_config(preset, config)
         super().__init__(
             policy,
@@ -103,12 +99,12 @@ class VLSafe(OfflineAlgorithm):
             seed=seed,
             supported_action_spaces=(spaces.Discrete, spaces.Box),
         )
-        self.policy_name = policy if isinstance(policy, str) else "MultiInputPolicy"
         self.preset, self.update, self.safety = preset, update, safety
-        self.cost_limit = float(cost_limit)
+        self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
         self.config = settings.to_dict()  # JSON-able: it is saved as text
         self.episode_steps = settings.multiplier.episode_steps
         self.world_model_frozen = False
+        self._schedule: Schedule | None = None  # of the last call of learn
         self.dataset: EpisodeDataset | None = None
         if _init_setup_model:
             self._setup_model()
@@ -174,8 +170,8 @@ class VLSafe(OfflineAlgorithm):
     def adopt_world_model(self, other: VLSafe) -> None:
         """Take over another agent's world model and behaviour prior and leave the model as it is.
 
-        :meth:`learn` then trains prior, actor and critics only: several policies can share the
-        price of one world model.
+        :meth:`learn` then trains prior, actor and critics only, on a fresh schedule: several
+        policies can share the price of one world model.  Until then the agent acts as the prior.
 
         :raises ValueError: if the two agents' spaces or sizes differ.
         """
@@ -188,7 +184,9 @@ class VLSafe(OfflineAlgorithm):
                     f"the other agent's {name} has other sizes; give both agents the same "
                     f"observation, action space, preset and world_model settings ({error})"
                 ) from error
+        self.policy.actor_critic.start_from_behaviour()
         self.world_model_frozen = True
+        self._schedule = None
 
     # --- learning -------------------------------------------------------------------------------
 
@@ -203,8 +201,13 @@ class VLSafe(OfflineAlgorithm):
     ) -> Self:
         """Train for ``total_timesteps`` gradient updates on the data set.
 
+        Another call starts a fresh schedule from the weights as they are (first the world model and
+        the prior, then the critics, then the policy again from the prior, each with learning rates
+        from the top); with ``reset_num_timesteps=False`` it goes on where the last call was:
+        nothing warms up again, and only the end of the schedule moves.
+
         :param log_interval: updates between two rows of the log.
-        :raises ValueError: without a data set.
+        :raises ValueError: without a data set, or for a negative number of updates.
         """
         if self.dataset is None:
             raise ValueError(
@@ -216,6 +219,7 @@ class VLSafe(OfflineAlgorithm):
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        self._plan(total_timesteps - self.num_timesteps, reset_num_timesteps)
         callback.on_training_start(locals(), globals())
         rates = (
             (self.model_optimizer, self.settings.train.learning_rate),
@@ -224,7 +228,7 @@ class VLSafe(OfflineAlgorithm):
         with torch_threads(self._thread_count()):
             while self.num_timesteps < total_timesteps:
                 self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-                anneal(rates, self._schedule.remaining(self._n_updates))
+                anneal(rates, self.schedule.remaining(self._n_updates))
                 self.train()
                 self.num_timesteps += 1
                 callback.update_locals(locals())
@@ -246,17 +250,34 @@ class VLSafe(OfflineAlgorithm):
         )
         batch = to_tensors(sequences, self.device)
         self.policy.set_training_mode(True)
-        if self._schedule.warming_up(self._n_updates):
+        if self.schedule.warming_up(self._n_updates):
             self._warm_up(batch)
         else:
             self._update_actor_critic(batch)
         self._n_updates += 1
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
-    @property
-    def _schedule(self) -> Schedule:
+    def _plan(self, updates: int, afresh: bool) -> None:
+        """What the next ``updates`` train."""
+        if updates < 1:
+            return
+        if self._schedule is not None and not afresh:
+            self._schedule = self._schedule.going_on(self._n_updates + updates)
+            return
         share = 0.0 if self.world_model_frozen else self.settings.model_warmup
-        return Schedule(self._total_timesteps, share, self.settings.critic_warmup)
+        self._schedule = Schedule.fresh(
+            self._n_updates, updates, share, self.settings.critic_warmup
+        )
+
+    @property
+    def schedule(self) -> Schedule:
+        """What is trained when.
+
+        :raises ValueError: before the first call of :meth:`learn`.
+        """
+        if self._schedule is None:
+            raise ValueError("there is no schedule before the first call of learn()")
+        return self._schedule
 
     def _warm_up(self, batch: TensorBatch) -> None:
         """Fit the world model and, on its features, the behaviour prior."""
@@ -305,7 +326,7 @@ class VLSafe(OfflineAlgorithm):
     def _update_actor_critic(self, batch: TensorBatch) -> None:
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
         posterior, prior_state = self._states(batch)
-        improving = self._schedule.improving(self._n_updates)
+        improving = self.schedule.improving(self._n_updates)
         loss, metrics = actor_critic.loss(world_model, posterior, batch, improving, prior_state)
         optimise([self.actor_critic_optimizer], loss, "actor and critics")
         actor_critic.after_step()
@@ -325,73 +346,58 @@ class VLSafe(OfflineAlgorithm):
 
     # --- saving ---------------------------------------------------------------------------------
 
-    def save(
-        self,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """SB3's zip file, without the data set and without pickled objects."""
-        self.saved_spaces = {
-            "observation_space": space_to_json(self.observation_space),
-            "action_space": space_to_json(self.action_space),
-        }
-        self.sampler_state = self._sampler.bit_generator.state
-        super().save(path, exclude, include)
-
-    def _excluded_save_params(self) -> list[str]:
-        opaque = [k for k, v in self.__dict__.items() if not is_json_serializable(v)]
-        return [*super()._excluded_save_params(), "dataset", *opaque]
+    def _policy_name(self) -> str | None:
+        # All names stand for one class; observations are told apart by their space.
+        return "MultiInputPolicy" if self.policy_class is VLSafePolicy else None
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "model_optimizer", "actor_critic_optimizer"], []
 
+    def _state(self) -> dict[str, Any]:
+        return {
+            **super()._state(),
+            "episode_steps": self.episode_steps,
+            "world_model_frozen": self.world_model_frozen,
+            "schedule": None if self._schedule is None else self._schedule.to_json(),
+            "sampler": self._sampler.bit_generator.state,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        self.world_model_frozen = bool(state["world_model_frozen"])
+        self._sampler.bit_generator.state = state["sampler"]
+        self.episode_steps = state["episode_steps"]
+        self.policy.actor_critic.episode_steps = self.episode_steps or 1.0
+        stored = state["schedule"]
+        self._schedule = None if stored is None else Schedule.from_json(stored)
+
     @classmethod
-    def load(
-        cls,
-        path: str | pathlib.Path | io.BufferedIOBase,
-        env: GymEnv | None = None,
-        device: torch.device | str = "auto",
-        custom_objects: dict[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool = True,
-        **kwargs: Any,
-    ) -> Self:
-        """Load a saved agent; ``dataset=`` may be given to go on learning.
+    def _merged(cls, arguments: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        if "preset" in changes and changes["preset"] != arguments["preset"]:
+            raise ValueError(
+                f"the file holds an agent of preset {arguments['preset']!r}; its sizes cannot be "
+                "changed on loading"
+            )
+        config = merge(arguments["config"], changes.get("config") or {})
+        return {**super()._merged(arguments, changes), "config": config}
 
-        No code in the file is run: its attributes are JSON, its tensors are read with
-        ``weights_only``.
-
-        :param custom_objects: attributes to replace, as in SB3.
-        :raises ValueError: if the file holds pickled objects, or ``env`` has other spaces.
-        """
-        refuse_pickles(path)
-        data, params, _ = load_from_zip_file(
-            path, device=device, custom_objects=custom_objects, print_system_info=print_system_info
-        )
-        assert data is not None, f"{path} holds no agent"
-        dataset = kwargs.pop("dataset", None)
-        data.update(kwargs)
-        stored = data.pop("saved_spaces")
-        sampler_state = data.pop("sampler_state")
-        model = cls(
-            custom_objects["policy_class"]
-            if custom_objects and "policy_class" in custom_objects
-            else data["policy_name"],
-            None,
-            device=device,
-            _init_setup_model=False,
-        )
-        model.observation_space = space_from_json(stored["observation_space"])
-        model.action_space = space_from_json(stored["action_space"])
-        model.__dict__.update(data)
-        if env is not None:
-            wrapped = cls._wrap_env(env, model.verbose)
-            check_for_correct_spaces(wrapped, model.observation_space, model.action_space)
-            model.env, model.n_envs = wrapped, wrapped.num_envs
-        model._setup_model()
-        model.set_parameters(params, exact_match=True, device=device)
-        model._sampler.bit_generator.state = sampler_state
-        if dataset is not None:
-            model.set_dataset(dataset)
-        return model
+    @classmethod
+    def _upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Files up to November 2026 hold all attributes side by side and no schedule."""
+        if "saved_spaces" not in data:
+            return data
+        state = {name: data[name] for name in ("episode_steps", "world_model_frozen")}
+        state |= {name: value for name, value in data.items() if name in COUNTERS}
+        settings = make_config(data["preset"], data["config"])
+        share = 0.0 if data["world_model_frozen"] else settings.model_warmup
+        begin = data["_n_updates"] - data["num_timesteps"]
+        plan = Schedule.fresh(begin, data["_total_timesteps"], share, settings.critic_warmup)
+        return {
+            "algorithm": cls.__name__,
+            "policy": "MultiInputPolicy",
+            "arguments": {name: data[name] for name in cls._settings() if name in data},
+            "left_out": [],
+            "n_envs": data["n_envs"],
+            **data["saved_spaces"],
+            "state": {**state, "schedule": plan.to_json(), "sampler": data["sampler_state"]},
+        }

@@ -1,0 +1,1 @@
+"""Malformed inputs and what happens to them; see ``__main__``."""

@@ -1,0 +1,233 @@
+"""SB3 algorithms whose files hold numbers, text and weights, and no code."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self
+
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+
+from vlsafe_agents.common.agent_file import (
+    AgentPath,
+    CannotStore,
+    from_plain,
+    read_agent,
+    space_from_json,
+    space_to_json,
+    to_plain,
+    write_agent,
+)
+from vlsafe_agents.common.seeds import derived_seed
+from wrappers.checks import one_number
+
+# Not settings: what an agent is given to work with, and SB3's own construction.
+_NO_SETTINGS = {"self", "policy", "env", "device", "dataset", "_init_setup_model"}
+_NO_SETTINGS |= {"rollout_buffer_class", "rollout_buffer_kwargs"}
+COUNTERS = (
+    "num_timesteps",
+    "_total_timesteps",
+    "_num_timesteps_at_start",
+    "_n_updates",
+    "_episode_num",
+    "_current_progress_remaining",
+)
+
+
+class SavedAgent(BaseAlgorithm):
+    """Mixin, to be named before SB3's class: ``save`` and ``load`` without pickles.
+
+    A file holds the constructor's arguments, counters, spaces and whatever :meth:`_state` adds, all
+    as JSON, and the weights, which are read with ``weights_only``.  Arguments that are code
+    (a schedule that is a function, a network class of one's own) are not stored; ``load`` then
+    asks for them by name.
+    """
+
+    _unread_settings: ClassVar[frozenset[str]] = frozenset()  # constructor arguments left out
+
+    def _state(self) -> dict[str, Any]:
+        """What a file holds beyond arguments, counters and weights; plain data."""
+        return {name: to_plain(getattr(self, name)) for name in COUNTERS}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`_state`; called when networks and weights are there."""
+        for name in COUNTERS:
+            setattr(
+                self, name, type(getattr(self, name))(one_number(state[name], name, "counters"))
+            )
+
+    @classmethod
+    def _settings(cls) -> list[str]:
+        """Names of the constructor's arguments that a file holds and that ``load`` may change."""
+        found: dict[str, None] = {}
+        for kind in cls.__mro__:
+            own = vars(kind).get("__init__")
+            parameters = inspect.signature(own).parameters if own is not None else {}
+            found |= dict.fromkeys(
+                name
+                for name, p in parameters.items()
+                if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+            )
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and parameters:
+                break  # the next constructor's arguments are not the user's
+        return [n for n in found if n not in _NO_SETTINGS and n not in cls._unread_settings]
+
+    def save(
+        self,
+        path: AgentPath,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Write SB3's zip file, whole or not at all, without data set and pickled objects.
+
+        :param exclude: arguments to leave out, which ``load`` then asks for.
+        :param include: as SB3's; nothing beyond the arguments can be stored.
+        :raises ValueError: for an ``include`` that cannot be stored.
+        """
+        known = self._settings()
+        foreign = sorted(set(include or ()) - set(known))
+        if foreign:
+            raise ValueError(
+                f"cannot include {', '.join(foreign)}: a {type(self).__name__} file holds its "
+                "constructor's arguments, counters and weights, and no other objects"
+            )
+        arguments, left_out = {}, sorted(set(exclude or ()) & set(known))
+        for name in known:
+            if name not in left_out:
+                try:
+                    arguments[name] = to_plain(self._setting(name))
+                except CannotStore:
+                    left_out.append(name)
+        data = {
+            "algorithm": type(self).__name__,
+            "policy": self._policy_name(),
+            "arguments": arguments,
+            "left_out": left_out,
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+            "n_envs": self.n_envs,
+            "state": self._state(),
+        }
+        write_agent(path, data, self.get_parameters())
+
+    def _setting(self, name: str) -> Any:
+        return getattr(self, "_stats_window_size" if name == "stats_window_size" else name)
+
+    def _policy_name(self) -> str | None:
+        """SB3's name of the policy's class; None for a class of the user's own."""
+        return next((k for k, v in self.policy_aliases.items() if v is self.policy_class), None)
+
+    @classmethod
+    def load(
+        cls,
+        path: AgentPath,
+        env: GymEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        allow_pickle: bool = False,
+        **changes: Any,
+    ) -> Self:
+        """Load a saved agent; no code in the file is run.
+
+        :param env: where to go on learning; must have the agent's spaces.
+        :param custom_objects: ``{"policy_class": ...}`` for a policy of one's own; further entries
+            count as ``changes``.
+        :param force_reset: as SB3's; the environment is always reset before learning goes on.
+        :param allow_pickle: read a file of Stable-Baselines3's own, whose pickled entries run code;
+            only for files that you trust.
+        :param changes: constructor's arguments to replace.
+        :raises FileNotFoundError: where there is no file.
+        :raises ValueError: for a file that is damaged, another algorithm's, or holds pickled
+            objects; for arguments that the file lacks; or for an ``env`` with other spaces.
+        :raises TypeError: for a change that the constructor does not know.
+        """
+        if print_system_info:
+            get_system_info()
+        if allow_pickle:
+            return super().load(path, env, device, custom_objects, False, force_reset, **changes)
+        custom = dict(custom_objects or {})
+        policy_class = custom.pop("policy_class", None)
+        changes = {**custom, **changes}
+        dataset = changes.pop("dataset", None) if hasattr(cls, "set_dataset") else None
+        unknown = sorted(set(changes) - set(cls._settings()))
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}.load got unknown arguments {', '.join(unknown)}; what can be "
+                f"changed is {', '.join(cls._settings())}"
+            )
+        data, params = read_agent(path, device)
+        try:
+            model = cls._build(cls._upgraded(data), policy_class, env, device, changes)
+            model.set_parameters(params, exact_match=True, device=device)
+            model._restore(cls._upgraded(data)["state"])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        except (KeyError, AttributeError, TypeError, RuntimeError, IndexError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else str(error).split("\n")[0]
+            raise ValueError(
+                f"{path} does not fit this version of {cls.__name__} ({what})"
+            ) from error
+        if model.seed is not None and model.num_timesteps:
+            # What has been drawn with the seed itself (first episodes, noise) is not drawn again.
+            model.set_random_seed(derived_seed(model.seed, model.num_timesteps))
+        if dataset is not None:
+            model.set_dataset(dataset)  # type: ignore[attr-defined]
+        return model
+
+    @classmethod
+    def _upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The data of an older version as this one writes them."""
+        return data
+
+    @classmethod
+    def _build(
+        cls,
+        data: dict[str, Any],
+        policy_class: Any,
+        env: GymEnv | None,
+        device: torch.device | str,
+        changes: Mapping[str, Any],
+    ) -> Self:
+        """An agent as it was constructed, but for ``changes``."""
+        if data["algorithm"] != cls.__name__:
+            raise ValueError(f"the file holds a {data['algorithm']}, not a {cls.__name__}")
+        missing = [name for name in data["left_out"] if name not in changes]
+        policy: type[BasePolicy] | str | None = policy_class or data["policy"]
+        if policy is None:
+            missing.append('custom_objects={"policy_class": ...}')
+        if missing:
+            raise ValueError(
+                f"the file lacks {', '.join(missing)}: code is not stored; give it to "
+                f"{cls.__name__}.load(path, ...) again"
+            )
+        arguments = cls._merged({k: from_plain(v) for k, v in data["arguments"].items()}, changes)
+        foreign = sorted(set(arguments) - set(cls._settings()))
+        if foreign:
+            raise ValueError(f"the file has arguments that are not known: {', '.join(foreign)}")
+        model = cls(policy, None, device=device, _init_setup_model=False, **arguments)  # type: ignore[arg-type,call-arg]
+        model.observation_space = space_from_json(data["observation_space"])
+        model.action_space = space_from_json(data["action_space"])
+        model.n_envs = int(data["n_envs"])
+        if env is not None:
+            wrapped = cls._wrap_env(env, model.verbose)
+            check_for_correct_spaces(wrapped, model.observation_space, model.action_space)
+            model.env, model.n_envs = wrapped, wrapped.num_envs
+        model._setup_model()
+        return model
+
+    @classmethod
+    def _merged(cls, arguments: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Stored arguments with changes.
+
+        :raises ValueError: for other ``policy_kwargs``, as SB3: the weights would not fit.
+        """
+        given, stored = changes.get("policy_kwargs"), arguments.get("policy_kwargs")
+        if stored is not None and given is not None and to_plain(given) != to_plain(stored):
+            raise ValueError(f"policy_kwargs {given} are not those of the file, {stored}")
+        return {**arguments, **changes}

@@ -1,0 +1,63 @@
+"""Stable-Baselines3's PPO as it is, but for files without pickles and checked arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Self
+
+from stable_baselines3 import PPO as StockPPO
+from stable_baselines3.common.type_aliases import MaybeCallback
+
+from vlsafe_agents.common.saved_agent import SavedAgent
+from wrappers.checks import one_number, whole_number
+
+_WHOLE = {"n_steps": 1, "batch_size": 1, "n_epochs": 1}  # least values
+_RANGES: dict[str, tuple[float, float | None]] = {
+    "learning_rate": (0.0, None),
+    "gamma": (0.0, 1.0),
+    "gae_lambda": (0.0, 1.0),
+    "clip_range": (0.0, None),
+    "clip_range_vf": (0.0, None),
+    "ent_coef": (0.0, None),
+    "vf_coef": (0.0, None),
+    "max_grad_norm": (0.0, None),
+    "target_kl": (0.0, None),
+    "cost_gamma": (0.0, 1.0),
+    "cost_gae_lambda": (0.0, 1.0),
+    "cost_vf_coef": (0.0, None),
+}
+
+
+def check_arguments(where: str, arguments: Mapping[str, Any]) -> None:
+    """Check what SB3 takes without a word; schedules and None are left alone.
+
+    :raises ValueError: naming the argument and what it may be.
+    """
+    for name, value in arguments.items():
+        if name in _WHOLE:
+            whole_number(value, name, where, low=_WHOLE[name])
+        elif name in _RANGES and value is not None and not callable(value):
+            one_number(value, name, where, *_RANGES[name])
+
+
+class PPO(SavedAgent, StockPPO):
+    """Stable-Baselines3's PPO; takes its arguments.
+
+    :raises ValueError: for an argument out of range.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        given = inspect.signature(StockPPO.__init__).bind(self, *args, **kwargs)
+        check_arguments("PPO", given.arguments)
+        super().__init__(*args, **kwargs)
+
+    def learn(
+        self, total_timesteps: int, callback: MaybeCallback = None, *args: Any, **kwargs: Any
+    ) -> Self:
+        """SB3's ``learn``.
+
+        :raises ValueError: unless ``total_timesteps`` is a whole number of at least 0.
+        """
+        whole_number(total_timesteps, "total_timesteps", "learn")
+        return super().learn(total_timesteps, callback, *args, **kwargs)
