@@ -87,6 +87,8 @@ def _fleet(choice: EnvChoice, options: dict[str, Any], workers: int) -> Fleet | 
     from vlsafe_envs.driver_batch import DriverBatch
     from vlsafe_envs.vector_env import VectorDrivingEnv
 
+    if choice.one_a_process:
+        return None
     make_envs = choice.vector_factory(**options)
     env = make_envs(1)
     env.close()

@@ -11,6 +11,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -132,7 +133,7 @@ def collect(
     if target.is_dir() and not shards.exists() and not overwrite:
         return _finished(target, config)
     check_place(target)
-    with one_writer(target, "vlsafe collect"):
+    with _saying_what_is_kept(shards), one_writer(target, "vlsafe collect"):
         remove_leftovers(target)
         if target.exists() and not overwrite:
             summary = _finished(target, config)
@@ -151,7 +152,7 @@ def collect(
         else:
             job, largest = partial(_make_fleet_job, config, shards, fleet), _largest_task(fleet)
         work = Work(config, done)
-        _drive_all(work, job, workers, largest, progress, shards)
+        _drive_all(work, job, workers, largest, progress)
         facts = work.needed()
         assemble(shards, facts, target, spaces, spec, _metadata(config, facts))
         shutil.rmtree(shards)
@@ -256,12 +257,7 @@ def _largest_task(fleet: Fleet) -> int:
 
 
 def _drive_all(
-    work: Work,
-    make_job: Callable[[], Job],
-    workers: int,
-    largest: int,
-    progress: bool,
-    shards: Path,
+    work: Work, make_job: Callable[[], Job], workers: int, largest: int, progress: bool
 ) -> None:
     """Drive what is missing; ``work`` grows."""
     count_steps = work.config.steps is not None
@@ -270,17 +266,22 @@ def _drive_all(
     unit = "steps" if count_steps else "episodes"
     with ProgressReport("collect", total, unit, progress) as report:
         report.update(work.steps if count_steps else work.episodes)
-        try:
-            for _, facts in run_tasks(make_job, work.tasks(workers, largest), workers):
-                work.add(facts)
-                note = f"{work.unsafe_steps / work.steps:.1%} unsafe steps"
-                note = f"{note}, {work.collisions} collisions"
-                report.update(work.steps if count_steps else work.episodes, note)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"interrupted; {count_shards(shards):,} finished episodes are kept, and the same "
-                "command drives the others"
-            ) from None
+        for _, facts in run_tasks(make_job, work.tasks(workers, largest), workers):
+            work.add(facts)
+            note = f"{work.unsafe_steps / work.steps:.1%} unsafe steps"
+            note = f"{note}, {work.collisions} collisions"
+            report.update(work.steps if count_steps else work.episodes, note)
+
+
+@contextmanager
+def _saying_what_is_kept(shards: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; {count_shards(shards):,} finished episodes are kept, and the same "
+            "command drives the others"
+        ) from None
 
 
 def _settings(config: CollectConfig) -> dict[str, Any]:
