@@ -23,7 +23,14 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from .actions import check_actions
 from .checks import check_kind, check_num_envs, check_seed
 from .driving_batch import Arrival, DrivingBatch, Seat, put_rows
-from .registration import ENV_IDS, METADRIVE_IDS, bare_id, make_batch, maker_of
+from .registration import (
+    ENV_IDS,
+    METADRIVE_IDS,
+    bare_id,
+    check_env_options,
+    make_batch,
+    maker_of,
+)
 
 Indices = int | Iterable[int] | None
 
@@ -54,6 +61,7 @@ def make_vec_env(
     check_kind("env_kwargs", env_kwargs, Mapping | None, "a dictionary, or None")
     seed = check_seed(seed)
     options = dict(env_kwargs or {})
+    check_env_options(name, options)
     batch = make_batch(ENV_IDS[name], n_envs, **options) if name in ENV_IDS else None
     vec_env: VecEnv
     if batch is None:

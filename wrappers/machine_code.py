@@ -26,11 +26,13 @@ from numba.core.caching import (
     CompileResultCacheImpl,
     FunctionCache,
     IndexDataCacheFile,
-    InTreeCacheLocator,
     NullCache,
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_LOCATORS = tuple(CompileResultCacheImpl._locator_classes)  # numba's places, in its order
+_BESIDE: Any = next(kind for kind in _LOCATORS if kind.__name__.endswith("InTreeCacheLocator"))
 
 _log = logging.getLogger("vlsafe")
 _said: set[str] = set()  # what is said once in a process
@@ -57,7 +59,7 @@ def machine_code(
     return dispatcher
 
 
-class _TemporaryFolder(InTreeCacheLocator):
+class _TemporaryFolder(_BESIDE):
     """The last place where code is kept."""
 
     def __init__(self, py_func: Any, py_file: str) -> None:
@@ -74,7 +76,7 @@ class _TemporaryFolder(InTreeCacheLocator):
 
 
 class _CodeFiles(CompileResultCacheImpl):
-    _locator_classes = (*CompileResultCacheImpl._locator_classes, _TemporaryFolder)
+    _locator_classes = (*_LOCATORS, _TemporaryFolder)
 
 
 class _KeptCode(FunctionCache):

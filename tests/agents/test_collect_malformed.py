@@ -353,6 +353,20 @@ def test_one_writer_a_folder_and_the_second_is_told_who(tmp_path: Path) -> None:
         assert collect_toy(tmp_path, episodes=2) == first
 
 
+def test_a_data_set_that_is_being_labelled_is_not_replaced(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path, episodes=2).path
+    config = CollectConfig("Toy-v0", mix=MIX, episodes=3, dataset_id="vlsafe/toy-v0")
+    arguments = (config, tmp_path, NoisyCountingEnv, CountingDriver)
+    with (
+        one_writer(path / "data", "vlsafe label"),
+        pytest.raises(FolderInUseError, match="vlsafe label"),
+    ):
+        collect(*arguments, overwrite=True)
+    assert collect_toy(tmp_path, episodes=2).episodes == 2
+    assert collect(*arguments, overwrite=True, progress=False).episodes == 3
+    assert [file.name for file in tmp_path.joinpath("vlsafe").iterdir()] == ["toy-v0"]
+
+
 @pytest.mark.parametrize("where", ["out", "out/vlsafe", "out/vlsafe/toy-v0"])
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, where: str) -> None:
     file = tmp_path / where

@@ -150,6 +150,8 @@ def test_vector_environments_check_their_own_arguments(env_id: str) -> None:
         ({"seed": "x"}, "seed='x'"),
         ({"seed": 1.5}, "seed=1.5"),
         ({"env_kwargs": [("density", 1)]}, "env_kwargs="),
+        ({"env_kwargs": {3: 1}}, "unknown option 3=1"),
+        ({"env_kwargs": {None: 1}}, "unknown option None=1"),
         ({"env_kwargs": {"scorer": None, "velocity": 1}}, "unknown option 'velocity'"),
         ({"env_kwargs": {"scorer": None, "density": float("nan")}}, "density=nan"),
         ({"n_envs": 2, "env_kwargs": {"scorer": None, "duration": "long"}}, "duration='long'"),
