@@ -111,7 +111,7 @@ def test_arguments_that_an_environment_does_not_have_are_refused_wherever_they_c
         recorded_env(metadata, "runs/data")
     settings = {"algo": "ppo", "steps": 1, "env": {"env_id": "VLSafe-Highway-v0", "kwargs": kwargs}}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
-    with pytest.raises(ValueError, match="settings.json holds no settings"):
+    with pytest.raises(ValueError, match=r"settings.json holds no settings"):
         read_settings(tmp_path)
 
 

@@ -18,7 +18,7 @@ def say(text: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; columns of numbers are aligned right.
+    """Print a title and a table; columns of numbers are aligned right.
 
     As wide as the terminal, where long cells are folded; elsewhere as wide as it needs to be.
     """
@@ -27,7 +27,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.text import Text
 
     cells = [[printable(cell) for cell in row] for row in rows]
-    table = Table(title=Text(printable(title)))
+    table = Table()
     for place, name in enumerate(columns):
         numeric = bool(cells) and all(_NUMBER.fullmatch(row[place]) for row in cells)
         table.add_column(
@@ -39,6 +39,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     if not console.is_terminal:
         console = Console(highlight=False, width=100_000)
         console = Console(highlight=False, width=max(console.measure(table).maximum, 40))
+    say(title)
     console.print(table)
 
 
