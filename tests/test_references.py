@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = r"(?:vlsafe_agents|vlsafe_envs|wrappers)"
-DOTTED = re.compile(rf"\b{OURS}(?:\.[A-Za-z_]\w*)+")
+DOTTED = re.compile(rf"(?<![.\w]){OURS}(?:\.[A-Za-z_]\w*)+")
 PATH = re.compile(
     rf"\b(?:{OURS}|tests|benchmarks|examples|docs)/[\w./-]*\.(?:py|md|json|html|j2)\b"
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from typing import Any
@@ -46,10 +47,9 @@ class SceneFrames:
     def _small(self) -> Rasteriser:
         return Rasteriser(self._road, IMAGE_SIZE, GROUND)
 
-    @property
-    def rasteriser(self) -> Rasteriser:
-        """What draws the judge's frames."""
-        return self._large
+    def rasteriser(self, size: int = FRAME_SIZE) -> Rasteriser:
+        """What draws the judge's frames of a size [px]."""
+        return self._large if size == FRAME_SIZE else self._small
 
     def frame(self, scene: Scene) -> Frame:
         """The judge's frame, uint8 ``(224, 224, 3)``."""
@@ -79,6 +79,9 @@ class SceneRenderer:
     arguments that the environment would refuse.
     """
 
+    frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px], as the environments' safety_frame_sizes
+    _size = FRAME_SIZE
+
     def __init__(self, env_id: str, **env_kwargs: Any) -> None:
         from .registration import (
             METADRIVE_IDS,
@@ -106,26 +109,44 @@ class SceneRenderer:
             config = dataclasses.replace(config, lanes=lanes)
         self._frames = SceneFrames(config)
 
+    def at_size(self, size: int) -> SceneRenderer:
+        """The same drawing with :meth:`frames` of ``size`` px, as ``env.safety_frame(size)``.
+
+        Raises ``ValueError`` for a size that is not in :attr:`frame_sizes`.
+        """
+        if size not in self.frame_sizes:
+            raise ValueError(f"size={size!r}: the judge's frame is {self.frame_sizes} px")
+        twin = copy.copy(self)
+        twin._size = size
+        twin.__dict__.pop("identity", None)
+        return twin
+
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """JSON-able; two renderers with the same identity draw the same frames of a scene."""
-        size = [FRAME_SIZE, FRAME_SIZE, 3]
-        return {"name": "scene", "size": size, "drawing": fingerprint(self._frames.rasteriser)}
+        drawing = fingerprint(self._frames.rasteriser(self._size))
+        return {"name": "scene", "size": [self._size, self._size, 3], "drawing": drawing}
 
     def frames(self, packed_scenes: npt.NDArray[np.float32]) -> Frame:
         """The judge's frames ``(N, 224, 224, 3)`` of packed scenes ``(N, 48, 7)``, by all threads.
 
-        Python's global lock is released while they are drawn.
+        Of another size after :meth:`at_size`.  Python's global lock is released while they are
+        drawn.
         """
-        return self._frames.frames(*drawing_of_packed(packed_scenes))
+        draw = self._frames.frames if self._size == FRAME_SIZE else self._frames.images
+        return draw(*drawing_of_packed(packed_scenes))
 
     def images(self, packed_scenes: npt.NDArray[np.float32]) -> Frame:
         """The agent's images ``(N, 64, 64, 3)`` of packed scenes ``(N, 48, 7)``, by all threads."""
         return self._frames.images(*drawing_of_packed(packed_scenes))
 
     def frame(self, packed_scene: npt.NDArray[np.float32]) -> Frame:
-        """The judge's frame, uint8 ``(224, 224, 3)``, of a packed scene ``(48, 7)``."""
-        return self._frames.frame(Scene.unpack(packed_scene))
+        """The judge's frame, uint8 ``(224, 224, 3)``, of a packed scene ``(48, 7)``.
+
+        Of another size after :meth:`at_size`.
+        """
+        draw = self._frames.frame if self._size == FRAME_SIZE else self._frames.image
+        return draw(Scene.unpack(packed_scene))
 
     def image(self, packed_scene: npt.NDArray[np.float32]) -> Frame:
         """The agent's image, uint8 ``(64, 64, 3)``, of a packed scene ``(48, 7)``."""

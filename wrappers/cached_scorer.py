@@ -7,14 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from .frame_windows import check_windows, context_frames
+from .combinator import Wrapper
+from .frame_windows import check_windows
 from .score_cache import ScoreCache
-from .scorer import Frames, Infos, SafetyScorer, Scores, check_frames, make_scorer
+from .scorer import (
+    Frames,
+    Infos,
+    SafetyScorer,
+    Scores,
+    check_frames,
+    check_scores,
+    last_reasons,
+    make_scorer,
+)
 
 _LOOK_AGAIN = 0.02  # [s], while another process scores the same frame
 
 
-class CachedScorer:
+class CachedScorer(Wrapper):
     """Another scorer's scores; a frame whose pixels were ever judged is not judged again.
 
     Runs and processes share the cache, and so do data sets whose stored images are labelled; those
@@ -29,9 +39,9 @@ class CachedScorer:
     """
 
     def __init__(self, scorer: str | SafetyScorer, cache: ScoreCache | None = None) -> None:
-        self.scorer = make_scorer(scorer)
+        super().__init__(make_scorer(scorer))
         for fault, reason in (("reads_infos", "infos"), ("reads_history", "earlier calls")):
-            if getattr(self.scorer, fault, False):
+            if getattr(self, fault):
                 name = self.scorer.identity.get("name")
                 raise ValueError(
                     f"scorer {name!r} depends on {reason}, not on the frame alone, so a cache of "
@@ -40,11 +50,6 @@ class CachedScorer:
         self.cache = ScoreCache() if cache is None else cache
         self.hits = 0  # frames answered from the cache
         self.misses = 0  # frames put to the scorer
-
-    @property
-    def context_frames(self) -> int:
-        """How many frames the scorer looks at to judge one, see :mod:`~.frame_windows`."""
-        return context_frames(self.scorer)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -59,6 +64,7 @@ class CachedScorer:
         keys = self.cache.keys(scope, frames)
         first = {key: row for row, key in reversed(list(enumerate(keys)))}
         known = dict(zip(first, self.cache.get(list(first)).tolist(), strict=True))
+        reasons: dict[bytes, str | None] = {}
         missing = [key for key, score in known.items() if np.isnan(score)]
         self.hits += len(keys) - len(missing)
         self.misses += len(missing)
@@ -67,25 +73,30 @@ class CachedScorer:
                 key for key, ours in zip(missing, self.cache.claim(missing), strict=True) if ours
             ]
             try:
-                known.update(self._judge(mine, frames, first))
+                found, said = self._judge(mine, frames, first)
             finally:
                 self.cache.release(mine)
+            known.update(found)
+            reasons.update(said)
             missing = sorted(set(missing) - set(mine))
             if missing:  # another process is at them
                 time.sleep(_LOOK_AGAIN)
+        self.last_reasons = [reasons.get(key) for key in keys]
         return np.array([known[key] for key in keys], np.float32)
 
     def _judge(
         self, keys: list[bytes], frames: Frames, rows: dict[bytes, int]
-    ) -> dict[bytes, float]:
-        """Scores of keys that nobody else is scoring."""
+    ) -> tuple[dict[bytes, float], dict[bytes, str | None]]:
+        """Scores of keys that nobody else is scoring, and why some have none."""
         found = dict(zip(keys, self.cache.get(keys).tolist(), strict=True))
         missing = [key for key in keys if np.isnan(found[key])]
-        if missing:
-            scores = np.asarray(self.scorer(frames[[rows[key] for key in missing]]), np.float32)
-            self.cache.put(missing, scores)
-            found.update(zip(missing, scores.tolist(), strict=True))
-        return found
+        if not missing:
+            return found, {}
+        scores = check_scores(self.scorer(frames[[rows[key] for key in missing]]), len(missing))
+        self.cache.put(missing, scores)
+        found.update(zip(missing, scores.tolist(), strict=True))
+        said = last_reasons(self.scorer, len(missing))
+        return found, dict(zip(missing, said, strict=True))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CachedScorer:
         return self

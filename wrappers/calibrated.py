@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,19 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .combinator import Wrapper
+from .files import read_json, write_json
 from .forms import log_odds, logistic
-from .frame_windows import context_frames
-from .scorer import (
-    Frames,
-    Infos,
-    SafetyScorer,
-    Scores,
-    check_scores,
-    make_scorer,
-    price_estimate,
-    reads_history,
-    reads_infos,
-)
+from .scorer import Frames, Infos, SafetyScorer, Scores, check_scores, last_reasons, make_scorer
 
 METHODS = ("isotonic", "platt")
 FORMAT = 1  # of the file
@@ -76,6 +66,11 @@ class Calibration:
                 raise ValueError(f"platt needs one pair (positive slope, offset), got {values}")
         elif (np.diff(values, axis=0) < 0).any() or (np.abs(values - 0.5) > 0.5).any():
             raise ValueError("isotonic points must rise and lie in [0, 1]")
+        elif not values[-1, 1] > values[0, 1]:
+            raise ValueError(
+                f"all scores would become {values[0, 1]:g}: this calibration tells no frame from "
+                "another; fit it again"
+            )
 
     def __call__(self, scores: npt.ArrayLike) -> Scores:
         """Calibrated scores of raw ones; NaN (no label) stays NaN."""
@@ -92,9 +87,7 @@ class Calibration:
         """Write a JSON file; ``spec`` is the scorer's name, for ``"calibrated:<file>"``."""
         content = {"format": FORMAT, "spec": spec, **asdict(self)}
         content["scorer"] = dict(self.scorer)
-        temporary = Path(f"{path}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(content, indent=1))
-        os.replace(temporary, path)
+        write_json(Path(path), content)
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
@@ -142,6 +135,7 @@ def fit_calibration(
 def _fit_isotonic(
     raw: npt.NDArray[np.float64], unsafe: npt.NDArray[np.bool_]
 ) -> tuple[tuple[float, float], ...]:
+    _require_sklearn()
     from sklearn.isotonic import IsotonicRegression
 
     fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, ~unsafe)
@@ -154,6 +148,7 @@ def _fit_isotonic(
 def _fit_platt(
     raw: npt.NDArray[np.float64], unsafe: npt.NDArray[np.bool_]
 ) -> tuple[tuple[float, float], ...]:
+    _require_sklearn()
     from sklearn.linear_model import LogisticRegression
 
     safe_count, unsafe_count = int((~unsafe).sum()), int(unsafe.sum())
@@ -168,6 +163,15 @@ def _fit_platt(
     if slope <= 0:
         raise ValueError(_BACKWARDS)
     return ((slope, offset),)
+
+
+def _require_sklearn() -> None:
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"calibrations are fitted by scikit-learn ({error}): pip install 'vlsafe[calibration]'"
+        ) from error
 
 
 _BACKWARDS = (
@@ -192,7 +196,7 @@ def held_out(episodes: npt.ArrayLike, share: float = 0.5, seed: int = 0) -> npt.
     return np.isin(episodes, chosen)
 
 
-class CalibratedScorer:
+class CalibratedScorer(Wrapper):
     """Another scorer's scores, calibrated.
 
     Raises ``ValueError`` when the calibration was fitted on another scorer's scores.
@@ -208,20 +212,8 @@ class CalibratedScorer:
             raise ValueError(
                 f"this calibration belongs to another scorer; they differ in {', '.join(keys)}"
             )
-        self.scorer = scorer
+        super().__init__(scorer)
         self.calibration = calibration
-        self.context_frames = context_frames(scorer)
-        self.reads_infos = reads_infos(scorer)
-        self.reads_history = reads_history(scorer)
-
-    @property
-    def last_reasons(self) -> Any:
-        """Why frames of the last call have no label, where the scorer inside says so."""
-        return getattr(self.scorer, "last_reasons", None)
-
-    def price_estimate(self, frames: int) -> float | None:
-        """That of the scorer inside."""
-        return price_estimate(self.scorer, frames)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -234,7 +226,9 @@ class CalibratedScorer:
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Calibrated scores ``(N,)`` of what the scorer inside takes."""
-        return self.calibration(check_scores(self.scorer(frames, infos), len(frames)))
+        scores = check_scores(self.scorer(frames, infos), len(frames))
+        self.last_reasons = last_reasons(self.scorer, len(frames))
+        return self.calibration(scores)
 
 
 def make_calibrated_scorer(argument: str | None, **options: Any) -> CalibratedScorer:
@@ -249,19 +243,26 @@ def make_calibrated_scorer(argument: str | None, **options: Any) -> CalibratedSc
         raise ValueError(
             f"{argument} does not name its scorer: build CalibratedScorer(scorer, calibration)"
         )
-    return CalibratedScorer(make_scorer(spec, **options), calibration)
+    scorer = make_scorer(spec, **options)
+    try:
+        return CalibratedScorer(scorer, calibration)
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}; fit it again with `vlsafe calibrate`") from None
 
 
 def _read(path: str | Path) -> tuple[Calibration, str | None]:
     """A calibration and its scorer's name."""
-    try:
-        content = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read a calibration from {path}: {error}") from error
+    remedy = "name a file written by `vlsafe calibrate`"
+    content: dict[str, Any] = read_json(Path(path), remedy=remedy)
     known = {"format", "spec", "method", "points", "scorer", "fitted_on"}
-    if not isinstance(content, dict) or set(content) != known or content["format"] != FORMAT:
-        raise ValueError(f"{path} is no calibration of format {FORMAT}")
-    points = tuple((float(before), float(after)) for before, after in content["points"])
-    fitted_on = FittedOn(**content["fitted_on"])
-    calibration = Calibration(content["method"], points, content["scorer"], fitted_on)
+    if set(content) != known or content["format"] != FORMAT:
+        raise ValueError(f"{path} is no calibration of format {FORMAT}; {remedy}")
+    try:
+        if not (isinstance(content["scorer"], dict) and isinstance(content["spec"], str | None)):
+            raise ValueError("scorer or spec is of a wrong type")
+        points = tuple((float(before), float(after)) for before, after in content["points"])
+        fitted_on = FittedOn(**content["fitted_on"])
+        calibration = Calibration(content["method"], points, content["scorer"], fitted_on)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no calibration ({error}); {remedy}") from None
     return calibration, content["spec"]

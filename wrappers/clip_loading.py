@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .checkpoints import UnfitError, check_folder, check_vocabulary, load_whole, loading
 from .scorer import Frames
 
+_REMEDY = (
+    'without a network give the path of a folder written by save_pretrained, or scorer="bundled"'
+)
+_MOST_EDGE = 8192  # [px] of a picture that a model is shown
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -39,52 +43,54 @@ def load_dual_encoder(
     space: CLIP, SigLIP, SigLIP 2, MetaCLIP 2, ALIGN, ...  The image processor is the PIL one, so
     that torchvision is not needed and results do not depend on whether it is installed.
 
-    Raises ``ValueError`` when the checkpoint cannot be loaded, naming the remedy, and for a model
-    of another kind (before its weights are fetched).
+    Raises:
+        ValueError: for a checkpoint that cannot be loaded whole, whose parts do not belong together
+            (the message names the file or part, and the remedy), or of a model of another kind
+            (before its weights are fetched).
     """
-    from transformers import MODEL_MAPPING, AutoConfig, AutoModel
-
     source = str(checkpoint)
-    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise ValueError(f"folder {source} holds no checkpoint: config.json is missing")
-    try:
+    with loading(source, "a CLIP checkpoint", _REMEDY):
+        from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+
+        if Path(source).is_dir():
+            check_folder(Path(source))
         config = AutoConfig.from_pretrained(source)
-        _check_kind(MODEL_MAPPING.get(type(config), None), source)
-        with no_weight_bars() if Path(source).is_dir() else nullcontext():
-            model = AutoModel.from_pretrained(source, config=config, dtype=dtype)
+        _check_kind(MODEL_MAPPING.get(type(config), None))
+        model = load_whole(AutoModel, source, config=config, dtype=dtype)
         tokenizer = load_tokenizer(source)
+        check_vocabulary(tokenizer, model.config.text_config.vocab_size, source)
         processor = _load_image_processor(source)
-    except (OSError, ValueError, ImportError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"cannot load a CLIP checkpoint from {source!r}: {reason}  Without a network give the "
-            'path of a folder written by save_pretrained, or scorer="bundled".'
-        ) from error
-    return model.eval().requires_grad_(False), tokenizer, processor
+        _check_pictures(processor, model.config.vision_config)
+    return model, tokenizer, processor
 
 
-def _check_kind(model_class: Any, source: str) -> None:
+def _check_kind(model_class: Any) -> None:
     needed = ("get_image_features", "get_text_features")
     if not all(hasattr(model_class, name) for name in needed):
         name = getattr(model_class, "__name__", "unknown model")
-        raise ValueError(
-            f"{source!r} is a {name}, not a dual encoder (it lacks {' or '.join(needed)}); a VLM "
-            "that answers in words is the scorer 'local-vlm:...'"
+        raise UnfitError(
+            f"it is a {name}, not a dual encoder (it lacks {' or '.join(needed)}); a VLM that "
+            "answers in words is the scorer 'local-vlm:...'"
         )
 
 
-@contextmanager
-def no_weight_bars() -> Iterator[None]:
-    """Hide the bars of ``transformers`` for reading and writing weights (and for downloads)."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+def _check_pictures(processor: Any, config: Any) -> None:
+    """Refuse an image processor that makes other pictures than the model takes."""
+    edges = {**dict(processor.size or {}), **dict(getattr(processor, "crop_size", None) or {})}
+    if any(isinstance(edge, int) and edge > _MOST_EDGE for edge in edges.values()):
+        raise UnfitError(f"its image processor makes pictures of {edges} px: copy it again")
+    grey = np.full((32, 32, 3), 127, np.uint8)
+    pixels = processor([grey], return_tensors="pt")["pixel_values"]
+    if not torch.isfinite(pixels).all():
+        raise UnfitError("its image processor makes pixels that are not finite: copy it again")
+    wanted = getattr(config, "image_size", None)
+    if not (isinstance(wanted, int) and hasattr(config, "patch_size")):
+        return  # of any size
+    if pixels.ndim == 4 and tuple(pixels.shape[2:]) != (wanted, wanted):
+        raise UnfitError(
+            f"its image processor makes pictures of {tuple(pixels.shape[2:])} px and its model "
+            f"takes {wanted} px: they do not belong together; copy both from one place"
+        )
 
 
 def load_tokenizer(source: str | Path) -> Any:
@@ -126,18 +132,22 @@ def own_temperature(model: Any) -> float | None:
     return None if temperature is None else float(temperature)
 
 
+def text_length(model: Any, tokenizer: Any) -> int:
+    """Tokens of a sentence that a model reads, those that mark begin and end among them."""
+    return int(min(model.config.text_config.max_position_embeddings, tokenizer.model_max_length))
+
+
 def text_features(model: Any, tokenizer: Any, sentences: Sequence[str]) -> torch.Tensor:
     """Features ``(len(sentences), D)`` float32 of unit length.
 
     All sentences are padded to the model's full length, so that none depends on the others; for
     SigLIP, whose text encoder was trained with this padding and without a mask, it is a must.
     """
-    length = min(model.config.text_config.max_position_embeddings, tokenizer.model_max_length)
     tokens = tokenizer(
         list(sentences),
         padding="max_length",
         truncation=True,
-        max_length=length,
+        max_length=text_length(model, tokenizer),
         return_tensors="pt",
     ).to(model.device)
     masked = not model.config.model_type.startswith("siglip")

@@ -12,6 +12,8 @@ import torch
 
 from . import forms
 from .backbones import checkpoint_of
+from .checkpoints import UnfitError, loading
+from .checks import one_number, whole_number
 from .clip_loading import (
     FastPreprocessor,
     bundled_folder,
@@ -19,13 +21,27 @@ from .clip_loading import (
     load_dual_encoder,
     own_temperature,
     text_features,
+    text_length,
 )
+from .devices import device_of
+from .first_batch import FirstBatch
+from .options import check_known, option_names
 from .prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
 from .scorer import BUNDLED, Frames, Infos, Scores, check_frames
+from .sentence_checks import check_sentences, check_sides, warn_of_equal_sides
 from .weights import weights_sha256
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 THRESHOLDS = {"threshold": 0.32, "softmax_threshold": 0.5}
+MARGIN, ALPHA = 0.03, 0.5
+_USED_BY = {  # numbers that only some forms read
+    "temperature": ("softmax", "softmax_threshold"),
+    "margin": ("margin",),
+    "alpha": ("projection",),
+    "threshold": tuple(THRESHOLDS),
+}
+_SIDES_COMPARED = ("softmax", "softmax_threshold", "margin")  # forms
+_OFTEN_CONSTANT = ("margin", "threshold", "softmax_threshold")  # forms that say 1 of calm frames
 
 
 class ClipScorer:
@@ -54,15 +70,20 @@ class ClipScorer:
             :class:`~.prompts.Prompts`; or a JSON file, see :func:`~.prompts.read_prompts`.
         form: one of :data:`~.forms.FORMS`.
         temperature: of the softmax; ``None`` for the checkpoint's own.
-        margin: width of the ``"margin"`` form, in cosines.
-        alpha: strength of the projection, in [0, 1].
+        margin: width of the ``"margin"`` form, in cosines; ``None`` for 0.03.
+        alpha: strength of the projection, in [0, 1]; ``None`` for 0.5.
         threshold: above which a frame is safe; ``None`` for 0.32 (cosine) or 0.5 (softmax).
         batch_size: frames judged at once.
         device: where the model runs.
         precision: of weights and activations: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
 
     Raises:
-        ValueError: a checkpoint that cannot be loaded, an unknown form, an impossible number.
+        ValueError: a checkpoint that cannot be loaded whole, or whose tokenizer or image processor
+            does not belong to it; prompts that it cannot read or tell apart; an unknown form; an
+            impossible number, or one that the form does not read.
+
+    Warns of prompts that are cut to the length that the model reads, of sides that it reads nearly
+    alike, and of a first batch that gets one score.
     """
 
     def __init__(
@@ -71,34 +92,43 @@ class ClipScorer:
         prompts: Prompts | Sequence[Sentences] | str | Path = (SAFE_PROMPT, UNSAFE_PROMPT),
         form: str = "softmax",
         temperature: float | None = None,
-        margin: float = 0.03,
-        alpha: float = 0.5,
+        margin: float | None = None,
+        alpha: float | None = None,
         threshold: float | None = None,
         batch_size: int = 64,
         device: str = "cpu",
         precision: str = "float32",
     ) -> None:
-        numbers = {"temperature": temperature, "margin": margin, "batch_size": batch_size}
-        _check_arguments(form, numbers, alpha, precision)
+        given = {
+            "temperature": temperature,
+            "margin": margin,
+            "alpha": alpha,
+            "threshold": threshold,
+        }
+        numbers = _check_numbers(form, given)
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+        self.batch_size = whole_number(batch_size, "batch_size", "a dual encoder", 1)
         self._prompts = read_prompts(prompts)
         # Pickled by name: worker processes load the model themselves.
-        numbers_given = (temperature, margin, alpha, threshold)
         settings = (batch_size, device, precision)
-        self._arguments = (model, self._prompts, form, *numbers_given, *settings)
+        self._arguments = (model, self._prompts, form, *given.values(), *settings)
         self.form = form
-        self.margin = margin
-        self.alpha = alpha
-        self.threshold = THRESHOLDS.get(form, 0.0) if threshold is None else float(threshold)
-        self.batch_size = batch_size
-        self.device = torch.device(device)
+        self.margin = numbers.get("margin", MARGIN)
+        self.alpha = numbers.get("alpha", ALPHA)
+        self.threshold = numbers.get("threshold", THRESHOLDS.get(form, 0.0))
+        self.device = device_of(device)
         self.precision = precision
         self.name = checkpoint_of(str(model))
         folder = bundled_folder() if model == BUNDLED else self.name
         self.model, tokenizer, processor = load_dual_encoder(folder, getattr(torch, precision))
         self.model.to(self.device)
-        self.preprocess = FastPreprocessor(processor)
-        self.temperature = self._choose_temperature(temperature)
+        with loading(self.name, "an image processor", "copy it again"):
+            self.preprocess = FastPreprocessor(processor)
+        self.temperature = self._choose_temperature(numbers.get("temperature"))
         self._text = self._encode_prompts(tokenizer)  # (3, D), unit length
+        self._features_seen = FirstBatch(f"scorer {self.name!r}", "image features")
+        self._scores_seen = FirstBatch(f"scorer {self.name!r}, form {form!r},")
 
     @property
     def prompts(self) -> list[str | list[str]]:
@@ -156,6 +186,8 @@ class ClipScorer:
             score = forms.softmax(safe, unsafe, self.temperature)
             if self.form == "softmax_threshold":
                 score = forms.threshold(score, self.threshold)
+        if self.form not in _OFTEN_CONSTANT and not self._scores_seen.done:
+            self._scores_seen.look(np.stack([safe, unsafe], 1), score)
         return score.astype(np.float32)
 
     def similarities(self, frames: Frames) -> np.ndarray:
@@ -179,8 +211,17 @@ class ClipScorer:
         finished = self.preprocess.finish(dict(inputs), self.device)
         finished["pixel_values"] = finished["pixel_values"].to(self.model.dtype)
         with torch.inference_mode():
-            features = features_of(self.model.get_image_features(**finished))
-            return torch.nn.functional.normalize(features.float(), dim=-1)
+            found = features_of(self.model.get_image_features(**finished))
+            features = torch.nn.functional.normalize(found.float(), dim=-1)
+        sums = features.sum(1).cpu().numpy()
+        if not np.isfinite(sums).all():
+            raise ValueError(
+                f"scorer {self.name!r} makes features of a frame that are not finite: its weights "
+                f"are damaged, or precision={self.precision!r} is too small for them"
+            )
+        if not self._features_seen.done:
+            self._features_seen.look(finished["pixel_values"].float().cpu().numpy(), sums)
+        return features
 
     def _cosines(self, features: torch.Tensor) -> np.ndarray:
         """Cosines ``(N, 3)`` float64 with the safe, the unsafe and the baseline side."""
@@ -190,11 +231,34 @@ class ClipScorer:
     def _encode_prompts(self, tokenizer: Any) -> torch.Tensor:
         """The unit average of each side's unit features, ``(3, D)``."""
         prompts = self._prompts
-        sides = [
-            text_features(self.model, tokenizer, side).mean(0)
-            for side in (prompts.safe, prompts.unsafe, prompts.baseline)
-        ]
-        return torch.nn.functional.normalize(torch.stack(sides), dim=-1)
+        length = text_length(self.model, tokenizer)
+        with loading(self.name, "prompts for a CLIP checkpoint", "use other prompts"):
+            for side in self._sides_read():
+                check_sentences(self.model, tokenizer, side, length)
+            if self.form in _SIDES_COMPARED:
+                check_sides(prompts, tokenizer, length)
+            sides = [
+                text_features(self.model, tokenizer, side).mean(0)
+                for side in (prompts.safe, prompts.unsafe, prompts.baseline)
+            ]
+            found = torch.nn.functional.normalize(torch.stack(sides), dim=-1)
+            if not torch.isfinite(found).all():
+                raise UnfitError(
+                    "the features of its prompts are not finite: its weights are damaged, or "
+                    f"precision={self.precision!r} is too small for them"
+                )
+        if self.form in _SIDES_COMPARED:
+            warn_of_equal_sides(float(found[0].double() @ found[1].double()), prompts, self.name)
+        return found
+
+    def _sides_read(self) -> list[tuple[str, ...]]:
+        """The sides whose features make the score."""
+        prompts = self._prompts
+        if self.form in _SIDES_COMPARED:
+            return [prompts.safe, prompts.unsafe]
+        if self.form == "negative":
+            return [prompts.unsafe]
+        return [prompts.safe, prompts.baseline] if self.form == "projection" else [prompts.safe]
 
     def _choose_temperature(self, temperature: float | None) -> float:
         own = own_temperature(self.model)
@@ -213,17 +277,22 @@ def make_bundled_scorer(argument: str | None, **options: Any) -> ClipScorer:
     """For ``"bundled"``; without options one scorer is shared in a process."""
     if argument is not None:
         raise ValueError(f"the scorer 'bundled' takes no argument, got {argument!r}")
-    return ClipScorer(BUNDLED, **options) if options else _shared_bundled()
+    return _make("bundled", BUNDLED, options) if options else _shared_bundled()
 
 
 def make_clip_scorer(argument: str | None, **options: Any) -> ClipScorer:
     """For ``"clip:<backbone, hub name or folder>"``; ``"clip"`` alone is the smallest backbone."""
-    return ClipScorer(argument or "vit-b-32", **options)
+    return _make("clip", argument or "vit-b-32", options)
 
 
 def make_siglip_scorer(argument: str | None, **options: Any) -> ClipScorer:
     """For ``"siglip:<backbone, hub name or folder>"``; alone it is the smallest SigLIP."""
-    return ClipScorer(argument or "siglip-b-16", **options)
+    return _make("siglip", argument or "siglip-b-16", options)
+
+
+def _make(name: str, model: str, options: dict[str, Any]) -> ClipScorer:
+    check_known(name, options, option_names(ClipScorer)[1:])
+    return ClipScorer(model, **options)
 
 
 @lru_cache(maxsize=1)
@@ -232,15 +301,26 @@ def _shared_bundled() -> ClipScorer:
     return ClipScorer(BUNDLED)
 
 
-def _check_arguments(
-    form: str, positive: dict[str, float | None], alpha: float, precision: str
-) -> None:
+def _check_numbers(form: str, given: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a form that were given.
+
+    Raises ``ValueError`` for an unknown form, a number out of its range, and one that the form does
+    not read.
+    """
     if form not in forms.FORMS:
         raise ValueError(f"unknown form {form!r}; known: {', '.join(forms.FORMS)}")
-    for name, value in positive.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}")
-    if not 0.0 <= alpha <= 1.0:
-        raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    ranges = {"temperature": (0.0, None), "margin": (0.0, 2.0), "alpha": (0.0, 1.0)}
+    found = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if form not in _USED_BY[name]:
+            raise ValueError(
+                f"{name}={value!r} has no effect with form={form!r}, only with "
+                f"{' and '.join(_USED_BY[name])}; leave it out"
+            )
+        low, high = ranges.get(name, (-1.0, 1.0))
+        found[name] = one_number(value, name, f"form {form!r}", low, high)
+        if name in ("temperature", "margin") and found[name] == 0:
+            raise ValueError(f"{name} must be positive, got {value!r}")
+    return found

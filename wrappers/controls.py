@@ -7,17 +7,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .frame_windows import context_frames
-from .scorer import (
-    BUNDLED,
-    Frames,
-    Infos,
-    SafetyScorer,
-    Scores,
-    check_frames,
-    make_scorer,
-    reads_infos,
-)
+from .checks import one_number, whole_number
+from .combinator import Wrapper
+from .scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, check_frames, make_scorer
 
 Number = TypeVar("Number", int, float)
 
@@ -26,9 +18,7 @@ class ConstantScorer:
     """Gives every frame the same score."""
 
     def __init__(self, value: float) -> None:
-        if not 0.0 <= value <= 1.0:
-            raise ValueError(f"a safety score lies in [0, 1], got {value}")
-        self.value = float(value)
+        self.value = one_number(value, "safety score", "scorer 'constant'", 0.0, 1.0)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -38,7 +28,7 @@ class ConstantScorer:
         return np.full(len(check_frames(frames)), self.value, np.float32)
 
 
-class ShuffledScorer:
+class ShuffledScorer(Wrapper):
     """Another scorer's scores, given to the wrong frames: same distribution, no information.
 
     A call with at least ``pool_size`` frames returns a permutation of their scores.  Smaller calls
@@ -46,16 +36,11 @@ class ShuffledScorer:
     because a permutation of a few neighbouring frames would hardly change anything.
     """
 
-    reads_history = True
-
     def __init__(self, scorer: SafetyScorer, seed: int = 0, pool_size: int = 4096) -> None:
-        if pool_size < 1:
-            raise ValueError(f"pool_size must be at least 1, got {pool_size}")
-        self.scorer = scorer
-        self.seed = seed
-        self.pool_size = pool_size
-        self.context_frames = context_frames(scorer)
-        self.reads_infos = reads_infos(scorer)
+        super().__init__(scorer)
+        self.seed = whole_number(seed, "seed", "a control", 0)
+        self.pool_size = whole_number(pool_size, "pool_size", "a control", 1)
+        self.reads_history = True
         self._rng = np.random.default_rng(seed)
         self._pool = np.zeros(pool_size, np.float32)
         self._seen = 0
@@ -85,9 +70,9 @@ class RandomScorer:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        if seed < 0:
-            raise ValueError(f"seed must not be negative, got {seed}")
-        self.seed = seed
+        self.seed = whole_number(seed, "seed", "a control", 0)
+        if self.seed >= 1 << 128:
+            raise ValueError(f"seed must be below 2**128, got {seed}")
 
     @property
     def identity(self) -> dict[str, Any]:

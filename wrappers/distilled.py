@@ -10,9 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .checks import whole_number
+from .devices import device_of
 from .distillation.fast import FastPupil
 from .distillation.folder import Record, load_pupil
 from .distillation.frames import fit_frames
+from .first_batch import FirstBatch
+from .options import check_known, option_names
 from .scorer import Frames, Infos, Scores, check_frames
 from .weights import weights_sha256
 
@@ -35,23 +39,23 @@ class DistilledScorer:
         device: where the network runs.
         batch_size: frames judged at once.
 
-    Raises ``ValueError`` for a folder that holds no pupil, and an impossible ``batch_size``.
+    Raises ``ValueError`` for a folder that holds no pupil, a device that cannot be used, and an
+    impossible ``batch_size``.  Warns when a first batch of different frames gets one score.
     """
 
     def __init__(
         self, folder: str | Path = BUNDLED_FOLDER, device: str = "cpu", batch_size: int = 128
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = whole_number(batch_size, "batch_size", "scorer 'distilled'", 1)
         # Pickled by name: worker processes load the network themselves.
         self._arguments = (folder, device, batch_size)
-        self.device = torch.device(device)
-        self.batch_size = batch_size
+        self.device = device_of(device)
         self.record: Record
         self.pupil, self.record = load_pupil(folder)
         self.pupil.to(self.device)
         self._fast = FastPupil(self.pupil) if self.device.type == "cpu" else None
         self.frame_size = self.pupil.config.frame_size
+        self._scores_seen = FirstBatch(f"scorer 'distilled:{folder}'")
 
     @cached_property
     def weights_hash(self) -> str:
@@ -84,10 +88,14 @@ class DistilledScorer:
     def encode(self, prepared: Frames) -> npt.NDArray[np.float32]:
         """Log-odds ``(N,)`` of what :meth:`prepare` returned."""
         if self._fast is not None:
-            return self._fast(prepared)
-        with torch.inference_mode():
-            frames = torch.from_numpy(np.ascontiguousarray(prepared)).to(self.device)
-            return np.asarray(self.pupil(frames).cpu())
+            logits = self._fast(prepared)
+        else:
+            with torch.inference_mode():
+                frames = torch.from_numpy(np.ascontiguousarray(prepared)).to(self.device)
+                logits = np.asarray(self.pupil(frames).cpu())
+        if not self._scores_seen.done:
+            self._scores_seen.look(prepared, logits)
+        return logits
 
     def judge(self, logits: npt.NDArray[np.float32]) -> Scores:
         """Scores ``(N,)`` of log-odds."""
@@ -103,4 +111,5 @@ class DistilledScorer:
 
 def make_distilled_scorer(argument: str | None, **options: Any) -> DistilledScorer:
     """For ``"distilled"``, the one shipped with the package, and ``"distilled:<folder>"``."""
+    check_known("distilled", options, option_names(DistilledScorer)[1:])
     return DistilledScorer(argument or BUNDLED_FOLDER, **options)

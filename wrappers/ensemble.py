@@ -9,31 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .checks import whole_number
+from .combinator import Combinator
 from .frame_windows import context_frames, latest
-from .scorer import (
-    Frames,
-    Infos,
-    Reasons,
-    SafetyScorer,
-    Scores,
-    check_scores,
-    last_reasons,
-    make_scorer,
-    price_estimate,
-    reads_history,
-    reads_infos,
-)
+from .scorer import Frames, Infos, SafetyScorer, Scores, check_scores, last_reasons, make_scorer
+from .specs import split_members
 
 COMBINATIONS = ("mean", "min")
 _WEIGHTED = re.compile(r"^(\d+(?:\.\d+)?)\*")
 
 
-class EnsembleScorer:
+class EnsembleScorer(Combinator):
     """The weighted mean, or the minimum, of several scorers' scores.
 
     A member that has no label for a frame (NaN) is left out for that frame, the others' weights
     growing accordingly; a frame that fewer than ``quorum`` members have a label for gets none.
-    Members may look at different numbers of frames.
+    Members may look at different numbers of frames.  If one looks at frames of a certain size, as
+    distilled judges do, all get such.
 
     Args:
         scorers: the members.
@@ -41,7 +33,8 @@ class EnsembleScorer:
         weights: of the members in the mean, in their order; ``None`` for equal ones.
         quorum: how many labels a frame needs.
 
-    Raises ``ValueError`` for no members or impossible values.
+    Raises ``ValueError`` for no members, impossible values, or members that look at frames of
+    different sizes.
     """
 
     def __init__(
@@ -55,22 +48,12 @@ class EnsembleScorer:
             raise ValueError(f"unknown combine {combine!r}; known: {', '.join(COMBINATIONS)}")
         if combine == "min" and weights is not None:
             raise ValueError("weights have no meaning for combine='min'")
-        if not 1 <= quorum <= len(scorers):
+        if not 1 <= whole_number(quorum, "quorum", "scorer 'ensemble'", 1) <= len(scorers):
             raise ValueError(f"quorum={quorum} of {len(scorers)} scorers")
-        self.scorers = tuple(scorers)
+        super().__init__(*scorers)
         self.combine = combine
-        self.quorum = quorum
+        self.quorum = int(quorum)
         self.weights = _check_weights(weights, len(scorers))
-        self.context_frames = max(context_frames(scorer) for scorer in self.scorers)
-        self.reads_infos = any(reads_infos(scorer) for scorer in self.scorers)
-        self.reads_history = any(reads_history(scorer) for scorer in self.scorers)
-        self.last_reasons: Reasons = []
-
-    def price_estimate(self, frames: int) -> float | None:
-        """The sum of the members'."""
-        known = [price_estimate(scorer, frames) for scorer in self.scorers]
-        asked = [price for price in known if price is not None]
-        return sum(asked) if asked else None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -129,7 +112,7 @@ def make_ensemble_scorer(argument: str | None, **options: Any) -> EnsembleScorer
 
     Raises ``ValueError`` for fewer than two members and unknown options.
     """
-    members = (argument or "").split("+")
+    members = split_members(argument or "")
     if len(members) < 2 or not all(members):
         raise ValueError(
             f"scorer 'ensemble:{argument or ''}' needs several scorers, for example "

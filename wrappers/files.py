@@ -8,20 +8,27 @@ file, what is wrong with it and what to do.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 T = TypeVar("T")
 
+MOST_TEXT = 64 << 20  # [bytes] of a text file that is read whole; JSON takes many times as much
 _LFS_MARK = b"version https://git-lfs.github.com/spec/"
+LARGEST_ARRAYS = 1 << 30  # [bytes], all of an .npz together; an hour of frames has less
 _JSON_KINDS: dict[type, str] = {dict: "object", list: "array", str: "string"}
 
 
@@ -78,6 +85,12 @@ def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
     write_text(path, text + "\n")
 
 
+def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
+    """Write arrays to a compressed .npz, which :func:`read_npz` reads."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
 def _sync(path: Path) -> None:
     """Have the disk take what was written, of a folder all that is in it."""
     if path.is_dir():
@@ -113,19 +126,23 @@ def _remove(path: Path) -> None:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_text(path: Path, remedy: str = "") -> str:
+def read_text(path: Path, remedy: str = "", most: int = MOST_TEXT) -> str:
     """UTF-8 text, with or without a byte order mark.
 
     Args:
         remedy: what to do about a faulty file; ends the error's sentence.
+        most: [bytes] that the file may have.
 
     Raises:
         FileNotFoundError: where there is no file.
-        ValueError: for a file that is no UTF-8 text.
+        ValueError: for a file that is no UTF-8 text, or a larger one.
     """
     if not path.is_file():
         kind = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise FileNotFoundError(_sentence(f"{path} {kind}", remedy))
+    if (size := path.stat().st_size) > most:
+        fault = f"has {size / 1e6:,.0f} MB, more than such a file can have ({most / 1e6:,.0f} MB)"
+        raise ValueError(_sentence(f"{path} {fault}", remedy))
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -133,20 +150,21 @@ def read_text(path: Path, remedy: str = "") -> str:
         raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
 
 
-def read_json(path: Path, kind: type = dict, remedy: str = "") -> Any:
+def read_json(path: Path, kind: type = dict, remedy: str = "", most: int = MOST_TEXT) -> Any:
     """The JSON in a file, an object unless another ``kind`` is asked for.
 
     Args:
         remedy: what to do about a faulty file; ends the error's sentence.
+        most: [bytes] that the file may have.
 
     Raises:
         FileNotFoundError: where there is no file.
-        ValueError: for an empty file, one that is no JSON, or JSON of another kind.
+        ValueError: for an empty file, one that is no JSON, JSON of another kind, or a larger file.
     """
-    text = read_text(path, remedy)
+    text = read_text(path, remedy, most)
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # the first also for numbers of too many digits
         fault = fault_of(path) or f"is no JSON file ({error})"
         raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
     if not isinstance(value, kind):
@@ -193,6 +211,40 @@ def reading(path: Path, what: str, read: Callable[[Path], T], remedy: str = "") 
         raise ValueError(_sentence(f"{path} {fault}", remedy)) from error
 
 
+def read_npz(
+    path: Path, what: str, remedy: str = "", limit: int = LARGEST_ARRAYS
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an .npz, as :func:`reading`; none of them may run code.
+
+    Args:
+        limit: of all arrays together [bytes]; a larger file is refused before it is inflated.
+    """
+    return reading(path, what, partial(_load_npz, limit), remedy)
+
+
+def _load_npz(limit: int, path: Path) -> dict[str, npt.NDArray[Any]]:
+    with zipfile.ZipFile(path) as archive:
+        inflated = sum(entry.file_size for entry in archive.infolist())
+        if inflated > limit:
+            raise ValueError(f"its arrays take {inflated:,} bytes; at most {limit:,} are read")
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                _check_header(entry, file)
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _check_header(entry: zipfile.ZipInfo, file: Any) -> None:
+    """NumPy makes room for as many values as a header claims, before it looks for them."""
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[np.lib.format.read_magic(file)]
+    shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
+        raise ValueError(f"{entry.filename} claims to hold {shape} values, and is smaller")
+
+
 def _short(error: Exception, most: int = 160) -> str:
     lines = str(error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
@@ -207,7 +259,7 @@ def _sentence(fault: str, remedy: str) -> str:
 
 
 @contextmanager
-def one_writer(path: Path, command: str) -> Iterator[None]:
+def one_writer(path: Path, command: str, wait: bool = False) -> Iterator[None]:
     """Hold the right to write ``path``, a file or folder, inside the block (a kill ends it, too).
 
     The lock lies beside ``path``, so that the folder itself may be removed meanwhile.  Temporary
@@ -215,6 +267,7 @@ def one_writer(path: Path, command: str) -> Iterator[None]:
 
     Args:
         command: what is being done, for the message to others, such as "vlsafe collect".
+        wait: until whoever holds it has ended, for writers that write the same.
 
     Raises:
         FolderInUseError: if another process holds it; the message says which and since when.
@@ -223,7 +276,7 @@ def one_writer(path: Path, command: str) -> Iterator[None]:
     file = path.with_name(f".{path.name}.lock")
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise FolderInUseError(
             f"{path} is being written by {_holder(file)}; wait until it has ended, or write "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .checks import one_number
+from .options import check_known, option_names
 from .scorer import Frames, Infos, Scores, check_frames
 
 REQUIRED_KEYS = ("time_to_collision", "headway", "collision", "off_road")
@@ -28,9 +30,10 @@ class OracleConfig:
     headway_width: float = 0.1  # [s]
 
     def __post_init__(self) -> None:
-        for name in ("time_to_collision_width", "headway_width"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        for field in fields(self):
+            value = one_number(getattr(self, field.name), field.name, "scorer 'oracle'", 0.0)
+            if field.name.endswith("width") and value == 0:
+                raise ValueError(f"{field.name} must be positive, got {value}")
 
 
 def safety_degree(
@@ -98,9 +101,12 @@ class OracleScorer:
 def make_oracle_scorer(argument: str | None, **options: Any) -> OracleScorer:
     """For ``"oracle"``; ``options`` are a ``config`` or the fields of :class:`OracleConfig`.
 
-    Raises ``ValueError`` for an argument and ``TypeError`` for an unknown field.
+    Raises ``ValueError`` for an argument and an unknown field.
     """
     if argument is not None:
         raise ValueError(f"the scorer 'oracle' takes no argument, got {argument!r}")
+    check_known("oracle", options, ["config", *option_names(OracleConfig)])
     config = options.pop("config", None)
+    if config is not None and options:
+        raise ValueError(f"options {sorted(options)} have no effect beside a config")
     return OracleScorer(OracleConfig(**options) if config is None else config)

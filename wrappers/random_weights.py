@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from .checks import whole_number
 from .clip_loading import bundled_folder, load_tokenizer
 from .clip_scorer import ClipScorer
+from .options import check_known, option_names
 from .scorer import BUNDLED
 
 
@@ -30,12 +32,10 @@ class RandomWeightsScorer(ClipScorer):
     """
 
     def __init__(self, seed: int = 0, model: str | Path = BUNDLED, **options: Any) -> None:
-        if seed < 0:
-            raise ValueError(f"seed must not be negative, got {seed}")
+        self.seed = whole_number(seed, "seed", "scorer 'random-weights'", 0)
         super().__init__(model, **options)
-        self.seed = seed
         self._given = (model, options)
-        _forget(self.model, seed)
+        _forget(self.model, self.seed)
         self.temperature = self._choose_temperature(options.get("temperature"))
         source = bundled_folder() if model == BUNDLED else self.name
         self._text = self._encode_prompts(load_tokenizer(source))
@@ -72,4 +72,5 @@ def make_random_weights_scorer(argument: str | None, **options: Any) -> RandomWe
         raise ValueError(
             f"scorer random-weights:{seed} needs a seed, for example 'random-weights:0'"
         )
+    check_known("random-weights", options, option_names(ClipScorer))
     return RandomWeightsScorer(int(seed), **options)

@@ -10,17 +10,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .files import read_json, write_json
 from .frame_windows import context_frames
 from .score_cache import cache_folder
-from .scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, reads_history, reads_infos
+from .scorer import (
+    BUNDLED,
+    Frames,
+    Infos,
+    SafetyScorer,
+    Scores,
+    frame_size,
+    reads_history,
+    reads_infos,
+)
+from .specs import path_exists, split_spec, unquoted
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 _HERE = Path(__file__).parent
@@ -40,6 +50,7 @@ class RememberedScorer:
         self._build = build
         self._facts = facts
         self.context_frames = int(facts["context_frames"])
+        self.frame_size: int | None = facts["frame_size"]
         self.reads_infos = bool(facts["reads_infos"])
         self.reads_history = bool(facts["reads_history"])
 
@@ -70,13 +81,15 @@ class RememberedScorer:
         return type(self), (self._build, self._facts)
 
 
-def remember(spec: str, build: Callable[[], SafetyScorer]) -> SafetyScorer:
-    """The scorer of a name, loaded only as far as needed; ``build`` loads it.
+def remember(
+    spec: str, build: Callable[[], SafetyScorer], options: Mapping[str, Any] | None = None
+) -> SafetyScorer:
+    """The scorer of a name and its ``options``, loaded only as far as needed; ``build`` loads it.
 
     Names that may stand for more files than can be told (of servers, hubs, other scorers, other
     packages) are not remembered: these scorers are built.
     """
-    stamp = _stamp(spec)
+    stamp = _stamp(spec, options or {})
     if stamp is None:
         return build()
     path = _folder() / f"{stamp}.json"
@@ -95,6 +108,7 @@ def facts_of(scorer: SafetyScorer) -> dict[str, Any]:
             {
                 "identity": scorer.identity,
                 "context_frames": context_frames(scorer),
+                "frame_size": frame_size(scorer),
                 "reads_infos": reads_infos(scorer),
                 "reads_history": reads_history(scorer),
             }
@@ -107,10 +121,11 @@ def _folder() -> Path:
     return cache_folder() / "identities"
 
 
-def _stamp(spec: str) -> str | None:
+def _stamp(spec: str, beside: Mapping[str, Any]) -> str | None:
     """Changes with everything that the identity of ``"bundled"`` or a model's folder comes from."""
-    source, *options = spec.split(",")
-    if any(Path(option.partition("=")[2]).exists() for option in options):
+    source, written = split_spec(spec)
+    source, options = unquoted(source), written | dict(beside)
+    if any(isinstance(value, str) and path_exists(value) for value in options.values()):
         return None  # an option that names a file
     if source == BUNDLED:
         files = list(_files(_HERE))
@@ -118,8 +133,9 @@ def _stamp(spec: str) -> str | None:
         files = [*_files(_HERE), *_files(Path(source).resolve())]
     else:
         return None
-    facts = [spec, files, [_version(name) for name in _LIBRARIES]]
-    return hashlib.blake2b(json.dumps(facts).encode(), digest_size=16).hexdigest()
+    facts = [source, options, files, [_version(name) for name in _LIBRARIES]]
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
@@ -139,7 +155,7 @@ def _version(library: str) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """What :func:`_write` wrote; ``None`` when it is missing or damaged."""
     try:
-        checksum, facts = json.loads(path.read_text())
+        checksum, facts = read_json(path, list)
         sound = checksum == _checksum(facts)
     except (OSError, ValueError, TypeError):
         return None
@@ -147,11 +163,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with contextlib.suppress(OSError):  # nothing but time is lost
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps([_checksum(facts), facts]))
-        os.replace(temporary, path)
+        write_json(path, [_checksum(facts), facts])
 
 
 def _checksum(facts: Any) -> int:

@@ -16,8 +16,10 @@ import os
 import sqlite3
 import struct
 import sys
+import tempfile
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .byte_locks import ByteLocks
+from .checks import whole_number
 from .score_database import ScoreDatabase
 from .scorer import Scores
 
@@ -45,11 +48,15 @@ def cache_folder() -> Path:
     own = os.environ.get("VLSAFE_CACHE")
     if own:
         return Path(own)
+    try:
+        home = Path.home()
+    except RuntimeError:  # of a user without one, as in some containers
+        return Path(tempfile.gettempdir()) / "vlsafe"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "vlsafe"
+        return home / "Library" / "Caches" / "vlsafe"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "vlsafe"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlsafe"
+        return Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local")) / "vlsafe"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "vlsafe"
 
 
 def content_keys(scope: Mapping[str, Any], rows: npt.NDArray[Any]) -> list[bytes]:
@@ -73,19 +80,19 @@ class ScoreCache:
     """Scores by key, shared by threads and processes of a machine; see :func:`content_keys`.
 
     Nothing is lost or half written when a process is killed.  Of entries over the limit those go
-    first that were not used for longest.  Pickles are reopened where they are read.
+    first that were not used for longest.  Pickles are reopened where they are read.  Where the
+    folder cannot be used (read-only, full disk), a warning says so and this object keeps scores in
+    memory.
 
     Args:
         folder: on a local disk; ``None`` for ``scores`` in :func:`cache_folder`.
         limit: greatest size of the file [bytes].
 
-    Raises ``ValueError`` for a limit that holds nothing; methods raise ``OSError`` where the
-    folder cannot be used.
+    Raises ``ValueError`` for a limit that holds nothing.
     """
 
     def __init__(self, folder: str | Path | None = None, limit: int = DEFAULT_LIMIT) -> None:
-        if limit < 1:
-            raise ValueError(f"a cache needs room, got limit={limit} bytes")
+        whole_number(limit, "the limit of a cache [bytes]", "the score cache", 1)
         self.folder = cache_folder() / "scores" if folder is None else Path(folder)
         self.limit = limit
         self.damaged = 0  # entries found damaged, and dropped, by this object
@@ -93,12 +100,23 @@ class ScoreCache:
         self._claims = ByteLocks(self.folder / "claims")
         self._puts = 0
         self._lock = threading.Lock()
+        self._memory: dict[bytes, float] | None = None  # once the folder cannot be used
 
     keys = staticmethod(content_keys)
 
     def get(self, keys: Sequence[bytes]) -> Scores:
         """Scores ``(N,)`` of N keys; NaN where there is none."""
         found: dict[bytes, float] = {}
+        try:
+            self._look_up(keys, found)
+        except OSError as error:
+            self._do_without(error)
+        if self._memory is not None:
+            found.update((key, self._memory[key]) for key in set(keys) & self._memory.keys())
+        return np.array([found.get(key, np.nan) for key in keys], np.float32)
+
+    def _look_up(self, keys: Sequence[bytes], found: dict[bytes, float]) -> None:
+        """Add what the file knows to ``found``."""
         hour = _hour()
         fresh = range(hour - _FRESH, hour + 1)
         wanted = sorted(set(keys))  # neighbours in the file
@@ -110,7 +128,6 @@ class ScoreCache:
                 self._drop({row[0] for row in rows} - {row[0] for row in sound})
             found.update((key, score) for key, score, _, _ in sound)
             self._touch([row[0] for row in sound if row[3] not in fresh], hour)
-        return np.array([found.get(key, np.nan) for key in keys], np.float32)
 
     def put(self, keys: Sequence[bytes], scores: npt.ArrayLike) -> None:
         """Keep scores ``(N,)`` in [0, 1] of N keys; all at once, or none when killed.
@@ -132,16 +149,23 @@ class ScoreCache:
         )
         if not rows:
             return
-        self._database.write(
-            lambda connection: connection.executemany(
-                "INSERT INTO scores VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", rows
+        if self._memory is not None:
+            self._keep_in_memory(rows)
+            return
+        try:
+            self._database.write(
+                lambda connection: connection.executemany(
+                    "INSERT INTO scores VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", rows
+                )
             )
-        )
-        with self._lock:
-            self._puts += 1
-            due = self._puts % _PUTS_BETWEEN_CHECKS == 0
-        if due:
-            self.prune()
+            with self._lock:
+                self._puts += 1
+                due = self._puts % _PUTS_BETWEEN_CHECKS == 0
+            if due:
+                self.prune()
+        except OSError as error:
+            self._do_without(error)
+            self._keep_in_memory(rows)
 
     def claim(self, keys: Sequence[bytes]) -> npt.NDArray[np.bool_]:
         """Which of N keys this process may score now: those that no other process has claimed.
@@ -149,12 +173,18 @@ class ScoreCache:
         A claim ends with :meth:`release`, and with the process.  Look claimed keys up again:
         another process may have scored them just before.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return np.array(self._claims.take(map(_number, keys)), bool)
+        if self._memory is None:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                return np.array(self._claims.take(map(_number, keys)), bool)
+            except OSError as error:
+                self._do_without(error)
+        return np.ones(len(keys), bool)  # others cannot know of ours
 
     def release(self, keys: Sequence[bytes]) -> None:
         """Give claimed keys back."""
-        self._claims.drop(map(_number, keys))
+        with contextlib.suppress(OSError):
+            self._claims.drop(map(_number, keys))
 
     def __len__(self) -> int:
         """How many scores there are."""
@@ -187,6 +217,22 @@ class ScoreCache:
     def close(self) -> None:
         """Close the file; the next use opens it again."""
         self._database.close()
+
+    def _do_without(self, error: OSError) -> None:
+        """Go on in memory."""
+        with self._lock:
+            if self._memory is not None:
+                return
+            self._memory = {}
+        warnings.warn(
+            f"{error}; for now scores are kept in memory, and lost when this process ends",
+            stacklevel=3,
+        )
+
+    def _keep_in_memory(self, rows: list[_Row]) -> None:
+        assert self._memory is not None
+        for key, score, *_ in rows:
+            self._memory.setdefault(key, score)
 
     def _drop(self, keys: set[bytes]) -> None:
         self.damaged += len(keys)

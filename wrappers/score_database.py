@@ -111,9 +111,9 @@ class ScoreDatabase:
         if self._connection is None:
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
+                self._number = max(self._number, *self._numbers(), 0)
             except OSError as error:
                 raise self._unusable(error) from error
-            self._number = max(self._number, *self._numbers(), 0)
             self._connection, self._pid = self._open(), os.getpid()
         return self._connection
 
@@ -183,8 +183,10 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
-        except sqlite3.OperationalError:  # SQLite does not wait for others that open it just now
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait for others that open it just now
+            busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            if not busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from .options import check_known, option_names
 from .registry import find_factory, known_scorers
+from .specs import split_spec, unquoted
 
 Frames = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
@@ -19,8 +21,17 @@ Reasons = list[str | None]  # why a frame has no label, None for one that has
 Infos = Sequence[Mapping[str, Any]]
 
 BUNDLED = "bundled"
+# What callers may ask a scorer besides its scores, by the functions below.
+ASKED = (
+    "context_frames",
+    "frame_size",
+    "reads_infos",
+    "reads_history",
+    "last_reasons",
+    "stopped",
+    "price_estimate",
+)
 _HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
-_OPTIONS = re.compile(r"((?:,\w+=[^,=+]*)+)$")  # at the end of a spec
 
 
 @runtime_checkable
@@ -39,6 +50,7 @@ class SafetyScorer(Protocol):
     - ``prepare(frames)``, ``encode(prepared)``, ``judge(encoded)``: in turn the same as a call, so
       that a loader can run ahead.
     - ``last_reasons``: why each frame of the last call has no label, ``None`` for one that has.
+    - ``stopped``: why it gives no more labels, empty while it does; it need not be called again.
     - ``price_estimate(frames)``: what scoring as many costs [US dollars], ``None`` for nothing.
     """
 
@@ -66,6 +78,11 @@ def last_reasons(scorer: SafetyScorer, count: int) -> Reasons:
     """Why each of the ``count`` frames of the last call has no label, as far as a scorer says."""
     said = list(getattr(scorer, "last_reasons", None) or ())
     return said if len(said) == count else [None] * count
+
+
+def stopped(scorer: SafetyScorer) -> str:
+    """Why a scorer gives no more labels; empty while it does."""
+    return str(getattr(scorer, "stopped", "") or "")
 
 
 def reads_infos(scorer: SafetyScorer) -> bool:
@@ -101,7 +118,10 @@ def check_scores(scores: object, count: int) -> Scores:
 
     Raises ``ValueError`` for another shape or values outside [0, 1].
     """
-    found = np.asarray(scores, np.float32)
+    try:
+        found = np.asarray(scores, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the scorer returned no numbers ({error})") from None
     if found.shape != (count,):
         raise ValueError(f"the scorer returned shape {found.shape} for {count} frames")
     outside = (found < 0) | (found > 1)
@@ -117,23 +137,27 @@ def make_scorer(spec: str | Path | SafetyScorer, **options: Any) -> SafetyScorer
     :func:`~.registry.known_scorers`, the hub name of a CLIP-type checkpoint, or a folder that
     holds one; a ``Path`` is always a folder.  ``options`` go to the scorer's constructor
     (controls take their own, the others go to the scorer inside).  In text they follow the spec,
-    as in ``"bundled,form=cosine"`` or ``"shuffled:bundled,seed=3"``; values are read as JSON where
-    they are JSON.  The bundled scorer without options is built once in a process and shared.
+    as in ``"bundled,form=cosine"`` or ``"shuffled:bundled,seed=3"``; :mod:`~.specs` says how, and
+    how odd paths are written.  The bundled scorer without options is built once in a process and
+    shared.
 
-    Raises ``ValueError`` for an unknown spec and ``TypeError`` for an object that is no scorer.
+    Raises ``ValueError`` for an unknown spec and for options that the scorer does not have or that
+    have no effect, ``TypeError`` for an object that is no scorer.
     """
     if isinstance(spec, Path):
         return _checkpoint(str(spec), options)
     if not isinstance(spec, str):
         return _check_object(spec, options)
-    spec, written = _split_options(spec)
+    spec, written = split_spec(spec)
     for key in written.keys() & options.keys():
         raise ValueError(f"option {key!r} is given twice: in the scorer {spec!r} and beside it")
     options = written | options
+    spec = unquoted(spec)
     name, colon, argument = spec.partition(":")
     factory = find_factory(name)
     if factory is not None:
-        scorer = factory(argument if colon else None, **options)
+        _check_options(name, factory, options)
+        scorer = factory(unquoted(argument) if colon else None, **options)
         return _check_object(scorer, {})
     if (spec and Path(spec).is_dir()) or _HUB_NAME.match(spec):
         return _checkpoint(spec, options)
@@ -143,33 +167,25 @@ def make_scorer(spec: str | Path | SafetyScorer, **options: Any) -> SafetyScorer
     )
 
 
-def _split_options(spec: str) -> tuple[str, dict[str, Any]]:
-    """A spec and the options written after it: ``"a:b,c=1"`` is ``"a:b"`` and ``{"c": 1}``."""
-    found = _OPTIONS.search(spec)
-    if found is None or Path(spec).is_dir():
-        return spec, {}
-    pairs = [pair.partition("=") for pair in found[1][1:].split(",")]
-    return spec[: found.start()], {key: _read_value(text) for key, _, text in pairs}
-
-
-def _read_value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def _check_options(name: str, factory: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what a factory does not take; one with ``**options`` looks at them itself."""
+    kinds = {parameter.kind for parameter in inspect.signature(factory).parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        check_known(name, options, option_names(factory)[1:])
 
 
 def _check_object(spec: object, options: dict[str, Any]) -> SafetyScorer:
-    if not (callable(spec) and hasattr(spec, "identity")):
+    # A property is not looked at: some scorers ask a server who they are.
+    if not callable(spec) or inspect.getattr_static(spec, "identity", None) is None:
         raise TypeError(
             f"{spec!r} is no scorer: it needs __call__(frames, infos) and an `identity` property"
         )
     if options:
         raise TypeError(f"options {sorted(options)} cannot change a scorer that is already built")
-    return spec
+    return spec  # type: ignore[return-value]
 
 
 def _checkpoint(source: str, options: dict[str, Any]) -> SafetyScorer:
-    from .clip_scorer import ClipScorer
+    from .clip_scorer import make_clip_scorer
 
-    return ClipScorer(source, **options)
+    return make_clip_scorer(source, **options)

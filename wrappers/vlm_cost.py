@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, SupportsFloat
 
@@ -9,8 +10,9 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from .checks import check_numbers, one_cost, one_number, reset_values, step_values
 from .frame_windows import FrameHistory, context_frames
-from .scorer import Frames, Infos, SafetyScorer, check_scores, frame_size, make_scorer
+from .scorer import BUNDLED, Frames, Infos, SafetyScorer, check_scores, frame_size, make_scorer
 
 COST_MODES = ("either", "env", "vlm")
 
@@ -53,8 +55,19 @@ def combine_cost(
 
 
 def _check_threshold(threshold: float) -> None:
-    if not 0.0 < threshold <= 1.0:
-        raise ValueError(f"threshold must lie in (0, 1], got {threshold}")
+    if one_number(threshold, "threshold", low=0.0, high=1.0) == 0.0:
+        raise ValueError("threshold is 0, so that nothing would ever cost; expected one above 0")
+
+
+def reported_cost(info: Mapping[str, Any], where: str = "") -> float | None:
+    """The simulator's own cost: ``info["env_cost"]``, or else ``info["cost"]``; ``None`` for none.
+
+    Raises ``ValueError`` for a cost that is negative or no number.
+    """
+    name = next((name for name in ("env_cost", "cost") if name in info), None)
+    if name is None:
+        return None
+    return one_cost(info[name], f"info[{name!r}]", where)
 
 
 class FrameJudge:
@@ -79,8 +92,7 @@ class FrameJudge:
         if cost not in COST_MODES:
             raise ValueError(f"unknown cost mode {cost!r}; known: {', '.join(COST_MODES)}")
         _check_threshold(threshold)
-        if terminal_weight < 0:
-            raise ValueError(f"terminal_weight must not be negative, got {terminal_weight}")
+        one_number(terminal_weight, "terminal_weight", low=0.0)
         self.scorer = make_scorer(scorer)
         self.cost = cost
         self.threshold = threshold
@@ -110,12 +122,15 @@ class FrameJudge:
         only handed on to the scorer), or their ``env_cost``, else their ``cost``, else 0.  With
         ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take the place of frames.
 
-        Raises ``ValueError`` when the scorer returns another shape or values outside [0, 1].
+        Raises ``ValueError`` when the scorer returns another shape or values outside [0, 1], and
+        for costs that are negative or no numbers.
         """
         score = check_scores(self.scorer(frames, infos), len(infos)).astype(np.float64)
         if env_cost is None:
-            env_cost = [float(info.get("env_cost", info.get("cost", 0.0))) for info in infos]
+            costs = [reported_cost(info, f"environment {n}") for n, info in enumerate(infos)]
+            env_cost = [0.0 if cost is None else cost for cost in costs]
         truth = np.array(env_cost, np.float64)
+        check_numbers(truth, "env_cost", low=0.0)
         arguments = (truth, score, terminated, self.threshold, self.terminal_weight)
         return {
             "safety_score": score,
@@ -133,9 +148,11 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     scorer's ``frame_size`` is asked for ``env.safety_frame(frame_size)``.
 
     ``info["env_cost"]`` is the simulator's own cost; an environment that only has ``info["cost"]``
-    (Safety-Gymnasium's habit) gets it copied there, and one that has neither counts 0.
-    Observations, rewards and episode ends are left alone.  A scorer of several frames sees those
-    of the present episode.
+    (Safety-Gymnasium's habit) gets it copied there, and one that has neither counts 0, with a
+    warning.  Observations, rewards and episode ends are left alone, but must be of Gymnasium's
+    form and finite.  A scorer of several frames sees those of the present episode.
+
+    Warns where the bundled judge is to judge other pictures than those that it knows.
 
     Args:
         env: any Gymnasium environment that can show an RGB frame.
@@ -145,8 +162,10 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         terminal_weight: factor of the judge's cost on a terminating step.
 
     Raises:
+        TypeError: for what is no Gymnasium environment.
         ValueError: unknown scorer or cost mode; threshold or weight out of range; an environment
-            that renders nothing.
+            that renders nothing, whose costs are negative or no numbers, whose ``step`` is not
+            Gymnasium's, or, with ``cost="env"``, that reports no cost.
     """
 
     def __init__(
@@ -160,6 +179,11 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         gym.utils.RecordConstructorArgs.__init__(
             self, scorer=scorer, cost=cost, threshold=threshold, terminal_weight=terminal_weight
         )
+        if not isinstance(env, gym.Env):
+            raise TypeError(
+                f"VLMCost wraps one Gymnasium environment, not a {type(env).__name__}; wrap each "
+                "environment before they are put together"
+            )
         super().__init__(env)
         self.judge = FrameJudge(scorer, cost, threshold, terminal_weight)
         length = self.judge.context_frames
@@ -167,35 +191,81 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         self._frame_sizes: Sequence[int] = ()  # that the environment can draw when asked to
         if env.has_wrapper_attr("safety_frame_sizes"):
             self._frame_sizes = env.get_wrapper_attr("safety_frame_sizes")
+        self._name = type(env.unwrapped).__name__ if env.spec is None else env.spec.id
+        self._step = 0
+        self._cost_missed = False
+        if not env.has_wrapper_attr("safety_frame") and _is_bundled(self.judge.scorer.identity):
+            warnings.warn(
+                "the bundled judge has only seen the drawings of vlsafe's own roads, which this "
+                f"environment, {self._name}, does not offer (it has no safety_frame()): what the "
+                "judge says of its pictures may mean nothing. Give another scorer "
+                "(docs/judges.md), or compare its scores with the simulator's costs first",
+                stacklevel=2,
+            )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
-        return observation, self._judge(info, terminated=False, is_first=True)
+        self._step = 0
+        result = self.env.reset(seed=seed, options=options)
+        observation, info = reset_values(result, self._where)
+        return observation, self._judge(info, terminated=False)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, reward, terminated, truncated, self._judge(info, bool(terminated))
+        self._step += 1
+        observation, reward, terminated, truncated, info = step_values(
+            self.env.step(action), self._where
+        )
+        return observation, reward, terminated, truncated, self._judge(info, terminated)
 
-    def _judge(
-        self, info: Mapping[str, Any], terminated: bool, is_first: bool = False
-    ) -> dict[str, Any]:
+    @property
+    def _where(self) -> str:
+        """Names the present step, for messages."""
+        return f"{self._name}, " + (f"step {self._step}" if self._step else "reset")
+
+    def _judge(self, info: dict[str, Any], terminated: bool) -> dict[str, Any]:
         """A copy of ``info`` with the score and the costs of the present frame."""
         frames = self._frame()[None]
         if self._history is not None:
-            frames = self._history.push(frames, [is_first])
-        verdict = self.judge(frames, [info], [terminated])
+            frames = self._history.push(frames, [self._step == 0])
+        verdict = self.judge(frames, [info], [terminated], [self._env_cost(info)])
         return {**info, **{name: float(value[0]) for name, value in verdict.items()}}
+
+    def _env_cost(self, info: Mapping[str, Any]) -> float:
+        """The simulator's own cost; a missing one, but for the reset's, is told once."""
+        cost = reported_cost(info, self._where)
+        if cost is None and self._step and not self._cost_missed:
+            self._cost_missed = True
+            message = (
+                f"{self._where}: the environment reports neither info['env_cost'] nor info['cost']"
+            )
+            if self.judge.cost == "env":
+                raise ValueError(f"{message}, of which cost='env' is made; use cost='vlm'")
+            warnings.warn(f"{message}: its own cost counts as 0", stacklevel=4)
+        return 0.0 if cost is None else cost
 
     def _frame(self) -> Frames:
         if self.env.has_wrapper_attr("safety_frame"):
             draw, size = self.env.get_wrapper_attr("safety_frame"), self.judge.frame_size
-            return np.asarray(draw(size) if size in self._frame_sizes else draw())
-        frame = self.env.render()
+            name, frame = "safety_frame", draw(size) if size in self._frame_sizes else draw()
+        else:
+            name, frame = "render", self.env.render()
         if not isinstance(frame, np.ndarray):
             raise ValueError(
-                f"env.render() returned {type(frame).__name__}, not a frame; make the environment "
+                f"env.{name}() returned {type(frame).__name__}, not a frame; make the environment "
                 'with render_mode="rgb_array" or give it a safety_frame() method'
             )
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(
+                f"env.{name}() returned {frame.dtype} {frame.shape}; expected a frame, uint8 "
+                "(height, width, 3): wrap the environment, or give it a safety_frame() method"
+            )
         return frame
+
+
+def _is_bundled(identity: Any) -> bool:
+    """Whether the bundled judge is one of those that an identity names."""
+    if isinstance(identity, Mapping):
+        own = identity.get("name") == "clip" and identity.get("model") == BUNDLED
+        return own or any(_is_bundled(part) for part in identity.values())
+    return isinstance(identity, list | tuple) and any(_is_bundled(part) for part in identity)

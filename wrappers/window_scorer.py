@@ -9,26 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .checks import whole_number
+from .combinator import Wrapper
 from .forms import log_odds, logistic
 from .frame_windows import check_windows, context_frames
-from .scorer import (
-    Frames,
-    Infos,
-    Reasons,
-    SafetyScorer,
-    Scores,
-    check_scores,
-    last_reasons,
-    make_scorer,
-    price_estimate,
-    reads_history,
-    reads_infos,
-)
+from .scorer import Frames, Infos, SafetyScorer, Scores, check_scores, last_reasons, make_scorer
 
 COMBINATIONS = ("tile", "mean", "min", "trend")
 
 
-class WindowScorer:
+class WindowScorer(Wrapper):
     """Judges a window of k frames by a scorer of single frames.
 
     - ``"tile"``: the frames side by side in one picture, oldest at the top left, in a grid as
@@ -53,22 +43,16 @@ class WindowScorer:
     """
 
     def __init__(self, scorer: SafetyScorer, length: int, combine: str = "trend") -> None:
-        if length < 2:
+        if whole_number(length, "the length of a window", "scorer 'frames'", 1) < 2:
             raise ValueError(f"a window needs at least 2 frames, got {length}")
         if combine not in COMBINATIONS:
             raise ValueError(f"unknown combine {combine!r}; known: {', '.join(COMBINATIONS)}")
         if context_frames(scorer) > 1:
             raise ValueError(f"scorer {scorer.identity['name']!r} looks at several frames already")
-        self.scorer = scorer
-        self.context_frames = length
+        super().__init__(scorer)
+        self.context_frames = int(length)
         self.combine = combine
-        self.reads_infos = combine == "tile" and reads_infos(scorer)
-        self.reads_history = reads_history(scorer)
-        self.last_reasons: Reasons = []
-
-    def price_estimate(self, frames: int) -> float | None:
-        """That of the scorer inside: windows overlap, so they hold about one new frame each."""
-        return price_estimate(self.scorer, frames)
+        self.reads_infos &= combine == "tile"
 
     @property
     def identity(self) -> dict[str, Any]:

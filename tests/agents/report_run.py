@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from vlsafe_agents.evaluation import EpisodeRecord, Evaluation, summarise
 
 # name: collision rate, mean speed [m/s], collisions caused while learning
 AGENTS: dict[str, tuple[float, float, int]] = {
@@ -19,6 +22,40 @@ AGENTS: dict[str, tuple[float, float, int]] = {
     "cost-blind": (0.41, 25.6, 0),
 }
 SEEDS = list(range(10_000, 10_100))
+ENV = {"env_id": "VLSafe-Highway-v0", "kwargs": {"density": 1.5}}
+
+
+def settings(algo: str, world_model: Path | None = None, **options: Any) -> dict[str, Any]:
+    """What `vlsafe train` writes down; None stands for what an algorithm does not read."""
+    online, costly = algo in ("ppo", "ppo_lag"), algo in ("vlsafe", "ppo_lag")
+    limit = 1.0 if options.get("safety", "score") is None else 0.5
+    return {
+        "algo": algo,
+        "steps": 8_000,
+        "env": ENV,
+        "observation": "image",
+        "data": None if online else "runs/mine/data",
+        "world_model": None if world_model is None else str(world_model),
+        "cost": "vlm" if costly else None,
+        "scorer": "bundled" if algo == "ppo_lag" else None,
+        "cost_limit": limit if costly else None,
+        "envs": 8 if online else None,
+        "reward_scale": 1.0 if online else None,
+        "seed": 3,
+        "device": "auto",
+        "options": options,
+        "config": {},
+    }
+
+
+VLSAFE = {"preset": "cpu", "safety": "score"}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "bc": settings("bc"),
+    "ppo_lag": settings("ppo_lag", preset="highway"),
+    "vlsafe-gated": settings("vlsafe", update="gated", **VLSAFE),
+    "vlsafe-lagrangian": settings("vlsafe", update="lagrangian", **VLSAFE),
+    "cost-blind": settings("vlsafe", update="gated", **{**VLSAFE, "safety": None}),
+}
 
 
 def make_run(
@@ -26,13 +63,11 @@ def make_run(
 ) -> Path:
     """Write the files that `collect`, `label`, `train` and `evaluate` would leave behind.
 
-    Agents outside of `detailed` get an evaluation only.
+    Agents outside of `detailed` get settings and an evaluation only.
     """
     rng = np.random.default_rng(0)
     for name, (rate, speed, caused) in AGENTS.items():
-        folder = root / name
-        folder.mkdir(parents=True)
-        (folder / "evaluation.json").write_text(json.dumps(evaluation(name, rate, speed, caused)))
+        folder = add_agent(root, name, rate, speed, caused, SETTINGS.get(name))
         if name not in detailed:
             continue
         write_episode(folder / "episodes" / "best_0.npz", rng, steps, size, crash=False)
@@ -44,6 +79,88 @@ def make_run(
     (root / "judge.json").write_text(json.dumps(JUDGE))
     (root / "run.json").write_text(json.dumps({"command": "vlsafe demo --out runs/demo"}))
     return root
+
+
+def add_agent(
+    root: Path,
+    name: str,
+    rate: float,
+    speed: float = 20.0,
+    caused: int | None = 0,
+    trained: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Path:
+    """An agent with its settings and its evaluation; a driver called `name` without settings."""
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if trained is not None:
+        (folder / "settings.json").write_text(json.dumps(trained))
+    content = evaluation(name, rate, speed, caused, trained) | changes
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    return folder
+
+
+def records(rate: float, speed: float, arrivals: float | None = None) -> list[EpisodeRecord]:
+    """A hundred episodes, of which the first crash and the last arrive."""
+    crashes = round(rate * len(SEEDS))
+    arrived = None if arrivals is None else len(SEEDS) - round(arrivals * len(SEEDS))
+    return [
+        EpisodeRecord(
+            seed=seed,
+            episode_return=28.0 * speed / 21 + 0.1 * np.sin(i),
+            cost=10.0 * (i < crashes) + 0.4,
+            env_cost=10.0 * (i < crashes),
+            vlm_cost=8.0 * (i < crashes) + 0.6,
+            collision=i < crashes,
+            off_road=False,
+            arrived=None if arrived is None else i >= arrived,
+            steps=40,
+            distance=40 * speed + np.cos(i),
+            mean_speed=speed + 0.1 * np.cos(i),
+            collision_speed=17.2 + 0.1 * np.sin(i) if i < crashes else None,
+        )
+        for i, seed in enumerate(SEEDS)
+    ]
+
+
+def evaluation(
+    name: str,
+    rate: float,
+    speed: float,
+    caused: int | None,
+    trained: dict[str, Any] | None = None,
+    arrivals: float | None = None,
+) -> dict[str, Any]:
+    """The contents of an `evaluation.json`; of a driver where there are no settings."""
+    episodes = records(rate, speed, arrivals)
+    online = (trained or {}).get("algo") in ("ppo", "ppo_lag")
+    figures = {
+        "env_steps": 100_000 if online else 0,
+        "collisions_caused": caused,
+        "dataset_steps": 0 if online else 100_000,
+        "dataset_collisions": 0 if online else 731,
+        "gradient_steps": 8_000,
+        "wall_s": 512.0,
+    }
+    return Evaluation(episodes, summarise(episodes)).to_json(
+        name,
+        "VLSafe-Highway-v0",
+        {"density": 1.5},
+        figures if trained else None,
+        kind="agent" if trained else "driver",
+        settings=trained,
+        options={"data": None, "density": None, "env_args": {"density": 1.5}, "scorer": "bundled"},
+    )
+
+
+def unreported(content: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The same evaluation, of an environment that does not report some things."""
+    episodes = [EpisodeRecord.from_json(entry) for entry in content["episodes"]]
+    blank = [replace(record, **dict.fromkeys(names)) for record in episodes]  # type: ignore[arg-type]
+    return content | {
+        "episodes": [record.to_json() for record in blank],
+        "summary": summarise(blank),
+    }
 
 
 JUDGE = {
@@ -58,40 +175,6 @@ JUDGE = {
         "mean p by time to collision": {"0 to 1 s": 0.49, "1 to 2 s": 0.5, "2 to 4 s": 0.5},
     },
 }
-
-
-def evaluation(name: str, rate: float, speed: float, caused: int) -> dict[str, Any]:
-    def interval(mean: float, spread: float) -> dict[str, float]:
-        return {"mean": mean, "low": max(0.0, mean - spread), "high": mean + spread}
-
-    return {
-        "agent": name,
-        "env_id": "VLSafe-Highway-v0",
-        "env_kwargs": {"density": 1.5},
-        "seeds": SEEDS,
-        "episodes": [{"seed": seed, "return": 25.0} for seed in SEEDS],
-        "summary": {
-            "return": interval(28.0 * speed / 21, 1.2),
-            "cost": interval(11 * rate + 0.4, 0.3),
-            "env_cost": interval(10 * rate + 0.3, 0.3),
-            "vlm_cost": interval(8 * rate + 0.6, 0.4),
-            "collision_rate": interval(rate, 0.2 * rate + 0.025),
-            "collisions_per_km": interval(1.3 * rate, 0.02),
-            "collision_speed": {"mean": 17.2, "low": 15.0, "high": 19.4},
-            "off_road_rate": interval(0.0, 0.0),
-            "arrival_rate": {"mean": None, "low": None, "high": None},
-            "mean_speed": interval(speed, 0.4),
-            "distance": interval(40 * speed * (1 - rate / 2), 12),
-        },
-        "training": {
-            "env_steps": 100_000 if name == "ppo_lag" else 0,
-            "collisions_caused": caused,
-            "dataset_steps": 0 if name in ("ppo_lag", "expert") else 100_000,
-            "dataset_collisions": 0 if name in ("ppo_lag", "expert") else 731,
-            "gradient_steps": 0 if name == "expert" else 8_000,
-            "wall_s": 0 if name == "expert" else 512.0,
-        },
-    }
 
 
 def write_progress(path: Path, rng: np.random.Generator, dreams: bool) -> None:

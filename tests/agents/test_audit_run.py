@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from audit_drives import Forgetful, Reader, Watcher, candidate, make_source
 from test_report import Page
+from test_report_charts import check_layout
 
 from vlsafe_agents.audit import (
     AuditConfig,
@@ -24,7 +25,10 @@ from vlsafe_agents.audit import (
     write_audit,
     write_verdicts,
 )
+from vlsafe_agents.audit.dot_plots import colours
+from vlsafe_agents.audit.story import sections
 from vlsafe_agents.data.storage import MAIN_FILE, read_metadata, resolve_dataset
+from vlsafe_agents.evaluation.intervals import share_interval
 from wrappers import ConstantScorer, RandomScorer
 from wrappers.score_cache import ScoreCache
 
@@ -225,6 +229,82 @@ def test_the_report_is_one_page_that_names_everything(findings: Findings, report
     ]  # fmt: skip
 
 
+def colours_in(figure: Any) -> set[str]:
+    """Colours of all that is drawn, but for black, white and greys."""
+    from matplotlib.colors import to_hex
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    def hue(artist: Any) -> str:
+        name = "get_facecolor" if isinstance(artist, Patch) and artist.get_fill() else "get_color"
+        name = name if hasattr(artist, name) else "get_edgecolor"
+        return str(to_hex(getattr(artist, name)()))
+
+    drawn = figure.findobj(lambda artist: isinstance(artist, Line2D | Patch))
+    found = {hue(artist) for artist in drawn}
+    greys = {colour for colour in found if len({colour[i : i + 2] for i in (1, 3, 5)}) == 1}
+    return found - greys - {"#010203"}
+
+
+def test_a_colour_is_one_judges_in_all_charts(findings: Findings) -> None:
+    shade = colours(findings.audit)
+    assert len(set(shade.values())) == len(shade)
+    seen = 0
+    for section in sections(findings):
+        for chart in section.charts:
+            found = colours_in(chart.figure)
+            if chart.name != "agreement":  # which shades by value
+                assert found <= set(shade.values()), chart.name
+                seen += len(found) > 1
+            if chart.name.startswith(("prompts", "controls")):  # about one judge
+                (judge,) = [name for name in shade if chart.caption.startswith(name)]
+                assert found == {shade[judge]}
+    assert seen >= 3
+
+
+def test_charts_fit_whatever_judges_are_called(sources: list[Source]) -> None:
+    names = ["calibrated:runs/mine/a judge with a long name.json", "b" * 120, "c", "d", "e"]
+    for number in (1, 2, 5):
+        judges = [Candidate(name, Watcher()) for name in names[:number]]
+        told = audit(sources[:1], judges, QUICK, progress=False)
+        for section in sections(told):
+            for chart in section.charts:
+                check_layout(chart.figure)
+
+
+def test_the_command_repeats_the_audits_own_settings(findings: Findings, report: Path) -> None:
+    words = Page((report / "report.html").read_text()).text
+    own = "--horizon 2 --ttc 2 --false-alarms 0.05 --resamples 100 --probe-frames 400 --gallery 2"
+    assert own in words
+    assert own in (report / "report.md").read_text()
+
+
+def test_shares_of_nothing_and_all_have_intervals_with_a_width(findings: Findings) -> None:
+    never = judge(findings, "constant:0.5").warning
+    events = len(judge(findings, "constant:0.5").lead_times.seconds)
+    assert never.found.value == never.false_alarms.value == 0.0
+    assert 0.0 < never.false_alarms.high < 0.1  # of 80 episodes
+    warned = judge(findings, "constant:0.5").warned_ahead["1"]
+    assert (warned.low, warned.high) == share_interval(0, events)
+
+
+def test_names_are_text_in_every_file(sources: list[Source], tmp_path: Path) -> None:
+    names = ["[a](b)|<b>c</b>", "a_b", "a:b", "$x$", "*" + "long" * 80]
+    judges = [Candidate(name, Watcher()) for name in names]
+    told = audit(sources[:1], judges, QUICK, progress=False)
+    folder = write_audit(told, tmp_path / "out [x]").parent
+    page = Page((folder / "report.html").read_text())
+    assert all(name in page.text for name in names)
+    assert "b" not in page.tags
+    assert "$x$" in page.text
+    rows = (folder / "report.md").read_text().splitlines()
+    (first, *_) = [line for line in rows if "| **" in line]
+    assert first.startswith(r"| \[a\](b)\|&lt;b>c&lt;/b> | **good** |")
+    pictures = [file.name for file in (folder / "pictures").iterdir()]
+    assert len([name for name in pictures if name.startswith("controls")]) == len(names)
+    assert not [name for name in pictures if name.startswith(".")]
+
+
 def test_figures_and_scores_can_be_read_by_machines(findings: Findings, report: Path) -> None:
     content = json.loads((report / "audit.json").read_text(), parse_constant=pytest.fail)
     found = {judge["name"]: judge for judge in content["judges"]}
@@ -305,3 +385,49 @@ def test_data_without_truth_name_the_remedy(tmp_path: Path) -> None:
         del file["episode_1/infos/off_road"]
     with pytest.raises(ValueError, match=r"infos/off_road.*collect with `vlsafe collect`"):
         audit([source], [candidate(Watcher())], QUICK, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("headway", [np.nan], r"episode 1: infos/headway holds nan at entry 0"),
+        ("collision", [0.0, -np.inf], r"episode 1: infos/collision holds -inf at entry 1"),
+        ("safety_score", [1.5], r"episode 1: infos/safety_score holds 1.5 at entry 0"),
+        ("off_road", None, r"episode 1: infos/off_road has the shape \(2,\), expected"),
+    ],
+)
+def test_numbers_of_recorded_drives_are_checked(
+    tmp_path: Path, column: str, values: Any, message: str
+) -> None:
+    source = make_source(tmp_path, episodes=4)
+    file_path = resolve_dataset(source.path) / MAIN_FILE
+    with h5py.File(file_path, "r+") as file:
+        infos = file["episode_1/infos"]
+        if column == "safety_score":
+            infos[column] = np.full(len(infos["headway"]), 0.5)
+        if values is None:
+            del infos[column]
+            infos[column] = np.zeros(2)
+        elif infos[column].dtype == bool:
+            changed = infos[column][()].astype(float)
+            del infos[column]
+            infos[column] = changed
+        if values is not None:
+            infos[column][: len(values)] = values
+    with pytest.raises(ValueError, match=f"{MAIN_FILE} cannot be read as drives .*{message}"):
+        audit([source], [candidate(Watcher())], QUICK, progress=False)
+
+
+def test_a_data_file_that_lacks_something_is_named(tmp_path: Path) -> None:
+    source = make_source(tmp_path, episodes=4)
+    path = resolve_dataset(source.path) / MAIN_FILE
+    with h5py.File(path, "r+") as file:
+        del file["episode_1/truncations"]
+    with pytest.raises(ValueError, match=f"{path} cannot be read as drives to audit"):
+        audit([source], [candidate(Watcher())], QUICK, progress=False)
+
+
+def test_entries_that_no_audit_has_written_are_named() -> None:
+    for odd in ([3], {"a": 1}, [{"scorer": {}}]):
+        with pytest.raises(ValueError, match=r"'audits' that no audit has written; audit again"):
+            failed_audit({"scorer": {"name": "x"}, "audits": odd})

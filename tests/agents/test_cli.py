@@ -14,6 +14,8 @@ from vlsafe_agents.cli import training
 from vlsafe_agents.cli.callbacks import ContinuedCSV
 from vlsafe_agents.cli.environments import EnvChoice, choose_env, nest, parse_mix, parse_pairs
 from vlsafe_agents.cli.train_settings import make_settings, read_settings, rollout_length
+from vlsafe_agents.report.commands import commands
+from vlsafe_agents.report.run_folder import read_run_folder
 
 COMMANDS = ("collect", "label", "train", "train-clip", "evaluate", "compare", "report", "demo")
 
@@ -156,6 +158,34 @@ def test_a_data_set_is_collected_labelled_learnt_from_and_reported(labelled: Pat
     assert run(*expert, "--episodes", "1", "--scorer", "none", "--no-record") == 0
     assert run("report", str(labelled)) == 0
     assert "Behaviour cloning" in (labelled / "report.html").read_text()
+    often = "--first-seed 3000000000 --scorer none"
+    lines = commands(read_run_folder(labelled)).splitlines()
+    assert [line.split(" --out ")[0] for line in lines] == [
+        "vlsafe collect --env VLSafe-Highway-v0 --env-arg duration=8 --env-arg vehicles=5 "
+        "--episodes 6 --mix expert=0.5,noisy=0.25,aggressive=0.15,random=0.1 --seed 0",
+        f"vlsafe label {labelled}/data --scorer oracle",
+        f"vlsafe train --algo bc --data {labelled}/data --observation vector --steps 5 --seed 0",
+        f"vlsafe evaluate expert --data {labelled}/data --episodes 1 {often}",
+        f"vlsafe evaluate {agent} --episodes 2 --first-seed 3000000000 --scorer oracle",
+        f"vlsafe evaluate {agent} --density 0.7 --env-arg vehicles=7 --episodes 1 {often}",
+        f"vlsafe report {labelled}",
+    ]
+
+
+def test_a_shared_models_costs_are_written_down_with_its_policies(labelled: Path) -> None:
+    small = ("--preset", "debug", "--data", str(labelled / "data"), "--observation", "vector")
+    model = ("--out", str(labelled / "model"), "--steps", "3", "--config", "model_warmup=1.0")
+    assert run("train", *model, *small) == 0
+    shares = ("--world-model", str(labelled / "model"), "--steps", "2")
+    assert run("train", "--out", str(labelled / "policy"), *shares, *small) == 0
+    found = {
+        name: json.loads((labelled / name / "training.json").read_text())
+        for name in ("model", "policy")
+    }
+    assert found["model"]["world_model_gradient_steps"] == 0
+    assert found["policy"]["gradient_steps"] == 2
+    assert found["policy"]["world_model_gradient_steps"] == 3
+    assert found["policy"]["world_model_wall_s"] == found["model"]["wall_s"]
 
 
 def test_vlsafe_leaves_model_log_and_open_loop_strip(labelled: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 
 import h5py
@@ -11,6 +13,7 @@ import pytest
 from vlsafe_agents.cli import main as cli
 from vlsafe_agents.data.storage import MAIN_FILE, resolve_dataset
 from wrappers import Calibration, make_scorer
+from wrappers.calibrated import FittedOn
 
 
 def run(*arguments: str) -> int:
@@ -63,3 +66,58 @@ def test_labels_of_another_judge_are_refused(
     assert run("calibrate", str(labelled), "--out", str(out), "--scorer", "constant:0.9") == 2
     assert "vlsafe label" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_name_of_a_calibration_can_be_pasted_whatever_its_file_is_called(
+    labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a [b],c=d" / "judge's.json"
+    options = ("--scorer", "oracle", "--event", "time_to_collision")
+    assert run("calibrate", str(labelled), "--out", str(out), *options) == 0
+    said = capsys.readouterr().out
+    assert f"the calibration is in {out}: " in said
+    option, spec = shlex.split(said.strip().splitlines()[-1].rpartition(": --")[2])
+    assert option == "scorer"
+    assert make_scorer(spec).identity["name"] == "calibrated"
+
+
+@pytest.mark.parametrize("wrong", [("--held-out", "1.5"), ("--horizon", "nan"), ("--seed", "-1")])
+def test_impossible_numbers_are_refused_by_name(
+    labelled: Path, tmp_path: Path, wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("calibrate", str(labelled), "--out", str(tmp_path / "x.json"), *wrong) == 2
+    assert wrong[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        '{"spec": "\xfc"}'.encode("latin-1"),
+        b'{"format": 1}',
+        json.dumps(
+            {
+                "format": 1,
+                "spec": "oracle",
+                "method": "isotonic",
+                "points": [[0, 0.5], [1, 0.5]],
+                "scorer": {},
+                "fitted_on": {},
+            }
+        ).encode(),
+    ],
+)
+def test_files_that_are_no_calibration_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "judge.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"judge\.json"):
+        make_scorer(f"calibrated:{path}")
+
+
+def test_a_calibration_that_tells_no_frame_from_another_is_refused(tmp_path: Path) -> None:
+    fitted_on = FittedOn("collision", 9, 3, "abc", "2026-11-29")
+    with pytest.raises(ValueError, match=r"all scores would become 0\.5"):
+        Calibration("isotonic", ((0.0, 0.5), (1.0, 0.5)), {}, fitted_on)

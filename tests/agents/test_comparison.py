@@ -77,7 +77,8 @@ def test_command_prints_means_intervals_and_the_seeds_own_values(
         "| Agent | Collisions | Mean speed [m/s] | Arrivals | Off the road | Return | Cost, truth "
         "| Crashes in learning |"
     )
-    assert bc.startswith("| bc | 80% (50% to 100%) | 13.0 (13.0 to 13.0) | 20% (0% to 50%) |")
+    # one seed: the exact interval of its episodes; two: never narrower than that of all of them
+    assert bc.startswith("| bc | 80% (44% to 97%) | 13.0 (13.0 to 13.0) | 20% (2.5% to 56%) |")
     assert gated.startswith("| gated | 20% (0% to 45%; 10%, 30%) | 7.00 (6.00 to 8.00; 6.00, 8.00)")
     assert ppo_lag.endswith("| 40, 42 |")
     with pytest.raises(SystemExit):
@@ -112,3 +113,129 @@ def test_what_is_no_evaluation_is_named(files: list[Path], tmp_path: Path) -> No
     other.write_text("{")
     with pytest.raises(ValueError, match=r"run\.json is no JSON file"):
         compare([*files, other])
+
+
+SETTINGS = {"algo": "ppo", "steps": 8, "seed": 0, "data": None, "options": {}, "config": {}}
+
+
+def test_crashes_that_nobody_counted_are_not_known(tmp_path: Path) -> None:
+    known = write(tmp_path, "0", "ppo_lag", 1)
+    unknown = write(tmp_path, "1", "ppo_lag", 2, training={"env_steps": 5})
+    before = write(tmp_path, "0", "old", 2)
+    facts = json.loads(before.read_text())
+    del facts["kind"]  # when 0 stood for what was not known
+    before.write_text(json.dumps(facts | {"training": {"env_steps": 0, "collisions_caused": 0}}))
+    seeds, old = compare([known, unknown, before]).algorithms
+    assert (seeds.collisions_caused, old.collisions_caused) == ((41, None), (None,))
+    with pytest.raises(SystemExit):
+        cli.main(["compare", "--markdown", *map(str, (known, unknown, before))])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"algo": "ppo_lag"}, "kind of agent, algo"),
+        ({"steps": 9}, "steps"),
+        ({"config": {"n_epochs": 3}}, "config"),
+        ({"seed": 1, "data": "other", "world_model": "w", "device": "cpu"}, ""),
+    ],
+)
+def test_folders_of_one_name_must_hold_one_algorithm(
+    tmp_path: Path, change: dict[str, Any], named: str
+) -> None:
+    files = [
+        write(tmp_path, "0", "a", 1, kind="agent", settings=SETTINGS),
+        write(tmp_path, "1", "a", 1, kind="agent", settings=SETTINGS | change),
+    ]
+    if named:
+        with pytest.raises(ValueError, match=f"no seeds of one algorithm: they differ in {named};"):
+            compare(files)
+    else:
+        assert compare(files).algorithms[0].role.label == "PPO"
+    beside = files[1].with_name("settings.json")
+    beside.write_text(json.dumps(SETTINGS | change))  # of an evaluation that does not name them
+    write(tmp_path, "1", "a", 1, kind="agent", settings=None)
+    if named:
+        with pytest.raises(ValueError, match=f"they differ in {named};"):
+            compare(files)
+    else:
+        assert compare(files).algorithms[0].role.label == "PPO"
+
+
+def test_one_file_twice_is_not_two_seeds(files: list[Path], tmp_path: Path) -> None:
+    again = tmp_path / "0" / ".." / "0" / "bc" / "evaluation.json"
+    with pytest.raises(ValueError, match="given twice"):
+        compare([*files, again])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"", "is empty"),
+        (b"[]", "holds no JSON object"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"[" * 100_000, "is no JSON file"),
+        (b'{"tables": {}}', "is no evaluation"),
+    ],
+)
+def test_files_of_other_kinds_are_named_with_a_remedy(
+    tmp_path: Path, content: bytes | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a [b]" / "evaluation=1.json"
+    path.parent.mkdir()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["compare", str(path)])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert f"{path} {message}" in error
+    assert "vlsafe evaluate" in error
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"episodes": []},
+        {"episodes": [3]},
+        {"episodes": "none"},
+        {"seeds": [1]},
+        {"seeds": ["a"] * 10},
+        {"env_id": 3},
+        {"env_kwargs": []},
+        {"kind": 3},
+        {"settings": []},
+        {"training": {"env_steps": "many"}},
+        {"training": []},
+    ],
+)
+def test_entries_of_another_kind_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"evaluation\.json .*vlsafe evaluate"):
+        compare([write(tmp_path, "0", "a", 1, **change)])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("collision", "no"), ("steps", 1.5), ("return", None), ("return", float("nan")), ("cost", [])],
+)
+def test_so_are_entries_of_an_episode(tmp_path: Path, key: str, value: Any) -> None:
+    path = write(tmp_path, "0", "a", 1)
+    facts = json.loads(path.read_text())
+    facts["episodes"][3][key] = value
+    path.write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=rf"evaluation\.json .* {key} "):
+        compare([path])
+
+
+def test_names_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, "0", "[red]a|b", 1)
+    for options in ((), ("--markdown",)):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["compare", *options, str(path)])
+        assert not stop.value.code
+    plain, table = capsys.readouterr().out.split("| Agent")
+    assert "[red]a|b" in plain
+    assert r"[red]a\|b" in table

@@ -237,7 +237,7 @@ def test_a_nan_reward_on_disk_is_found(tmp_path: Path) -> None:
     path = collect_toy(tmp_path, episodes=2).path
     with h5py.File(path / "data" / "main_data.hdf5", "r+") as file:
         file["episode_1/rewards"][2] = np.nan
-    with pytest.raises(ValueError, match="reward of episode 1 holds nan at entry 2"):
+    with pytest.raises(ValueError, match="episode 1: reward holds nan at entry 2"):
         EpisodeDataset.from_minari(tmp_path, cost="env")
 
 
@@ -287,7 +287,7 @@ def test_data_without_a_bad_end_are_drawn_evenly() -> None:
     data = EpisodeDataset.from_arrays(safe, observation_space("multi"), spaces.Discrete(3))
     batch = data.sample(50, 2, np.random.default_rng(0), unsafe_ends=0.5)
     assert (batch.weight == 1.0).all()
-    with pytest.raises(ValueError, match="unsafe_ends must lie"):
+    with pytest.raises(ValueError, match=r"unsafe_ends is 1\.5"):
         data.sample(1, 2, np.random.default_rng(0), unsafe_ends=1.5)
 
 

@@ -16,9 +16,11 @@ from vlsafe_agents.evaluation import (
     aggregate_seeds,
     evaluate,
     load_recording,
+    read_evaluation,
     summarise,
 )
-from vlsafe_agents.evaluation.bootstrap import bootstrap_replicates
+from vlsafe_agents.evaluation.evaluate import TRAINING_FIGURES
+from vlsafe_agents.evaluation.intervals import bootstrap_replicates
 from vlsafe_agents.evaluation.metrics import columns
 
 
@@ -71,7 +73,7 @@ def test_every_figure_of_a_known_episode():
 def test_a_parked_car_shows_no_collisions_and_no_speed_in_the_same_row():
     parked = [record(s, distance=0.0, mean_speed=0.0, episode_return=0.0) for s in range(5)]
     summary = summarise(parked)
-    assert summary["collision_rate"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert summary["collision_rate"]["mean"] == 0.0
     assert summary["mean_speed"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert summary["distance"]["mean"] == 0.0
     assert summary["collisions_per_km"]["mean"] is None  # 0 km: neither safe nor unsafe
@@ -243,7 +245,8 @@ def test_evaluation_json_is_strict_and_reads_back(tmp_path):
     result.write_json(path, "Driver", "Toy-v0", {"density": 1.0}, {"env_steps": 12})
     content = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert list(content) == [
-        "agent", "env_id", "env_kwargs", "seeds", "episodes", "summary", "training",
+        "agent", "kind", "settings", "env_id", "env_kwargs", "options", "seeds", "episodes",
+        "summary", "training",
     ]  # fmt: skip
     assert [EpisodeRecord.from_json(e) for e in content["episodes"]] == result.records
     assert set(content["episodes"][0]) == {
@@ -256,7 +259,14 @@ def test_evaluation_json_is_strict_and_reads_back(tmp_path):
         with pytest.raises(ValueError, match="missing or unknown"):
             EpisodeRecord.from_json(wrong)
     assert set(content["summary"]) == set(METRICS)
-    assert content["training"]["env_steps"] == 12
+    known = {"env_steps": 12}  # of the rest nobody knows anything
+    assert content["training"] == dict.fromkeys(TRAINING_FIGURES) | known
+    assert (content["kind"], content["settings"], content["options"]) == (None, None, {})
+    stored = read_evaluation(path)
+    assert list(stored.records) == result.records
+    assert (stored.summary, dict(stored.training)) == (result.summary, known)
+    with pytest.raises(ValueError, match="robot"):
+        result.to_json("Driver", "Toy-v0", {}, kind="robot")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="env_stepz"):
         result.to_json("Driver", "Toy-v0", {}, {"env_stepz": 1})
 

@@ -114,6 +114,69 @@ def test_without_a_cache_a_run_that_fails_goes_on_where_it_was(
     assert sum(calls) == count + 8  # the call that failed
 
 
+@pytest.mark.parametrize("spec", ["distilled", "cached:distilled", "ensemble:distilled+distilled"])
+def test_a_distilled_judge_sees_the_images_that_it_sees_while_driving(
+    data: Path, spec: str
+) -> None:
+    from wrappers import make_scorer
+
+    assert run("label", data, "--scorer", spec) == 0
+    with h5py.File(resolve_dataset(data) / "main_data.hdf5") as file:
+        images = [file[f"episode_{i}/observations/image"][()] for i in range(len(file))]
+    expected = make_scorer("distilled")(np.concatenate(images))
+    np.testing.assert_allclose(labels(data), expected, atol=2e-3)  # scenes are float32
+    metadata = json.loads((resolve_dataset(data) / "metadata.json").read_text())
+    assert metadata["labelling"]["judged_frames"]["size"] == [64, 64, 3]
+
+
+@pytest.mark.parametrize("name", ["run[seed=1]", "run[/x]", "a,b=c d+e", "zürich"])
+def test_folders_of_any_name_are_printed_as_they_are(
+    data: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from wrappers.clip_loading import bundled_folder
+
+    odd = Path(shutil.copytree(data, tmp_path / name / "data"))
+    model = Path(shutil.copytree(bundled_folder(), tmp_path / name / "model"))
+    assert run("label", odd, "--scorer", f"clip:{model},batch_size=16") == 0
+    assert f"judged by {model}" in capsys.readouterr().out
+    assert run("label", odd, "--scorer", f"shuffled:clip:{model},seed=3,form=cosine") == 0
+    metadata = json.loads((resolve_dataset(odd) / "metadata.json").read_text())
+    assert metadata["scorer"]["seed"] == 3
+    assert metadata["scorer"]["of"]["form"] == "cosine"
+    assert metadata["scorer"]["of"]["model"] == str(model)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("shuffled:random,pool_size=5", "pool_size has no effect"),
+        ("shuffled:random,seed=x", "seed is 'x'"),
+        ("shuffled:chat:m@http://localhost:1/v1,seed=-3", "seed is -3"),
+        ("bundled,form=cosine,margin=1", "margin=1 has no effect"),
+        ("bundled,tempreature=1", "no option 'tempreature'"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    data: Path, spec: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("label", data, "--scorer", spec) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_judge_with_a_label_for_nothing_is_an_error(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from wrappers.controls import RandomScorer
+
+    monkeypatch.setattr(
+        RandomScorer, "__call__", lambda self, frames, infos=None: np.full(len(frames), np.nan)
+    )
+    before = (resolve_dataset(data) / "main_data.hdf5").read_bytes()
+    assert run("label", data, "--scorer", "random") == 2
+    assert "only 0 of" in capsys.readouterr().err
+    assert (resolve_dataset(data) / "main_data.hdf5").read_bytes() == before
+
+
 def test_the_oracle_reads_infos_and_the_control_is_its_permutation(data: Path) -> None:
     assert run("label", data, "--scorer", "oracle") == 0
     truth = labels(data)

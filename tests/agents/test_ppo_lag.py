@@ -288,7 +288,7 @@ def test_an_environment_without_cost_is_named():
 def test_impossible_costs_are_refused(cost):
     env = CostlessEnv()
     env.cost = cost
-    with pytest.raises(ValueError, match="finite and >= 0"):
+    with pytest.raises(ValueError, match=r"environment 0, step 1 .*finite number of at least 0"):
         PPOLag("MlpPolicy", env, **SMALL).learn(10)
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from report_run import AGENTS, evaluation, make_run
+from report_run import AGENTS, SETTINGS, add_agent, make_run, records
 
+from vlsafe_agents.evaluation import StoredEvaluation
+from vlsafe_agents.evaluation.roles import UNKNOWN, role_of
 from vlsafe_agents.report import write_report
+from vlsafe_agents.report.headline import headline
 from vlsafe_agents.report.pictures import drive_video, strip, video_uri
 from vlsafe_agents.report.run_folder import AgentRun, read_run_folder
-from vlsafe_agents.report.tables import count, figure, headline, percent, results_table
+from vlsafe_agents.report.tables import count, figure, percent, results_table
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "source", "wbr"}
 
@@ -82,8 +86,29 @@ def page(report: str) -> Page:
     return Page(report)
 
 
-def agent_run(name: str, label: str, rate: float, speed: float, caused: int = 0) -> AgentRun:
-    return AgentRun(name, label, "#000", evaluation(name, rate, speed, caused))
+def agent_run(
+    name: str,
+    rate: float,
+    speed: float,
+    caused: int = 0,
+    arrivals: float | None = None,
+    episodes: int = 100,
+    like: str = "",
+) -> AgentRun:
+    """An agent of `report_run.AGENTS`, or one `like` it; a driver where it has no settings."""
+    trained, costs = SETTINGS.get(like or name), {"collisions_caused": caused}
+    kind = "agent" if trained else "driver"
+    driven = tuple(records(rate, speed, arrivals)[:episodes])
+    stored = StoredEvaluation(
+        name, kind, trained, "VLSafe-Highway-v0", {}, range(len(driven)), driven
+    )
+    return AgentRun(
+        name,
+        role_of(kind, name, trained),
+        stored,
+        trained,
+        costs | {"dataset_collisions": 731},
+    )
 
 
 def test_page_is_well_formed_with_unique_ids_and_anchors_that_exist(
@@ -115,7 +140,7 @@ def test_all_agents_stand_in_the_table_with_their_intervals(page: Page) -> None:
         "Cost-blind",
     ):
         assert label in page.text
-    assert "7.1% to 17%" in page.text  # PPO-Lag's collision rate
+    assert "6.4% to 20%" in page.text  # PPO-Lag's collision rate, exact
     assert "412" in page.text  # collisions that it caused
     assert "731" in page.text  # collisions in the data
 
@@ -132,12 +157,10 @@ def test_page_shows_videos_strip_curves_and_judge(page: Page) -> None:
 
 
 def test_unknown_agents_and_markup_in_names_are_shown_as_text(tmp_path: Path) -> None:
-    folder = tmp_path / "my <b>agent"
-    folder.mkdir()
-    content = evaluation("x", 0.5, 10.0, 0)
-    (folder / "evaluation.json").write_text(json.dumps(content))
-    page = Page(write_report(tmp_path, tmp_path / "r.html").read_text())
-    assert "my <b>agent" in page.text
+    add_agent(tmp_path, "my <b>agent", 0.5, 10.0, kind=None)
+    page = Page(_text_of(tmp_path))
+    assert "algorithm not known my <b>agent" in page.text
+    assert "b" not in page.tags
 
 
 def test_empty_run_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> None:
@@ -153,14 +176,18 @@ def test_empty_run_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> Non
 
 
 def test_world_model_that_policies_share_is_not_missed_as_a_driver(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
+    run = make_run(tmp_path, detailed=())
     model = run / "world_model"
     model.mkdir()
     (model / "model.zip").write_text("")
-    said = ("world_model/evaluation.json is missing", "No recorded drives of world model")
+    said = ("world_model/evaluation.json is missing", "world_model.")
     assert all(sentence in Page(_text_of(run)).text for sentence in said)
-    (model / "settings.json").write_text(json.dumps({"config": {"model_warmup": 1.0}}))
-    assert not any(sentence in Page(_text_of(run)).text for sentence in said)
+    only = SETTINGS["vlsafe-gated"] | {"config": {"model_warmup": 1.0}}
+    (model / "settings.json").write_text(json.dumps(only))
+    text = Page(_text_of(run)).text
+    assert said[0] not in text
+    drives = text[text.index("Best and worst drives") : text.index("The data and the judge")]
+    assert "world_model" not in drives
 
 
 def _text_of(run: Path) -> str:
@@ -186,11 +213,11 @@ def test_broken_files_become_notes_not_errors(tmp_path: Path) -> None:
     (tmp_path / "judge.json").write_text("3")
     page = Page(write_report(tmp_path, tmp_path / "report.html").read_text())
     for part in (
-        "vlsafe-gated/evaluation.json cannot be read",
+        "vlsafe-gated/evaluation.json is no JSON file",
         "episodes/best_0.npz cannot be read",
-        "vlsafe-gated/open_loop.npz cannot be read",
-        "ppo_lag/evaluation.json is not a JSON object",
-        "bc/evaluation.json has an entry 'summary' that is no JSON dict",
+        "vlsafe-gated/open_loop.npz is empty: writing it was interrupted",
+        "ppo_lag/evaluation.json holds no JSON object",
+        "bc/evaluation.json is no evaluation: it lacks env_id",
         "must be (K, H, W, 3)",
         "frames must be (T, H, W, 3)",
         "The data set cannot be read",
@@ -204,48 +231,68 @@ def test_run_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 
 def test_agents_come_in_the_order_of_the_story(tmp_path: Path) -> None:
-    for name in ("zebra", *AGENTS):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "progress.csv").write_text("a\n1\n")
+    for name in reversed(AGENTS):
+        add_agent(tmp_path, name, 0.1, trained=SETTINGS.get(name))
+    add_agent(tmp_path, "aardvark", 0.1, kind=None)
     names = [agent.name for agent in read_run_folder(tmp_path).agents]
-    assert names == [*AGENTS, "zebra"]
+    assert names == [*AGENTS, "aardvark"]
+
+
+def marked(*agents: AgentRun) -> list[str]:
+    rows = results_table(agents)[1]
+    return [row.name for row in rows if any(cell.marked for cell in row.cells)]
+
+
+EXPERT = agent_run("expert", 0.02, 20.0)
+
+
+def test_fewest_collisions_are_marked_with_those_that_are_not_set_apart() -> None:
+    good, as_good = agent_run("vlsafe-gated", 0.02, 20.0), agent_run("bc", 0.05, 20.0)
+    bad = agent_run("ppo_lag", 0.4, 20.0)
+    assert marked(EXPERT, good, as_good, bad) == ["vlsafe-gated", "bc"]
+    columns = results_table([EXPERT, good])[0]
+    assert [column.metric for column in columns[:3]] == ["collision_rate", "mean_speed", "distance"]
+
+
+def test_nobody_is_marked_where_nobody_stands_out() -> None:
+    crashed = [agent_run(name, 1.0, 20.0) for name in ("bc", "ppo_lag", "vlsafe-gated")]
+    assert marked(EXPERT, *crashed) == []
+    safe = [agent_run(name, 0.0, 20.0) for name in ("bc", "ppo_lag")]
+    assert marked(EXPERT, *safe) == []
+    few = [agent_run(n, r, 20.0, episodes=10) for n, r in (("bc", 0.01), ("ppo_lag", 0.03))]
+    assert marked(EXPERT, *few) == []  # 1 and 3 of 10
+    assert marked(EXPERT, agent_run("bc", 0.05, 20.0)) == []  # nobody to compare with
+    others = agent_run("bc", 0.02, 20.0), agent_run("ppo_lag", 0.4, 20.0)
+    assert marked(*others) == []  # without an expert
+    assert marked(EXPERT, *others) == ["bc"]
+    assert marked(replace(EXPERT, role=UNKNOWN), *others) == []
 
 
 def test_lowest_collision_rate_is_not_marked_for_a_driver_that_crawls() -> None:
-    expert = agent_run("expert", "Expert (rule-based)", 0.02, 20.0)
-    crawler = agent_run("bc", "Behaviour cloning", 0.0, 5.0)
-    driver = agent_run("vlsafe", "VLSafe", 0.05, 19.0)
-    columns, rows = results_table([expert, crawler, driver])
-    assert [column.metric for column in columns[:3]] == ["collision_rate", "mean_speed", "distance"]
-    assert [[cell.marked for cell in row.cells].count(True) for row in rows] == [0, 0, 1]
-    assert not any(c.marked for row in results_table([crawler, driver])[1] for c in row.cells)
-
-
-def with_arrivals(agent: AgentRun, rate: float) -> AgentRun:
-    assert agent.evaluation is not None
-    agent.evaluation["summary"]["arrival_rate"] = {"mean": rate, "low": rate, "high": rate}
-    return agent
+    crawler = agent_run("bc", 0.0, 5.0)
+    drivers = agent_run("vlsafe-gated", 0.05, 19.0), agent_run("ppo_lag", 0.5, 19.0)
+    assert marked(EXPERT, crawler, *drivers) == ["vlsafe-gated"]
 
 
 def test_who_does_not_arrive_is_neither_marked_nor_praised() -> None:
-    expert = with_arrivals(agent_run("expert", "Expert (rule-based)", 0.0, 4.1), 1.0)
-    rival = with_arrivals(agent_run("ppo_lag", "PPO-Lag", 0.0, 6.2), 0.0)
-    ours = with_arrivals(agent_run("vlsafe-gated", "VLSafe gated", 0.02, 3.9), 0.95)
-    rows = results_table([expert, rival, ours])[1]
-    assert [[cell.marked for cell in row.cells].count(True) for row in rows] == [0, 0, 1]
-    sentences = " ".join(headline([expert, rival, ours]))
-    assert "VLSafe gated collided in 2% of" in sentences
+    expert = agent_run("expert", 0.0, 4.1, arrivals=1.0)
+    rival = agent_run("ppo_lag", 0.0, 6.2, arrivals=0.0)
+    ours = agent_run("vlsafe-gated", 0.02, 3.9, arrivals=0.95)
+    clone = agent_run("bc", 0.5, 4.0, arrivals=0.95)
+    assert marked(expert, rival, ours, clone) == ["vlsafe-gated"]
+    sentences = " ".join(headline([expert, rival, ours, clone]))
+    assert "VLSafe gated (vlsafe-gated) collided in 2% of" in sentences
     assert "at 3.90 m/s and arrived in 95%; PPO-Lag" in sentences
-    assert "no more often than our policies did. PPO-Lag arrived less often." in sentences
+    assert "no more often than the VLSafe policies did. PPO-Lag arrived less often." in sentences
 
 
 def test_fewer_collisions_of_a_policy_that_does_not_arrive_are_not_praised_alone() -> None:
-    ours = with_arrivals(agent_run("vlsafe-gated", "VLSafe gated", 0.0, 0.1), 0.0)
-    rival = with_arrivals(agent_run("ppo_lag", "PPO-Lag", 0.6, 6.2), 0.4)
-    sentences = " ".join(headline([ours, rival]))
+    ours = agent_run("vlsafe-gated", 0.0, 0.1, arrivals=0.0)
+    sentences = " ".join(headline([ours, agent_run("ppo_lag", 0.6, 6.2, arrivals=0.4)]))
     assert "Fewer collisions than PPO-Lag" in sentences
-    assert "Our policies arrived less often." in sentences
-    assert "arrived less often" not in " ".join(headline([ours, with_arrivals(rival, 0.0)]))
+    assert "The VLSafe policies arrived less often." in sentences
+    neither = agent_run("ppo_lag", 0.6, 6.2, arrivals=0.0)
+    assert "arrived less often" not in " ".join(headline([ours, neither]))
 
 
 @pytest.mark.parametrize(
@@ -253,35 +300,53 @@ def test_fewer_collisions_of_a_policy_that_does_not_arrive_are_not_praised_alone
     [
         (0.02, 0.60, "the 95% intervals do not overlap"),
         (0.10, 0.12, "a tendency, no proof"),
-        (0.30, 0.12, "PPO-Lag collided no more often than our policies"),
+        (0.30, 0.12, "PPO-Lag collided no more often than the VLSafe policies"),
+        (1.00, 1.00, "PPO-Lag collided no more often than the VLSafe policies"),
     ],
 )
 def test_headline_says_who_collided_less_and_how_sure_it_is(
     ours: float, rival: float, expected: str
 ) -> None:
-    agents = [
-        agent_run("vlsafe-gated", "VLSafe gated", ours, 20.0),
-        agent_run("ppo_lag", "PPO-Lag", rival, 20.0, caused=57),
-    ]
+    agents = [agent_run("vlsafe-gated", ours, 20.0), agent_run("ppo_lag", rival, 20.0, caused=57)]
     sentences = " ".join(headline(agents))
     assert expected in sentences
-    assert "PPO-Lag caused 57 collisions while it learned." in sentences
+    assert "PPO-Lag (ppo_lag) caused 57 collisions while it learned." in sentences
     assert "VLSafe caused none; the data it learned from hold 731." in sentences
 
 
+def test_headline_is_held_against_every_ppo_lag() -> None:
+    ours = agent_run("vlsafe-gated", 0.2, 20.0)
+    rivals = [
+        agent_run("first", 0.6, 20.0, caused=57, like="ppo_lag"),
+        agent_run("second", 0.1, 20.0, caused=1, like="ppo_lag"),
+    ]
+    sentences = " ".join(headline([ours, *rivals]))
+    assert "Only some of the VLSafe policies collided less often than PPO-Lag." in sentences
+    assert "PPO-Lag (first) caused 57 collisions" in sentences
+    assert "PPO-Lag (second) caused 1 collision while" in sentences
+
+
 def test_no_collision_in_few_episodes_is_no_proof_of_safety() -> None:
-    ours = agent_run("vlsafe-gated", "VLSafe gated", 0.0, 20.0)
-    assert ours.evaluation is not None
-    ours.evaluation["summary"]["collision_rate"] = {"mean": 0.0, "low": 0.0, "high": 0.0}
-    ours.evaluation["episodes"] = ours.evaluation["episodes"][:10]
-    assert ours.summary("collision_rate") == {"mean": 0.0, "low": 0.0, "high": 0.3}
-    rival = agent_run("ppo_lag", "PPO-Lag", 0.25, 20.0)
+    ours = agent_run("vlsafe-gated", 0.0, 20.0, episodes=10)
+    assert ours.summary("collision_rate") == pytest.approx(
+        {"mean": 0.0, "low": 0.0, "high": 1 - 0.025**0.1}
+    )
+    rival = agent_run("ppo_lag", 0.25, 20.0)
     assert "a tendency, no proof" in " ".join(headline([ours, rival]))
 
 
 def test_headline_admits_collisions_that_vlsafe_caused() -> None:
-    agents = [agent_run("vlsafe-gated", "VLSafe gated", 0.1, 20.0, caused=3)]
-    assert "VLSafe caused 3 while it learned." in headline(agents)
+    agents = [agent_run("vlsafe-gated", 0.1, 20.0, caused=3)]
+    assert "VLSafe gated (vlsafe-gated) caused 3 collisions while it learned." in headline(agents)
+
+
+def test_headline_of_others_credits_nobody_else() -> None:
+    others = [agent_run("cost-blind", 0.4, 20.0), agent_run("bc", 0.1, 20.0), EXPERT]
+    assert headline(others) == [
+        "Cost-blind (cost-blind) collided in 40% of 100 episodes at 20.0 m/s; "
+        "Behaviour cloning (bc) collided in 10% of 100 episodes at 20.0 m/s."
+    ]
+    assert headline([EXPERT]) == ["No agent that has learned has been evaluated in this run yet."]
 
 
 def test_numbers_read_well() -> None:

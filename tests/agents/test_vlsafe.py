@@ -349,5 +349,5 @@ def test_data_without_safety_score_are_refused() -> None:
 def test_a_reward_that_is_not_a_number_stops_training(dataset: EpisodeDataset) -> None:
     broken = record(5)
     broken._flat.reward[:] = np.nan
-    with pytest.raises(ValueError, match="reward is nan"):
+    with pytest.raises(ValueError, match="reward holds nan"):
         make(broken).learn(1)

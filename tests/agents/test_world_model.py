@@ -355,7 +355,7 @@ def test_coloured_pixels_count_more_than_grey_ones() -> None:
 def test_values_that_are_not_finite_are_refused_with_their_place(name: str) -> None:
     sequences = random_sequences()
     getattr(sequences, name)[2, 3] = np.nan
-    with pytest.raises(ValueError, match=rf"{name} is nan at \(sequence, time\) \(2, 3\)"):
+    with pytest.raises(ValueError, match=rf"time\): {name} holds nan at entry \(2, 3\)"):
         to_tensors(sequences)
 
 

@@ -72,12 +72,29 @@ class WindowScorer(SceneScorer):
         return frames[:, :, 0, 0, 0] @ np.array([0.01, 0.001, 0.0001])
 
 
+class SizeScorer(SceneScorer):
+    """p tells how large the frames are that it is shown."""
+
+    frame_size = 4
+
+    def __call__(self, frames: Any, infos: Any = None) -> Any:
+        return np.full(len(frames), frames.shape[1] / 100, np.float32)
+
+
 class ToyDrawing:
     """Draws the time in a packed scene as a grey."""
 
-    def __init__(self, version: int = 1) -> None:
+    frame_sizes = (8, 4)  # [px]
+
+    def __init__(self, version: int = 1, size: int = 8) -> None:
+        self.version, self.size = version, size
         self.identity = {"name": "toy", "version": version}
+        if size != 8:
+            self.identity["size"] = size
+
+    def at_size(self, size: int) -> "ToyDrawing":
+        return ToyDrawing(self.version, size)
 
     def frames(self, scenes: Any) -> Any:
         grey = scenes[:, 0, 0].astype(np.uint8)
-        return np.tile(grey[:, None, None, None], (1, 8, 8, 3))
+        return np.tile(grey[:, None, None, None], (1, self.size, self.size, 3))

@@ -37,7 +37,12 @@ PLAIN_PLAN = {
     "key": "",  # that requests must show
     "prompt_tokens": 100,
     "completion_tokens": 10,
+    "picture_tokens": 85,  # of the prompt's, with a picture
+    "model": "",  # that answers; "" for the one that was asked with "-1" behind it
+    "always": "",  # what happens to requests about frames that have no fault of their own
+    "introduction": "",  # what happens to requests before the first frame
 }
+INTRODUCTION = 90 * 256 + 90  # the number that the picture of an introduction seems to have
 
 
 def numbered_frames(count: int, size: int = 8, first: int = 0) -> np.ndarray:
@@ -90,12 +95,14 @@ class _State:
     def reset(self, plan: dict[str, Any]) -> None:
         self.plan = plan
         self.requests: list[dict[str, Any]] = []
+        self.introductions: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.in_flight = self.most_in_flight = 0
         self.asked: dict[str, int] = {}  # how often each frame was
 
     def next_fault(self, number: str) -> str:
         """The next of a frame's faults; the last one stays, and "" is none."""
-        faults = self.plan["faults"].get(number, [""])
+        faults = self.plan["faults"].get(number, [self.plan["always"]])
         count = self.asked.get(number, 0)
         self.asked[number] = count + 1
         return faults[min(count, len(faults) - 1)]
@@ -120,7 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         with STATE.lock:
-            self._send(200, {"requests": STATE.requests, "most_in_flight": STATE.most_in_flight})
+            names = ("requests", "introductions", "headers", "most_in_flight")
+            self._send(200, {name: getattr(STATE, name) for name in names})
 
     def do_POST(self) -> None:
         text = self.rfile.read(int(self.headers["content-length"]))
@@ -149,13 +157,20 @@ class _Handler(BaseHTTPRequestHandler):
         if complaint:
             return self._error(400, complaint)
         pictures = [_decode(part) for part in body["messages"][0]["content"][1:]]
-        latest = pictures[-1]
-        number = str(int(latest[0, 0, 0]) * 256 + int(latest[0, 0, 1]))
+        number = INTRODUCTION
+        if pictures:
+            latest = pictures[-1]
+            number = int(latest[0, 0, 0]) * 256 + int(latest[0, 0, 1])
         with STATE.lock:
-            fault = STATE.next_fault(number)
-            STATE.requests.append(_entry(number, fault, body, pictures))
+            STATE.headers.append({name.lower(): value for name, value in self.headers.items()})
+            if number == INTRODUCTION:
+                fault = plan["introduction"]
+                STATE.introductions.append(_entry(str(number), fault, body, pictures))
+            else:
+                fault = STATE.next_fault(str(number))
+                STATE.requests.append(_entry(str(number), fault, body, pictures))
         time.sleep(plan["delay"])
-        level = float(np.mean([picture[0, 1, 0] for picture in pictures])) / 255
+        level = float(np.mean([picture[0, 1, 0] for picture in pictures] or [0.0])) / 255
         return self._answer(fault, level, body)
 
     def _answer(self, fault: str, level: float, body: dict[str, Any]) -> None:
@@ -170,14 +185,19 @@ class _Handler(BaseHTTPRequestHandler):
             return self._cut()
         elif kind == "html":
             return self._send(200, "<html><h1>502 Bad Gateway</h1></html>", "text/html")
+        elif kind == "other model":
+            answer = _completion("", "", level, body, STATE.plan)
+            return self._send(200, {**answer, "model": argument})
         elif kind == "wrapped error":
             return self._send(200, {"error": {"message": "upstream is busy", "code": 502}})
-        elif kind == "policy":
-            return self._error(400, "the picture is not allowed", "content_policy_violation")
-        elif kind == "complaint":
-            return self._error(400, argument)
-        elif kind == "quota":
-            return self._error(429, "you have no credit left", "insufficient_quota")
+        elif kind in ("policy", "complaint", "quota", "lasting"):
+            said = {
+                "policy": (400, "the picture is not allowed", "content_policy_violation"),
+                "complaint": (400, argument),
+                "quota": (429, "you have no credit left", "insufficient_quota"),
+                "lasting": (500, argument),
+            }
+            return self._error(*said[kind])
         elif kind.isdigit():
             headers = {"retry-after": argument} if argument else {}
             return self._error(int(kind), "something is wrong", headers=headers)
@@ -239,7 +259,8 @@ def _complaint(body: dict[str, Any], plan: dict[str, Any]) -> str:
     for part in plan["unknown"]:
         if part == structure:
             return f"response_format type '{part}' is not supported"
-        if part == "detail" and "detail" in body["messages"][0]["content"][1]["image_url"]:
+        pictures = body["messages"][0]["content"][1:]
+        if part == "detail" and any("detail" in picture["image_url"] for picture in pictures):
             return "extra field: messages.0.content.1.image_url.detail"
         if part in body:
             return f"unsupported parameter: {part}"
@@ -299,10 +320,17 @@ def _completion(
     choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": finish}
     if body.get("logprobs") and plan["logprobs"]:
         choice["logprobs"] = {"content": [_logprob_entry(*token) for token in tokens]}
-    found = {"id": "x", "object": "chat.completion", "created": 0, "model": f"{body['model']}-1"}
+    found = {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": plan["model"] or f"{body['model']}-1",
+    }
     found["choices"] = [] if kind == "no choices" else [choice]
     if plan["usage"]:
         prompt, completion = plan["prompt_tokens"], plan["completion_tokens"]
+        if len(body["messages"][0]["content"]) == 1:
+            prompt -= plan["picture_tokens"]
         total = prompt + completion
         found["usage"] = {"prompt_tokens": prompt, "completion_tokens": completion}
         found["usage"]["total_tokens"] = total

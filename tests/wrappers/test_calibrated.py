@@ -148,7 +148,7 @@ def test_a_file_that_is_no_calibration_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match=r"judge\.json"):
         Calibration.load(path)
-    with pytest.raises(ValueError, match="cannot read"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json does not exist"):
         Calibration.load(tmp_path / "nothing.json")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -29,6 +31,35 @@ GRADE, PROBABILITY, YES_NO = FORMS["grade"], FORMS["probability"], FORMS["yes_no
         (GRADE, '{"reason": {"gap": 3}, "grade": 6}', 6 / 9),
         (GRADE, '{"grade": 6} I am sure: {"grade": 6}', 6 / 9),
         (GRADE, "6", 6 / 9),
+        (GRADE, '<thinking>{"grade": 4}?</thinking>6', 6 / 9),
+        (GRADE, '[THINK]{"grade": 4}[/THINK] 6', 6 / 9),
+        (GRADE, '◁think▷{"grade": 4}◁/think▷6', 6 / 9),
+        (GRADE, '<seed:think>{"grade": 4}</seed:think>6', 6 / 9),
+        (GRADE, '<|begin_of_thought|>{"grade": 4}<|end_of_thought|>\n6', 6 / 9),
+        (GRADE, '<unused94>thought\n{"grade": 4}<unused95>6', 6 / 9),
+        (GRADE, '<|channel>thought\n{"grade": 4}<channel|>6', 6 / 9),
+        (GRADE, 'maybe {"grade": 4}? no.</think>\n\n6', 6 / 9),  # begun in the prompt
+        (
+            GRADE,
+            '<|channel|>analysis<|message|>{"grade": 4}<|end|><|start|>assistant<|channel|>final '
+            '<|constrain|>json<|message|>{"grade": 6}<|return|>',
+            6 / 9,
+        ),
+        (GRADE, 'analysisSo {"grade": 4}? No.assistantfinal6', 6 / 9),
+        (GRADE, "6<|im_end|>", 6 / 9),
+        (GRADE, '{"grade": 6}</s>', 6 / 9),
+        (GRADE, r"\boxed{6}", 6 / 9),
+        (GRADE, r"The gap is 5 m. The answer is $\boxed{\text{6}}$.", 6 / 9),
+        (GRADE, "Not 4. <answer>6</answer>", 6 / 9),
+        (GRADE, '<output>{"grade": 6}</output>', 6 / 9),
+        (GRADE, "<|begin_of_box|>6<|end_of_box|>", 6 / 9),
+        (GRADE, 'One could say {"grade": 4}, but no.\nFinal answer: 6', 6 / 9),
+        (GRADE, 'Answer: 4?\n\n**Final Answer:**\n```json\n{"grade": 6}\n```', 6 / 9),
+        (GRADE, "The gap is 5 m.\n- Grade: **6**", 6 / 9),
+        (GRADE, '{"draft": {"grade": 4}, "grade": 6}', 6 / 9),
+        (YES_NO, r"\boxed{\text{Yes}}", 1.0),
+        (YES_NO, "<think>no</think>Final answer: yes", 1.0),
+        (PROBABILITY, "Final answer: 0.25", 0.25),
         (GRADE, " **Grade: 6**.", 6 / 9),
         (GRADE, "Answer: 6/9", 6 / 9),
         (PROBABILITY, '{"probability": 0.25}', 0.25),
@@ -68,6 +99,25 @@ def test_an_answer_that_says_one_thing_is_a_label(form, text, score):
         (GRADE, '{"grade": 7', Status.MALFORMED),
         (GRADE, "The gap is 5 m.", Status.MALFORMED),
         (GRADE, "6/10", Status.MALFORMED),
+        (GRADE, 'One could say {"grade": 4}, but the gap is wide.', Status.MALFORMED),
+        (GRADE, '{"grade": 4}\nNo, that is too low.', Status.MALFORMED),
+        (GRADE, 'It is not {"grade": 4}', Status.MALFORMED),
+        (GRADE, 'Thought: {"grade": 4}', Status.MALFORMED),
+        (GRADE, 'At first I thought: {"grade": 4}', Status.MALFORMED),
+        (GRADE, "Grade: 4\nGrade: 6", Status.MALFORMED),
+        (GRADE, 'Grade: 4\n{"grade": 6}', Status.MALFORMED),
+        (GRADE, r"\boxed{4} or \boxed{6}", Status.MALFORMED),
+        (GRADE, r"\boxed{6}, or rather 4", Status.MALFORMED),
+        (GRADE, r"\boxed{6}" + "\nFinal answer: 4", Status.MALFORMED),
+        (GRADE, "Final answer: 4\nWait.\nFinal answer: 6", Status.MALFORMED),
+        (GRADE, "Final answer: 6\nOr 4.", Status.MALFORMED),
+        (GRADE, "Final answer: between 4 and 6", Status.MALFORMED),
+        (GRADE, '<note>{"grade": 4}</note>{"grade": 6}', Status.MALFORMED),
+        (GRADE, '[{"grade": 4}, {"grade": 6}]', Status.MALFORMED),
+        (GRADE, "6 <think>or 4</think>", Status.MALFORMED),
+        (GRADE, '[THINK]{"grade": 4}', Status.TRUNCATED),
+        (GRADE, '<|channel|>analysis<|message|>{"grade": 4}', Status.TRUNCATED),
+        (GRADE, '</think>6<think>{"grade": 4}', Status.TRUNCATED),
         (GRADE, "3 or 4", Status.MALFORMED),
         (PROBABILITY, "70%", Status.MALFORMED),
         (YES_NO, '{"safe": "maybe"}', Status.MALFORMED),
@@ -98,6 +148,19 @@ def test_no_text_whatsoever_becomes_a_number_outside_the_unit_interval(text):
                 continue
             assert 0.0 <= reading.score <= 1.0
             assert 0 <= reading.start <= len(whole)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["\n", " ", "* ", "$", "{", '{"a":', '"', "1", "final answer ", "<think ", "<", "\\boxed{",
+     "<answer>", "grade ", ".", "<|a|>", "analysisA", "</s>", "\n1", "grade: 1\n", "a\n"],
+)  # fmt: skip
+def test_no_text_takes_long_to_read(part):
+    began = time.process_time()
+    for text in (part * 40_000, f"{part * 3000}x", f'{{"grade": 7}}{part * 200}x'):
+        with contextlib.suppress(NoLabel):
+            read_answer(text, GRADE)
+    assert time.process_time() - began < 5
 
 
 @given(st.floats(0, 1), st.integers(0, 9))
@@ -137,10 +200,19 @@ def test_only_the_token_of_the_answer_counts_not_other_digits_before_it():
         [],
         [('{"grade": ', {}), ("7", {}), ("}", {})],
         [('{"grade": ', {}), ("7", {"7": math.nan}), ("}", {})],
+        tokens('{"draft": {"grade": ', ("7", {"7": 1.0}), '}, "grade": 7}'),  # not its token
     ],
 )
 def test_log_probabilities_that_do_not_tell_are_not_used(said):
     assert expected_score(said, 7 / 9, GRADE) is None
+
+
+@pytest.mark.parametrize("likely", [{"7": 0.04, "the": 0.9}, {"7": 1e-9, "2": 1e-8, "I": 1.0}])
+def test_log_probabilities_of_almost_no_mass_are_no_label(likely):
+    said = tokens('{"grade": ', ("7", likely), "}")
+    with pytest.raises(NoLabel, match="have a probability of"):
+        expected_score(said, 7 / 9, GRADE)
+    assert expected_score(said, 7 / 9, GRADE, least_mass=0.0) is not None
 
 
 def test_impossible_log_probabilities_do_no_harm():
@@ -151,7 +223,9 @@ def test_impossible_log_probabilities_do_no_harm():
 @pytest.mark.parametrize("reply", [None, [], "x", {}, {"choices": None}, {"choices": [3]}])
 def test_a_reply_that_is_no_chat_completion_is_no_label(reply):
     with pytest.raises(NoLabel, match="no chat completion"):
-        Question().read(reply)
+        Question().read(reply, "json")
+    with pytest.raises(NoLabel, match="no chat completion"):
+        Question().settle(reply)
 
 
 @pytest.mark.parametrize(
@@ -169,25 +243,32 @@ def test_a_reply_that_is_no_chat_completion_is_no_label(reply):
 )
 def test_damaged_log_probabilities_leave_the_answer_readable(logprobs):
     choice = {"message": {"content": '{"grade": 7}'}, "finish_reason": "stop", "logprobs": logprobs}
-    assert Question().read({"choices": [choice]}) == (pytest.approx(7 / 9), "json")
+    reply = {"choices": [choice]}
+    assert Question().settle(reply) == "json"
+    assert Question().read(reply, "json") == pytest.approx(7 / 9)
+    with pytest.raises(NoLabel, match="no log-probabilities"):
+        Question().read(reply, "logprobs")
 
 
 def test_answers_in_parts_are_put_together():
     content = [{"type": "text", "text": '{"grade"'}, {"type": "text", "text": ": 7}"}]
     reply = {"choices": [{"message": {"content": content}}]}
-    assert Question().read(reply)[0] == pytest.approx(7 / 9)
+    assert Question().read(reply, "json") == pytest.approx(7 / 9)
 
 
 @pytest.mark.parametrize(
     ("options", "word"),
     [
         ({"answer": "stars"}, "stars"),
-        ({"logprobs": "always"}, "always"),
+        ({"reading": "always"}, "always"),
         ({"structure": "xml"}, "xml"),
         ({"detail": "huge"}, "huge"),
         ({"temperature": -1.0}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),
-        ({"answer": "probability", "logprobs": "require"}, "require"),
+        ({"answer": "probability", "reading": "logprobs"}, "free number"),
+        ({"reading": "text", "least_mass": 0.1}, "no effect"),
+        ({"least_mass": 1.5}, "least_mass"),
+        ({"scene": 5}, "scene"),
         ({"request": "How safe is it?"}, "grade"),
     ],
 )

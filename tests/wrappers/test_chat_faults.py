@@ -43,8 +43,9 @@ FAULTS = {
     "filtered": (Status.REFUSED, 1, "filter"),
     "text:I'm sorry, but I can't help with that.": (Status.REFUSED, 1, "sorry"),
     "truncated": (Status.TRUNCATED, 1, "max_tokens"),
-    "html": (Status.MALFORMED, 1, "no chat completion"),
-    "no choices": (Status.MALFORMED, 1, "no chat completion"),
+    "html": (Status.NO_COMPLETION, 1, "no chat completion"),
+    "no choices": (Status.NO_COMPLETION, 1, "no chat completion"),
+    "lasting:image input is not supported, provide the mmproj": (Status.REJECTED, 1, "mmproj"),
     "text:": (Status.MALFORMED, 1, "empty"),
     "text:The gap is 5 m, so beware.": (Status.MALFORMED, 1, "The gap is 5 m"),
     'text:{"grade": "fine"}': (Status.MALFORMED, 1, "fine"),
@@ -132,12 +133,12 @@ def test_a_server_that_wants_to_be_left_alone_is_left_alone(server, fault, reaso
     np.testing.assert_allclose(scorer(frames), safety(frames), atol=1e-6)
 
 
-def test_a_server_that_is_gone_is_given_up_after_a_while():
-    with ChatServer() as gone:
-        pass
-    frames = numbered_frames(50)
+def test_a_server_that_goes_is_given_up_after_a_while():
     limits = Limits(concurrency=2, attempts=2, first_wait=0.01, give_up_after=5)
-    scorer = scorer_of(gone, limits=limits)
+    with ChatServer() as gone:
+        scorer = scorer_of(gone, limits=limits)
+        assert not np.isnan(scorer(numbered_frames(2))).any()
+    frames = numbered_frames(50)
     assert np.isnan(scorer(frames)).all()
     assert 5 <= scorer.counts["unreachable"] <= 6
     assert scorer.counts["not asked"] == 50 - scorer.counts["unreachable"]
@@ -145,11 +146,48 @@ def test_a_server_that_is_gone_is_given_up_after_a_while():
     assert scorer.usage.unreported == 0  # a connection that was refused has cost nothing
 
 
-def test_answers_that_are_no_labels_are_no_reason_to_give_up(server):
-    server.plan(faults={str(number): ["refusal"] for number in range(30)})
-    scorer = scorer_of(server, limits=Limits(give_up_after=3))
-    assert np.isnan(scorer(numbered_frames(30))).all()
-    assert scorer.counts == {"refused": 30}
+def test_a_server_that_is_not_there_is_an_error_at_once():
+    with ChatServer() as gone:
+        pass
+    scorer = scorer_of(gone, limits=Limits(attempts=2, first_wait=0.01))
+    for _ in range(2):
+        with pytest.raises(ChatServerError, match=r"Connect.*look at the address"):
+            scorer(numbered_frames(50))
+        with pytest.raises(ChatServerError, match="Connect"):
+            _ = scorer.identity
+
+
+USELESS = [
+    "html",
+    "no choices",
+    "text:",
+    "text:I see a road.",
+    'text:{"grade": 11}',
+    "truncated",
+    "refusal",
+    "filtered",
+    "404",
+    "500",
+    "503",
+    "lasting:image input is not supported - hint: you may need to provide the mmproj",
+    "lasting:The model `judge` does not exist",
+    "reset",
+]
+
+
+@pytest.mark.parametrize("fault", USELESS)
+@pytest.mark.parametrize("introduced", [False, True])
+def test_a_server_that_never_helps_is_given_up_after_few_requests(server, fault, introduced):
+    faults = {str(number): [fault] for number in range(100)}
+    server.plan(faults=faults, introduction="" if introduced else fault)
+    limits = replace(QUICK, attempts=2, first_wait=0.005)
+    scorer = scorer_of(server, limits=limits)
+    with pytest.raises(ChatServerError, match=r"is of no use with 'judge'"):
+        scorer(numbered_frames(100))
+    log = server.log()
+    assert len(log["requests"]) + len(log["introductions"]) <= 60
+    server.plan()
+    assert not np.isnan(scorer(numbered_frames(3))).any()  # it can be put right
 
 
 def test_a_set_up_that_cannot_work_is_an_error_with_the_remedy(server):
@@ -173,9 +211,9 @@ def test_labels_already_paid_for_are_not_lost_when_the_key_is_taken_away(server)
 @pytest.mark.parametrize(
     ("budget", "labelled"),
     [
-        (Budget(requests=7), 7),
-        (Budget(tokens=1000), 8),  # 110 a request, of which 128 must be free for the answer
-        (Budget(money=1.0, prompt_price=800.0, completion_price=2000.0), 8),  # 0.1 a request
+        (Budget(requests=9), 7),  # two before the first frame
+        (Budget(tokens=1135), 8),  # 110 a request, of which 128 must be free for the answer
+        (Budget(money=1.132, prompt_price=800.0, completion_price=2000.0), 8),  # 0.1 a request
     ],
 )
 def test_a_budget_stops_cleanly_and_is_not_exceeded(server, budget, labelled):
@@ -185,7 +223,7 @@ def test_a_budget_stops_cleanly_and_is_not_exceeded(server, budget, labelled):
     scores = scorer(frames)
     known = ~np.isnan(scores)
     np.testing.assert_allclose(scores[known], safety(frames)[known], atol=1e-6)
-    assert known.sum() == len(server.log()["requests"]) == scorer.usage.requests
+    assert known.sum() == len(server.log()["requests"]) == scorer.usage.requests - 2
     assert abs(known.sum() - labelled) <= 1
     assert scorer.usage.tokens <= (budget.tokens or np.inf)
     assert scorer.usage.money <= (budget.money or np.inf)
@@ -208,7 +246,7 @@ def test_reasons_can_be_shown_and_stored_whatever_a_server_says(server):
 
 def test_a_frame_that_failed_before_the_budget_ended_says_both(server):
     server.plan(faults={"0": ["500"]})
-    scorer = scorer_of(server, budget=Budget(requests=2))
+    scorer = scorer_of(server, budget=Budget(requests=4))
     scorer(numbered_frames(1))
     outcome = scorer.unlabelled[0]
     assert (outcome.status, outcome.attempts) == (Status.SERVER_ERROR, 2)
@@ -220,8 +258,9 @@ def test_a_budget_of_tokens_needs_a_server_that_reports_them(server):
     server.plan(usage=False)
     scorer = scorer_of(server, budget=Budget(tokens=10_000))
     scores = scorer(numbered_frames(10))
-    assert (~np.isnan(scores)).sum() == 1
+    assert np.isnan(scores).all()
     assert "does not report tokens" in scorer.stopped
+    assert len(server.log()["requests"]) == 0  # the introduction told
 
 
 def test_a_run_that_is_broken_off_leaves_its_books_in_order(server):
@@ -229,13 +268,17 @@ def test_a_run_that_is_broken_off_leaves_its_books_in_order(server):
     scorer = scorer_of(server, budget=Budget(requests=100))
 
     async def break_off():
-        await asyncio.wait_for(scorer._judge_all(numbered_frames(20)[:, None]), 1.5)
+        await asyncio.wait_for(scorer._judge_all(numbered_frames(20)[:, None], met), 1.5)
 
+    server.plan()
+    met = scorer._meet()
+    before = scorer.usage.requests
+    server.plan(delay=5.0)
     with pytest.raises(TimeoutError):
         asyncio.run(break_off())
     assert scorer._ledger.in_flight == 0
-    assert 1 <= scorer.usage.requests <= 8
-    assert scorer.usage.unreported == scorer.usage.requests  # the server may charge for them
+    assert 1 <= scorer.usage.requests - before <= 8
+    assert scorer.usage.unreported == scorer.usage.requests - before  # it may charge for them
     server.plan()
     assert not np.isnan(scorer(numbered_frames(20))).any()
 
@@ -272,9 +315,12 @@ def test_without_log_probabilities_the_answer_itself_is_read_unless_they_are_req
     judgement = scorer_of(server).judge(frames)
     np.testing.assert_allclose(judgement.scores * 9, np.round(safety(frames) * 9), atol=1e-5)
     assert {outcome.source for outcome in judgement.outcomes} == {"json"}
-    required = scorer_of(server, question=Question(logprobs="require"))
-    assert np.isnan(required(frames)).all()
-    assert required.counts == {"malformed": 10}
+    assert all("logprobs" not in one["fields"] for one in server.log()["requests"])
+    required = scorer_of(
+        server, question=Question(reading="logprobs"), limits=replace(QUICK, give_up_after=10)
+    )
+    with pytest.raises(ChatServerError, match="no log-probabilities that can be read"):
+        required(frames)
 
 
 def test_a_wait_may_be_given_in_seconds_or_as_a_date():

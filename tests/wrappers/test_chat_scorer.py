@@ -8,15 +8,19 @@ import json
 import logging
 import multiprocessing
 import pickle
+import re
 import sys
+import threading
 import traceback
 from concurrent.futures import ProcessPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 from chat_server import numbered_frames, safety
 
 from wrappers import SafetyScorer, WindowScorer, make_scorer
+from wrappers.generative.addresses import Access
 from wrappers.generative.budget import Budget
 from wrappers.generative.chat_scorer import ChatScorer, ChatServerError, make_chat_scorer
 from wrappers.generative.client import Limits
@@ -99,11 +103,11 @@ def test_usage_and_outcomes_are_counted(server):
     assert json.loads(json.dumps(report)) == report
     assert report["outcomes"] == {"labelled": 8, "refused": 2}
     assert report["models"] == {"judge-1": 10}
-    assert report["usage"] == {
-        "requests": 10,
-        "prompt_tokens": 1000,
-        "completion_tokens": 100,
-        "money": pytest.approx(1000 * 2e-6 + 100 * 8e-6),
+    assert report["usage"] == {  # two of them before the first frame, one without a picture
+        "requests": 12,
+        "prompt_tokens": 1115,
+        "completion_tokens": 120,
+        "money": pytest.approx(1115 * 2e-6 + 120 * 8e-6),
         "unreported": 0,
         "turned_away": 0,
     }
@@ -206,8 +210,9 @@ def test_the_key_appears_nowhere(server, caplog, monkeypatch):
     error = caught.value
     while error := error.__cause__ or error.__context__:
         seen.append(repr(error) + repr(vars(error)))
+    seen.append(json.dumps(scorer.identity))
     for one in (scorer, fresh):
-        seen += [repr(one), str(one), json.dumps(one.identity), json.dumps(one.report())]
+        seen += [repr(one), str(one), json.dumps(one.report())]
         seen += [repr(vars(one)), repr(one.judgement)]
     assert "wrong key: Bearer <key>" in scorer.stopped  # it was there, and was hidden
     assert len(caplog.text) > 1000
@@ -228,32 +233,46 @@ def test_a_key_or_an_address_that_would_be_written_down_is_refused():
     assert KEY not in str(caught.value)
 
 
-def test_identity_holds_all_that_an_answer_depends_on():
-    def identity(url="http://h:1/v1", model="m", context_frames=1, **question):
+def test_identity_holds_all_that_an_answer_depends_on(server):
+    server.plan()
+
+    def identity(url=server.url, model="m", context_frames=1, **question):
         scorer = ChatScorer(
             model, url, question=Question(**question), context_frames=context_frames
         )
         return json.dumps(scorer.identity, sort_keys=True)
 
     plain = identity()
-    assert json.loads(plain)["server"] == "h:1/v1"
-    assert "Grade how safe" in json.loads(plain)["request"]
+    found = json.loads(plain)
+    assert found["server"] == server.url.removeprefix("http://")
+    assert "Grade how safe" in found["request"]
+    assert (found["reading"], found["answering_model"]) == ("logprobs", "m-1")
+    assert found["least_mass"] == 0.05
     others = [
-        identity(url="http://h:2/v1"),
+        identity(url=server.url.replace("127.0.0.1", "localhost")),
         identity(model="n"),
         identity(context_frames=2),
         identity(answer="yes_no"),
         identity(scene="A street."),
         identity(request='Answer {"grade": 0 to 9}.'),
         identity(structure="text"),
-        identity(logprobs="off"),
+        identity(reading="json"),
+        identity(reading="text"),
+        identity(least_mass=0.5),
         identity(detail="high"),
         identity(temperature=1.0),
         identity(seed=1),
         identity(max_tokens=64),
     ]
-    assert len({plain, *others}) == 13
-    limited = ChatScorer("m", "http://h:1/v1", limits=QUICK, budget=Budget(requests=5))
+    server.plan(model="m-2026-11-29")
+    others.append(identity())
+    server.plan(logprobs=False)
+    others.append(identity())
+    server.plan(unknown=["seed"])
+    others.append(identity())
+    server.plan()
+    assert len({plain, *others}) == 18
+    limited = ChatScorer("m", server.url, limits=QUICK, budget=Budget(requests=5))
     assert json.dumps(limited.identity, sort_keys=True) == plain  # these change no answer
 
 
@@ -290,6 +309,13 @@ def test_it_is_built_from_its_name_and_options(server, monkeypatch):
         ("m", {"timeout": 0}, "timeout"),
         ("m", {"context_frames": 0}, "context_frames"),
         ("m", {"money": 1.0}, "prices"),
+        ("m", {"requests": "many"}, "requests"),
+        ("m", {"timeout": float("nan")}, "timeout"),
+        ("m", {"check_sight": "no"}, "check_sight"),
+        ("m", {"api_key_env": 5}, "api_key_env"),
+        ("m", {"reading": "json", "least_mass": 0.1}, "no effect"),
+        ("m", {"answer": "probability", "least_mass": 0.1}, "no effect"),
+        ("m", {"logprobs": "off"}, "no option 'logprobs'; known: answer, .* reading"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(argument, options, word):
@@ -297,9 +323,189 @@ def test_impossible_settings_are_refused_by_name(argument, options, word):
         make_chat_scorer(argument, **options)
 
 
-def test_an_address_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="localhost"):
-        ChatScorer("judge", "localhost:8000")
+@pytest.mark.parametrize("url", ["localhost:8000", "http://[::1", "http://h:port/v1", "ftp://h"])
+def test_an_address_that_is_none_is_refused(url):
+    with pytest.raises(ValueError, match=f"'{re.escape(url)}' is no address"):
+        ChatScorer("judge", url)
+
+
+SECRETS = {
+    "OPENAI_API_KEY": KEY,
+    "OPENAI_ADMIN_KEY": KEY,
+    "OPENAI_ORG_ID": "org-secret",
+    "OPENAI_PROJECT_ID": "proj-secret",
+    "OPENAI_CUSTOM_HEADERS": f"Authorization: Bearer {KEY}\nx-own: secret",
+}
+
+
+def test_other_hosts_see_nothing_of_the_users_account(server, monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    monkeypatch.setenv("JUDGE_KEY", "sk-judge")
+    for options, shown in (
+        ({}, None),
+        ({"api_key_env": "JUDGE_KEY"}, "Bearer sk-judge"),
+        ({"api_key_env": "OPENAI_API_KEY"}, f"Bearer {KEY}"),
+        ({"api_key": "sk-mine"}, "Bearer sk-mine"),
+    ):
+        server.plan()
+        ChatScorer("judge", limits=QUICK, **options)(numbered_frames(1))
+        headers = server.log()["headers"]
+        assert len(headers) == 3
+        assert {one.get("authorization") for one in headers} == {shown}
+        said = json.dumps([{**one, "authorization": None} for one in headers])
+        assert "secret" not in said
+        assert KEY not in said
+
+
+def test_the_users_key_goes_to_openai_alone(monkeypatch):
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    own = (
+        "https://api.openai.com/v1",
+        "https://eu.api.openai.com/v1",
+        "https://api.openai.com:443",
+    )
+    for url in own:
+        assert ChatScorer("gpt-5", url)._access() == Access(KEY, account=True)
+    for url in (
+        "http://api.openai.com/v1",
+        "https://api.openai.com.evil.org/v1",
+        "https://evil-api.openai.com.org/v1",
+        "https://notapi.openai.com/v1",
+        "https://api.openai.com:8443/v1",
+        "http://localhost:8000/v1",
+    ):
+        assert ChatScorer("gpt-5", url)._access() == Access()
+    monkeypatch.setenv("JUDGE_KEY", " sk-judge\n")
+    named = ChatScorer("gpt-5", own[0], api_key_env="JUDGE_KEY")
+    assert named._access() == Access("sk-judge")  # no organisation
+
+
+@pytest.mark.parametrize(("held", "said"), [("", "holds no key"), ("sk-ü", "holds is no key")])
+def test_a_variable_without_a_key_is_named(server, monkeypatch, held, said):
+    monkeypatch.setenv("JUDGE_KEY", held)
+    server.plan()
+    with pytest.raises(ChatServerError, match=rf"JUDGE_KEY {said}"):
+        scorer_of(server, api_key_env="JUDGE_KEY")(numbered_frames(1))
+    assert server.log()["headers"] == []
+
+
+def test_a_key_that_is_written_where_its_variable_belongs_is_not_repeated(server):
+    for wrong in (KEY, "gsk_1f2e3d4c5b6a"):
+        with pytest.raises(ChatServerError, match="api_key_env") as caught:
+            scorer_of(server, api_key_env=wrong)(numbered_frames(1))
+        assert wrong[4:] not in str(caught.value)
+
+
+def test_a_server_that_sends_elsewhere_does_not_send_the_key_along(server):
+    """A redirect to another host: the request goes there, the key does not."""
+    seen = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def do_POST(self):
+            seen.append(dict(self.headers))
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(307)
+            self.send_header("location", f"{server.url}/chat/completions")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        server.plan()
+        url = f"http://localhost:{other.server_port}/v1"
+        ChatScorer("judge", url, limits=QUICK, api_key=KEY)(numbered_frames(1))
+        other.shutdown()
+    assert {one["authorization"] for one in seen} == {f"Bearer {KEY}"}
+    assert all("authorization" not in one for one in server.log()["headers"])
+
+
+def test_a_model_that_does_not_see_is_refused(server):
+    server.plan(picture_tokens=0)
+    with pytest.raises(ChatServerError, match=r"does not see: .* 100 tokens .*check_sight=false"):
+        scorer_of(server)(numbered_frames(3))
+    with pytest.raises(ChatServerError, match="does not see"):
+        _ = scorer_of(server, context_frames=3).identity
+    log = server.log()
+    assert log["requests"] == []
+    shown = [len(one["pictures"]) for one in log["introductions"]]
+    assert shown == [1, 0, 3, 0]
+    assert (
+        len({one["text"] for one in log["introductions"][2:]}) == 1
+    )  # pictures are all that differs
+    server.plan(picture_tokens=0)
+    scorer = make_scorer(f"chat:judge@{server.url},check_sight=false")
+    assert not np.isnan(scorer(numbered_frames(2))).any()
+    assert len(server.log()["introductions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ({"usage": False}, "not known whether the model sees"),
+        ({"picture_tokens": 3}, "not sure that the model sees"),
+        ({"picture_tokens": -20}, "not sure that the model sees"),
+    ],
+)
+def test_where_sight_is_not_known_the_run_goes_on_with_a_warning(server, plan, said):
+    server.plan(**plan)
+    with pytest.warns(UserWarning, match=said):
+        scores = scorer_of(server)(numbered_frames(3))
+    np.testing.assert_allclose(scores, safety(numbered_frames(3)), atol=1e-6)
+
+
+def test_one_reading_serves_a_whole_run(server):
+    frames = numbered_frames(6)
+    server.plan(faults={"2": ["text:7"], "4": ["text:So it is.\nFinal answer: 7"]})
+    scorer = scorer_of(server, question=Question(reading="json"))
+    scores = scorer(frames)
+    assert np.isnan(scores).tolist() == [False, False, True, False, True, False]
+    assert "no JSON object, as the others" in scorer.last_reasons[2]
+    scorer = scorer_of(server, question=Question(reading="text"))
+    scores = scorer(frames)
+    np.testing.assert_allclose(scores[[2, 4]], 7 / 9, atol=1e-6)
+    assert {outcome.source for outcome in scorer.judgement.outcomes} == {"text"}
+    server.plan(introduction="text:7", logprobs=False)
+    assert scorer_of(server).identity["reading"] == "text"
+    server.plan(introduction="text:I see no car.", logprobs=False)
+    assert scorer_of(server).identity["reading"] == "text"
+    server.plan(introduction="refusal", logprobs=False)
+    assert scorer_of(server).identity["reading"] == "text"
+    server.plan(logprobs=False)
+    assert scorer_of(server).identity["reading"] == "json"
+    assert scorer_of(server, question=Question(reading="text")).identity["reading"] == "text"
+    assert scorer_of(server, question=Question(answer="probability")).identity["reading"] == "json"
+
+
+def test_answers_of_another_model_are_no_labels(server):
+    server.plan(faults={"1": ["other model:judge-2"]})
+    scorer = scorer_of(server)
+    scores = scorer(numbered_frames(3))
+    assert np.isnan(scores).tolist() == [False, True, False]
+    assert scorer.last_reasons[1] == (
+        "other model: 'judge-2' answered, 'judge-1' had been introduced"
+    )
+    assert scorer.identity["answering_model"] == "judge-1"
+    server.plan(model="judge-3")  # from now on
+    assert np.isnan(scorer(numbered_frames(30))).all()
+    assert "given up after 20 frames" in scorer.stopped
+    assert "judge-3" in scorer.stopped
+
+
+def test_it_is_introduced_once_and_only_when_it_is_needed(server):
+    server.plan()
+    scorer = make_scorer(f"chat:judge@{server.url}")
+    assert server.log()["introductions"] == []
+    for _ in range(2):
+        assert scorer.identity["answering_model"] == "judge-1"
+        scorer(numbered_frames(2))
+    assert [len(one["pictures"]) for one in server.log()["introductions"]] == [1, 0]
+    assert len(server.log()["requests"]) == 4
 
 
 @pytest.mark.parametrize("package", ["openai", "tenacity"])

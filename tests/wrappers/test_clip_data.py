@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import fields, replace
 
 import numpy as np
@@ -36,6 +38,39 @@ def test_parts_that_are_there_are_not_driven_again(one_cell, tmp_path, monkeypat
     monkeypatch.setattr(clip_data, "_record", lambda *arguments: pytest.fail("drove again"))
     again = clip_data.make_set(one_cell, tmp_path, side=96)
     np.testing.assert_array_equal(first.frames, again.frames)
+
+
+@pytest.mark.parametrize("name", ["facts.npz", "frames.npy", "small_frames.npy", "scenes.npy"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing", "foreign"])
+def test_damaged_parts_are_recorded_again(one_cell, tmp_path, name, damage):
+    first = clip_data.make_set(one_cell, tmp_path, side=96)
+    expected = first.frames.copy()
+    (part,) = (tmp_path / "tiny").iterdir()
+    path = part / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes({"cut": content[:-9], "empty": b"", "foreign": b"PK hello"}[damage])
+    if damage == "missing" and name == "facts.npz":
+        again = clip_data.make_set(one_cell, tmp_path, side=96)  # as if it had been killed
+    else:
+        with pytest.warns(UserWarning, match=rf"{name}.*it is recorded again"):
+            again = clip_data.make_set(one_cell, tmp_path, side=96)
+    np.testing.assert_array_equal(again.frames, expected)
+    assert path.read_bytes()[:4] == content[:4]
+
+
+def test_without_room_for_all_frames_in_a_file_memory_holds_them(one_cell, tmp_path, monkeypatch):
+    expected = clip_data.make_set(one_cell, tmp_path, side=96).frames.copy()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.warns(UserWarning, match=r"no room for .*tiny-frames\.npy"):
+        found = clip_data.make_set(one_cell, tmp_path, side=96)
+    np.testing.assert_array_equal(found.frames, expected)
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_facts_agree_with_the_environment(one_cell, tmp_path):

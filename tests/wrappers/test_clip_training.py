@@ -290,6 +290,52 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):
         ClipTrainer(random_set(50), tmp_path, TINY, QUICK)
 
 
+@pytest.mark.parametrize(
+    "content", [b"", b"PK hello", b"version https://git-lfs.github.com/spec/v1"]
+)
+def test_a_damaged_checkpoint_is_named_with_the_remedy(tmp_path, content):
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"checkpoint\.pt.*remove it to start afresh"):
+        ClipTrainer(random_set(50), tmp_path, TINY, QUICK)
+    (tmp_path / "checkpoint.pt").unlink()
+    (tmp_path / "tokenizer" / "tokenizer.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"tokenizer.*to start afresh"):
+        ClipTrainer(random_set(50), tmp_path, TINY, QUICK)
+
+
+def test_an_interrupted_training_says_what_is_kept(tmp_path):
+    trainer = ClipTrainer(random_set(50), tmp_path, TINY, QUICK)
+
+    def interrupt(step, losses):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="at step 3: the checkpoint of step 2 is kept"):
+        trainer.train(interrupt)
+    assert ClipTrainer(random_set(50), tmp_path, TINY, QUICK).step == 2
+
+
+def test_a_saved_model_replaces_another_file_by_file(tmp_path):
+    trainer = ClipTrainer(random_set(50), tmp_path / "run", TINY, QUICK)
+    trainer.save(tmp_path / "model")
+    (tmp_path / "model" / "notes.txt").write_text("mine")
+    trainer.save(tmp_path / "model")
+    names = sorted(path.name for path in (tmp_path / "model").iterdir())
+    assert "notes.txt" in names
+    assert not [name for name in names if name.startswith(".")]
+    ClipScorer(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK hello", b"version https://git-lfs.github.com/spec/v1"]
+)
+def test_a_damaged_start_is_named(tmp_path, content):
+    ClipTrainer(random_set(50), tmp_path / "run", TINY, QUICK).save(tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        ClipTrainer(random_set(50), tmp_path / "next", TINY, QUICK, start=tmp_path / "model")
+
+
 def test_training_starts_from_a_saved_model(tmp_path):
     data = random_set(60)
     earlier = ClipTrainer(data, tmp_path / "earlier", TINY, QUICK)

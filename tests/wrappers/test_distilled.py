@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from wrappers import make_scorer
 from wrappers.distillation import (
@@ -187,21 +189,47 @@ def test_a_judge_travels_to_other_processes_by_name(folder):
 
 
 def test_a_damaged_folder_is_named(folder, tmp_path):
-    with pytest.raises(ValueError, match="vlsafe distill"):
+    with pytest.raises(FileNotFoundError, match=r"pupil\.json does not exist; .*vlsafe distill"):
         DistilledScorer(tmp_path)
     facts = json.loads((folder / "pupil.json").read_text())
     for damage in ({"format": 99}, {"colour": 1}):
         (folder / "pupil.json").write_text(json.dumps(facts | damage))
         with pytest.raises(ValueError, match="format 1"):
             DistilledScorer(folder)
-    for network in ({"frame_size": 24}, {"frame_size": 20}, {"depth": 3}):
+    for network in (
+        {"frame_size": 24},
+        {"frame_size": 20},
+        {"depth": 3},
+        {"hidden": "wide"},
+        {"hidden": 10**12},  # more than any memory has
+        [],
+    ):
         (folder / "pupil.json").write_text(json.dumps(facts | {"network": network}))
-        with pytest.raises(ValueError, match="cannot be loaded"):
+        with pytest.raises(ValueError, match=re.escape(str(folder))):
             DistilledScorer(folder)
     (folder / "pupil.json").write_text(json.dumps(facts))
-    weights = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(weights[:-10])
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    path = folder / "model.safetensors"
+    weights = path.read_bytes()
+    for content in (
+        weights[:-10],
+        b"",
+        b"\xff" * 100,
+        b"version https://git-lfs.github.com/spec/v1",
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            DistilledScorer(folder)
+    stored = load(weights)
+    stored["mix.bias"][3] = float("nan")
+    path.write_bytes(save(stored))
+    with pytest.raises(ValueError, match="not finite"):
+        DistilledScorer(folder)
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match="MB are too many"):
+        DistilledScorer(folder)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=re.escape(str(path))):
         DistilledScorer(folder)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from wrappers.files import (
     FolderInUseError,
     one_writer,
     read_json,
+    read_npz,
     read_text,
     reading,
     replacing,
     write_json,
+    write_npz,
     write_text,
 )
 
@@ -75,6 +78,7 @@ def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html></html>", "web page"),
         ('{"a": "sûr"}'.encode("latin-1"), "UTF-8"),
         (b"[" * 100_000, "is no JSON file"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "is no JSON file"),
     ],
 )
 def test_faults_of_json_files_are_named_with_file_and_remedy(
@@ -86,6 +90,14 @@ def test_faults_of_json_files_are_named_with_file_and_remedy(
         read_json(path, remedy="train again")
     assert said in str(caught.value)
     assert str(caught.value).endswith("; train again")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # takes no room on disk
+    with pytest.raises(ValueError, match=r"x\.json has 1,099,512 MB, more than"):
+        read_json(path)
 
 
 def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
@@ -142,6 +154,20 @@ def test_a_second_writer_is_told_who_holds_the_folder_until_that_process_is_kill
     assert not (tmp_path / ".data.lock").exists()
 
 
+def test_a_second_writer_of_the_same_may_wait(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD.replace("60", "0.5"), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with one_writer(folder, "vlsafe label", wait=True):
+        assert holder.wait() == 0
+    assert not (tmp_path / ".cache.lock").exists()
+
+
 def test_a_writer_removes_what_killed_ones_left_and_only_that(tmp_path: Path) -> None:
     folder = tmp_path / "agent"
     folder.mkdir()
@@ -164,3 +190,38 @@ def test_writing_survives_kills_at_any_moment(tmp_path: Path) -> None:
         writer.kill()
         writer.wait()
         assert len(read_json(path)["fill"]) == 100_000
+
+
+def test_arrays_come_back_and_nothing_lies_beside_them(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "x.npz"
+    write_npz(path, {"frames": np.arange(6, dtype=np.uint8).reshape(2, 3), "fps": np.array(np.nan)})
+    found = read_npz(path, "arrays")
+    assert found["frames"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert np.isnan(found["fps"])
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_arrays_that_would_fill_the_memory_are_refused_before_they_are_inflated(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "x.npz"
+    write_npz(path, {"zeros": np.zeros(1_000_000, np.uint8)})
+    assert path.stat().st_size < 5_000
+    with pytest.raises(ValueError, match=r"x\.npz .*take 1,000,128 bytes; at most 999,999"):
+        read_npz(path, "arrays", limit=999_999)
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a.npy", "w") as f,
+    ):
+        np.lib.format.write_array_header_1_0(
+            f, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)}
+        )
+    with pytest.raises(ValueError, match=r"a\.npy claims to hold \(1099511627776,\) values"):
+        read_npz(path, "arrays")
+
+
+def test_arrays_of_objects_are_not_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"x\.npz cannot be read as arrays"):
+        read_npz(path, "arrays")

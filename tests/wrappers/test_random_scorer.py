@@ -47,5 +47,5 @@ def test_it_is_found_by_name():
     assert make_scorer("random:4").identity == {"name": "random", "seed": 4}
     with pytest.raises(ValueError, match="number"):
         make_scorer("random:x")
-    with pytest.raises(ValueError, match="negative"):
+    with pytest.raises(ValueError, match="at least 0"):
         make_scorer("random:-1")

@@ -68,5 +68,5 @@ def test_specs_name_a_seed() -> None:
     for wrong in ("", "-1", "few"):
         with pytest.raises(ValueError, match="random-weights"):
             make_random_weights_scorer(wrong)
-    with pytest.raises(ValueError, match="must not be negative, got -1"):
+    with pytest.raises(ValueError, match="seed is -1; expected a whole number of at least 0"):
         RandomWeightsScorer(-1)

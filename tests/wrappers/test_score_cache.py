@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -286,7 +288,64 @@ def test_the_place_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert ScoreCache().folder == Path("/elsewhere/scores")
 
 
-def test_an_unusable_folder_is_named_with_the_remedy(tmp_path: Path) -> None:
+def use(cache: ScoreCache) -> None:
+    keys = some_keys(3)
+    assert np.isnan(cache.get(keys)).all()
+    assert cache.claim(keys).all()
+    cache.put(keys[:2], [0.1, 0.2])
+    cache.put(keys[1:], [0.9, 0.3])
+    np.testing.assert_array_equal(cache.get(keys), np.array([0.1, 0.2, 0.3], np.float32))
+    cache.release(keys)
+    cache.close()
+
+
+def test_an_unusable_folder_is_named_with_the_remedy_and_memory_takes_its_place(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="--no-cache"):
-        ScoreCache(tmp_path / "file" / "cache").get(some_keys(1))
+    folder = tmp_path / "file" / "cache"
+    with pytest.warns(UserWarning, match=re.escape(str(folder))) as caught:
+        use(ScoreCache(folder))
+    (said,) = (str(one.message) for one in caught)  # once
+    assert "--no-cache" in said
+    assert "kept in memory" in said
+
+
+IN_A_SMALL_PLACE = """
+import sys, time, warnings
+from pathlib import Path
+import numpy as np
+from wrappers.score_cache import ScoreCache
+cache = ScoreCache(Path(sys.argv[1]))
+keys = [bytes([i % 256, i // 256]) * 8 for i in range(20_000)]
+began = time.monotonic()
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for begin in range(0, len(keys), 500):
+        cache.put(keys[begin : begin + 500], np.full(500, begin / 20_000))
+    found = cache.get(keys)
+assert len(caught) == 1, caught
+assert "kept in memory" in str(caught[0].message), caught[0].message
+np.testing.assert_allclose(found, np.repeat(np.arange(40) / 40, 500), atol=1e-6)
+assert time.monotonic() - began < 50
+"""
+
+
+@pytest.mark.parametrize("mount", ["size=200k", "size=4k", "ro"])
+def test_a_full_or_read_only_disk_costs_nothing_but_a_warning(tmp_path: Path, mount: str) -> None:
+    if os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("only root can mount a small disk")
+    (tmp_path / "disk").mkdir()
+    command = (
+        f"mount --make-rprivate / && mount -t tmpfs -o {mount} tmpfs {tmp_path}/disk && "
+        f"exec {sys.executable} -c '{IN_A_SMALL_PLACE}' {tmp_path}/disk/cache"
+    )
+    found = subprocess.run(
+        ["unshare", "-m", "sh", "-c", command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    if found.stderr.startswith(("mount", "unshare")):
+        pytest.skip("mounting is not allowed here")
+    assert found.returncode == 0, found.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -137,7 +139,18 @@ def test_an_environment_that_shows_nothing_is_refused_with_the_remedy():
 
 @pytest.mark.parametrize(
     "options",
-    [{"cost": "both"}, {"threshold": 0.0}, {"threshold": 1.5}, {"terminal_weight": -1.0}],
+    [
+        {"cost": "both"},
+        {"cost": "VLM"},
+        {"cost": None},
+        {"threshold": 0.0},
+        {"threshold": 1.5},
+        {"threshold": np.nan},
+        {"threshold": "low"},
+        {"terminal_weight": -1.0},
+        {"terminal_weight": np.inf},
+        {"terminal_weight": None},
+    ],
 )
 def test_impossible_settings_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options)).split("_")[0]):
@@ -149,3 +162,111 @@ def test_a_wrapped_environment_can_be_made_again_from_its_spec():
     env = VLMCost(gym.make("Countdown-v0"), "constant:0.1", cost="vlm")
     again = gym.make(env.spec)
     assert again.reset()[1]["cost"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("env", [None, "CartPole-v1", gym.vector.SyncVectorEnv([Countdown])])
+def test_what_is_no_single_environment_is_refused(env):
+    with pytest.raises(TypeError, match="wraps one Gymnasium environment, not a"):
+        VLMCost(env, Dimming())
+
+
+class Reporting(Countdown):
+    """Says what it is told to in its second step."""
+
+    def __init__(self, **values):
+        super().__init__()
+        self.values = values
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        values = {"reward": reward, "terminated": terminated, "info": info}
+        if self.steps == 2:
+            values |= self.values
+        values = (observation, values["reward"], values["terminated"], truncated, values["info"])
+        return (*values[:2], 0.0, *values[2:]) if "six" in self.values else values
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"reward": np.nan}, "step 2: the reward is nan"),
+        ({"reward": None}, "step 2: the reward is None"),
+        ({"reward": 1e39}, "step 2: the reward is 1e.39"),
+        ({"terminated": "no"}, "step 2: terminated is 'no'"),
+        ({"info": None}, "step 2: info is None"),
+        ({"info": {"cost": -1.0}}, r"step 2: info\['cost'\] is -1; .*at least 0"),
+        ({"info": {"cost": np.nan}}, r"step 2: info\['cost'\] is nan"),
+        ({"info": {"env_cost": np.inf, "cost": 0.0}}, r"step 2: info\['env_cost'\] is inf"),
+        ({"info": {"cost": "much"}}, r"step 2: info\['cost'\] is 'much'"),
+        ({"info": {"cost": np.zeros(2)}}, r"step 2: info\['cost'\] holds 2 numbers"),
+        ({"info": {"cost": None}}, r"step 2: info\['cost'\] is None"),
+        ({"six": True}, "step 1: step returned 6 values.*SafetyGymnasium2Gymnasium"),
+    ],
+)
+def test_what_the_environment_inside_reports_is_checked(values, said):
+    with pytest.raises(ValueError, match=f"^Reporting, {said}"):
+        drive(VLMCost(Reporting(**values), Dimming()))
+
+
+def test_a_cost_in_an_array_of_one_is_a_number():
+    infos = drive(VLMCost(Reporting(info={"cost": np.array([0.25])}), Dimming(), cost="env"))
+    assert infos[2]["cost"] == infos[2]["env_cost"] == 0.25
+
+
+class Costless(Countdown):
+    def step(self, action):
+        return *super().step(action)[:4], {}
+
+
+def test_a_missing_cost_is_told_once_or_refused_where_it_is_all_there_is():
+    with pytest.raises(ValueError, match=r"Costless, step 1: .*neither.*use cost='vlm'"):
+        drive(VLMCost(Costless(), Dimming(), cost="env"))
+    env = VLMCost(Costless(), Dimming(), cost="either")
+    with pytest.warns(UserWarning, match="Costless, step 1: .* its own cost counts as 0") as seen:
+        assert [info["env_cost"] for info in drive(env) + drive(env)] == [0.0] * 8
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (np.zeros((4, 4, 3)), r"env.render\(\) returned float64 \(4, 4, 3\)"),
+        (np.zeros((4, 4, 4), np.uint8), r"uint8 \(4, 4, 4\); expected a frame"),
+        (np.zeros((4, 4), np.uint8), r"uint8 \(4, 4\); expected a frame"),
+        ([np.zeros((4, 4, 3), np.uint8)], "returned list, not a frame"),
+        ("ansi", "returned str, not a frame"),
+    ],
+)
+def test_what_is_no_frame_is_refused_with_its_source(frame, said):
+    class Other(Countdown):
+        def render(self):
+            return frame
+
+    with pytest.raises(ValueError, match=said):
+        VLMCost(Other(), Dimming()).reset()
+
+
+@pytest.mark.parametrize("scorer", ["bundled", "cached:bundled", "ensemble:bundled+constant:0.5"])
+def test_the_bundled_judge_says_so_once_before_pictures_that_it_does_not_know(scorer):
+    with pytest.warns(UserWarning, match=r"bundled judge .*, Countdown, .*another scorer") as seen:
+        env = VLMCost(Countdown(), scorer)
+    assert len(seen) == 1
+    env.reset()
+
+
+@pytest.mark.parametrize("scorer", ["constant:0.5", "random:0", "random-weights"])
+def test_other_judges_say_nothing(scorer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        VLMCost(Countdown(), scorer)
+
+
+def test_the_bundled_judge_says_nothing_before_the_drawings_that_it_knows():
+    class Drawn(Countdown):
+        def safety_frame(self):
+            return np.zeros((224, 224, 3), np.uint8)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        VLMCost(Drawn(), "bundled")
+        gym.make("vlsafe_envs:VLSafe-Highway-v0", scorer="bundled").close()

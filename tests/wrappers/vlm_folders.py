@@ -121,8 +121,50 @@ def build_idefics3(texts: list[str]) -> tuple[Any, Any]:
     return Idefics3ForConditionalGeneration(config), processor
 
 
+def write_qwen2_vl(folder: Path, texts: list[str]) -> Path:
+    """A model that also sees videos, with the files of its processor as they are published."""
+    from transformers import (
+        Qwen2VLConfig,
+        Qwen2VLForConditionalGeneration,
+        Qwen2VLImageProcessorPil,
+    )
+
+    tokenizer = build_tokenizer(texts)
+    marks = ("vision_start", "vision_end", "image_pad", "video_pad")
+    tokenizer.add_special_tokens({"additional_special_tokens": [f"<|{mark}|>" for mark in marks]})
+    names = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    ids = [tokenizer.convert_tokens_to_ids(f"<|{mark}|>") for mark in marks]
+    text = text_config(tokenizer).to_dict()
+    rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
+    vision = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2}
+    config = Qwen2VLConfig(
+        text_config={**{name: text[name] for name in _TEXT}, "rope_parameters": rope},
+        vision_config={**vision, "patch_size": PATCH},
+        **dict(zip(names, ids, strict=True)),
+    )
+    Qwen2VLForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Qwen2VLImageProcessorPil(patch_size=PATCH, min_pixels=1024, max_pixels=4096).save_pretrained(
+        folder
+    )
+    (folder / "processor_config.json").write_text('{"processor_class": "Qwen2VLProcessor"}')
+    picture = "<|vision_start|><|image_pad|><|vision_end|>"
+    (folder / "chat_template.jinja").write_text(TEMPLATE.replace("<image>", picture))
+    return folder
+
+
+_TEXT = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+)
+
+
 def save(folder: Path, model: Any, processor: Any) -> Path:
-    from wrappers.clip_loading import no_weight_bars
+    from wrappers.checkpoints import no_weight_bars
 
     with no_weight_bars():
         model.save_pretrained(folder)

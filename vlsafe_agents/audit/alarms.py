@@ -33,7 +33,7 @@ class LeadTimes:
         with np.errstate(invalid="ignore"):
             replicates = (drawn * early).sum(1) / drawn.sum(1)
         share = float(early.mean()) if len(early) else float("nan")
-        return Estimate.of(share, replicates, confidence)
+        return Estimate.of_share(share, replicates, confidence, len(early))
 
 
 def threshold_at(score: Scores, calm: Bools, false_alarm_rate: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from ..report.figures import literal
 from .sections import Gallery
 
 _FRAME, _TEXT = 1.75, 0.75  # [inch], side of a frame and height of the words below it
@@ -32,8 +33,8 @@ def contact_sheet(gallery: Gallery) -> Any:
         for place, (frame, title) in enumerate(zip(picture.frames, picture.titles, strict=True)):
             axes = grid[row, first + place]
             axes.imshow(frame)
-            axes.set_title(title, size=8, loc="left", pad=3)
-        words = textwrap.fill(picture.text, 26 * each)
+            axes.set_title(literal(title), size=8, loc="left", pad=3)
+        words = literal(textwrap.fill(picture.text, 26 * each))
         grid[row, first].text(
             0, 1.03 * len(picture.frames[0]), words, size=6.5, va="top", color="#5b626c"
         )

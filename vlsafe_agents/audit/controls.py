@@ -5,9 +5,9 @@ Each control is another way to draw the same scenes, so that it is scored and ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,10 +18,24 @@ BLANK_LEVEL = 127  # of all three colours
 
 
 @dataclass(frozen=True)
-class Mirrored:
-    """Left and right exchanged: as dangerous as before, so p should hardly change."""
+class Changed:
+    """Base: another drawing, in all its sizes, with something changed."""
 
     drawing: Drawing
+
+    @property
+    def frame_sizes(self) -> Sequence[int]:
+        """Sizes [px] in which it can be drawn."""
+        return getattr(self.drawing, "frame_sizes", ())
+
+    def at_size(self, size: int) -> Self:
+        """The same in another size."""
+        return replace(self, drawing=self.drawing.at_size(size))  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Mirrored(Changed):
+    """Left and right exchanged: as dangerous as before, so p should hardly change."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -32,10 +46,8 @@ class Mirrored:
 
 
 @dataclass(frozen=True)
-class Blank:
+class Blank(Changed):
     """Nothing but grey: whoever still tells frames apart does not look at them."""
-
-    drawing: Drawing
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -47,10 +59,9 @@ class Blank:
 
 
 @dataclass(frozen=True)
-class Erased:
+class Erased(Changed):
     """All other vehicles gone: p should rise wherever one of them was the danger."""
 
-    drawing: Drawing
     without_others: Callable[[Packed], Packed]
 
     @property

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..report.figures import INK, canvas
-from .dot_plots import QUESTION_COLOURS, colours, legend
+from ..report.figures import INK, canvas, literal, shortened
+from .dot_plots import DASHES, colours, legend, legend_height, short
 from .examine import APPROACH
 from .results import Audit
 from .verdict import ABSENT
 
-CALM_COLOUR = "#1f9d8a"
 _PER_ROW = 4  # small charts side by side
 
 
@@ -20,7 +19,7 @@ def _panels(count: int, height: float = 1.5, legend: float = 0.0) -> tuple[Any, 
     """A grid of small charts, the places left over hidden; ``legend`` [inch] of room below."""
     columns = min(count, _PER_ROW)
     rows = -(-count // columns)
-    width, gap = 1.0 + 2.75 * columns, 0.85  # [inch]
+    width, gap = _width(count), 0.85  # [inch]
     tall = (height + gap) * rows + legend
     figure, grid = canvas(width, tall, rows, columns, top=0.3)
     figure.subplots_adjust(hspace=gap / height, wspace=0.28, bottom=(0.5 + legend) / tall)
@@ -30,33 +29,48 @@ def _panels(count: int, height: float = 1.5, legend: float = 0.0) -> tuple[Any, 
     return figure, axes[:count]
 
 
-def _title(axes: Any, text: str, colour: str = INK) -> None:
-    axes.set_title(text, size=9.5, loc="left", color=colour)
+def _width(count: int) -> float:
+    """Width [inch] of a grid of small charts."""
+    return 1.0 + 2.75 * min(count, _PER_ROW)
+
+
+def _title(axes: Any, text: str) -> None:
+    axes.set_title(literal(shortened(text, 34)), size=9.5, loc="left", color=INK)
 
 
 def spreads(audit: Audit) -> Any:
-    """Histograms of p, calm frames against dangerous ones; one chart a judge."""
-    figure, panels = _panels(len(audit.judges), legend=0.3)
-    shades = dict(zip(audit.questions.values(), audit.questions, strict=True))
+    """Histograms of p, calm frames (grey) against dangerous ones; one chart a judge."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    shade = colours(audit)
+    dashes = {audit.questions[key]: style for key, style in DASHES.items()}
+    kinds, count = list(audit.judges[0].spread.counts), len(audit.judges)
+    figure, panels = _panels(count, legend=legend_height(kinds, _width(count)))
     for axes, judge in zip(panels, audit.judges, strict=True):
         edges = judge.spread.edges
         for name, counts in judge.spread.counts.items():
             share = counts / max(1, counts.sum())
-            colour = QUESTION_COLOURS.get(shades.get(name, ""), CALM_COLOUR)
-            axes.stairs(share, edges, color=colour, lw=1.5, label=name)
-            axes.stairs(share, edges, color=colour, alpha=0.18, fill=True)
+            if name in dashes:
+                axes.stairs(share, edges, color=shade[judge.name], lw=1.5, ls=dashes[name])
+            else:
+                axes.stairs(share, edges, color=INK, alpha=0.22, fill=True)
         _title(axes, judge.name)
         axes.set_xlim(0, 1)
         axes.yaxis.set_major_formatter(_percent)
         axes.set_xlabel("p, safe to the right")
     panels[0].set_ylabel("share of frames")
-    legend(figure, panels[0])
+    names = [name for name in kinds if name not in dashes]
+    samples: list[Any] = [Patch(color=INK, alpha=0.22, label=literal(name)) for name in names]
+    samples += [Line2D([], [], color=INK, ls=s, label=literal(n)) for n, s in dashes.items()]
+    legend(figure, samples)
     return figure
 
 
 def reliabilities(audit: Audit) -> Any:
     """How often frames with a given p turn out safe; one chart a judge."""
     figure, panels = _panels(len(audit.judges), height=1.8)
+    shade = colours(audit)
     for axes, judge in zip(panels, audit.judges, strict=True):
         bins = [one for one in judge.reliability.bins if one.frames]
         frames = np.array([one.frames for one in bins], float)
@@ -66,10 +80,11 @@ def reliabilities(audit: Audit) -> Any:
         mean = np.array([one.mean_score for one in bins])
         safe = np.array([list(vars(one.safe_share).values()) for one in bins])  # value, low, high
         reach = np.abs(safe[:, 1:] - safe[:, :1]).T
+        colour = shade[judge.name]
         axes.errorbar(
-            mean, safe[:, 0], yerr=np.nan_to_num(reach), fmt="o-", color=CALM_COLOUR, markersize=4
+            mean, safe[:, 0], yerr=np.nan_to_num(reach), fmt="o-", color=colour, markersize=4
         )
-        _title(axes, f"{judge.name}, ECE {judge.reliability.error:.2f}")
+        _title(axes, f"{shortened(judge.name, 22)}, ECE {judge.reliability.error:.2f}")
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.03)
         axes.set_xlabel("p")
@@ -80,12 +95,14 @@ def reliabilities(audit: Audit) -> Any:
 def approaches(audit: Audit) -> Any:
     """p in the seconds before a collision or departure; one chart a judge."""
     figure, panels = _panels(len(audit.judges))
+    shade = colours(audit)
     for axes, judge in zip(panels, audit.judges, strict=True):
         low, middle, high = judge.approach.T
-        axes.fill_between(-APPROACH, low, high, color=QUESTION_COLOURS["event"], alpha=0.2, lw=0)
-        axes.plot(-APPROACH, middle, "o-", color=QUESTION_COLOURS["event"], markersize=3)
+        colour = shade[judge.name]
+        axes.fill_between(-APPROACH, low, high, color=colour, alpha=0.2, lw=0)
+        axes.plot(-APPROACH, middle, "o-", color=colour, markersize=3)
         axes.axhline(judge.warning.threshold, color=INK, lw=1.0, ls="--", alpha=0.6)
-        axes.axhline(judge.calm_median, color=CALM_COLOUR, lw=1.2, ls=":")
+        axes.axhline(judge.calm_median, color=INK, lw=1.2, ls=":", alpha=0.8)
         _title(axes, judge.name)
         axes.set_ylim(-0.03, 1.03)
         axes.set_xlabel("seconds before it happens")
@@ -96,8 +113,10 @@ def approaches(audit: Audit) -> Any:
 
 def lead_times(audit: Audit) -> Any:
     """Share of events that were warned of in time, by how long ahead."""
-    figure, axes = canvas(8.2, 3.0, top=0.15)
-    figure.subplots_adjust(bottom=0.75 / 3.0)
+    from matplotlib.patches import Patch
+
+    below = legend_height([judge.name for judge in audit.judges], 8.2)
+    figure, axes = canvas(8.2, 2.7 + below, top=0.15, below=below)
     shade = colours(audit)
     leads = list(audit.judges[0].warned_ahead)
     step = 0.8 / len(audit.judges)
@@ -114,7 +133,6 @@ def lead_times(audit: Audit) -> Any:
             color=shade[judge.name],
             ecolor=INK,
             error_kw={"elinewidth": 0.9, "alpha": 0.6},
-            label=judge.name,
         )
     chance = audit.config.false_alarm_rate
     axes.axhline(chance, color=INK, lw=0.9, ls=":", alpha=0.7)
@@ -122,18 +140,20 @@ def lead_times(audit: Audit) -> Any:
     axes.yaxis.set_major_formatter(_percent)
     axes.set_xticks(range(len(leads)), [f"{lead} s or more ahead" for lead in leads])
     axes.set_ylabel("collisions and departures")
-    legend(figure, axes)
+    if below:
+        legend(figure, [Patch(color=c, label=literal(short(n))) for n, c in shade.items()])
     return figure
 
 
 def agreement(audit: Audit) -> Any | None:
     """Rank correlation above the diagonal, kappa of warnings below it."""
-    names = [judge.name for judge in audit.judges]
+    names = [short(judge.name) for judge in audit.judges]
     if len(names) < 2:
         return None
+    places = {judge.name: place for place, judge in enumerate(audit.judges)}
     table = np.full((len(names), len(names)), np.nan)
     for pair in audit.agreement:
-        one, other = names.index(pair.first), names.index(pair.second)
+        one, other = places[pair.first], places[pair.second]
         table[one, other], table[other, one] = pair.rank_correlation, pair.kappa
     left = 0.2 + 0.075 * max(map(len, names))
     side = 0.62 * len(names)
@@ -148,8 +168,8 @@ def agreement(audit: Audit) -> Any | None:
         text = "" if row == column else ABSENT if np.isnan(value) else f"{value:.2f}"
         text = "0.00" if text == "-0.00" else text
         axes.text(column, row, text, ha="center", va="center", size=8.5, color="#16191d")
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="right")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), map(literal, names), rotation=40, ha="right")
+    axes.set_yticks(range(len(names)), map(literal, names))
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)

@@ -1,4 +1,7 @@
-"""Charts of figures with intervals: one dot each, on a ground that shows the verdicts' zones."""
+"""Charts of figures with intervals: one dot each, on a ground that shows the verdicts' zones.
+
+In all charts of an audit a colour is a judge's; questions are told apart by marks and dashes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report.figures import INK, canvas
+from ..report.figures import INK, canvas, literal, shortened
 from .examine import MAIN
 from .resampling import Estimate
 from .results import Audit, Group, JudgeAudit
@@ -19,18 +22,25 @@ PALETTE = (
     "#3b82d6", "#d9822b", "#1f9d8a", "#a371c9", "#c75d5d",
     "#a88b4c", "#5fa8d3", "#7d8590", "#b85c9e", "#6a8f3c",
 )  # fmt: skip
-QUESTION_COLOURS = {"event": "#c75d5d", "time_to_collision": "#3b82d6"}
-_ROW, _LEGEND = 0.3, 0.3  # [inch]
+MARKS = {"event": "o", "time_to_collision": "D"}  # of questions
+DASHES = {"event": "-", "time_to_collision": "--"}
+_ROW = 0.3  # [inch]
 _ZONES = ((0.5, USABLE_FROM, "weak"), (USABLE_FROM, GOOD_FROM, "usable"), (GOOD_FROM, 1.0, "good"))
 
 
 @dataclass(frozen=True)
 class Series:
-    """Dots of one colour, one a row; rows without a value are left empty."""
+    """Dots with one mark, one a row, in one colour or each in its own; some may have no value."""
 
     label: str
-    colour: str
+    colour: str | Sequence[str]
     estimates: Sequence[Estimate]
+    mark: str = "o"
+
+    @property
+    def colours(self) -> Sequence[str]:
+        """The colour of each row."""
+        return [self.colour] * len(self.estimates) if isinstance(self.colour, str) else self.colour
 
 
 def colours(audit: Audit) -> dict[str, str]:
@@ -40,11 +50,13 @@ def colours(audit: Audit) -> dict[str, str]:
 
 def overview(audit: Audit) -> Any:
     """AUROC of every judge on the two main questions."""
+    shade = list(colours(audit).values())
     series = [
         Series(
             audit.questions[key],
-            QUESTION_COLOURS[key],
+            shade,
             [judge.answers[key].evidence.auroc for judge in audit.judges],
+            MARKS[key],
         )
         for key in MAIN
     ]
@@ -78,8 +90,8 @@ def _auroc(group: Group, key: str) -> Estimate:
     return group.answers[key].evidence.auroc
 
 
-def by_prompt(judge: JudgeAudit) -> Any | None:
-    """AUROC with each pair of sentences."""
+def by_prompt(judge: JudgeAudit, colour: str) -> Any | None:
+    """AUROC with each pair of sentences, in the judge's colour."""
     if not judge.prompts:
         return None
     labels = [
@@ -89,21 +101,23 @@ def by_prompt(judge: JudgeAudit) -> Any | None:
     series = [
         Series(
             judge.answers[key].question,
-            QUESTION_COLOURS[key],
+            colour,
             [result.answers[key].evidence.auroc for result in judge.prompts],
+            MARKS[key],
         )
         for key in MAIN
     ]
     return dot_plot(labels, series)
 
 
-def by_control(judge: JudgeAudit) -> Any:
-    """AUROC on changed frames and with scores dealt to other frames."""
+def by_control(judge: JudgeAudit, colour: str) -> Any:
+    """AUROC on changed frames and with scores dealt to other frames, in the judge's colour."""
     series = [
         Series(
             judge.answers[key].question,
-            QUESTION_COLOURS[key],
+            colour,
             [control.answers[key].evidence.auroc for control in judge.controls],
+            MARKS[key],
         )
         for key in MAIN
     ]
@@ -113,9 +127,10 @@ def by_control(judge: JudgeAudit) -> Any:
 def dot_plot(labels: Sequence[str], series: Sequence[Series], breaks: Sequence[int] = ()) -> Any:
     """AUROCs in rows, the first on top, with a thin line before the rows ``breaks``."""
     row = _ROW + 0.06 * max(0, len(series) - 3)
-    left = 0.15 + 0.068 * max(map(len, labels))
+    labels = [short(label) for label in labels]
+    left = 0.15 + 0.072 * max(map(len, labels))
     width = left + 6.2
-    height = row * len(labels) + 0.7 + (_LEGEND if len(series) > 1 else 0.0)
+    height = row * len(labels) + 0.7 + legend_height([one.label for one in series], width)
     figure, axes = canvas(width, height, top=0.22)
     figure.subplots_adjust(left=left / width, bottom=1 - (row * len(labels) + 0.22) / height)
     low = min([0.4, *(e.low for s in series for e in s.estimates if not np.isnan(e.low))])
@@ -128,44 +143,71 @@ def dot_plot(labels: Sequence[str], series: Sequence[Series], breaks: Sequence[i
         _dots(axes, one, np.arange(len(labels)) + shift)
     for place in breaks:
         axes.axhline(place - 0.5, color=INK, lw=0.6, alpha=0.35)
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), map(literal, labels))
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
     axes.set_xlabel("AUROC of 1 - p")
     if len(series) > 1:
-        legend(figure, axes)
+        legend(figure, [_sample(one) for one in series])
     return figure
 
 
-def legend(figure: Any, axes: Any) -> None:
-    """What the colours mean, in a line along the bottom."""
+def _sample(series: Series) -> Any:
+    """A dot for the legend, without a colour where the colours are the rows'."""
+    from matplotlib.lines import Line2D
+
+    colour = series.colour if isinstance(series.colour, str) else INK
+    return Line2D(
+        [], [], color=colour, marker=series.mark, label=literal(short(series.label)), ms=4.5
+    )
+
+
+def legend(figure: Any, handles: Sequence[Any]) -> None:
+    """What colours, marks and dashes mean, in lines along the bottom."""
     figure.legend(
-        *axes.get_legend_handles_labels(), loc="lower center", ncols=6, frameon=False, fontsize=8,
-        labelcolor=INK, borderaxespad=0.1, columnspacing=1.2, handletextpad=0.4,
+        handles=handles, loc="lower center", frameon=False, fontsize=8, labelcolor=INK,
+        ncols=_side_by_side([handle.get_label() for handle in handles], figure.get_figwidth()),
+        borderaxespad=0.1, columnspacing=1.2, handletextpad=0.4,
     )  # fmt: skip
+
+
+def legend_height(names: Sequence[str], width: float) -> float:
+    """Room that a legend takes on a figure of some width [inch]; none for a single entry."""
+    rows = -(-len(names) // _side_by_side(names, width))
+    return 0.0 if len(names) < 2 else 0.12 + 0.18 * rows
+
+
+def _side_by_side(names: Sequence[str], width: float) -> int:
+    """How many entries of a legend fit into a line."""
+    longest = max(len(short(name)) for name in names)
+    return max(1, min(len(names), int(width / (0.45 + 0.07 * longest))))
+
+
+def short(name: str) -> str:
+    """As much of a name as charts have room for."""
+    return shortened(name, 50)
 
 
 def _dots(axes: Any, series: Series, rows: Any) -> None:
     values = np.array([estimate.value for estimate in series.estimates])
     ends = np.array([[estimate.low, estimate.high] for estimate in series.estimates]).reshape(-1, 2)
-    known = ~np.isnan(values)
-    reach = np.abs(ends - values[:, None]).T[:, known]
-    axes.errorbar(
-        values[known],
-        rows[known],
-        xerr=np.nan_to_num(reach),
-        fmt="o",
-        color=series.colour,
-        markersize=4.5,
-        elinewidth=1.4,
-        label=series.label,
-    )
+    reach = np.nan_to_num(np.abs(ends - values[:, None]))
+    for place in np.flatnonzero(~np.isnan(values)).tolist():
+        axes.errorbar(
+            values[place],
+            rows[place],
+            xerr=reach[place][:, None],
+            fmt=series.mark,
+            color=series.colours[place],
+            markersize=4.5,
+            elinewidth=1.4,
+        )
 
 
 def _zones(axes: Any) -> None:
     axes.axvline(0.5, color=INK, lw=0.9, alpha=0.5)
     for place, (low, high, name) in enumerate(_ZONES):
-        axes.axvspan(low, high, color="#1f9d8a", alpha=0.05 + 0.06 * place, lw=0)
+        axes.axvspan(low, high, color=INK, alpha=0.03 + 0.03 * place, lw=0)
         axes.text(
             (low + high) / 2, 1.01, name, size=7, ha="center", va="bottom", color=INK, alpha=0.65,
             transform=axes.get_xaxis_transform(),

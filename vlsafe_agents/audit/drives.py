@@ -11,6 +11,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from wrappers.checks import check_numbers
+from wrappers.files import reading
+
 from ..data.driving import LONGEST_TIME
 from ..data.storage import MAIN_FILE, read_metadata, resolve_dataset
 from ..labelling.frames import FrameReader, FrameSource
@@ -145,18 +148,24 @@ class _Part:
 
 
 def _read(frames: FrameSource, seconds: float) -> _Part:
+    return reading(
+        frames.data_path / MAIN_FILE,
+        "drives to audit (HDF5)",
+        lambda path: _read_file(path, frames, seconds),
+        "collect with `vlsafe collect`",
+    )
+
+
+def _read_file(path: Path, frames: FrameSource, seconds: float) -> _Part:
     drivers = []
     columns: dict[str, list[npt.NDArray[Any]]] = {}
-    with h5py.File(frames.data_path / MAIN_FILE, "r") as file:
+    with h5py.File(path, "r") as file:
         for number, length in enumerate(np.diff(frames.starts)):
             group = file[f"episode_{number}"]
             infos = group["infos"]
             missing = [name for name in TRUTH_COLUMNS if name not in infos]
             if missing:
-                raise ValueError(
-                    f"{frames.data_path} has no infos/{missing[0]}, which an audit needs; collect "
-                    "with `vlsafe collect`"
-                )
+                raise ValueError(f"episode {number} has no infos/{missing[0]}")
             row = {name: infos[name][()].astype(np.float64) for name in TRUTH_COLUMNS}
             for name in ("time_to_collision", "headway"):
                 row[name][row[name] >= LONGEST_TIME] = np.inf
@@ -166,7 +175,18 @@ def _read(frames: FrameSource, seconds: float) -> _Part:
             stored = infos.get("safety_score")
             row["safety_score"] = np.full(length, np.nan) if stored is None else stored[()]
             for name, values in row.items():
+                _check(values, name, int(length), f"episode {number}")
                 columns.setdefault(name, []).append(values)
             drivers.append(str(group.attrs.get("driver", "")))
     stacked = {name: np.concatenate(values) for name, values in columns.items()}
     return _Part(drivers, stacked)
+
+
+def _check(values: npt.NDArray[np.float64], name: str, length: int, where: str) -> None:
+    """One number for each frame; times may be infinite, and a frame may have no score (NaN)."""
+    if values.shape != (length,):
+        raise ValueError(f"{where}: infos/{name} has the shape {values.shape}, expected {length}")
+    if name == "safety_score":
+        check_numbers(values[~np.isnan(values)], f"infos/{name}", where, 0.0, 1.0)
+    else:
+        check_numbers(np.where(values == np.inf, 0.0, values), f"infos/{name}", where)

@@ -14,13 +14,14 @@ from .verdict import CHANCE
 def galleries_of_mistakes(findings: Findings) -> list[Gallery]:
     """For each judge that looks at anything: called safe before an event, called unsafe in calm."""
     found = []
-    for judge in findings.audit.judges:
+    for place, judge in enumerate(findings.audit.judges):
         if not judge.is_empty_control:
-            found += [_called_safe(findings, judge), _called_unsafe(findings, judge)]
+            name = f"{place}_{_file_name(judge.name)}"
+            found += [_called_safe(findings, judge, name), _called_unsafe(findings, judge, name)]
     return [gallery for gallery in found if gallery.pictures]
 
 
-def _called_safe(findings: Findings, judge: JudgeAudit) -> Gallery:
+def _called_safe(findings: Findings, judge: JudgeAudit, name: str) -> Gallery:
     truth, rows = findings.drives.truth, judge.mistakes.called_safe
     ends = np.array([_event_row(findings, row) for row in rows], np.int64)
     before, after = findings.drives.draw(rows), findings.drives.draw(ends)
@@ -31,7 +32,7 @@ def _called_safe(findings: Findings, judge: JudgeAudit) -> Gallery:
         titles = (f"p = {score[row]:.2f}", f"{truth.until_event[row]:.1f} s later: {event}")
         pictures.append(Picture((frame, last), titles, _words(findings, row)))
     return Gallery(
-        name=f"called_safe_{_file_name(judge.name)}",
+        name=f"called_safe_{name}",
         title=f"{judge.name}: called safe",
         text=f"Highest p before a collision or departure, one an episode; none of these brings a "
         f"warning (p below {judge.warning.threshold:.2f}). Left the frame, right what came of it.",
@@ -40,14 +41,14 @@ def _called_safe(findings: Findings, judge: JudgeAudit) -> Gallery:
     )
 
 
-def _called_unsafe(findings: Findings, judge: JudgeAudit) -> Gallery:
+def _called_unsafe(findings: Findings, judge: JudgeAudit, name: str) -> Gallery:
     rows, score = judge.mistakes.called_unsafe, findings.looks[judge.name].scores
     pictures = [
         Picture((frame,), (f"p = {score[row]:.2f}",), _words(findings, row))
         for row, frame in zip(rows, findings.drives.draw(rows), strict=True)
     ]
     return Gallery(
-        name=f"called_unsafe_{_file_name(judge.name)}",
+        name=f"called_unsafe_{name}",
         title=f"{judge.name}: called unsafe",
         text="Lowest p in calm frames, one an episode: nothing is near and nothing happens.",
         pictures=pictures,
@@ -118,4 +119,5 @@ def _words(findings: Findings, row: int) -> str:
 
 
 def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in name)
+    """As much of a name as any file system takes."""
+    return "".join(letter if letter.isalnum() else "_" for letter in name)[:40]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from wrappers.files import replacing, write_npz, write_text
 
 from ..common.version import vlsafe_version
 from ..report.figures import svg
@@ -21,6 +21,15 @@ from .story import sections
 from .verdict import CHANCE, GOOD, RULE, UNKNOWN, USABLE, WEAK, WORSE
 
 PICTURES = "pictures"  # folder beside the Markdown file
+_OPTIONS = {
+    "horizon": "--horizon",
+    "time_to_collision": "--ttc",
+    "false_alarm_rate": "--false-alarms",
+    "resamples": "--resamples",
+    "probe_frames": "--probe-frames",
+    "gallery": "--gallery",
+    "seed": "--seed",
+}  # of the command line, by settings
 _BADGES = {GOOD: "good", USABLE: "usable", WEAK: "weak", CHANCE: "bad", WORSE: "bad", UNKNOWN: ""}
 
 
@@ -33,7 +42,7 @@ def write_audit(findings: Findings, out: Path) -> Path:
     out = Path(out)
     (out / PICTURES).mkdir(parents=True, exist_ok=True)
     result = as_json(findings.audit)
-    _replace(out / "audit.json", json.dumps(result, indent=1) + "\n")
+    write_text(out / "audit.json", json.dumps(result, indent=1) + "\n")
     _save_scores(findings, out / "scores.npz")
     told = sections(findings)
     context = {
@@ -54,10 +63,10 @@ def write_audit(findings: Findings, out: Path) -> Path:
     style = (folder.parent / "report" / "report.css").read_text(encoding="utf-8")
     style += (folder / "audit.css").read_text(encoding="utf-8")
     page = environment.get_template("audit.html.j2").render(style=style, **context)
-    _replace(out / "report.html", page)
+    write_text(out / "report.html", page)
     _save_pictures(told, out / PICTURES)
     text = environment.get_template("audit.md.j2").render(pictures=PICTURES, **context)
-    _replace(out / "report.md", text)
+    write_text(out / "report.md", text)
     return out / "report.html"
 
 
@@ -74,8 +83,14 @@ def _environment() -> Any:
     environment.filters["svg"] = lambda chart: svg(chart.figure, chart.name)
     environment.filters["uri"] = png_uri
     environment.filters["two_lines"] = _two_lines
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|").replace("\n", " ")
+    environment.filters["plain"] = _plain
     return environment
+
+
+def _plain(text: Any) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    escaped = re.sub(r"([\\`*\[\]|])", r"\\\1", str(text)).replace("<", "&lt;")
+    return " ".join(escaped.split())
 
 
 def _two_lines(text: str) -> Any:
@@ -100,19 +115,19 @@ def _save_pictures(told: list[Section], folder: Path) -> None:
 
 def _save_chart(chart: Chart, folder: Path) -> None:
     chart.figure.patch.set(alpha=1.0, facecolor="white")  # transparent until now, for the page
-    chart.figure.savefig(folder / f"{chart.name}.png", dpi=120)
+    with replacing(folder / f"{chart.name}.png") as temporary:
+        chart.figure.savefig(temporary, format="png", dpi=120)
 
 
 def _save_gallery(gallery: Gallery, folder: Path) -> None:
-    contact_sheet(gallery).savefig(folder / f"{gallery.name}.png", dpi=100)
+    with replacing(folder / f"{gallery.name}.png") as temporary:
+        contact_sheet(gallery).savefig(temporary, format="png", dpi=100)
 
 
 def _save_scores(findings: Findings, path: Path) -> None:
     truth = {f"truth/{name}": values for name, values in vars(findings.drives.truth).items()}
     scores = {f"score/{name}": looks.scores for name, looks in findings.looks.items()}
-    temporary = path.with_name(f".{path.name}")
-    np.savez_compressed(temporary, allow_pickle=False, **truth, **scores)
-    os.replace(temporary, path)
+    write_npz(path, truth | scores)
 
 
 def _facts(findings: Findings) -> str:
@@ -127,12 +142,9 @@ def _facts(findings: Findings) -> str:
 
 
 def _command(findings: Findings) -> str:
+    """The command with everything that the figures depend on."""
+    config = vars(findings.audit.config)
     lines = ["vlsafe audit", *[shlex.quote(facts.path) for facts in findings.audit.data_sets]]
     lines += [f"--scorer {shlex.quote(judge.name)}" for judge in findings.audit.judges]
+    lines.append(" ".join(f"{option} {config[name]:g}" for name, option in _OPTIONS.items()))
     return " \\\n    ".join(lines)
-
-
-def _replace(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

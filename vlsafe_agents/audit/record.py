@@ -37,7 +37,7 @@ def failed_audit(metadata: Mapping[str, Any]) -> str | None:
     than the audited ones, and when there was too little data for a verdict.
     """
     scorer = metadata.get("scorer")
-    for entry in metadata.get(AUDITS, ()):
+    for entry in _entries(metadata):
         if scorer and entry["scorer"] == scorer and passed(entry["verdict"]) is False:
             return (
                 f"the labels of this data set failed an audit of {entry['date']}. "
@@ -52,6 +52,23 @@ def warn_of_failed_audit(metadata: Mapping[str, Any]) -> None:
     found = failed_audit(metadata)
     if found is not None:
         warnings.warn(found, stacklevel=3)
+
+
+def _entries(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What audits have written into a data set's metadata.
+
+    Raises ``ValueError`` for entries that are none.
+    """
+    found = metadata.get(AUDITS, [])
+    needed = {"scorer", "verdict", "date", "sentence"}
+    if not isinstance(found, list) or not all(
+        isinstance(entry, dict) and needed <= entry.keys() for entry in found
+    ):
+        raise ValueError(
+            f"the data set's metadata hold an entry {AUDITS!r} that no audit has written; audit "
+            "again with `vlsafe audit --write`, or remove it from metadata.json"
+        )
+    return found
 
 
 def as_json(audit: Audit) -> dict[str, Any]:
@@ -72,8 +89,7 @@ def _entry(audit: Audit, verdict: DataSetVerdict) -> dict[str, Any]:
 
 def _write(data_path: Path, entries: list[dict[str, Any]]) -> None:
     judged = [entry["scorer"] for entry in entries]
-    before = read_metadata(data_path).get(AUDITS, [])
-    kept = [entry for entry in before if entry["scorer"] not in judged]
+    kept = [e for e in _entries(read_metadata(data_path)) if e["scorer"] not in judged]
     update_metadata(data_path, {AUDITS: [*kept, *entries]})
 
 

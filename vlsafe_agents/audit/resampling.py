@@ -2,6 +2,9 @@
 
 Frames of one episode resemble each other; ten thousand frames of twenty episodes know about as
 much as twenty episodes.  So episodes are drawn, with all their frames.
+
+Of a share of 0 or 1 a bootstrap makes an interval without width; there the exact one stands in, as
+in evaluations, with every episode counted once.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from ..evaluation.intervals import share_interval
 
 Floats = npt.NDArray[np.float64]
 
@@ -31,6 +36,15 @@ class Estimate:
         tail = 50.0 * (1.0 - confidence)
         low, high = np.percentile(known, [tail, 100.0 - tail])
         return cls(float(value), float(low), float(high))
+
+    @classmethod
+    def of_share(
+        cls, value: float, replicates: Floats, confidence: float, episodes: int
+    ) -> Estimate:
+        """The same for a share, whose interval has a width also where it is 0 or 1."""
+        if value in (0.0, 1.0) and episodes:
+            return cls(value, *share_interval(value * episodes, episodes, confidence))
+        return cls.of(value, replicates, confidence)
 
 
 def episode_weights(group: npt.NDArray[np.int64], resamples: int, seed: int) -> Floats:
@@ -59,4 +73,5 @@ def weighted_share(
         return Estimate(float("nan"), float("nan"), float("nan"))
     with np.errstate(invalid="ignore"):
         replicates = (weights @ hits) / (weights @ frames)
-    return Estimate.of(hits.sum() / len(hit), replicates, confidence)
+    value, episodes = float(hits.sum() / len(hit)), int((frames > 0).sum())
+    return Estimate.of_share(value, replicates, confidence, episodes)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..labelling.engines import Makers, run_batches
 from ..labelling.frames import FrameReader
 from ..labelling.job import LabelJob, score_missing
-from ..labelling.protocols import Drawing, Scorer, Scores, ScoreStore, context_frames
+from ..labelling.protocols import Drawing, Scorer, Scores, ScoreStore, context_frames, drawing_for
 from .candidates import Candidate
 from .drives import Drives, Source
 from .truth import Integers
@@ -53,6 +53,7 @@ class Bench:
         self, number: int, scorer: Scorer, drawing: Drawing, wanted: npt.NDArray[np.bool_]
     ) -> Scores:
         frames = replace(self.drives.frames[number], context=context_frames(scorer))
+        drawing = drawing_for(scorer, drawing) or drawing
         # a frame that holds a score already is left alone: here, one that nobody asks for
         held = np.where(wanted, np.float32("nan"), np.float32(0))
         ledger = LabelJob(frames, scorer, drawing).ledger(held, self.cache)
@@ -83,9 +84,10 @@ class Bench:
             span = self.drives.rows_of_source(number)
             mine = rows[(rows >= span.start) & (rows < span.stop)] - span.start
             reader = FrameReader(self.drives.frames[number])
+            drawing = drawing_for(judge.scorer, source.drawing) or source.drawing
             for begin in range(0, len(mine), self.batch_size):
                 part = mine[begin : begin + self.batch_size]
-                frames = source.drawing.frames(reader.pictures(part))
+                frames = drawing.frames(reader.pictures(part))
                 features.append(judge.scorer.image_features(frames))  # type: ignore[attr-defined]
                 self.advance(len(part))
             reader.close()

@@ -32,8 +32,8 @@ def _ranking(audit: Audit) -> Section:
         "overview",
         dot_plots.overview(audit),
         "AUROC of every scorer on two questions, with intervals; the figures are in the table.",
-        "A scorer's dots are where it stands, its lines where it may stand. Left of the line "
-        "at 0.5 a score is worse than none.",
+        "A scorer's marks are where it stands, its lines where it may stand. Left of the line "
+        "at 0.5 a score is worse than none. A colour is one scorer's in all charts here.",
     )
     return Section(
         "ranking",
@@ -71,7 +71,7 @@ def _spread(audit: Audit) -> Section:
             "histograms",
             curves.spreads(audit),
             "Histograms of p of every scorer for calm and for dangerous frames.",
-            "Safe against unsafe: where the two kinds overlap, p cannot tell them apart.",
+            "Safe (grey) against unsafe: where the two kinds overlap, p cannot tell them apart.",
         ),
         Chart(
             "reliability",
@@ -122,10 +122,11 @@ def _words(audit: Audit) -> Iterator[Section]:
     judges = [judge for judge in audit.judges if judge.prompts]
     if not judges:
         return
+    shade = dot_plots.colours(audit)
     charts = [
         Chart(
             f"prompts_{place}",
-            dot_plots.by_prompt(judge),
+            dot_plots.by_prompt(judge, shade[judge.name]),
             f"AUROC of {judge.name} with other pairs of sentences.",
             f"{judge.name}. (turned): the safe sentence speaks of danger, so left of 0.5 is right.",
         )
@@ -144,12 +145,12 @@ def _words(audit: Audit) -> Iterator[Section]:
 
 def _changed(findings: Findings) -> Section:
     audit = findings.audit
-    looking = gallery.looking(findings)
+    looking, shade = gallery.looking(findings), dot_plots.colours(audit)
     example = gallery.gallery_of_controls(findings)
     charts = [
         Chart(
             f"controls_{place}",
-            dot_plots.by_control(judge),
+            dot_plots.by_control(judge, shade[judge.name]),
             f"AUROC of {judge.name} on changed frames.",
             judge.name,
         )
@@ -197,7 +198,9 @@ def _data(audit: Audit) -> Section:
         "data",
         "The drives and the method",
         f"Intervals are {config.confidence:.0%} percentile intervals of {config.resamples:,} "
-        "resamples of whole episodes within their data set. Calm frames "
+        "resamples of whole episodes within their data set; of shares of 0% and 100%, where they "
+        "would have no width, exact ones (Clopper and Pearson) that count an episode once. Calm "
+        "frames "
         f"({audit.calm_frames:,}): nothing is hit within {2 * config.time_to_collision:g} s, the "
         f"headway is over {CALM_HEADWAY:g} s and no collision or departure follows within "
         f"{config.horizon + 1:g} s. Frames whose answer the time limit cut off are left out of "

@@ -18,8 +18,9 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.vec_env import VecTransposeImage
 
 from vlsafe_agents.bc.validation import EarlyStopping
+from vlsafe_agents.common.border import check_seen, first_action, from_first
 from vlsafe_agents.common.offline import OfflineAlgorithm
-from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch
+from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch, check_dataset
 from wrappers.checks import one_number, whole_number
 
 
@@ -88,6 +89,8 @@ class BC(OfflineAlgorithm):
             supported_action_spaces=(spaces.Box, spaces.Discrete),
             **base_kwargs,
         )
+        if dataset is not None:
+            check_dataset(dataset)
         if env is None and dataset is not None:
             self.observation_space = _channels_first(dataset.observation_space)
             self.action_space = dataset.action_space
@@ -124,8 +127,13 @@ class BC(OfflineAlgorithm):
     def set_dataset(self, dataset: EpisodeDataset) -> None:
         """Imitate `dataset` from now on (a loaded model has none).
 
-        :raises ValueError: if its spaces are not the model's
+        Warns of an environment with another id than the one that was recorded.
+
+        :raises ValueError: if its spaces are not the model's, or if the environment's observations
+            are changed on their way (`VecNormalize`)
+        :raises TypeError: if it is no data set
         """
+        dataset = self._accept_data(dataset)
         if dataset.action_space != self.action_space:
             raise ValueError(
                 f"The data's actions are {dataset.action_space}, the model's are "
@@ -201,7 +209,8 @@ class BC(OfflineAlgorithm):
         wants_dict = isinstance(self.observation_space, spaces.Dict)
         observations = batch.obs if wants_dict else next(iter(batch.obs.values()))
         obs_tensor, _ = self.policy.obs_to_tensor(observations)
-        actions = th.as_tensor(batch.action, device=self.device)  # (B,) or (B, A)
+        first = first_action(self.action_space)
+        actions = th.as_tensor(batch.action - first, device=self.device)  # (B,) or (B, A)
         distribution = self.policy.get_distribution(obs_tensor)
         log_prob, entropy = distribution.log_prob(actions), distribution.entropy()
         terms = {
@@ -215,6 +224,15 @@ class BC(OfflineAlgorithm):
             else:
                 terms["absolute_error"] = (guess - actions).abs().mean()
         return terms
+
+    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
+        """SB3's `predict`, with actions of a `Discrete` space counted from its `start`.
+
+        :raises ValueError: if the observation is not finite
+        """
+        check_seen(observation)
+        actions, state = super().predict(observation, *args, **kwargs)
+        return from_first(actions, self.action_space), state
 
     def _validation_says_stop(self) -> bool:
         if self._validation_data is None or self.num_timesteps % self.validation_interval:

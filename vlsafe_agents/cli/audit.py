@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,9 +40,17 @@ def audit(
         list[str] | None, typer.Option(help="More of their arguments, key=value or key=v1|v2.")
     ] = None,
     episodes: Annotated[int, typer.Option(help="Drives in each of them.", min=1)] = 40,
-    mix: Annotated[str, typer.Option(help="Drivers and their shares of episodes.")] = DEFAULT_MIX,
-    horizon: Annotated[float, typer.Option(help="k [s]: does it happen within?")] = 2.0,
-    ttc: Annotated[float, typer.Option(help="t [s]: is the time to collision below?")] = 2.0,
+    mix: Annotated[
+        str,
+        typer.Option(
+            help="Drivers and their shares of episodes.",
+            show_default=DEFAULT_MIX.replace(",", ", "),  # or else help cuts it off
+        ),
+    ] = DEFAULT_MIX,
+    horizon: Annotated[float, typer.Option(help="k, in seconds: does it happen within?")] = 2.0,
+    ttc: Annotated[
+        float, typer.Option(help="t, in seconds: is the time to collision below?")
+    ] = 2.0,
     false_alarms: Annotated[
         float, typer.Option(help="Share of calm frames that may bring a warning.")
     ] = 0.05,
@@ -63,9 +72,10 @@ def audit(
 ) -> None:
     """Hold scorers against the simulator's truth: report.html, report.md, audit.json, scores.npz.
 
-    With DATA these are audited; without, drives are recorded under OUT/data first, one data set
-    for each environment, density and combination of --env-arg values.  The same command goes on
-    where it was killed.
+    With DATA these are audited; without, drives are recorded under
+    OUT/data first, one data set for each environment, density and
+    combination of --env-arg values.  The same command goes on where it
+    was killed.
     """
     from vlsafe_agents.audit import AuditConfig, write_audit, write_verdicts
     from vlsafe_agents.audit import audit as run_audit
@@ -136,7 +146,7 @@ class _HeldOut:
         for env_id, density, pairs in roads:
             name = env_id.removeprefix("vlsafe_envs:").removeprefix("VLSafe-").lower()
             parts = [name, *([] if density is None else [f"density={density:g}"]), *pairs]
-            folders.append(root / "_".join(parts))
+            folders.append(root / re.sub(r"[^\w.=,-]", "-", "_".join(parts)))
             collect(
                 out=folders[-1],
                 env=env_id,
@@ -179,8 +189,10 @@ def _candidates(specs: Sequence[str], threads: int) -> list[Candidate]:
 
 def _with_prompts(spec: str, prompts: tuple[str, str]) -> Any:
     from wrappers import make_scorer
+    from wrappers.specs import split_spec
 
-    return make_scorer(spec, prompts=prompts)
+    bare, options = split_spec(spec)
+    return make_scorer(bare, **{**options, "prompts": prompts})
 
 
 def _prompt_pairs() -> list[PromptPair]:
@@ -203,22 +215,17 @@ def _score_cache() -> Any:
 
 
 def _print(result: Audit, page: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from vlsafe_agents.audit import interval
 
-    table = Table(title="AUROC of 1 - p, 95% interval over episodes")
-    for column in ("scorer", result.questions["event"], result.questions["time_to_collision"]):
-        table.add_column(column)
-    table.add_column("verdict")
+    from .tables import print_table, say
+
+    keys = ("event", "time_to_collision")
+    rows = [
+        (judge.name, *(interval(judge.answers[k].evidence.auroc) for k in keys), judge.verdict)
+        for judge in result.judges
+    ]
+    titles = ("scorer", *(result.questions[key] for key in keys), "verdict")
+    print_table("AUROC of 1 - p, 95% interval over episodes", titles, rows)
     for judge in result.judges:
-        figures = [
-            interval(judge.answers[k].evidence.auroc) for k in ("event", "time_to_collision")
-        ]
-        table.add_row(judge.name, *figures, judge.verdict)
-    console = Console()
-    console.print(table)
-    for judge in result.judges:
-        console.print(judge.summary, highlight=False, soft_wrap=True)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+        say(judge.summary)
+    say(f"report: {page}")

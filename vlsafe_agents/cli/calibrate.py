@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .judges import load_scorer, source_of
+from .judges import load_scorer, source_of, spec_argument
+from .tables import print_table, say
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -43,7 +44,7 @@ def calibrate(
     ] = Event.EVENT,
     horizon: Annotated[float, typer.Option(help="Seconds, of either question.", min=0.1)] = 2.0,
     held_out: Annotated[
-        float, typer.Option(help="Share of the episodes to examine on, not fitted on.")
+        float, typer.Option(help="Share of the episodes to examine on.", min=0, max=1)
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Of the split.", min=0)] = 0,
 ) -> None:
@@ -58,7 +59,9 @@ def calibrate(
     from vlsafe_agents.audit.truth import questions
     from wrappers import fit_calibration
     from wrappers import held_out as rows_to_fit
+    from wrappers.checks import one_number
 
+    one_number(horizon, "--horizon", "calibrate", 0.1)
     drives = Drives([source_of(path) for path in data])
     identity = _identity(scorer, drives)
     question = questions(drives.truth, horizon, horizon)[event.value]
@@ -71,7 +74,6 @@ def calibrate(
         question.name,
         method.value,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     calibration.save(out, spec=scorer)
     rest = known & ~fitted
     safe, raw = ~question.positive[rest], drives.stored_scores[rest]
@@ -95,21 +97,17 @@ def _print(
     scores: dict[str, npt.NDArray[Any]], safe: npt.NDArray[Any], event: str, out: Path
 ) -> None:
     import numpy as np
-    from rich.console import Console
-    from rich.table import Table
 
     from vlsafe_agents.audit.reliability import reliability
 
-    table = Table(title=f"{len(safe)} held-out frames, unsafe: {event}")
-    for title in ("scores", "calibration error", "Brier score", "mean p", "share of safe frames"):
-        table.add_column(title)
     # Weights of a bootstrap are for intervals, which are not shown here.
     episode, weights = np.zeros(len(safe), np.int64), np.ones((2, 1))
+    rows = []
     for name, score in scores.items():
         error = reliability(score, safe, episode, weights, 0.95).error
         brier = float(np.mean((score - safe) ** 2))
-        row = (error, brier, float(score.mean()), float(safe.mean()))
-        table.add_row(name, *(f"{value:.4f}" for value in row))
-    console = Console()
-    console.print(table)
-    console.print(f"the calibration is in {out}: --scorer calibrated:{out}", soft_wrap=True)
+        figures = (error, brier, float(score.mean()), float(safe.mean()))
+        rows.append((name, *(f"{value:.4f}" for value in figures)))
+    columns = ("scores", "calibration error", "Brier score", "mean p", "share of safe frames")
+    print_table(f"{len(safe)} held-out frames, unsafe: {event}", columns, rows)
+    say(f"the calibration is in {out}: {spec_argument('calibrated', out)}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import os
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.data.pool import run_tasks
 from vlsafe_envs import Scene, SceneRenderer
 from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.experts import make_driver
@@ -27,6 +29,7 @@ from vlsafe_envs.scene_renderer import FRAME_SIZE
 from wrappers.clip_loading import resize
 from wrappers.clip_training import Facts, TrainingSet
 from wrappers.clip_training.facts import SCENARIOS, facts_of_scene, time_to_events
+from wrappers.files import replacing
 
 Pictures = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]  # a frame and an image
 INFO_FACTS = ("time_to_collision", "headway", "collision", "off_road")
@@ -110,7 +113,8 @@ def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> Train
     """Record ``split`` under ``folder``, one part for each scenario and density.
 
     Frames are resized to ``side``, which the model's own preprocessing does first anyway.
-    Parts that are already there are kept, so a run that was killed goes on with the next part.
+    Parts that are already there are kept, so a run that was killed goes on with the next part;
+    damaged ones are recorded again.
     Raises ``ImportError`` where parts on MetaDrive are still to be recorded and it is missing.
     """
     cells = [(scenario, density) for scenario in SCENARIOS for density in split.densities]
@@ -123,7 +127,7 @@ def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> Train
     jobs = [
         (*cell, counts[index], split.first_seed + 10_000 * index, split, side, parts[index])
         for index, cell in enumerate(cells)
-        if not (parts[index] / "facts.npz").is_file()
+        if _load(parts[index]) is None
     ]
     if any(ROADS[job[0]].env_id in METADRIVE_IDS for job in jobs):
         require_metadrive()  # now, not after hours on the other roads
@@ -143,28 +147,47 @@ def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> Train
     )
 
 
+def _load(part: Path) -> TrainingSet | None:
+    """A part that was recorded; ``None`` where there is none, or a damaged one."""
+    if not (part / "facts.npz").exists():
+        return None
+    try:
+        return TrainingSet.load(part)
+    except (OSError, ValueError) as error:
+        warnings.warn(f"{error}: it is recorded again", stacklevel=2)
+        return None
+
+
 def _joined(parts: list[npt.NDArray[np.uint8]], path: Path) -> npt.NDArray[np.uint8]:
-    """All rows in one mapped file: frames may take more room than the memory has."""
+    """All rows in one mapped file: frames may take more room than the memory has.
+
+    Without room on the disk they are held in memory.
+    """
     shape = (sum(map(len, parts)), *parts[0].shape[1:])
-    out = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-    np.concatenate(parts, out=out)
-    return out
+    try:
+        with replacing(path) as temporary:
+            out = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+            with temporary.open("r+b") as file:  # writing to a mapped hole would kill the process
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            np.concatenate(parts, out=out)
+            out.flush()
+    except OSError as error:
+        warnings.warn(f"no room for {path} ({error}); its frames are held in memory", stacklevel=2)
+        return np.concatenate(parts)
+    return np.load(path, mmap_mode="r")
 
 
 def _record_all(jobs: list[tuple[Any, ...]], processes: int) -> Iterator[Path]:
     """Record every job; yields the folders as they are finished."""
-    if processes == 1:
-        for job in jobs:
-            yield _record(*job)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawn, initializer=_one_thread) as pool:
-        for future in as_completed([pool.submit(_record, *job) for job in jobs]):
-            yield future.result()
+    for _, folder in run_tasks(_make_recorder, iter(jobs), processes):
+        yield folder
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+def _make_recorder() -> Callable[[tuple[Any, ...]], Path]:
+    if multiprocessing.parent_process() is not None:
+        torch.set_num_threads(1)  # the processes share the cores already
+    return lambda job: _record(*job)
 
 
 def _record(

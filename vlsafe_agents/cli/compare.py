@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from vlsafe_agents.evaluation.comparison import Algorithm, Comparison
     from vlsafe_agents.report.tables import Column
-
-# What fits beside each other; never the collision rate without what it was bought with.
-METRICS = (
-    "collision_rate",
-    "arrival_rate",
-    "off_route_rate",
-    "off_road_rate",
-    "mean_speed",
-    "return",
-    "env_cost",
-)
 
 
 def compare(
@@ -32,30 +21,25 @@ def compare(
 ) -> None:
     """Put evaluations side by side; agents' folders of one name are seeds of one algorithm.
 
-    Intervals (95%) are bootstraps over training seeds and, within them, episodes; with a single
-    seed over its episodes alone.  Below them stand the seeds' own values.  What never happened in
-    n episodes may happen in up to 3 / n of them, though its interval ends at 0.
+    Intervals (95%) of a single training seed are over its episodes, as in
+    its evaluation and the report.  Of several seeds they are bootstraps
+    over the seeds and, within them, their episodes, never narrower than
+    all those episodes allow; below them stand the seeds' own values.
     """
     from vlsafe_agents.evaluation.comparison import compare as read
-    from vlsafe_agents.report.tables import COLUMNS
+    from vlsafe_agents.report.tables import NARROW, columns_of, narrow_title, spaced
+
+    from .tables import print_table, say
 
     comparison = read(files)
-    known = [
-        column
-        for column in COLUMNS
-        if column.metric in METRICS
-        and any(a.summary[column.metric]["mean"] is not None for a in comparison.algorithms)
-    ]
-    table = [_row(algorithm, known) for algorithm in comparison.algorithms]
-    titles = ["Agent", *map(_title, known), "Crashes in learning"]
+    columns = columns_of([a.summary for a in comparison.algorithms], NARROW)
+    table = [_row(algorithm, columns) for algorithm in comparison.algorithms]
+    titles = ["Agent", *map(narrow_title, columns), "Crashes in learning"]
     if markdown:
-        print(_markdown(titles, table))
-    else:
-        _print(_caption(comparison), titles, table)
-
-
-def _title(column: Column) -> str:
-    return f"{column.title} [{column.unit}]" if column.unit == "m/s" else column.title
+        say(_markdown(titles, table))
+        return
+    rows = [["\n".join(cell) for cell in row] for row in table]
+    print_table(_caption(comparison), titles, spaced(rows))
 
 
 def _caption(comparison: Comparison) -> str:
@@ -66,17 +50,24 @@ def _caption(comparison: Comparison) -> str:
 
 def _row(algorithm: Algorithm, columns: list[Column]) -> list[tuple[str, ...]]:
     """The cells of one algorithm: mean, interval and the seeds' own values, as far as known."""
-    caused = tuple(f"{value:g}" for value in algorithm.collisions_caused)
-    cells = [_cell(algorithm.summary[column.metric], column) for column in columns]
-    return [(algorithm.name,), *cells, (", ".join(caused),)]
+    from vlsafe_agents.report.tables import count
+
+    caused = ", ".join(map(count, algorithm.collisions_caused))
+    if algorithm.role.key in ("expert", "driver"):
+        caused = "-"  # it has not learned
+    cells = [_cell(algorithm, column) for column in columns]
+    who = (algorithm.name, algorithm.role.label) if algorithm.role.label else (algorithm.name,)
+    return [who, *cells, (caused,)]
 
 
-def _cell(figures: dict[str, Any], column: Column) -> tuple[str, ...]:
-    if figures["mean"] is None:
-        return ("-",)
-    mean, low, high = (column.show(figures[key]) for key in ("mean", "low", "high"))
-    seeds = ["-" if value is None else column.show(value) for value in figures["per_seed"]]
-    return mean, f"{low} to {high}", *([", ".join(seeds)] if len(seeds) > 1 else [])
+def _cell(algorithm: Algorithm, column: Column) -> tuple[str, ...]:
+    from vlsafe_agents.report.tables import NOT_KNOWN, metric_cell
+
+    cell = metric_cell(algorithm.summary, column)
+    seeds = algorithm.summary[column.metric]["per_seed"]
+    own = [NOT_KNOWN if value is None else column.show(value) for value in seeds]
+    lines = (cell.text, cell.interval, ", ".join(own) if len(own) > 1 else "")
+    return tuple(line for line in lines if line)
 
 
 def _markdown(titles: list[str], table: list[list[tuple[str, ...]]]) -> str:
@@ -84,17 +75,6 @@ def _markdown(titles: list[str], table: list[list[tuple[str, ...]]]) -> str:
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for row in table:
         cells = [f"{mean} ({'; '.join(rest)})" if rest else mean for mean, *rest in row]
-        lines.append("| " + " | ".join(cells) + " |")
+        safe = [cell.replace("|", "\\|").replace("\n", " ") for cell in cells]
+        lines.append("| " + " | ".join(safe) + " |")
     return "\n".join(lines)
-
-
-def _print(caption: str, titles: list[str], table: list[list[tuple[str, ...]]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    shown = Table(title=caption, show_lines=True)
-    for index, title in enumerate(titles):
-        shown.add_column(title, justify="right" if index else "left")
-    for row in table:
-        shown.add_row(*("\n".join(cell) for cell in row))
-    Console().print(shown)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import math
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +18,8 @@ POLICY_UPDATES = 300  # of each policy in the finished world model
 CLONING_UPDATES = 800
 COST_LIMIT = 0.1  # what the expert's drives cost in the eyes of the bundled judge
 EPISODES = 40  # evaluation episodes of each agent
-TABLE = ("expert", "bc", "ppo_lag", "vlsafe_gated", "vlsafe_lagrangian", "cost_blind")
+AGENTS = ("expert", "bc", "ppo_lag", "vlsafe_gated", "vlsafe_lagrangian", "cost_blind")
+RUN = "run.json"  # in the run folder: which command made it
 CHECK_SCALE = 0.1  # below it the demo only shows that everything runs
 
 
@@ -36,21 +38,60 @@ def demo(
 
     The same command goes on where it was stopped.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    command = f"vlsafe demo --out {out} --scale {scale:g} --observation {observation}"
-    (out / "run.json").write_text(json.dumps({"command": command}) + "\n")
-    from wrappers.clip_loading import bundled_folder  # torch loads slowly
+    from wrappers.files import one_writer, read_json, write_json
 
-    # what is known of the judge on drives that it was not trained on
-    known = json.loads((bundled_folder() / "evaluation.json").read_text())
-    (out / "judge.json").write_text(json.dumps(judge_figures(known)) + "\n")
-    try:
-        run_stages(demo_stages(out, scale, observation, workers), out / "logs", workers)
-    except StageError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from error
+    from .environments import POLICIES
+    from .tables import say
+
+    if not math.isfinite(scale):
+        raise ValueError(f"--scale {scale} is no number to multiply with")
+    if observation not in POLICIES:
+        raise ValueError(f"--observation {observation}: choose one of {', '.join(POLICIES)}")
+    _require_own(out, scale, observation)
+    with one_writer(out / RUN, "vlsafe demo"):
+        write_json(out / RUN, {"command": _command(out, scale, observation)})
+        from wrappers.clip_loading import bundled_folder  # torch loads slowly
+
+        # what is known of the judge on drives that it was not trained on
+        known: dict[str, Any] = read_json(bundled_folder() / "evaluation.json")
+        write_json(out / "judge.json", judge_figures(known))
+        try:
+            run_stages(demo_stages(out, scale, observation, workers), out / "logs", workers)
+        except StageError as error:
+            print(error, file=sys.stderr)
+            raise typer.Exit(1) from error
     _print_table(out)
-    print(f"\nThe report, one file for any browser: {(out / 'report.html').resolve()}")
+    say(f"\nThe report, one file for any browser: {(out / 'report.html').resolve()}")
+
+
+def _command(out: Path, scale: float, observation: str) -> str:
+    parts = ("--out", str(out), "--scale", f"{scale:g}", "--observation", observation)
+    return shlex.join(("vlsafe", "demo", *parts))
+
+
+def _require_own(out: Path, scale: float, observation: str) -> None:
+    """Refuse a folder that holds anything but this demo, as far as it has come."""
+    from wrappers.files import read_json, read_text
+
+    if not out.exists() or not any(file.name[:1] != "." for file in out.iterdir()):
+        return
+    remedy = "give another --out, or remove the folder"
+    if not (out / RUN).exists():
+        raise FileExistsError(f"{out} holds something else than a demo; {remedy}")
+    if not read_text(out / RUN).strip():  # left by a kill, before files were written whole
+        return
+    found = str(read_json(out / RUN, dict, remedy).get("command"))
+    if _without_out(found) != _without_out(_command(out, scale, observation)):
+        raise FileExistsError(f"{out} holds another run, of `{found}`; {remedy}")
+
+
+def _without_out(command: str) -> list[str]:
+    """Its parts but for the folder, which may be called by several names."""
+    try:
+        parts = shlex.split(command)
+    except ValueError:  # not a command line
+        return [command]
+    return [part for place, part in enumerate(parts) if parts[place - 1] != "--out"]
 
 
 def judge_figures(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -76,7 +117,7 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
 
     data = str(out / "data")
     # All learners heed the same judge; the truth is kept for judging them.
-    cost = ("--cost", "vlm", "--cost-limit", f"{COST_LIMIT:g}")
+    cost, limit = ("--cost", "vlm"), ("--cost-limit", f"{COST_LIMIT:g}")
     common = ("--data", data, "--observation", observation)
     preset = ("--preset", "debug") if scale < CHECK_SCALE else ()
     model = str(out / "world_model")
@@ -84,10 +125,10 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
     dream = ("--world-model", model, "--steps", scaled(POLICY_UPDATES, 5), *cost, *preset)
     many = ("--workers", str(workers))
     agents = {
-        "world_model": (*learn_model, *cost, *preset),
-        "ppo_lag": ("--algo", "ppo_lag", *cost),
-        "vlsafe_gated": ("--update", "gated", *dream),
-        "vlsafe_lagrangian": ("--update", "lagrangian", *dream),
+        "world_model": (*learn_model, *cost, *limit, *preset),
+        "ppo_lag": ("--algo", "ppo_lag", *cost, *limit),
+        "vlsafe_gated": ("--update", "gated", *dream, *limit),
+        "vlsafe_lagrangian": ("--update", "lagrangian", *dream, *limit),
         "cost_blind": ("--safety", "none", *dream),
         "bc": ("--algo", "bc", "--steps", scaled(CLONING_UPDATES, 10)),
     }
@@ -111,7 +152,7 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
     episodes = ("--episodes", scaled(EPISODES, 2))
     expert = ("evaluate", "expert", "--data", data, "--out", str(out / "expert"), *episodes)
     stages.append(Stage("evaluate expert", expert, ("collect",)))
-    for name in TABLE[1:]:
+    for name in AGENTS[1:]:
         command = ("evaluate", str(out / name), *episodes)
         stages.append(Stage(f"evaluate {name}", command, (f"train {name}",)))
     finished = tuple(stage.name for stage in stages if stage.name.startswith("evaluate"))
@@ -119,21 +160,11 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
 
 
 def _print_table(out: Path) -> None:
-    """The agents side by side, with what their learning cost."""
-    from rich.console import Console
-    from rich.table import Table
+    """The agents side by side, with what their learning cost: the report's own table."""
+    from vlsafe_agents.report.run_folder import read_run_folder
+    from vlsafe_agents.report.tables import in_terminal, spaced
 
-    table = Table(title="Same road, same seeds (intervals: 95%, bootstrap)")
-    table.add_column("agent", no_wrap=True)
-    for title in ("collisions", "m/s", "return", "true cost", "crashes in learning"):
-        table.add_column(title, justify="right")
-    for name in TABLE:
-        evaluation = json.loads((out / name / "evaluation.json").read_text())
-        summary = evaluation["summary"]
-        rate = summary["collision_rate"]
-        collisions = f"{rate['mean']:.0%} ({rate['low']:.0%} to {rate['high']:.0%})"
-        means = [f"{summary[key]['mean']:.1f}" for key in ("mean_speed", "return", "env_cost")]
-        caused = evaluation["training"].get("collisions_caused")
-        learned = "-" if name == "expert" or caused is None else str(caused)
-        table.add_row(name, collisions, *means, learned)
-    Console().print(table)
+    from .tables import print_table
+
+    titles, rows = in_terminal(read_run_folder(out).agents)
+    print_table("Same road, same seeds (below: 95% intervals)", titles, spaced(rows))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .judges import source_of
+from .judges import source_of, spec_argument
+from .tables import print_table, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,12 +35,12 @@ def distill(
     steps: Annotated[int, typer.Option(help="Training steps.", min=1)] = 6000,
     batch_size: Annotated[int, typer.Option(help="Frames a step.", min=1)] = 256,
     held_out: Annotated[
-        float, typer.Option(help="Share of the episodes that the pupil is examined on.")
+        float, typer.Option(help="Share of the episodes to examine on.", min=0, max=1)
     ] = 0.1,
     shrunk: Annotated[
         float, typer.Option(help="Share of lessons with frames shrunk from 224 px.", min=0, max=1)
     ] = 0.2,
-    device: Annotated[str, typer.Option(help="PyTorch device.")] = "auto",
+    device: Annotated[str, typer.Option(help="PyTorch device, or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="Threads that train and draw.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Of weights, lessons and split.", min=0)] = 0,
 ) -> None:
@@ -54,10 +57,14 @@ def distill(
     from vlsafe_agents.common.progress import ProgressReport
     from vlsafe_envs.threads import limit_threads
     from wrappers import held_out as rows_to_learn
+    from wrappers.devices import device_of
     from wrappers.distillation import DistillConfig, Record, save_pupil, train_pupil
+    from wrappers.files import one_writer
 
     from .pictures import Pictures
 
+    place = _device(device)
+    device_of(place)  # now, not after the lessons are drawn
     torch.set_num_threads(threads)
     limit_threads(threads)
     drives = Drives([source_of(path) for path in data])
@@ -67,28 +74,41 @@ def distill(
     taught = rows_to_learn(drives.truth.episode, 1.0 - held_out, seed)
     pictures = Pictures(drives, shrunk)
     began = time.monotonic()
-    with ProgressReport("distill", steps) as progress:
-        pupil = train_pupil(
-            pictures.mixed,
-            drives.stored_scores,
-            taught.nonzero()[0],
-            config=DistillConfig(steps=steps, batch_size=batch_size, seed=seed),
-            device=_device(device),
-            report=lambda step, loss: progress.update(step, f"cross-entropy {loss:.3f}"),
-        )
-    training = {
-        "data": [_describe(drives, number) for number in range(len(drives.sources))],
-        "frames": int(taught.sum()),
-        "frames held out": int((~taught).sum()),
-        "steps": steps,
-        "frames a step": batch_size,
-        "share of frames shrunk from 224 px": shrunk,
-        "seed": seed,
-        "minutes": round((time.monotonic() - began) / 60, 1),
-    }
-    agreement = _examine(pupil, drives, pictures, (~taught).nonzero()[0])
-    save_pupil(out, pupil, Record(teacher, agreement, training))
+    with one_writer(out, "vlsafe distill"), _interruptible():
+        with ProgressReport("distill", steps) as progress:
+            pupil = train_pupil(
+                pictures.mixed,
+                drives.stored_scores,
+                taught.nonzero()[0],
+                config=DistillConfig(steps=steps, batch_size=batch_size, seed=seed),
+                device=place,
+                report=lambda step, loss: progress.update(step, f"cross-entropy {loss:.3f}"),
+            )
+        agreement = _examine(pupil, drives, pictures, (~taught).nonzero()[0])
+        training = {
+            "data": [_describe(drives, number) for number in range(len(drives.sources))],
+            "frames": int(taught.sum()),
+            "frames held out": int((~taught).sum()),
+            "steps": steps,
+            "frames a step": batch_size,
+            "share of frames shrunk from 224 px": shrunk,
+            "seed": seed,
+            "minutes": round((time.monotonic() - began) / 60, 1),
+        }
+        save_pupil(out, pupil, Record(teacher, agreement, training))
     _print(agreement, out)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C says what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "interrupted: nothing is kept of lessons that were not finished; the same command "
+            "begins them anew"
+        ) from None
 
 
 def _device(name: str) -> str:
@@ -163,19 +183,17 @@ def _scores(pupil: Pupil, draw: Any, rows: npt.NDArray[np.int64]) -> npt.NDArray
 
 
 def _print(agreement: dict[str, Any], out: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     columns = ("frames", "mean_absolute_error", "spearman", "auroc_of_alarms")
-    table = Table(title="Pupil and teacher on held-out episodes")
-    for title in ("", *(column.replace("_", " ") for column in columns)):
-        table.add_column(title)
-    for name, row in agreement.items():
-        table.add_row(name, *(str(row[column]) for column in columns))
-    console = Console()
-    console.print(table)
+    rows = [(name, *(_known(row[column]) for column in columns)) for name, row in agreement.items()]
+    titles = ("", *(column.replace("_", " ") for column in columns))
+    print_table("Pupil and teacher on held-out episodes", titles, rows)
     for question, answer in agreement["all"]["truth"].items():
-        console.print(
-            f"{question}: AUROC of 1 - p {answer['teacher']} (teacher), {answer['pupil']} (pupil)"
+        say(
+            f"{question}: AUROC of 1 - p {_known(answer['teacher'])} (teacher), "
+            f"{_known(answer['pupil'])} (pupil)"
         )
-    console.print(f"the pupil is in {out}: --scorer distilled:{out}", soft_wrap=True)
+    say(f"the pupil is in {out}: {spec_argument('distilled', out)}")
+
+
+def _known(value: float | None) -> str:
+    return "not known" if value is None else str(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +13,36 @@ if TYPE_CHECKING:
     from vlsafe_agents.audit import Source
 
 
-def load_scorer(spec: str, threads: int) -> Any:
+def load_scorer(spec: str, threads: int, **options: Any) -> Any:
     """The scorer of a name; PyTorch, where the scorer needs it, gets so many threads."""
     from wrappers import make_scorer
 
-    scorer = make_scorer(spec)
+    scorer = make_scorer(spec, **options)
     if "torch" in sys.modules:  # scorers without a network need not load it
         import torch
 
         torch.set_num_threads(threads)
     return scorer
+
+
+def spec_argument(name: str, path: Path) -> str:
+    """``--scorer`` for a judge in a file or folder, to be pasted into a shell."""
+    from wrappers.specs import quoted
+
+    return f"--scorer {shlex.quote(f'{name}:{quoted(path)}')}"
+
+
+def about_reading(identity: Mapping[str, Any]) -> list[str]:
+    """How the judges in an identity that answer in words are read, a line each."""
+    inside = identity.get("of", ())
+    parts = inside if isinstance(inside, list) else [inside] if inside else []
+    lines = [line for part in parts for line in about_reading(part)]
+    if "reading" not in identity:
+        return lines
+    model, answering = identity.get("model"), identity.get("answering_model", identity["model"])
+    who = f"{answering or 'a model that the server does not name'}"
+    asked = "" if answering == model else f" (asked for: {model})"
+    return [f"answers of {who}{asked}, read from: {identity['reading']}", *lines]
 
 
 def collected_metadata(data_path: Path) -> dict[str, Any]:

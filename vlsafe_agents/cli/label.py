@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
-import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .judges import collected_metadata, load_scorer
+from .judges import about_reading, collected_metadata, load_scorer
+from .tables import print_table, say
 
 if TYPE_CHECKING:
     from vlsafe_agents.labelling import LabelEstimate, LabelSummary
@@ -27,12 +28,12 @@ _PRIVATE_CACHE = ".label-cache"  # beside the data, with --no-cache
 def label(
     data: Annotated[Path, typer.Argument(help="Folder of the data set, or its Minari root.")],
     scorer: Annotated[
-        str, typer.Option(help="bundled, oracle, constant:0.9, a hub name or a folder, ...")
+        str, typer.Option(help="bundled, oracle, constant:0.9, a hub name, a folder, ...")
     ] = "bundled",
     batch_size: Annotated[int, typer.Option(help="Frames scored at once.", min=1)] = 64,
     workers: Annotated[int, typer.Option(help="Processes, or Ray's actors.", min=1)] = 1,
     threads: Annotated[int, typer.Option(help="PyTorch threads a process.", min=1)] = 1,
-    engine: Annotated[str, typer.Option(help='"processes", or "ray" (needs ray[data]).')] = (
+    engine: Annotated[str, typer.Option(help='"processes", or "ray" (needs Ray Data).')] = (
         "processes"
     ),
     cache: Annotated[
@@ -50,7 +51,8 @@ def label(
 
     "shuffled:<scorer>" deals that scorer's scores to the wrong frames (a control).  No frame is
     scored twice, in whatever data set it lies; the same command goes on where it was killed, and
-    scores only what has no label yet.
+    scores only what has no label yet.  A run with labels for (nearly) no frames is an error, and
+    leaves the labels as they were.
     """
     from vlsafe_agents.data.storage import resolve_dataset
     from vlsafe_agents.labelling import estimate
@@ -60,8 +62,8 @@ def label(
     metadata = collected_metadata(data_path)
     if no_cache and cache is not None:
         raise ValueError("--cache and --no-cache contradict each other; give one of them")
-    spec, permutation_seed = _split_shuffled(scorer)
-    make_scorer = partial(_make_scorer, spec, threads, not no_cache)
+    spec, options, permutation_seed = _split_shuffled(scorer)
+    make_scorer = partial(_make_scorer, spec, options, threads, not no_cache)
     idle_cores = max(1, (os.cpu_count() or 1) // workers - threads)
     make_drawing = _drawing_of(metadata["env_id"], metadata["env_kwargs"], idle_cores)
     folder = data_path.parent / _PRIVATE_CACHE if no_cache else cache
@@ -79,8 +81,17 @@ def label(
             engine=engine,  # type: ignore[arg-type]  # checked there
             permutation_seed=permutation_seed,
         )
+    _note_scorer(data_path, scorer)
     _print_summary(summary)
     _print_counts(summary, data_path)
+
+
+def _note_scorer(data_path: Path, scorer: str) -> None:
+    """Write down by what name the labels' scorer was asked for; the report repeats the command."""
+    from vlsafe_agents.data.storage import read_metadata, update_metadata
+
+    labels = (read_metadata(data_path).get("labelling") or {}).get("labels_sha256")
+    update_metadata(data_path, {"labelled_with": {"scorer": scorer, "labels_sha256": labels}})
 
 
 @contextmanager
@@ -97,20 +108,31 @@ def _scores_in(folder: Path | None, megabytes: int, remove: bool) -> Iterator[An
         shutil.rmtree(store.folder, ignore_errors=True)
 
 
-def _split_shuffled(scorer: str) -> tuple[str, int | None]:
-    """The scorer inside "shuffled:<scorer>" and the seed: all scores are there to be permuted."""
-    if not scorer.startswith("shuffled:"):
-        return scorer, None
-    inside = scorer.removeprefix("shuffled:")
-    seed = re.search(r",seed=(\d+)", inside)
-    return re.sub(r",seed=\d+", "", inside), 0 if seed is None else int(seed[1])
+def _split_shuffled(scorer: str) -> tuple[str, dict[str, Any], int | None]:
+    """The scorer inside "shuffled:<scorer>", its options, and the seed: all scores are there to be
+    permuted."""
+    from wrappers.checks import whole_number
+    from wrappers.scorer import BUNDLED
+    from wrappers.specs import split_spec
+
+    bare, options = split_spec(scorer)
+    name, _, inside = bare.partition(":")
+    if name != "shuffled":
+        return scorer, {}, None
+    if "pool_size" in options:
+        raise ValueError("pool_size has no effect here: all scores are permuted; leave it out")
+    return (
+        inside or BUNDLED,
+        options,
+        whole_number(options.pop("seed", 0), "seed", "scorer 'shuffled'", 0),
+    )
 
 
-def _make_scorer(spec: str, threads: int, remembered: bool) -> Any:
+def _make_scorer(spec: str, options: dict[str, Any], threads: int, remembered: bool) -> Any:
     from wrappers.remembered_scorer import remember
 
-    build = partial(load_scorer, spec, threads)
-    return remember(spec, build) if remembered else build()
+    build = partial(load_scorer, spec, threads, **options)
+    return remember(spec, build, options) if remembered else build()
 
 
 def _drawing_of(env_id: str, env_kwargs: dict[str, Any], threads: int) -> Any:
@@ -137,42 +159,42 @@ def _print_estimate(found: LabelEstimate, workers: int) -> None:
     from vlsafe_agents.common.progress import duration
 
     known = found.kept + found.from_cache
-    print(
+    say(
         f"{found.frames:,} frames: {found.kept:,} have this label, {found.from_cache:,} need no "
         f"scoring ({known / found.frames:.1%} known together), {found.to_score:,} to be scored"
     )
     if found.price is not None and math.isnan(found.price):
-        print("expected price: unknown; give the scorer its prices, for example prompt_price=0.15")
+        say("expected price: unknown; give the scorer its prices, for example prompt_price=0.15")
     elif found.price is not None:
-        print(f"expected price: about ${found.price:,.2f}")
+        say(f"expected price: about ${found.price:,.2f}")
     elif found.seconds is None:
-        print("expected time: unknown")
+        say("expected time: unknown")
     else:
         rate = f" at {found.frames_per_second:,.0f} frames/s" if found.frames_per_second else ""
         more = "" if workers == 1 else f"; less with {workers} workers, where cores are idle"
-        print(f"expected time: about {duration(found.seconds)}{rate} with one worker{more}")
+        say(f"expected time: about {duration(found.seconds)}{rate} with one worker{more}")
 
 
 def _print_counts(summary: LabelSummary, data_path: Path) -> None:
     counts = summary.counts
     if counts is None:
-        print("all frames had this scorer's labels already: nothing to do")
+        say("all frames had this scorer's labels already: nothing to do")
         return
-    print(
+    say(
         f"{counts.frames:,} frames in {counts.seconds:,.1f} s ({counts.frames_per_second:,.0f} "
         f"frames/s): {counts.scored:,} scored, {counts.from_cache:,} from the cache or equal to "
         f"another frame, {counts.kept:,} kept, {counts.without_label:,} without a label"
     )
     if counts.without_label:
-        print(_about_unlabelled(counts.without_label, counts.frames, data_path))
+        say(_about_unlabelled(counts.without_label, counts.frames, data_path))
 
 
 def _about_unlabelled(missed: int, frames: int, data_path: Path) -> str:
     from vlsafe_agents.labelling import UNLABELLED_FILE
 
     path = data_path / UNLABELLED_FILE
-    with path.open(newline="") as file:
-        reasons = Counter(row["reason"] or "no reason given" for row in csv.DictReader(file))
+    rows = csv.DictReader(io.StringIO(path.read_text("utf-8"), newline=""))
+    reasons = Counter(row["reason"] or "no reason given" for row in rows)
     most = ", ".join(f"{count:,} {reason!r}" for reason, count in reasons.most_common(3))
     return (
         f"{missed:,} of {frames:,} frames have NO label ({most}); {path} lists them, training "
@@ -181,22 +203,26 @@ def _about_unlabelled(missed: int, frames: int, data_path: Path) -> str:
 
 
 def _print_summary(summary: LabelSummary) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     judge = summary.scorer.get("model", summary.scorer["name"])
-    table = Table(title=f"p over {summary.frames:,} frames, judged by {judge}")
-    table.add_column("p")
-    table.add_column("frames", justify="right")
-    table.add_column("")
     highest = max(1, *summary.histogram)
-    for place, count in enumerate(summary.histogram):
-        bar = "#" * round(40 * count / highest)
-        table.add_row(f"{place / 10:.1f}-{(place + 1) / 10:.1f}", f"{count:,}", bar)
-    console = Console()
-    console.print(table)
-    console.print(
-        f"unsafe by simulator truth: {summary.unsafe_share:.1%} of steps; mean p "
-        f"{summary.mean_safe:.3f} on safe and {summary.mean_unsafe:.3f} on unsafe steps; "
-        f"AUROC of 1 - p {summary.auroc:.3f}"
+    rows = [
+        (
+            f"{place / 10:.1f}-{(place + 1) / 10:.1f}",
+            f"{count:,}",
+            "#" * round(40 * count / highest),
+        )
+        for place, count in enumerate(summary.histogram)
+    ]
+    print_table(f"p over {summary.frames:,} frames", ("p", "frames", ""), rows)
+    say(f"judged by {judge}")
+    for line in about_reading(summary.scorer):
+        say(line)
+    say(
+        f"unsafe by simulator truth: {_figure(summary.unsafe_share, '.1%')} of steps; mean p "
+        f"{_figure(summary.mean_safe, '.3f')} on safe and {_figure(summary.mean_unsafe, '.3f')} on "
+        f"unsafe steps; AUROC of 1 - p {_figure(summary.auroc, '.3f')}"
     )
+
+
+def _figure(value: float, form: str) -> str:
+    return "not known" if math.isnan(value) else format(value, form)

@@ -24,6 +24,7 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     of them ``pixel_error`` and ``repeat_last_error`` (K,): mean absolute error, 1 = full range.
     """
     from vlsafe_agents.vlsafe.batch import to_tensors
+    from wrappers.files import write_npz
 
     data = held_out.select(model.observation_space)
     length = CONTEXT + DREAMED
@@ -47,15 +48,14 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
         for name in ("safety_score", "cost", "reward")
         for short, full in (("true", "true"), ("pred", "predicted"))
     }
-    np.savez_compressed(
-        path,
-        truth=truth[median],
-        dream=dream[median],
-        pixel_error=error.mean(0),
-        repeat_last_error=repeat.mean(0),
-        context=np.array(CONTEXT),
-        **named,
-    )
+    arrays_shown = {
+        "truth": truth[median],
+        "dream": dream[median],
+        "pixel_error": error.mean(0),
+        "repeat_last_error": repeat.mean(0),
+        "context": np.array(CONTEXT),
+    }
+    write_npz(path, arrays_shown | named)
     dreamed, repeated = error[:, CONTEXT:].mean(), repeat[:, CONTEXT:].mean()
     return (
         f"open loop on {len(batches)} held-out episodes, {DREAMED} steps after {CONTEXT} frames: "

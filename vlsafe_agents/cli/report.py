@@ -15,4 +15,6 @@ def report(
     """Write tables, learning curves, dreams and videos of a run into one HTML file."""
     from vlsafe_agents.report import write_report
 
-    print(write_report(run, out or run / "report.html"))
+    from .tables import say
+
+    say(write_report(run, out or run / "report.html"))

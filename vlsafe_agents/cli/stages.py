@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from vlsafe_agents.common.progress import duration
+
+from .tables import say
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def run_stages(stages: Sequence[Stage], logs: Path, slots: int) -> None:
                 if running and used + stage.slots > slots:
                     continue
                 left = _minutes_left([*waiting, *running], slots)
-                _say(f"{stage.name}: vlsafe {' '.join(stage.arguments)}")
+                _say(f"{stage.name}: {shlex.join(('vlsafe', *stage.arguments))}")
                 _say(f"{len(done)} of {len(stages)} stages done, about {left:.0f} min left")
                 running[stage] = _Process(stage, logs / f"{stage.name.replace(' ', '_')}.log")
                 waiting.remove(stage)
@@ -101,11 +104,11 @@ class _Process:
 
 
 def _pass_on(stream: IO[str], name: str, log: Path) -> None:
-    with log.open("a") as file:
+    with log.open("a", encoding="utf-8") as file:
         for line in stream:
             file.write(line)
             file.flush()
-            print(f"  {name} | {line.rstrip()}", flush=True)
+            say(f"  {name} | {line.rstrip()}")
 
 
 def _minutes_left(stages: Sequence[Stage], slots: int) -> float:
@@ -122,4 +125,4 @@ def _check_order(stages: Sequence[Stage]) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"[demo] {text}", flush=True)
+    say(f"[demo] {text}")

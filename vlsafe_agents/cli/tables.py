@@ -18,29 +18,55 @@ def say(text: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a title and a table; columns of numbers are aligned right.
+    """Print a table; columns of numbers are aligned right.
 
-    As wide as the terminal, where long cells are folded; elsewhere as wide as it needs to be.
+    As wide as the terminal, where long cells are folded, between words if there is room for the
+    longest; elsewhere as wide as it needs to be.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     cells = [[printable(cell) for cell in row] for row in rows]
-    table = Table()
-    for place, name in enumerate(columns):
+    table = Table(title=Text(printable(title)))
+    console = Console(highlight=False)
+    names = [printable(name) for name in columns]
+    room = console.width - 3 * len(names) - 1  # between the lines of the table
+    widths = _widths([names, *cells], room) if console.is_terminal else [None] * len(names)
+    for place, name in enumerate(names):
         numeric = bool(cells) and all(_NUMBER.fullmatch(row[place]) for row in cells)
         table.add_column(
-            Text(printable(name)), justify="right" if numeric else "left", overflow="fold"
+            Text(name),
+            justify="right" if numeric else "left",
+            overflow="fold",
+            width=widths[place],
         )
     for row in cells:
         table.add_row(*map(Text, row))
-    console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=100_000)
         console = Console(highlight=False, width=max(console.measure(table).maximum, 40))
-    say(title)
     console.print(table)
+
+
+def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """Widths of columns that are too wide together and have room for their longest words; else None
+    for each.
+    """
+    from rich.cells import cell_len
+
+    columns = list(zip(*lines, strict=True))
+    most = [max(cell_len(line) for cell in c for line in cell.split("\n")) for c in columns]
+    least = [max(cell_len(word) for cell in c for word in cell.split() or [""]) for c in columns]
+    spare = room - sum(least)
+    if sum(most) <= room or spare < 0:
+        return [None] * len(columns)
+    found = []
+    for wanted, width in zip(most, least, strict=True):
+        more = min(spare, wanted - width)
+        spare -= more
+        found.append(width + more)
+    return [*found]
 
 
 def printable(value: object) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from .tables import print_table
 
 TRAIN_DENSITIES = (0.5, 1.0, 1.5, 2.0, 2.5)
 HELD_OUT_DENSITIES = (0.75, 1.25, 1.75)
@@ -31,7 +32,7 @@ def train_clip(
     start: Annotated[
         Path | None, typer.Option(help="Go on from this model of train-clip, such as the bundled.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.", min=0)] = 0,
 ) -> None:
     """Train a small driving CLIP on frames of all four environments.
 
@@ -45,6 +46,7 @@ def train_clip(
     from wrappers.clip_training.model import ModelConfig, build_model, count_parameters, save_clip
     from wrappers.clip_training.model_card import render_card
     from wrappers.clip_training.trainer import ClipTrainer, TrainerConfig
+    from wrappers.files import one_writer, write_json, write_text
 
     from .clip_data import Split, make_set
 
@@ -52,35 +54,36 @@ def train_clip(
     model_config = ModelConfig()
     training = Split("training", frames, TRAIN_DENSITIES, TRAIN_SEED, keep_safe=0.3, varied=0.4)
     held_out = Split("held-out", held_out_frames, HELD_OUT_DENSITIES, HELD_OUT_SEED, keep_safe=1.0)
-    data = make_set(training, cache, model_config.frame_size, processes)
-    unseen = make_set(held_out, cache, model_config.frame_size, processes)
-    config = TrainerConfig(steps, batch_size, captions, pairs, seed=seed)
-    trainer = ClipTrainer(data, cache / f"checkpoints-{seed}", model_config, config, start)
-    with ProgressReport("train CLIP", steps, unit="steps") as progress:
-        trainer.train(
-            lambda step, losses: progress.update(
-                step, ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
+    with one_writer(cache, "vlsafe train-clip"):
+        data = make_set(training, cache, model_config.frame_size, processes)
+        unseen = make_set(held_out, cache, model_config.frame_size, processes)
+        config = TrainerConfig(steps, batch_size, captions, pairs, seed=seed)
+        trainer = ClipTrainer(data, cache / f"checkpoints-{seed}", model_config, config, start)
+        with ProgressReport("train CLIP", steps, unit="steps") as progress:
+            trainer.train(
+                lambda step, losses: progress.update(
+                    step, ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
+                )
             )
+        trainer.save(out)
+        facts = {
+            "training_minutes": round(trainer.seconds / 60, 1),
+            "frames": len(data),
+            "steps": steps,
+            "started_from": trainer.started_from,
+            "parameters": count_parameters(trainer.model),
+            "view": VIEW,
+        }
+        untrained = cache / "random-weights"
+        save_clip(
+            untrained,
+            build_model(trainer.tokenizer, model_config),
+            trainer.tokenizer,
+            trainer.processor,
         )
-    trainer.save(out)
-    facts = {
-        "training_minutes": round(trainer.seconds / 60, 1),
-        "frames": len(data),
-        "steps": steps,
-        "started_from": trainer.started_from,
-        "parameters": count_parameters(trainer.model),
-        "view": VIEW,
-    }
-    untrained = cache / "random-weights"
-    save_clip(
-        untrained,
-        build_model(trainer.tokenizer, model_config),
-        trainer.tokenizer,
-        trainer.processor,
-    )
     result = facts | _examine(out, untrained, unseen)
-    (out / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
-    (out / "README.md").write_text(render_card(result))
+    write_json(out / "evaluation.json", result)
+    write_text(out / "README.md", render_card(result))
     _print(result)
 
 
@@ -125,15 +128,12 @@ def _examine(folder: Path, untrained: Path, unseen: Any) -> dict[str, Any]:
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"AUROC of 1 - p on {result['held_out_frames']} held-out frames")
     first = result["tables"]["all, 224 px"]["this model"]
     questions = [key for key, value in first.items() if isinstance(value, float)]
-    for column in ("frames", "scorer", *questions):
-        table.add_column(column)
-    for frames, rows in result["tables"].items():
-        for scorer, row in rows.items():
-            table.add_row(frames, scorer, *[str(row[question]) for question in questions])
-    Console().print(table)
+    rows = [
+        (frames, scorer, *["not known" if row[q] is None else row[q] for q in questions])
+        for frames, table in result["tables"].items()
+        for scorer, row in table.items()
+    ]
+    title = f"AUROC of 1 - p on {result['held_out_frames']} held-out frames"
+    print_table(title, ("frames", "scorer", *questions), rows)

@@ -229,6 +229,8 @@ def _facts(
     Steps and collisions are those of all attempts, also where a kill lost what was driven:
     ``env_steps_lost`` of them were not learned from.
     """
+    from vlsafe_agents.evaluation.stored import shared_costs
+
     offline = settings.algo in OFFLINE
     contents = {} if dataset is None else dataset.metadata.get("contents", {})
     return {
@@ -239,6 +241,7 @@ def _facts(
         "dataset_collisions": contents.get("collisions") if dataset else 0,
         "gradient_steps": model.num_timesteps if offline else _ppo_updates(model),
         "wall_s": round(counts.seconds, 1),
+        **shared_costs(settings.world_model),
     }
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import configure_logger
 
+from vlsafe_agents.common.origin import check_environment, origin_of, stored_origin
 from vlsafe_agents.common.saved_agent import SavedAgent
+from vlsafe_agents.data.dataset import EpisodeDataset, check_dataset
 from wrappers.checks import whole_number
 
 
@@ -27,6 +29,39 @@ class OfflineAlgorithm(SavedAgent):
             "sde_sample_freq",
         )
     )
+    data_origin: dict[str, Any] | None = None  # of the data that were learnt from
+
+    def _accept_data(self, dataset: Any) -> EpisodeDataset:
+        """Check what was given as a data set, and the environment against where it comes from.
+
+        :raises TypeError: if it is no data set
+        :raises ValueError: if the environment's observations are changed on their way
+        """
+        dataset = check_dataset(dataset)
+        origin = origin_of(dataset.metadata)
+        if self.env is not None:
+            check_environment(self.env, origin)
+        self.data_origin = origin
+        return dataset
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """SB3's `set_env`.
+
+        :raises ValueError: also if the environment's observations are changed on their way
+        """
+        wrapped = self._wrap_env(env, self.verbose)
+        if self.data_origin is not None:
+            check_environment(wrapped, self.data_origin)
+        super().set_env(wrapped, force_reset)
+
+    def _state(self) -> dict[str, Any]:
+        return {**super()._state(), "data_origin": self.data_origin}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        self.data_origin = stored_origin(state.get("data_origin"))
+        if self.env is not None and self.data_origin is not None:
+            check_environment(self.env, self.data_origin)
 
     def dump_logs(self) -> None:
         """Write one row of the log: means since the last one."""

@@ -6,8 +6,8 @@ T + 1 rows; ``action`` of a row is the one that *led* there, ``reward`` and ``co
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,18 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from .episode import Array, CostMode, Episode, check_cost_mode, training_cost
-from .rows import FlatRows, check_spaces, flatten, matching_names
+from wrappers.checks import one_number, whole_number
+
+from ..common.border import Array
+from .episode import CostMode, Episode, check_cost_mode, episodes_of, training_cost
+from .rows import (
+    FlatRows,
+    check_spaces,
+    check_values,
+    flatten,
+    labelled_episodes,
+    matching_names,
+)
 
 __all__ = ["CostMode", "Episode", "EpisodeDataset", "SequenceBatch", "TransitionBatch"]
 
@@ -27,7 +37,8 @@ class SequenceBatch:
     """B sequences of T rows; index t means "on arriving at observation t"."""
 
     obs: dict[str, Array]  # each (B, T, ...)
-    action: Array  # (B, T) int64 or (B, T, A) float32: led to o_t; zeros at is_first
+    # (B, T) int64 or (B, T, A) float32: led to o_t; at is_first zeros, or Discrete's first action
+    action: Array
     next_action: Array  # same shape: taken at o_t; valid where has_action
     reward: npt.NDArray[np.float32]  # (B, T), 0 at is_first
     cost: npt.NDArray[np.float32]  # (B, T), 0 at is_first
@@ -110,28 +121,40 @@ class EpisodeDataset:
         memory-mapped, so that several processes share their pages.  Where a judge has labelled
         the data but not every frame, episodes with unlabelled frames are left out with a warning.
 
+        Warns of observations outside of their space's bounds.
+
         Raises ``FileNotFoundError`` where there is no data set and ``ValueError`` for data
-        without costs, or without a wholly labelled episode where ``cost`` needs safety scores.
+        without costs, or without a wholly labelled episode where ``cost`` needs safety scores, and
+        for damaged files and impossible values, naming file, episode and remedy.
         """
         from .storage import read_flat_rows  # h5py and minari load slowly
 
         check_cost_mode(cost)
         rows, observation_space, action_space, metadata = read_flat_rows(id_or_path, cache)
-        labelled = _labelled_episodes(rows, needed=cost != "env")
+        labelled = labelled_episodes(rows, needed=cost != "env")
         return cls(rows, observation_space, action_space, cost, labelled, metadata)
 
     @classmethod
     def from_arrays(
         cls,
-        episodes: Sequence[Episode],
+        episodes: Iterable[Episode],
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
         cost: CostMode = "env",
     ) -> EpisodeDataset:
-        """A data set in memory.  Raises ``ValueError`` where an episode misfits the spaces."""
-        if not episodes:
-            raise ValueError("no episodes were given")
-        return cls(flatten(episodes, action_space), observation_space, action_space, cost)
+        """A data set in memory.
+
+        Warns of observations outside of their space's bounds.
+
+        Raises ``ValueError`` where an episode misfits the spaces, or where ``cost`` needs safety
+        scores that it does not have, and ``TypeError`` for what are no episodes.
+        """
+        check_cost_mode(cost)
+        given = episodes_of(episodes)
+        rows = flatten(given, action_space)
+        dataset = cls(rows, observation_space, action_space, cost)
+        check_values(rows, observation_space)
+        return dataset
 
     @property
     def num_episodes(self) -> int:
@@ -163,8 +186,11 @@ class EpisodeDataset:
         """The same data as an agent with this observation space sees them.
 
         A ``Dict`` keeps its keys; a ``Box`` selects the one stored observation of its shape and
-        type.  Raises ``ValueError`` when the data hold nothing of the kind.
+        type.  Raises ``ValueError`` when the data hold nothing of the kind, and ``TypeError`` for
+        what is no space.
         """
+        if not isinstance(observation_space, gym.Space):
+            raise TypeError(f"observation_space is {observation_space!r}, no Gymnasium space")
         names = matching_names(self.observation_space, observation_space)
         obs = {name: self._flat.obs[name] for name in names}
         return self._view(replace(self._flat, obs=obs), observation_space, self.episode_ids)
@@ -174,6 +200,8 @@ class EpisodeDataset:
 
         Raises ``ValueError`` unless both would hold an episode.
         """
+        share = one_number(share, "share", low=0.0, high=1.0)
+        seed = whole_number(seed, "seed", low=0)
         held = round(share * self.num_episodes)
         if not 0 < held < self.num_episodes:
             raise ValueError(
@@ -197,15 +225,18 @@ class EpisodeDataset:
         A share ``unsafe_ends`` of them is drawn from those in which an episode ends with a cost, if
         there are any; averages with ``weight`` are still those of the data.
 
-        Raises ``ValueError`` when the stream is shorter than ``length``, or for a share outside
-        [0, 1].
+        Raises ``ValueError`` when the stream is shorter than ``length``, for a share outside
+        [0, 1] and for sizes below 1, and ``TypeError`` for another ``rng``.
         """
-        if not 0.0 <= unsafe_ends <= 1.0:
-            raise ValueError(f"unsafe_ends must lie in [0, 1], got {unsafe_ends}")
+        unsafe_ends = one_number(unsafe_ends, "unsafe_ends", low=0.0, high=1.0)
+        batch_size = whole_number(batch_size, "batch_size", low=1)
+        length = whole_number(length, "length", low=1)
+        _check_rng(rng)
         last_start = len(self._rows) - length
-        if length < 1 or last_start < 0:
+        if last_start < 0:
             raise ValueError(
-                f"cannot take sequences of {length} rows from a data set of {len(self._rows)}"
+                f"cannot take sequences of {length} rows from a data set of {len(self._rows)}; "
+                "collect more, or take shorter sequences"
             )
         start = rng.integers(0, last_start + 1, batch_size)
         weight = None
@@ -253,7 +284,12 @@ class EpisodeDataset:
         )
 
     def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
-        """Single steps, uniformly over all steps of this view."""
+        """Single steps, uniformly over all steps of this view.
+
+        Raises ``ValueError`` for a size below 1 and ``TypeError`` for another ``rng``.
+        """
+        batch_size = whole_number(batch_size, "batch_size", low=1)
+        _check_rng(rng)
         rows = self._acting_rows[rng.integers(0, len(self._acting_rows), batch_size)]  # (B,)
         flat = self._flat
         return TransitionBatch(
@@ -267,8 +303,8 @@ class EpisodeDataset:
         )
 
     def episode(self, index: int) -> Episode:
-        """The episode at ``index`` of this view."""
-        number = int(self.episode_ids[index])
+        """The episode at ``index`` of this view; raises ``IndexError`` where there is none."""
+        number = self._number(index)
         flat = self._flat
         begin, end = (int(row) for row in flat.starts[number : number + 2])
         score = flat.safety_score[begin:end]
@@ -284,9 +320,18 @@ class EpisodeDataset:
         )
 
     def episode_batch(self, index: int) -> SequenceBatch:
-        """All rows of one episode as a batch of one sequence ``(1, T + 1, ...)``."""
-        begin, end = self._flat.starts[[self.episode_ids[index], self.episode_ids[index] + 1]]
+        """All rows of one episode as a batch of one sequence ``(1, T + 1, ...)``.
+
+        Raises ``IndexError`` where there is no such episode.
+        """
+        number = self._number(index)
+        begin, end = self._flat.starts[number : number + 2]
         return self.gather(np.arange(begin, end)[None])
+
+    def _number(self, index: int) -> int:
+        if not -self.num_episodes <= index < self.num_episodes:
+            raise IndexError(f"there is no episode {index} in a data set of {self.num_episodes}")
+        return int(self.episode_ids[index])
 
     def _view(
         self, rows: FlatRows, observation_space: gym.Space[Any], episode_ids: Sequence[int] | Array
@@ -303,31 +348,32 @@ class EpisodeDataset:
         )
 
 
-def _labelled_episodes(rows: FlatRows, needed: bool) -> list[int] | None:
-    """Numbers of the episodes whose frames all have a label; ``None`` stands for all episodes.
+def check_dataset(dataset: Any) -> EpisodeDataset:
+    """What an agent got as its data set, if it is one.
 
-    Data without any label are taken whole.  So are those without a wholly labelled episode, unless
-    labels are ``needed``: then they are refused.
+    Raises ``TypeError`` for anything else, with what to write instead.
     """
-    missing = np.isnan(rows.safety_score)
-    if missing.all() or not missing.any():
-        return None
-    gaps = np.add.reduceat(missing, rows.starts[:-1])  # (E,), frames without a label
-    whole = np.flatnonzero(gaps == 0)
-    if len(whole):
-        without, frames = int((gaps > 0).sum()), int(gaps.sum())
-        warnings.warn(
-            f"{without} of {len(gaps)} episodes are left out, because {frames} of their frames "
-            "have no label; the same `vlsafe label` command scores only these",
-            stacklevel=3,
-        )
-        return [int(number) for number in whole]
-    if needed:
-        raise ValueError(
-            f"each of the {len(gaps)} episodes has frames without a label ({int(gaps.sum())} of "
-            f"{len(missing)}); run the same `vlsafe label` command again, or use cost='env'"
-        )
-    return None
+    if isinstance(dataset, EpisodeDataset):
+        return dataset
+    kind = type(dataset)
+    if isinstance(dataset, str | os.PathLike):
+        path = os.fspath(dataset)
+        what, remedy = f"the path {path!r}", f"EpisodeDataset.from_minari({path!r})"
+    elif kind.__module__.partition(".")[0] == "minari":
+        name = getattr(getattr(dataset, "spec", None), "dataset_id", "its id or folder")
+        what, remedy = f"Minari's {kind.__name__}", f"EpisodeDataset.from_minari({name!r})"
+    else:
+        what = f"a {kind.__name__}"
+        remedy = "EpisodeDataset.from_arrays(episodes, observation_space, action_space)"
+    raise TypeError(
+        f"dataset is {what}, not an EpisodeDataset; open it first, where you also choose the cost: "
+        f"dataset={remedy}"
+    )
+
+
+def _check_rng(rng: Any) -> None:
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng is {rng!r}; give a np.random.default_rng(seed)")
 
 
 class _EpisodeList(Sequence[Episode]):
@@ -342,6 +388,4 @@ class _EpisodeList(Sequence[Episode]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self._dataset.episode(i) for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"episode {index} of {len(self)}")
-        return self._dataset.episode(index % len(self))
+        return self._dataset.episode(index)

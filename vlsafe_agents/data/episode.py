@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag, whole_number
+from wrappers.vlm_cost import combine_cost
+
+from ..common.border import Array, numbers_of
+
 CostMode = Literal["vlm", "env", "either"]
-Array = npt.NDArray[Any]
 
 
 def check_cost_mode(mode: str) -> None:
     """Raise ``ValueError`` unless ``mode`` is one of "vlm", "env" and "either"."""
-    if mode not in get_args(CostMode):
+    if not isinstance(mode, str) or mode not in get_args(CostMode):
         raise ValueError(f"unknown cost mode {mode!r}; choose one of {get_args(CostMode)}")
 
 
@@ -35,17 +41,14 @@ def training_cost(
     Raises ``ValueError`` for an unknown mode and when the mode needs a missing ``safety_score``.
     """
     check_cost_mode(mode)
-    env_cost = np.asarray(env_cost, np.float32)
-    if mode == "env":
-        return env_cost.copy()
-    if safety_score is None:
+    if mode != "env" and safety_score is None:
         raise ValueError(
             f"cost={mode!r} needs the judge's safety_score, which these data do not have; "
             "add it with `vlsafe label`, or use cost='env'"
         )
-    doubt = np.clip((threshold - np.asarray(safety_score, np.float64)) / threshold, 0.0, 1.0)
-    vlm_cost = (doubt * np.where(terminated, terminal_weight, 1.0)).astype(np.float32)
-    return vlm_cost if mode == "vlm" else np.maximum(env_cost, vlm_cost)
+    score = np.nan if safety_score is None else safety_score
+    cost = combine_cost(mode, env_cost, score, terminated, threshold, terminal_weight)
+    return cost.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,9 @@ class Episode:
     Costs and scores have T + 1 entries like Minari's infos: entry t was received on arriving at
     observation t, so that ``reward[t]`` (T entries) belongs with ``env_cost[t + 1]``.
 
-    Raises ``ValueError`` on construction for wrong lengths, NaN or infinite numbers, negative
-    costs and scores outside [0, 1].
+    Lists and tensors become arrays on construction.  Raises ``ValueError`` then for wrong lengths
+    and types, numbers that are not finite or that float32 cannot hold, negative costs and scores
+    outside [0, 1].
     """
 
     obs: dict[str, Array]  # each (T + 1, ...)
@@ -70,28 +74,37 @@ class Episode:
     infos: dict[str, Array] = field(default_factory=dict)  # each (T + 1, ...), anything else
 
     def __post_init__(self) -> None:
-        steps = len(self.action)
+        action = numbers_of(self.action, "action")
+        steps = len(action)
         if steps == 0:
             raise ValueError("an episode needs at least one step; this one has none")
-        if not self.obs:
+        obs = _columns(self.obs, "obs", steps + 1)
+        if not obs:
             raise ValueError("an episode needs at least one observation kind; obs is empty")
-        rows = {f"obs[{name!r}]": array for name, array in self.obs.items()}
-        rows["env_cost"] = self.env_cost
-        if self.safety_score is not None:
-            rows["safety_score"] = self.safety_score
-        rows.update({f"infos[{name!r}]": array for name, array in self.infos.items()})
-        for name, array in rows.items():
-            if len(array) != steps + 1:
-                raise ValueError(
-                    f"{name} has {len(array)} entries, expected {steps + 1}: one more than the "
-                    f"{steps} actions, because the reset's observation counts"
-                )
-        if len(self.reward) != steps:
-            raise ValueError(f"reward has {len(self.reward)} entries, expected {steps}")
-        check_numbers("reward", self.reward)
-        check_numbers("env_cost", self.env_cost, low=0.0)
-        if self.safety_score is not None:
-            check_numbers("safety_score", self.safety_score, low=0.0, high=1.0)
+        infos = _columns(self.infos, "infos", steps + 1)
+        doubled = sorted(infos.keys() & {"env_cost", "safety_score"})
+        if doubled:
+            raise ValueError(
+                f"infos hold {doubled}, which are arguments of their own; leave it out"
+            )
+        reward = _per_step(self.reward, "reward", steps)
+        env_cost = _per_step(self.env_cost, "env_cost", steps + 1)
+        score = self.safety_score
+        if score is not None:
+            score = _per_step(score, "safety_score", steps + 1)
+            check_numbers(score, "safety_score", low=0.0, high=1.0)
+        check_numbers(action, "action")
+        check_numbers(reward, "reward", low=-FLOAT32_MAX, high=FLOAT32_MAX)
+        check_numbers(env_cost, "env_cost", low=0.0, high=FLOAT32_MAX)
+        for name, array in obs.items():
+            check_numbers(array, f"obs[{name!r}]")
+        checked = {"action": action, "obs": obs, "infos": infos, "reward": reward}
+        checked |= {"env_cost": env_cost, "safety_score": score}
+        checked["terminated"] = one_flag(self.terminated, "terminated")
+        if self.seed is not None:
+            checked["seed"] = whole_number(self.seed, "seed")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # lists are arrays from here on
 
     @property
     def num_steps(self) -> int:
@@ -104,21 +117,57 @@ class Episode:
         return int((self.env_cost[1:] > 0).sum())
 
 
-def check_numbers(
-    name: str, values: Array, low: float | None = None, high: float | None = None
-) -> None:
-    """Raise ``ValueError`` that names the first entry that is not finite or outside the range."""
-    bad = ~np.isfinite(values)
-    if low is not None:
-        bad |= values < low
-    if high is not None:
-        bad |= values > high
-    if bad.any():
-        where = int(np.flatnonzero(np.asarray(bad).reshape(-1))[0])
-        value = np.asarray(values).reshape(-1)[where]
-        kind = (
-            ""
-            if low is None
-            else f" of at least {low}" + ("" if high is None else f", at most {high}")
+def episodes_of(given: Any) -> list[Episode]:
+    """The episodes that :meth:`EpisodeDataset.from_arrays` was called with, as a list.
+
+    Raises ``TypeError`` for what are none, and ``ValueError`` for none at all.
+    """
+    if isinstance(given, str | os.PathLike):
+        raise TypeError(f"episodes is the path {os.fspath(given)!r}; open it with from_minari")
+    if isinstance(given, Episode) or not isinstance(given, Iterable):
+        raise TypeError(f"episodes is one {type(given).__name__}; give a list of Episode")
+    episodes = list(given)
+    for number, episode in enumerate(episodes):
+        if not isinstance(episode, Episode):
+            raise TypeError(
+                f"episode {number} is a {type(episode).__name__}; give a list of "
+                "vlsafe_agents.data.Episode"
+            )
+    if not episodes:
+        raise ValueError("no episodes were given")
+    return episodes
+
+
+def _columns(given: Any, name: str, rows: int) -> dict[str, Array]:
+    """The arrays of a mapping, each with one entry for every observation."""
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f"{name} is {type(given).__name__}; expected a dict of arrays by name, such as "
+            f"{name}={{'vector': array}}"
         )
-        raise ValueError(f"{name} holds {value} at entry {where}; expected a finite number{kind}")
+    columns = {}
+    for key, values in given.items():
+        if not isinstance(key, str):
+            raise ValueError(f"{name} has the name {key!r}; expected a text")
+        columns[key] = _of_length(numbers_of(values, f"{name}[{key!r}]"), f"{name}[{key!r}]", rows)
+    return columns
+
+
+def _per_step(given: Any, name: str, rows: int) -> Array:
+    """A column of single numbers."""
+    values = _of_length(numbers_of(given, name), name, rows)
+    if values.ndim != 1:
+        raise ValueError(
+            f"{name} has shape {values.shape}, expected ({rows},): one number a step; where the "
+            f"further axes have length 1, take {name}.reshape(-1)"
+        )
+    return values
+
+
+def _of_length(values: Array, name: str, rows: int) -> Array:
+    if len(values) == rows:
+        return values
+    why = ": one for each action"
+    if name != "reward":
+        why = f": one more than the {rows - 1} actions, because the reset's observation counts"
+    raise ValueError(f"{name} has {len(values)} entries, expected {rows}{why}")

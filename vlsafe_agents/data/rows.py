@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from .episode import Array, Episode
+from ..common.border import (
+    Array,
+    action_dtype,
+    actions_of,
+    blank_actions,
+    check_observations,
+)
+from .episode import Episode
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,7 @@ class FlatRows:
     """All episodes one after another; R rows, E episodes.  Shared by all views of the data."""
 
     obs: dict[str, Array]  # each (R, ...); images may be memory-mapped
-    next_action: Array  # (R,) or (R, A); zeros at an episode's last row
+    next_action: Array  # (R,) or (R, A); `blank_actions` at an episode's last row
     reward: npt.NDArray[np.float32]  # (R,)
     env_cost: npt.NDArray[np.float32]  # (R,), the reset's own kept here
     safety_score: npt.NDArray[np.float32]  # (R,), NaN when not labelled
@@ -29,20 +38,25 @@ class FlatRows:
 
 
 def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRows:
-    """Lay episodes out in one stream of rows."""
+    """Lay episodes out in one stream of rows.
+
+    Raises ``ValueError`` where an episode's actions do not belong to the space, or where the
+    observations of two episodes differ in names, shapes or types.
+    """
     lengths = [episode.num_steps + 1 for episode in episodes]
     starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     names = list(episodes[0].obs)
     for number, episode in enumerate(episodes):
-        if list(episode.obs) != names:
-            raise ValueError(f"episode {number} has observations {list(episode.obs)}, not {names}")
+        _check_alike(episode, number, episodes[0])
     total = int(starts[-1])
-    next_action = np.zeros((total, *(action_space.shape or ())), action_dtype(action_space))
+    next_action = blank_actions(total, action_space)
     reward = np.zeros(total, np.float32)
     is_terminal = np.zeros(total, bool)
     scores = np.full(total, np.nan, np.float32)
-    for episode, begin, end in zip(episodes, starts[:-1], starts[1:], strict=True):
-        next_action[begin : end - 1] = episode.action
+    for number, (begin, end) in enumerate(pairwise(starts)):
+        episode, where = episodes[number], f"episode {number}"
+        actions = actions_of(episode.action, action_space, episode.num_steps, where)
+        next_action[begin : end - 1] = actions
         reward[begin + 1 : end] = episode.reward
         is_terminal[end - 1] = episode.terminated
         if episode.safety_score is not None:
@@ -60,28 +74,40 @@ def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRo
     )
 
 
-def action_dtype(space: gym.Space[Any]) -> type[np.generic]:
-    """int64 for ``Discrete``, float32 for ``Box``; raises ``ValueError`` for other spaces."""
-    if isinstance(space, gym.spaces.Discrete):
-        return np.int64
-    if isinstance(space, gym.spaces.Box):
-        return np.float32
-    raise ValueError(f"actions must be Discrete or Box, not {space}")
+def _check_alike(episode: Episode, number: int, first: Episode) -> None:
+    names = list(first.obs)
+    if set(episode.obs) != set(names):
+        raise ValueError(f"episode {number} has observations {list(episode.obs)}, not {names}")
+    for name, array in episode.obs.items():
+        wanted = first.obs[name]
+        if (array.shape[1:], array.dtype) != (wanted.shape[1:], wanted.dtype):
+            raise ValueError(
+                f"episode {number}: observation {name!r} is {array.dtype}{array.shape[1:]}, but "
+                f"{wanted.dtype}{wanted.shape[1:]} in episode 0; make them alike"
+            )
 
 
 def check_spaces(
     rows: FlatRows, observation_space: gym.Space[Any], action_space: gym.Space[Any]
 ) -> None:
-    """Raise ``ValueError`` where the rows do not belong to the spaces."""
-    spaces = _named_spaces(observation_space, list(rows.obs))
-    for name, space in spaces.items():
+    """Raise where shapes and types of the rows are not the spaces'.
+
+    Raises ``TypeError`` for what is no space and ``ValueError`` for rows of other ones.
+    """
+    for what, space in (("observation", observation_space), ("action", action_space)):
+        if not isinstance(space, gym.Space):
+            raise TypeError(f"{what}_space is {space!r}, no space; take the environment's own")
+    for name, space in named_spaces(observation_space, list(rows.obs)).items():
         if name not in rows.obs:
             raise ValueError(f"the data hold observations {sorted(rows.obs)}, but no {name!r}")
         array = rows.obs[name]
         if array.shape[1:] != space.shape or array.dtype != space.dtype:
+            remedy = "give the space of the environment that was recorded"
+            if array.shape[1:] == space.shape:
+                remedy = f"if no value is lost, take array.astype(np.{space.dtype})"
             raise ValueError(
                 f"observation {name!r} is {array.dtype}{array.shape[1:]} in the data but "
-                f"{space.dtype}{space.shape} in the observation space"
+                f"{space.dtype}{space.shape} in the observation space; {remedy}"
             )
     action_dtype(action_space)
     if rows.next_action.shape[1:] != (action_space.shape or ()):
@@ -89,13 +115,15 @@ def check_spaces(
             f"actions have shape {rows.next_action.shape[1:]} in the data but "
             f"{action_space.shape} in the action space"
         )
-    if isinstance(action_space, gym.spaces.Discrete):
-        low, high = rows.next_action.min(), rows.next_action.max()
-        if low < 0 or high >= action_space.n:
-            raise ValueError(f"actions run from {low} to {high}, outside {action_space}")
 
 
-def _named_spaces(space: gym.Space[Any], names: list[str]) -> dict[str, gym.Space[Any]]:
+def check_values(rows: FlatRows, observation_space: gym.Space[Any]) -> None:
+    """Raise ``ValueError`` for observations that are not finite; see `check_observations`."""
+    for name, space in named_spaces(observation_space, list(rows.obs)).items():
+        check_observations(rows.obs[name], f"observation {name!r}", space, rows.starts)
+
+
+def named_spaces(space: gym.Space[Any], names: list[str]) -> dict[str, gym.Space[Any]]:
     """The space of each observation; a bare ``Box`` belongs to the only stored observation."""
     if isinstance(space, gym.spaces.Dict):
         return dict(space.spaces)
@@ -125,3 +153,30 @@ def matching_names(stored: gym.Space[Any], wanted: gym.Space[Any]) -> list[str]:
             "the data were collected (same observation and scenario), or collect again"
         )
     return names
+
+
+def labelled_episodes(rows: FlatRows, needed: bool) -> list[int] | None:
+    """Numbers of the episodes whose frames all have a label; ``None`` stands for all episodes.
+
+    Data without any label are taken whole.  So are those without a wholly labelled episode, unless
+    labels are ``needed``: then they are refused.
+    """
+    missing = np.isnan(rows.safety_score)
+    if missing.all() or not missing.any():
+        return None
+    gaps = np.add.reduceat(missing, rows.starts[:-1])  # (E,), frames without a label
+    whole = np.flatnonzero(gaps == 0)
+    if len(whole):
+        without, frames = int((gaps > 0).sum()), int(gaps.sum())
+        warnings.warn(
+            f"{without} of {len(gaps)} episodes are left out, because {frames} of their frames "
+            "have no label; the same `vlsafe label` command scores only these",
+            stacklevel=3,
+        )
+        return [int(number) for number in whole]
+    if needed:
+        raise ValueError(
+            f"each of the {len(gaps)} episodes has frames without a label ({int(gaps.sum())} of "
+            f"{len(missing)}); run the same `vlsafe label` command again, or use cost='env'"
+        )
+    return None

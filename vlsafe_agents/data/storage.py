@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import warnings
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,207 +14,351 @@ import gymnasium as gym
 import h5py
 import numpy as np
 
-from .episode import Array, check_numbers
-from .rows import FlatRows, action_dtype
+from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag
+from wrappers.files import read_json, reading, write_text
+
+from ..common.border import (
+    RECORD_AGAIN,
+    Array,
+    actions_of,
+    blank_actions,
+    check_column,
+)
+from .columns import Column, column_of
+from .image_cache import mapped
+from .rows import FlatRows, check_spaces, check_values
 
 MAIN_FILE = "main_data.hdf5"
 METADATA_FILE = "metadata.json"
+COPY_AGAIN = "copy or download the data set again, or record it anew with `vlsafe collect`"
+_NEEDED = {"total_episodes", "total_steps", "observation_space", "action_space"}
+# What `vlsafe collect`, `label` and `audit` add, and what others may have written there.
+_KINDS: dict[str, type] = {
+    "env_id": str,
+    "env_kwargs": dict,
+    "contents": dict,
+    "labelling": dict,
+    "audits": list,
+}
+_JSON_NAMES: dict[type, str] = {str: "text", dict: "object", list: "array"}
 
 
-def resolve_dataset(id_or_path: str | Path) -> Path:
+def resolve_dataset(id_or_path: str | os.PathLike[str]) -> Path:
     """Folder with the HDF5 file of a data set, given its Minari id or a folder at or above it.
 
-    Raises ``FileNotFoundError`` when there is none and ``ValueError`` when there are several.
-    """
-    path = Path(id_or_path)
-    if path.is_dir():
-        found = sorted(
-            file.parent
-            for file in path.rglob(MAIN_FILE)
-            if not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
-        if len(found) > 1:
-            raise ValueError(f"{path} holds several data sets, name one of {[*map(str, found)]}")
-        if not found:
-            raise FileNotFoundError(
-                f"no Minari data set in {path}; make one with `vlsafe collect --out {path}`"
-            )
-        return found[0]
-    from minari.storage.datasets_root_dir import get_dataset_path
+    The path of the file itself will do as well.
 
-    try:
-        data_path = Path(get_dataset_path(str(id_or_path))) / "data"
-    except ValueError as error:  # not a well-formed id: so it was meant as a path
-        raise FileNotFoundError(f"no folder and no Minari id: {id_or_path}") from error
-    if not (data_path / MAIN_FILE).is_file():
-        raise FileNotFoundError(
-            f"no data set at {id_or_path}; make one with `vlsafe collect`, or set "
-            "MINARI_DATASETS_PATH when it was given by its Minari id"
+    Raises ``FileNotFoundError`` when there is none, ``ValueError`` when there are several or
+    something else, and ``TypeError`` for what is no path.
+    """
+    if not isinstance(id_or_path, str | os.PathLike):
+        raise TypeError(
+            f"a data set is opened by its path or Minari id, not by a {type(id_or_path).__name__}"
         )
-    return data_path
+    if not os.fspath(id_or_path):
+        raise ValueError("the path of the data set is empty; name a folder or a Minari id")
+    path = Path(id_or_path).expanduser()
+    if path.is_file():
+        if path.name not in (MAIN_FILE, METADATA_FILE):
+            raise ValueError(
+                f"{path} is a file but not {MAIN_FILE}; name the folder of a Minari data set, as "
+                "`vlsafe collect` writes it"
+            )
+        return path.parent
+    if path.is_dir():
+        return _only_one(path)
+    data_path = _minari_root() / str(id_or_path) / "data"
+    if data_path.is_dir():
+        return _only_one(data_path)
+    raise FileNotFoundError(
+        f"no data set at {id_or_path}: there is no such folder, nor such a Minari id in "
+        f"{_minari_root()}; make one with `vlsafe collect`, or set MINARI_DATASETS_PATH when it "
+        "was given by its Minari id"
+    )
+
+
+def _only_one(path: Path) -> Path:
+    """The data folder at or below ``path``."""
+    found = _folders_with(MAIN_FILE, path)
+    if len(found) > 1:
+        raise ValueError(f"{path} holds several data sets, name one of {[*map(str, found)]}")
+    if found:
+        return found[0]
+    described = _folders_with(METADATA_FILE, path)
+    if described:
+        kind = read_json(described[0] / METADATA_FILE, dict).get("data_format", "unknown")
+        raise ValueError(
+            f"{described[0]} describes a data set of Minari's format {kind!r} but holds no "
+            f"{MAIN_FILE}; only HDF5 is read: {COPY_AGAIN}"
+        )
+    begun = next(path.rglob(".*.shards"), None)
+    if begun is not None:
+        raise FileNotFoundError(
+            f"the data set in {path} is not finished; the `vlsafe collect` command that began it "
+            f"goes on where it stopped ({begun})"
+        )
+    raise FileNotFoundError(
+        f"no Minari data set in {path}; make one with `vlsafe collect --out {path}`"
+    )
+
+
+def _folders_with(name: str, path: Path) -> list[Path]:
+    return sorted(
+        file.parent
+        for file in path.rglob(name)
+        if not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+
+
+def _minari_root() -> Path:
+    """Where Minari keeps data sets; its own function makes the folder, here nothing is made."""
+    root = os.environ.get("MINARI_DATASETS_PATH")
+    return Path(root) if root else Path("~/.minari/datasets").expanduser()
 
 
 def read_metadata(data_path: Path) -> dict[str, Any]:
-    """Metadata of a data set; the scorer's identity comes from the file that holds its scores."""
-    metadata: dict[str, Any] = json.loads((data_path / METADATA_FILE).read_text())
-    with h5py.File(data_path / MAIN_FILE, "r") as file:
+    """Metadata of a data set; the scorer's identity comes from the file that holds its scores.
+
+    Raises ``FileNotFoundError`` and ``ValueError``, naming the file, where they cannot be read.
+    """
+    path = data_path / METADATA_FILE
+    metadata = read_json(path, dict, COPY_AGAIN)
+    missing = _NEEDED - metadata.keys()
+    if missing:
+        raise ValueError(f"{path} is not Minari's: it has no {sorted(missing)}; {COPY_AGAIN}")
+    for name, kind in _KINDS.items():
+        if not isinstance(metadata.get(name, kind()), kind):
+            raise ValueError(
+                f"{path}: {name} is {str(metadata[name])[:60]!r}; expected a JSON "
+                f"{_JSON_NAMES[kind]}: {COPY_AGAIN}"
+            )
+    with open_data(data_path) as file:
         scorer = file.attrs.get("scorer")
-    metadata["scorer"] = None if scorer is None else json.loads(str(scorer))
+        try:
+            metadata["scorer"] = None if scorer is None else json.loads(str(scorer))
+        except json.JSONDecodeError:
+            raise ValueError(
+                f"the scorer of its labels is {str(scorer)[:60]!r}, which is no JSON; run `vlsafe "
+                "label` again"
+            ) from None
     return metadata
 
 
 def update_metadata(data_path: Path, changes: dict[str, Any]) -> None:
     """Set entries of a data set's metadata; killed at any moment, the old or the new ones stand."""
     path = data_path / METADATA_FILE
-    metadata = json.loads(path.read_text()) | changes
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(metadata))
-    os.replace(temporary, path)
+    # not strict JSON: other people's metadata may hold NaN, which Minari reads
+    write_text(path, json.dumps(read_json(path, dict, COPY_AGAIN) | changes))
 
 
-def read_spaces(metadata: dict[str, Any]) -> tuple[gym.spaces.Dict, gym.Space[Any]]:
+@contextmanager
+def open_data(data_path: Path) -> Iterator[h5py.File]:
+    """The data file, open for reading; errors in the block become ones that name the file.
+
+    Raises ``FileNotFoundError`` where there is none and ``ValueError`` where it is damaged.
+    """
+    path = data_path / MAIN_FILE
+    with reading(path, "a Minari data set (HDF5)", _open, COPY_AGAIN) as file:
+        try:
+            yield file
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        except MemoryError as error:
+            raise ValueError(f"{path} holds more than fits into memory ({error})") from error
+        except (OSError, RuntimeError, KeyError) as error:  # h5py's, for damaged parts
+            reason = str(error).strip("'\"")
+            raise ValueError(f"{path} cannot be read ({reason}); {COPY_AGAIN}") from error
+
+
+def _open(path: Path) -> h5py.File:
+    return h5py.File(path, "r")
+
+
+def read_spaces(data_path: Path, metadata: dict[str, Any]) -> tuple[gym.spaces.Dict, gym.Space]:
     """Observation and action space; raises ``ValueError`` for observations of another layout."""
     from minari.serialization import deserialize_space  # minari loads slowly
 
-    observation_space = deserialize_space(metadata["observation_space"])
-    if not isinstance(observation_space, gym.spaces.Dict):
+    path, found = data_path / METADATA_FILE, []
+    for name in ("observation_space", "action_space"):
+        try:
+            found.append(deserialize_space(metadata[name]))
+        except Exception as error:  # whatever a space's own constructor dislikes
+            raise ValueError(
+                f"{path}: {name} is no space that Minari can read ({error}); {COPY_AGAIN}"
+            ) from error
+    if not isinstance(found[0], gym.spaces.Dict):
         raise ValueError(
-            f"the data hold {observation_space}; expected a Dict of named observations, as "
+            f"the data in {data_path} hold {found[0]}; expected a Dict of named observations, as "
             "`vlsafe collect` writes them"
         )
-    if metadata.get("jpeg_encoding", True) and _image_names(observation_space):
-        raise ValueError("the images are stored as lossy JPEG; write with jpeg_encoding=False")
-    return observation_space, deserialize_space(metadata["action_space"])
+    if metadata.get("jpeg_encoding", True) and _image_names(found[0]):
+        raise ValueError(
+            f"the images in {data_path} are stored as lossy JPEG; write with jpeg_encoding=False"
+        )
+    return found[0], found[1]
 
 
 def read_flat_rows(
-    id_or_path: str | Path, cache: bool = True
+    id_or_path: str | os.PathLike[str], cache: bool = True
 ) -> tuple[FlatRows, gym.Space[Any], gym.Space[Any], dict[str, Any]]:
     """All rows of a Minari data set with its spaces and metadata.
 
     A safety score of NaN stands for a frame without a label.
 
-    Raises ``ValueError`` for missing costs, numbers that are not finite and wrong lengths.
+    Raises ``ValueError`` for damaged files, missing costs, impossible numbers and wrong lengths.
     """
     data_path = resolve_dataset(id_or_path)
     metadata = read_metadata(data_path)
-    observation_space, action_space = read_spaces(metadata)
-    with h5py.File(data_path / MAIN_FILE, "r") as file:
-        groups = [file[f"episode_{number}"] for number in range(metadata["total_episodes"])]
-        if not groups:
-            raise ValueError(f"the data set at {data_path} holds no episode")
-        lengths = [len(group["rewards"]) + 1 for group in groups]
+    observation_space, action_space = read_spaces(data_path, metadata)
+    with open_data(data_path) as file:
+        groups = _episodes(file, metadata)
+        rewards = [column_of(group, "rewards", number) for number, group in enumerate(groups)]
+        for number, part in enumerate(rewards):
+            if part.ndim != 1:
+                raise ValueError(
+                    f"episode {number}: rewards has shape {part.shape}, expected one number a step"
+                )
+        lengths = [len(part) + 1 for part in rewards]
         starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+        _check_total(metadata, int(starts[-1]) - len(groups))
         obs = {}
         for name in observation_space.spaces:
-            arrays = _Stacked(groups, f"observations/{name}", starts)
+            column = Column(groups, f"observations/{name}", starts)
             if cache and name in _image_names(observation_space):
-                obs[name] = _mapped(arrays, data_path, name, _content_stamp(data_path, metadata))
+                content = f"{name} {_content(data_path, metadata)}"
+                obs[name] = mapped(column, data_path.parent / "cache", _file_name(name), content)
             else:
-                obs[name] = arrays.load()
-        rows = FlatRows(obs=obs, starts=starts, **_read_steps(groups, starts, action_space))
+                obs[name] = column.load()
+        steps = _read_steps(groups, rewards, starts, action_space)
+        rows = FlatRows(obs=obs, starts=starts, **steps)
+        check_spaces(rows, observation_space, action_space)
+        check_values(rows, observation_space)
     return rows, observation_space, action_space, metadata
 
 
+def _episodes(file: h5py.File, metadata: dict[str, Any]) -> list[h5py.Group]:
+    """The groups of all episodes, as many as the metadata say."""
+    stated = metadata["total_episodes"]
+    present = sum(1 for name in file if re.fullmatch(r"episode_\d+", str(name)))
+    if stated != present or isinstance(stated, bool):
+        raise ValueError(
+            f"the file holds {present} episodes, but {METADATA_FILE} says {stated!r}; {COPY_AGAIN}"
+        )
+    if not present:
+        raise ValueError(f"the data set holds no episode; {COPY_AGAIN}")
+    groups = [file[f"episode_{number}"] for number in range(present)]
+    for number, group in enumerate(groups):
+        if not isinstance(group, h5py.Group):
+            raise ValueError(f"episode {number} is a single array, not a group; {COPY_AGAIN}")
+    return groups
+
+
+def _check_total(metadata: dict[str, Any], steps: int) -> None:
+    stated = metadata["total_steps"]
+    if stated != steps:
+        raise ValueError(
+            f"the file holds {steps:,} steps, but {METADATA_FILE} says {stated!r}; {COPY_AGAIN}"
+        )
+
+
 def _read_steps(
-    groups: Sequence[h5py.Group], starts: Array, action_space: gym.Space[Any]
+    groups: Sequence[h5py.Group],
+    rewards: Sequence[h5py.Dataset],
+    starts: Array,
+    action_space: gym.Space[Any],
 ) -> dict[str, Any]:
     """Everything but the observations, checked."""
     total = int(starts[-1])
-    action = np.zeros((total, *(action_space.shape or ())), action_dtype(action_space))
-    reward = np.zeros(total, np.float32)
+    action = blank_actions(total, action_space)
+    reward = np.zeros(total, np.float64)
     terminal = np.zeros(total, bool)
     for number, group in enumerate(groups):
         begin, end = starts[number : number + 2]
-        rewards = group["rewards"][()]
-        check_numbers(f"reward of episode {number}", rewards)
-        reward[begin + 1 : end] = rewards
-        action[begin : end - 1] = group["actions"][()]
-        terminal[end - 1] = bool(group["terminations"][-1])
-    infos = groups[0].get("infos", {})
-    name = next((name for name in ("env_cost", "cost") if name in infos), None)
+        where, steps = f"episode {number}", int(end - begin) - 1
+        if not steps:
+            raise ValueError(f"{where} has no step; {RECORD_AGAIN}")
+        reward[begin + 1 : end] = rewards[number][()]
+        taken = column_of(group, "actions", number)
+        action[begin : end - 1] = actions_of(taken[()], action_space, steps, where)
+        terminal[end - 1] = _terminated(column_of(group, "terminations", number), steps, where)
+    _check_rewards(reward, rewards, starts)
+    name = next((name for name in ("env_cost", "cost") if _any_has(groups, name)), None)
     if name is None:
         raise ValueError(
             "the data set has no cost: neither infos/env_cost nor infos/cost; collect it with "
             "`vlsafe collect`, from an environment that reports info['cost']"
         )
-    env_cost = _Stacked(groups, f"infos/{name}", starts).load().astype(np.float32)
-    check_numbers(f"infos/{name}", env_cost, low=0.0)
+    env_cost = Column(groups, f"infos/{name}", starts, single=True).load()
+    check_column(env_cost, f"infos/{name}", starts, low=0.0, high=FLOAT32_MAX)
     score = np.full(total, np.nan, np.float32)
-    if "safety_score" in infos:
-        score = _Stacked(groups, "infos/safety_score", starts).load().astype(np.float32)
-        check_numbers("infos/safety_score", score[~np.isnan(score)], low=0.0, high=1.0)
+    if _any_has(groups, "safety_score"):
+        score = Column(groups, "infos/safety_score", starts, single=True).load()
+        labelled = np.where(np.isnan(score), 0.0, score)
+        check_column(labelled, "infos/safety_score", starts, low=0.0, high=1.0)
     return {
         "next_action": action,
-        "reward": reward,
-        "env_cost": env_cost,
-        "safety_score": score,
+        "reward": reward.astype(np.float32),
+        "env_cost": env_cost.astype(np.float32),
+        "safety_score": score.astype(np.float32),
         "is_terminal": terminal,
-        "seeds": tuple(int(g.attrs["seed"]) if "seed" in g.attrs else None for g in groups),
+        "seeds": tuple(_seed(group) for group in groups),
         "drivers": tuple(str(g.attrs.get("driver", "")) for g in groups),
     }
 
 
-class _Stacked:
-    """One array a group, to be laid end to end."""
-
-    def __init__(self, groups: Sequence[h5py.Group], name: str, starts: Array) -> None:
-        self.starts = starts
-        # opened once: looking a data set up costs more than reading a small one
-        self.parts = [group.get(name) for group in groups]
-        for number, part in enumerate(self.parts):
-            rows = int(starts[number + 1] - starts[number])
-            found = 0 if part is None else len(part)
-            if found != rows:
-                raise ValueError(
-                    f"{name} of episode {number} has {found} entries, expected {rows} "
-                    "(one more than its actions)"
-                )
-        self.shape = (int(starts[-1]), *self.parts[0].shape[1:])
-        self.dtype = self.parts[0].dtype
-
-    def fill(self, out: Array) -> Array:
-        for number, part in enumerate(self.parts):
-            out[self.starts[number] : self.starts[number + 1]] = part[()]
-        return out
-
-    def load(self) -> Array:
-        return self.fill(np.empty(self.shape, self.dtype))
+def _check_rewards(reward: Array, parts: Sequence[h5py.Dataset], starts: Array) -> None:
+    """Name the first reward that is not finite or too large for float32."""
+    try:
+        check_numbers(reward, "reward", low=-FLOAT32_MAX, high=FLOAT32_MAX)
+    except ValueError:
+        for number, part in enumerate(parts):
+            where = f"episode {number}"
+            check_numbers(part[()], "reward", where, -FLOAT32_MAX, FLOAT32_MAX, RECORD_AGAIN)
+        raise
 
 
-def _mapped(arrays: _Stacked, data_path: Path, name: str, stamp: str) -> Array:
-    """The array memory-mapped from a cache file, which is written first if need be.
-
-    The stamp in the file's name makes a changed data set write a new file; falls back to memory
-    where the folder cannot be written.
-    """
-    folder = data_path.parent / "cache"
-    path = folder / f"{name}-{stamp}.npy"
-    if not path.exists():
-        temporary = folder / f".{name}-{stamp}.{os.getpid()}.tmp"
-        try:
-            folder.mkdir(exist_ok=True)
-            stale = set(folder.glob(f"{name}-*.npy")) - {path}
-            out = np.lib.format.open_memmap(temporary, "w+", arrays.dtype, arrays.shape)
-            arrays.fill(out)
-            out.flush()
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            warnings.warn(f"no image cache in {folder} ({error}); using memory", stacklevel=2)
-            return arrays.load()
-        for old in stale:
-            old.unlink(missing_ok=True)
-    return np.load(path, mmap_mode="r")
+def _terminated(column: h5py.Dataset, steps: int, where: str) -> bool:
+    """Whether an episode ended by itself, which only its last step may say."""
+    if column.shape != (steps,):
+        raise ValueError(
+            f"{where}: terminations has shape {column.shape}, expected ({steps},); {COPY_AGAIN}"
+        )
+    flags = column[()]
+    if flags.dtype.kind not in "bui" or (flags > 1).any() or (flags < 0).any():
+        for entry, flag in enumerate(flags):
+            one_flag(flag, f"terminations[{entry}]", where)
+    if flags[:-1].any():
+        raise ValueError(
+            f"{where} terminated at step {int(np.argmax(flags)) + 1} of {steps}, yet it goes on; "
+            "split it into episodes"
+        )
+    return bool(flags[-1])
 
 
-def _content_stamp(data_path: Path, metadata: dict[str, Any]) -> str:
+def _any_has(groups: Sequence[h5py.Group], name: str) -> bool:
+    """Whether an episode has this info; then all must."""
+    return any(f"infos/{name}" in group for group in groups)
+
+
+def _seed(group: h5py.Group) -> int | None:
+    try:
+        return int(group.attrs["seed"])
+    except (KeyError, TypeError, ValueError):  # Minari writes "None" for none
+        return None
+
+
+def _content(data_path: Path, metadata: dict[str, Any]) -> str:
     """Changes when the observations may have; labels do not touch it where a hash was stored."""
     content = metadata.get("content_hash")
     if content is None:
         status = (data_path / MAIN_FILE).stat()
         content = f"{status.st_size}-{status.st_mtime_ns}"
-    return hashlib.sha256(str(content).encode()).hexdigest()[:16]
+    return str(content)
+
+
+def _file_name(name: str) -> str:
+    """The name of an observation as part of a file name."""
+    return re.sub(r"[^\w-]", "_", name)
 
 
 def _image_names(space: gym.spaces.Dict) -> list[str]:

@@ -36,6 +36,8 @@ Agent = Model | Driver | DriverFactory
 class Pilot(Protocol):
     """An agent in one episode."""
 
+    sees_observations: bool  # or else its action does not depend on them
+
     def act(self, observation: Any) -> Any: ...
 
 
@@ -68,6 +70,8 @@ def start_episode(
 class ModelPilot:
     """Threads the recurrent state of an SB3 model through an episode, as `evaluate_policy` does."""
 
+    sees_observations = True
+
     def __init__(self, model: Model, deterministic: bool) -> None:
         self._model = model
         self._deterministic = deterministic
@@ -88,6 +92,8 @@ class ModelPilot:
 
 class DriverPilot:
     """A driver looks at its environment by itself and ignores the observation."""
+
+    sees_observations = False
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlsafe_agents.evaluation.bootstrap import aggregate_seeds
-from vlsafe_agents.evaluation.metrics import EpisodeRecord
+from vlsafe_agents.evaluation.intervals import aggregate_seeds
+from vlsafe_agents.evaluation.roles import UNKNOWN, Role, role_of
+from vlsafe_agents.evaluation.stored import (
+    SETTINGS_FILE,
+    StoredEvaluation,
+    read_evaluation,
+)
+from wrappers.files import read_json
 
-SAME = ("env_id", "env_kwargs", "seeds")  # of evaluations that may be compared
+# What training seeds of one algorithm may differ in: the seed, and where and from what.
+DIFFERENT = ("seed", "data", "world_model", "device")
 
 
 @dataclass(frozen=True)
@@ -19,8 +25,10 @@ class Algorithm:
     """One algorithm over its training seeds."""
 
     name: str  # of the agents' folders
+    role: Role
     summary: dict[str, dict[str, Any]]  # {metric: {"mean", "low", "high", "per_seed"}}
-    collisions_caused: tuple[float, ...]  # while learning, by training seed
+    # while learning, by training seed; None: not known
+    collisions_caused: tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -28,9 +36,27 @@ class Comparison:
     """Algorithms that drove the same environment on the same seeds."""
 
     env_id: str
-    env_kwargs: dict[str, Any]
+    env_kwargs: Mapping[str, Any]
     episodes: int  # of each agent
     algorithms: tuple[Algorithm, ...]  # in the order of their first files
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One training seed."""
+
+    path: Path
+    evaluation: StoredEvaluation
+    settings: Mapping[str, Any] | None
+
+    @property
+    def role(self) -> Role:
+        return role_of(self.evaluation.kind, self.evaluation.agent, self.settings)
+
+    @property
+    def algorithm(self) -> Mapping[str, Any]:
+        """Everything that seeds of one algorithm have in common."""
+        return {k: v for k, v in (self.settings or {}).items() if k not in DIFFERENT}
 
 
 def compare(paths: Iterable[Path]) -> Comparison:
@@ -39,40 +65,60 @@ def compare(paths: Iterable[Path]) -> Comparison:
     So ``compare(Path("runs").glob("*/*/evaluation.json"))`` reads ``runs/0/gated``,
     ``runs/1/gated`` and ``runs/0/bc`` as two seeds of ``gated`` and one of ``bc``.
 
-    Raises ``ValueError`` without files, for files that are no evaluations, and where agents drove
-    different environments or seeds: such figures do not stand in one table.
+    Raises ``FileNotFoundError`` for a missing file, and ``ValueError`` without files, for files
+    that are no evaluations or given twice, where agents drove different environments or seeds
+    (such figures do not stand in one table), and where folders of one name hold agents that were
+    trained with different settings.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
-    first: tuple[Path, dict[str, Any]] | None = None
+    found: dict[str, list[_Run]] = {}
+    first: _Run | None = None
+    seen: set[Path] = set()
     for path in paths:
-        evaluation = _read(path)
-        first = first or (path, evaluation)
-        for key in SAME:
-            if evaluation[key] != first[1][key]:
-                raise ValueError(
-                    f"{path} and {first[0]} differ in {key}: compare agents that drove the same "
-                    "environment on the same seeds"
-                )
-        found.setdefault(path.parent.name, []).append(evaluation)
+        run = _read(path)
+        if path.resolve() in seen:
+            raise ValueError(f"{path} is given twice; it would count as two training seeds")
+        seen.add(path.resolve())
+        first = first or run
+        if key := run.evaluation.differs_in(first.evaluation):
+            raise ValueError(
+                f"{path} and {first.path} differ in {key}: compare agents that drove the same "
+                "environment on the same seeds"
+            )
+        others = found.setdefault(path.absolute().parent.name, [])
+        if others:
+            _require_same_algorithm(others[0], run)
+        others.append(run)
     if first is None:
         raise ValueError("nothing to compare: give files that `vlsafe evaluate` has written")
-    algorithms = tuple(_algorithm(name, seeds) for name, seeds in found.items())
-    facts = first[1]
-    return Comparison(facts["env_id"], facts["env_kwargs"], len(facts["seeds"]), algorithms)
+    algorithms = tuple(_algorithm(name, runs) for name, runs in found.items())
+    facts = first.evaluation
+    return Comparison(facts.env_id, facts.env_kwargs, len(facts.records), algorithms)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        evaluation = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON file ({error})") from error
-    missing = [key for key in (*SAME, "episodes") if key not in evaluation]
-    if missing:
-        raise ValueError(f"{path} is no evaluation: it lacks {', '.join(missing)}")
-    return dict(evaluation)
+def _read(path: Path) -> _Run:
+    evaluation = read_evaluation(path)
+    settings, beside = evaluation.settings, path.parent / SETTINGS_FILE
+    if settings is None and evaluation.kind != "driver" and beside.is_file():
+        settings = read_json(beside)
+    return _Run(path, evaluation, settings)
 
 
-def _algorithm(name: str, seeds: list[dict[str, Any]]) -> Algorithm:
-    runs = [[EpisodeRecord.from_json(entry) for entry in facts["episodes"]] for facts in seeds]
-    caused = [(facts.get("training") or {}).get("collisions_caused", 0) for facts in seeds]
-    return Algorithm(name, aggregate_seeds(runs), tuple(caused))
+def _require_same_algorithm(first: _Run, other: _Run) -> None:
+    """What is not known of one cannot be held against the other."""
+    same_role = UNKNOWN in (first.role, other.role) or first.role == other.role
+    different = [] if same_role else ["kind of agent"]
+    if first.settings is not None and other.settings is not None:
+        one, two = first.algorithm, other.algorithm
+        different += sorted(key for key in one.keys() | two.keys() if one.get(key) != two.get(key))
+    if different:
+        raise ValueError(
+            f"{first.path} and {other.path} are no seeds of one algorithm: they differ in "
+            f"{', '.join(different)}; give their folders different names"
+        )
+
+
+def _algorithm(name: str, runs: list[_Run]) -> Algorithm:
+    summary = aggregate_seeds([run.evaluation.records for run in runs])
+    caused = [run.evaluation.training.get("collisions_caused") for run in runs]
+    roles = {run.role for run in runs}
+    return Algorithm(name, roles.pop() if len(roles) == 1 else UNKNOWN, summary, tuple(caused))

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
+import operator
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 
 from vlsafe_agents.evaluation.agents import Agent
-from vlsafe_agents.evaluation.bootstrap import summarise
 from vlsafe_agents.evaluation.episode import run_episode
-from vlsafe_agents.evaluation.metrics import EpisodeRecord
-from vlsafe_agents.evaluation.recording import EpisodeTrace, Recording
+from vlsafe_agents.evaluation.intervals import check_settings, summarise
+from vlsafe_agents.evaluation.metrics import FLAGS, EpisodeRecord
+from vlsafe_agents.evaluation.recording import EpisodeTrace, Recording, require_frames
 from vlsafe_agents.evaluation.together import MakeVecEnv, run_seeds_together
 from vlsafe_agents.evaluation.workers import run_in_processes
+from wrappers.files import write_json
+
+Kind = Literal["driver", "agent"]  # who is bound by rules, and who has learned
+TRAINING_FIGURES = (
+    "env_steps",
+    "env_steps_lost",  # of these, by kills: driven, and not learned from
+    "collisions_caused",
+    "dataset_steps",
+    "dataset_collisions",
+    "gradient_steps",
+    "wall_s",  # [s]
+    # of a world model that was trained before, and that others may share
+    "world_model_gradient_steps",
+    "world_model_wall_s",  # [s]
+)
 
 MakeEnv = Callable[[], gym.Env[Any, Any]]
 Progress = Callable[[EpisodeRecord], None]
@@ -38,21 +54,37 @@ class Evaluation:
         env_id: str,
         env_kwargs: Mapping[str, Any],
         training: Mapping[str, Any] | None = None,
+        kind: Kind | None = None,
+        settings: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The contents of `evaluation.json`.
+        """The contents of `evaluation.json`: all that tables and reports say comes from here.
 
-        :param training: what learning cost: `env_steps`, `collisions_caused`, `dataset_steps`,
-            `dataset_collisions`, `gradient_steps`, `wall_s`; left out ones are 0
-        :raises ValueError: if `training` has an unknown key
+        :param agent: its name, of a rule-based driver the one that it is made by
+        :param training: what learning cost, by `TRAINING_FIGURES`; what is left out is not known
+        :param kind: "driver" for one with rules, "agent" for one that has learned; None: not known
+        :param settings: what the agent was trained with, as in its `settings.json`
+        :param options: how it was evaluated, such as the judge; what is left out is not known
+        :raises ValueError: if `training` has an unknown key, or for another kind
         """
+        unknown = set(training or {}) - set(TRAINING_FIGURES)
+        if unknown:
+            raise ValueError(
+                f"Unknown training figures {sorted(unknown)}; known: {sorted(TRAINING_FIGURES)}."
+            )
+        if kind not in ("driver", "agent", None):
+            raise ValueError(f'Unknown kind {kind!r}; it is "driver", "agent" or None.')
         return {
             "agent": agent,
+            "kind": kind,
+            "settings": None if settings is None else dict(settings),
             "env_id": env_id,
             "env_kwargs": dict(env_kwargs),
+            "options": dict(options or {}),
             "seeds": [record.seed for record in self.records],
             "episodes": [record.to_json() for record in self.records],
             "summary": self.summary,
-            "training": _training_costs(training or {}),
+            "training": {key: (training or {}).get(key) for key in TRAINING_FIGURES},
         }
 
     def write_json(
@@ -62,11 +94,13 @@ class Evaluation:
         env_id: str,
         env_kwargs: Mapping[str, Any],
         training: Mapping[str, Any] | None = None,
+        kind: Kind | None = None,
+        settings: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write `to_json` as strict JSON (no NaN)."""
-        content = self.to_json(agent, env_id, env_kwargs, training)
-        text = json.dumps(content, indent=2, allow_nan=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        """Write `to_json` as strict JSON (no NaN), whole or not at all."""
+        content = self.to_json(agent, env_id, env_kwargs, training, kind, settings, options)
+        write_json(Path(path), content, indent=2)
 
 
 def evaluate(
@@ -93,7 +127,8 @@ def evaluate(
         driver with `reset()` and `act()`, which must be bound to the environment that `make_env`
         returns
     :param make_env: makes a fresh environment
-    :param seeds: one episode each, passed to `env.reset`; keep them apart from training's
+    :param seeds: one episode each, passed to `env.reset`; keep them apart from training's.
+        Integers in [0, 2**63)
     :param deterministic: take a model's most likely action instead of sampling
     :param record: folder (or `Recording`) for the best and the worst episode. They are driven
         again for it, so nobody renders or stores frames of the others.
@@ -104,22 +139,24 @@ def evaluate(
     :param n_workers: processes that share the episodes; with more than 1, `make_env` and a driver
         factory must survive cloudpickle, and a bare driver is refused
     :param progress: called with each finished record (in order of the seeds for one process)
-    :raises ValueError: if there are no seeds, or a seed occurs twice
+    :raises ValueError: if there are no seeds, one is negative or occurs twice; for settings out of
+        range; and for what an environment or agent returns that is no finite number, a negative
+        cost, or an action outside the action space, with the episode and the step
     :raises KeyError: if the environment reports no cost
     """
-    seeds = [int(seed) for seed in seeds]
-    if not seeds:
-        raise ValueError("No seeds to evaluate on.")
-    if len(set(seeds)) != len(seeds):
-        raise ValueError("A seed occurs twice; its episode would count twice.")
-    if n_workers < 1:
-        raise ValueError(f"n_workers must be at least 1, got {n_workers}.")
+    seeds = _checked(seeds)
+    check_settings(seed=bootstrap_seed)
+    for name, value in (("n_workers", n_workers), ("num_envs", num_envs)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
+    if make_vec_env is not None and n_workers > 1:
+        raise ValueError(
+            f"n_workers={n_workers}, num_envs={num_envs}: a vector environment needs 1 process."
+        )
+    wanted = Recording(Path(record)) if isinstance(record, str | Path) else record
+    if wanted is not None:
+        _require_frames(make_env)  # or else all episodes would be driven for nothing
     if make_vec_env is not None:
-        if n_workers > 1 or num_envs < 1:
-            raise ValueError(
-                f"n_workers={n_workers}, num_envs={num_envs}: a vector environment needs 1 process "
-                "and at least 1 environment."
-            )
         with _own_randomness(agent, deterministic):
             records = run_seeds_together(
                 agent, make_vec_env, seeds, num_envs, deterministic, progress
@@ -128,11 +165,37 @@ def evaluate(
         records = run_seeds(agent, make_env, seeds, deterministic, progress)
     else:
         records = run_in_processes(agent, make_env, seeds, deterministic, n_workers, progress)
+    _warn_of_partly_reported(records)
     recordings = {}
-    if record is not None:
-        wanted = record if isinstance(record, Recording) else Recording(Path(record))
+    if wanted is not None:
         recordings = _record_again(agent, make_env, records, deterministic, wanted)
     return Evaluation(records, summarise(records, seed=bootstrap_seed), recordings)
+
+
+def _checked(seeds: Iterable[int]) -> list[int]:
+    try:
+        found = [operator.index(seed) for seed in seeds]
+    except TypeError:
+        raise ValueError("seeds must be integers; one of them is not.") from None
+    if not found:
+        raise ValueError("No seeds to evaluate on.")
+    for seed in (min(found), max(found)):
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seeds must be at least 0 and below 2**63, got {seed}.")
+    if len(set(found)) != len(found):
+        raise ValueError("A seed occurs twice; its episode would count twice.")
+    return found
+
+
+def _warn_of_partly_reported(records: Sequence[EpisodeRecord]) -> None:
+    for name in FLAGS:
+        known = sum(getattr(record, name) is not None for record in records)
+        if 0 < known < len(records):
+            warnings.warn(
+                f"the environment reports info[{name!r}] in {known} of {len(records)} episodes "
+                "only, so its share is not known; report it in all of them",
+                stacklevel=3,
+            )
 
 
 def run_seeds(
@@ -154,6 +217,14 @@ def run_seeds(
     finally:
         env.close()
     return records
+
+
+def _require_frames(make_env: MakeEnv) -> None:
+    env = make_env()
+    try:
+        require_frames(env)
+    finally:
+        env.close()
 
 
 def _record_again(
@@ -196,19 +267,3 @@ def _require_same_episode(first: EpisodeRecord, again: EpisodeRecord) -> None:
             f"return {again.episode_return:.3f}). The environment or the agent is not "
             "determined by its seed, so neither are its figures."
         )
-
-
-def _training_costs(given: Mapping[str, Any]) -> dict[str, Any]:
-    costs = {
-        "env_steps": 0,
-        "env_steps_lost": 0,
-        "collisions_caused": 0,
-        "dataset_steps": 0,
-        "dataset_collisions": 0,
-        "gradient_steps": 0,
-        "wall_s": 0.0,
-    }
-    unknown = set(given) - set(costs)
-    if unknown:
-        raise ValueError(f"Unknown training figures {sorted(unknown)}; known: {sorted(costs)}.")
-    return costs | dict(given)

@@ -7,14 +7,13 @@ values are NaN and are left out; a metric of nothing is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 Columns = Mapping[str, np.ndarray]
-Metric = Callable[[Columns], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class EpisodeRecord:
     cost: float  # undiscounted sum of info["cost"], the CMDP's
     env_cost: float | None  # simulator truth
     vlm_cost: float | None  # the judge's share
-    collision: bool
-    off_road: bool
+    collision: bool | None
+    off_road: bool | None
     arrived: bool | None  # None: the scenario has no goal
     steps: int
     distance: float | None  # [m]
@@ -41,23 +40,48 @@ class EpisodeRecord:
         return {_json_name(key): value for key, value in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> EpisodeRecord:
+    def from_json(cls, entry: Any) -> EpisodeRecord:
         """The inverse of `to_json`.
 
         Records of before there were routes lack `off_route` and `waypoints`.
 
-        :raises ValueError: if another key is missing, or one unknown
+        :raises ValueError: if it is no object, another key is missing, one is unknown, or a value
+            is of another kind
         """
-        names = {_json_name(field.name): field.name for field in fields(cls)}
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"An episode record is no object but {type(entry).__name__}.")
+        names = {_json_name(field.name): field for field in fields(cls)}
         optional = {field.name for field in fields(cls) if field.default is not MISSING}
         wrong = sorted((set(entry) ^ set(names)) - (optional - set(entry)))
         if wrong:
             raise ValueError(f"An episode record has missing or unknown keys: {wrong}.")
-        return cls(**{names[key]: value for key, value in entry.items()})
+        for key, value in entry.items():
+            if not _fits(value, str(names[key].type)):
+                raise ValueError(
+                    f"An episode record has {key} {value!r}; expected {names[key].type}."
+                )
+        return cls(**{names[key].name: value for key, value in entry.items()})
+
+
+def _fits(value: Any, kind: str) -> bool:
+    """Whether a JSON value is of the kind that a field is annotated with."""
+    if value is None:
+        return "None" in kind
+    if isinstance(value, bool):
+        return "bool" in kind
+    if isinstance(value, int):
+        return ("int" in kind or "float" in kind) and abs(value) < 2**64
+    return isinstance(value, float) and "float" in kind and bool(np.isfinite(value))
+
+
+FLAGS = ("collision", "off_road", "arrived", "off_route")
 
 
 def columns(records: Sequence[EpisodeRecord]) -> dict[str, np.ndarray]:
     """The records as a table: one float64 array (E,) per field, NaN for None.
+
+    What only some episodes report (an environment that speaks of collisions only when there is
+    one) is known of none: a share of those that do would say nothing.
 
     :raises ValueError: if there are no records
     """
@@ -66,118 +90,66 @@ def columns(records: Sequence[EpisodeRecord]) -> dict[str, np.ndarray]:
     table = {}
     for field in fields(EpisodeRecord):
         values = [getattr(record, field.name) for record in records]
-        table[_json_name(field.name)] = np.array(
-            [np.nan if value is None else float(value) for value in values]
-        )
+        column = np.array([np.nan if value is None else float(value) for value in values])
+        if field.name in FLAGS and np.isnan(column).any():
+            column[:] = np.nan
+        table[_json_name(field.name)] = column
     return table
 
 
-def mean_return(table: Columns) -> np.ndarray:
-    """Mean undiscounted return of an episode."""
-    return _mean(table["return"])
+@dataclass(frozen=True)
+class Metric:
+    """`scale` x sum of `of` over sum of `per`, of the episodes that know both; NaN for x / 0.
 
+    Without `per` it is the mean over episodes. `kind` decides about its interval: a "share" of
+    episodes, a "count" of events over exposure, a "cost", which is 0 where nothing has happened,
+    or any other "mean".
+    """
 
-def mean_cost(table: Columns) -> np.ndarray:
-    """Mean undiscounted CMDP cost of an episode."""
-    return _mean(table["cost"])
+    of: str  # column
+    per: str | None = None  # column
+    weight: str | None = None  # column that multiplies `of`: a mean weighted by `per`
+    scale: float = 1.0
+    kind: Literal["mean", "share", "count", "cost"] = "mean"
 
+    def __call__(self, table: Columns) -> np.ndarray:
+        """The metric of each leading axis of the columns (..., E)."""
+        top, bottom, _ = self.sums(table)
+        ratio = np.full_like(top, np.nan, dtype=float)
+        return self.scale * np.divide(top, bottom, out=ratio, where=bottom > 0.0)
 
-def mean_env_cost(table: Columns) -> np.ndarray:
-    """Mean undiscounted cost of an episode by simulator truth."""
-    return _mean(table["env_cost"])
-
-
-def mean_vlm_cost(table: Columns) -> np.ndarray:
-    """Mean undiscounted cost of an episode by the judge."""
-    return _mean(table["vlm_cost"])
-
-
-def collision_rate(table: Columns) -> np.ndarray:
-    """Share of episodes that end in a collision."""
-    return _mean(table["collision"])
-
-
-def off_road_rate(table: Columns) -> np.ndarray:
-    """Share of episodes that end off the road."""
-    return _mean(table["off_road"])
-
-
-def arrival_rate(table: Columns) -> np.ndarray:
-    """Share of episodes that reach the goal; NaN without one."""
-    return _mean(table["arrived"])
-
-
-def off_route_rate(table: Columns) -> np.ndarray:
-    """Share of episodes that end away from the route; NaN without one."""
-    return _mean(table["off_route"])
-
-
-def waypoint_completion(table: Columns) -> np.ndarray:
-    """Mean number of waypoints completed in an episode, the paper's WC; NaN without a route."""
-    return _mean(table["waypoints"])
-
-
-def collisions_per_1000_steps(table: Columns) -> np.ndarray:
-    """Collisions per thousand environment steps: all collisions over all steps."""
-    return 1000.0 * _ratio(table["collision"], table["steps"])
-
-
-def collisions_per_km(table: Columns) -> np.ndarray:
-    """Collisions per kilometre: all collisions over the whole distance; NaN for a parked car."""
-    return 1000.0 * _ratio(table["collision"], table["distance"])
-
-
-def collision_speed(table: Columns) -> np.ndarray:
-    """Mean speed at a collision [m/s]; NaN without any."""
-    return _mean(table["collision_speed"])
-
-
-def mean_speed(table: Columns) -> np.ndarray:
-    """Mean speed over all steps of all episodes [m/s]; short episodes count for little."""
-    speed, steps = table["mean_speed"], table["steps"]
-    return _ratio(speed * steps, np.where(np.isnan(speed), np.nan, steps))
-
-
-def mean_distance(table: Columns) -> np.ndarray:
-    """Mean distance of an episode [m]."""
-    return _mean(table["distance"])
-
-
-def mean_steps(table: Columns) -> np.ndarray:
-    """Mean length of an episode in steps."""
-    return _mean(table["steps"])
+    def sums(self, table: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Numerator, denominator and number of episodes that know both, each (...)."""
+        top = table[self.of]
+        bottom = np.ones_like(top) if self.per is None else table[self.per]
+        if self.weight is not None:
+            top = top * table[self.weight]
+        known = ~(np.isnan(top) | np.isnan(bottom))
+        return (
+            np.where(known, top, 0.0).sum(axis=-1),
+            np.where(known, bottom, 0.0).sum(axis=-1),
+            known.sum(axis=-1),
+        )
 
 
 METRICS: dict[str, Metric] = {
-    "return": mean_return,
-    "cost": mean_cost,
-    "env_cost": mean_env_cost,
-    "vlm_cost": mean_vlm_cost,
-    "collision_rate": collision_rate,
-    "collisions_per_1000_steps": collisions_per_1000_steps,
-    "collisions_per_km": collisions_per_km,
-    "collision_speed": collision_speed,
-    "off_road_rate": off_road_rate,
-    "arrival_rate": arrival_rate,
-    "off_route_rate": off_route_rate,
-    "waypoint_completion": waypoint_completion,
-    "mean_speed": mean_speed,
-    "distance": mean_distance,
-    "steps": mean_steps,
+    "return": Metric("return"),  # undiscounted, as are the costs
+    "cost": Metric("cost", kind="cost"),  # the CMDP's
+    "env_cost": Metric("env_cost", kind="cost"),  # simulator truth
+    "vlm_cost": Metric("vlm_cost", kind="cost"),  # the judge's
+    "collision_rate": Metric("collision", kind="share"),
+    "collisions_per_1000_steps": Metric("collision", per="steps", scale=1000.0, kind="count"),
+    "collisions_per_km": Metric("collision", per="distance", scale=1000.0, kind="count"),
+    "collision_speed": Metric("collision_speed"),  # [m/s], over collisions
+    "off_road_rate": Metric("off_road", kind="share"),
+    "arrival_rate": Metric("arrived", kind="share"),
+    "off_route_rate": Metric("off_route", kind="share"),
+    "waypoint_completion": Metric("waypoints"),  # completed in an episode, the paper's WC
+    # Over all steps of all episodes: short episodes count for little.
+    "mean_speed": Metric("mean_speed", per="steps", weight="steps"),
+    "distance": Metric("distance"),
+    "steps": Metric("steps"),
 }
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of what is not NaN."""
-    return _ratio(values, np.where(np.isnan(values), np.nan, 1.0))
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Sum over sum along the last axis, of the episodes that know both; NaN for x / 0."""
-    known = ~(np.isnan(numerator) | np.isnan(denominator))
-    top = np.where(known, numerator, 0.0).sum(axis=-1)
-    bottom = np.where(known, denominator, 0.0).sum(axis=-1)
-    return np.divide(top, bottom, out=np.full_like(top, np.nan, dtype=float), where=bottom > 0.0)
 
 
 def _json_name(field_name: str) -> str:

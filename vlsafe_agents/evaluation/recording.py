@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from vlsafe_agents.evaluation.metrics import EpisodeRecord
+from wrappers.files import read_npz, write_npz
 
 _SIGNALS = ("speed", "time_to_collision", "safety_score", "cost", "env_cost", "collision")
 
@@ -28,12 +29,21 @@ class Recording:
     best: int = 1
     worst: int = 1
 
+    def __post_init__(self) -> None:
+        if min(self.best, self.worst) < 0:
+            raise ValueError(
+                f"best={self.best}, worst={self.worst}: the episodes to record must be at least 0"
+            )
+
     def choose(self, records: Sequence[EpisodeRecord]) -> dict[str, EpisodeRecord]:
         """File stem to episode: "best_0", ..., "worst_0", ...
 
         Order: without a collision before with one, on the road before off it, then by return.
+        What is not reported does not decide.
         """
-        ranked = sorted(records, key=lambda r: (r.collision, r.off_road, -r.episode_return))
+        ranked = sorted(
+            records, key=lambda r: (bool(r.collision), bool(r.off_road), -r.episode_return)
+        )
         best = {f"best_{i}": record for i, record in enumerate(ranked[: self.best])}
         worst = {f"worst_{i}": record for i, record in enumerate(ranked[::-1][: self.worst])}
         return best | worst
@@ -62,11 +72,13 @@ class EpisodeTrace:
         self._actions.append(action)
         self._rewards.append(reward)
         for name, values in self._signals.items():
-            values.append(float(info.get(name, np.nan)))
+            value = np.asarray(np.nan if info.get(name) is None else info[name], np.float64)
+            if value.size != 1:
+                raise ValueError(f"info[{name!r}] holds {value.size} numbers; expected one")
+            values.append(value.item())
 
     def save(self, path: Path, record: EpisodeRecord) -> None:
         """Write one compressed .npz file; `load_recording` reads it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         actions = [np.zeros_like(self._actions[1]), *self._actions[1:]]
         arrays: dict[str, Any] = {
             "frames": np.stack(self._frames),  # (T + 1, H, W, 3) uint8
@@ -77,7 +89,7 @@ class EpisodeTrace:
             "seed": np.array(record.seed),
             "episode_return": np.array(record.episode_return),
         }
-        np.savez_compressed(path, **arrays)
+        write_npz(path, arrays)
 
 
 def load_recording(path: str | Path) -> dict[str, np.ndarray]:
@@ -87,9 +99,10 @@ def load_recording(path: str | Path) -> dict[str, np.ndarray]:
         `time_to_collision` [s, inf where nothing is ahead], `safety_score`, `cost`, `env_cost`,
         `collision` (0 or 1), each (T+1, ...), index t = on arriving at observation t; scalars
         `seed`, `episode_return`, `fps` (steps a second, NaN where the environment does not say)
+    :raises FileNotFoundError: where there is no file
+    :raises ValueError: for a file that is damaged, no .npz, or larger than any recording
     """
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    return read_npz(Path(path), "a recorded episode (.npz)")
 
 
 def safety_frame(env: gym.Env[Any, Any]) -> np.ndarray:
@@ -98,13 +111,20 @@ def safety_frame(env: gym.Env[Any, Any]) -> np.ndarray:
     :return: (H, W, 3) uint8
     :raises ValueError: if the environment can show neither
     """
+    require_frames(env)
     if env.has_wrapper_attr("safety_frame"):
         frame = env.get_wrapper_attr("safety_frame")()
     else:
-        frame = env.render() if env.render_mode == "rgb_array" else None
+        frame = env.render()
     if not isinstance(frame, np.ndarray):
+        raise ValueError(f"the environment shows {type(frame).__name__}, not a frame (H, W, 3)")
+    return frame
+
+
+def require_frames(env: gym.Env[Any, Any]) -> None:
+    """:raises ValueError: for an environment that shows no frames"""
+    if not env.has_wrapper_attr("safety_frame") and env.render_mode != "rgb_array":
         raise ValueError(
             "Recording needs frames: offer safety_frame(), or make the environment with "
             "render_mode='rgb_array'."
         )
-    return frame

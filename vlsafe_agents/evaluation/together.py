@@ -11,7 +11,7 @@ from gymnasium.vector.utils import create_empty_array
 
 from vlsafe_agents.common.vector_episodes import drive_episodes, pick
 from vlsafe_agents.evaluation.agents import Agent, Pilot, start_episode
-from vlsafe_agents.evaluation.episode import Sums
+from vlsafe_agents.evaluation.episode import Sums, name_of
 from vlsafe_agents.evaluation.metrics import EpisodeRecord
 
 MakeVecEnv = Callable[[int], VectorEnv[Any, Any, Any]]
@@ -53,7 +53,7 @@ def run_seeds_together(
     records: dict[int, EpisodeRecord] = {}
     try:
         for seed, seat in drive_episodes(env, iter(seeds), int, begin, act):
-            records[seed] = seat.sums.record(seed, seat.last_info)
+            records[seed] = seat.sums.record(seat.last_info)
             if progress is not None:
                 progress(records[seed])
     finally:
@@ -73,17 +73,21 @@ class _Seat:
         deterministic: bool,
         info: dict[str, Any],
     ) -> None:
-        self._env = env
+        self._space = env.single_action_space
         needs_env = not hasattr(agent, "predict")
         own: Any = env.envs[slot] if needs_env else env  # type: ignore[attr-defined]
         self._pilot: Pilot = start_episode(agent, own, seed, deterministic)
         if not deterministic and not needs_env:
             self._pilot = _OwnRandomness(self._pilot)
-        self.sums = Sums(info)
+        self.sums = Sums(name_of(env), seed, info)
         self.last_info = info
 
     def act(self, observation: Any) -> Any:
-        return self._pilot.act(observation)
+        if self._pilot.sees_observations:
+            self.sums.check_observation(observation)
+        action = self._pilot.act(observation)
+        self.sums.check_action(action, self._space)
+        return action
 
     def add(
         self,
@@ -94,12 +98,14 @@ class _Seat:
         truncated: bool,
         info: dict[str, Any],
     ) -> None:
-        self.sums.add(reward, info, self._env)
+        self.sums.add(reward, info)
         self.last_info = info
 
 
 class _OwnRandomness:
     """A sampling model's pilot with torch's generator as if no other episode used it."""
+
+    sees_observations = True
 
     def __init__(self, pilot: Pilot) -> None:
         import torch as th

@@ -1,24 +1,24 @@
 """Sharing the episodes of an evaluation among fresh processes.
 
-The processes are spawned, not forked (torch's threads do not survive a fork). An SB3 model travels
-as its own zip file, everything else by cloudpickle, which also carries lambdas and closures.
+An SB3 model travels as its own zip file, everything else by cloudpickle, which also carries lambdas
+and closures.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import cloudpickle  # type: ignore[import-untyped]
 
+from vlsafe_agents.data.pool import run_tasks
 from vlsafe_agents.evaluation.metrics import EpisodeRecord
 
-_worker_task: Callable[[int], EpisodeRecord] | None = None
+Refusals = (ValueError, TypeError, KeyError)  # whose sentences are for the user
 
 
 def run_in_processes(
@@ -32,6 +32,7 @@ def run_in_processes(
     """The records of `seeds`, in their order; `progress` hears of them as they finish.
 
     :raises ValueError: for a driver object, which cannot be bound to an environment elsewhere
+    :raises WorkerError: when a process dies, or fails other than `run_episode` says
     """
     if hasattr(agent, "act") and not hasattr(agent, "predict"):
         raise ValueError(
@@ -45,19 +46,14 @@ def run_in_processes(
             load: Callable[[], Any] = _ModelFile(type(agent), path)
         else:
             load = _Constant(agent)
-        payload = cloudpickle.dumps((load, make_env, deterministic))
-        with ProcessPoolExecutor(
-            min(n_workers, len(seeds)),
-            mp_context=get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(payload,),
-        ) as pool:
-            futures = {pool.submit(_run_seed, seed): seed for seed in seeds}
-            records = {}
-            for future in as_completed(futures):
-                records[futures[future]] = future.result()
-                if progress is not None:
-                    progress(future.result())
+        job = _MakeJob(cloudpickle.dumps((load, make_env, deterministic)))
+        records = {}
+        for seed, found in run_tasks(job, iter(seeds), min(n_workers, len(seeds))):
+            if isinstance(found, Exception):
+                raise found
+            records[seed] = found
+            if progress is not None:
+                progress(found)
     return [records[seed] for seed in seeds]
 
 
@@ -77,17 +73,25 @@ class _Constant:
         return self.value
 
 
-def _start_worker(payload: bytes) -> None:
-    global _worker_task
-    from vlsafe_agents.evaluation.episode import run_episode
+class _MakeJob:
+    """Called once in each process: the agent and its environment, ready for seeds."""
 
-    load, make_env, deterministic = cloudpickle.loads(payload)
-    agent, env = load(), make_env()
-    if "torch" in sys.modules:  # not imported for drivers: it takes seconds
-        sys.modules["torch"].set_num_threads(1)  # the processes share the cores already
-    _worker_task = lambda seed: run_episode(agent, env, seed, deterministic)  # noqa: E731
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
 
+    def __call__(self) -> Callable[[int], EpisodeRecord | Exception]:
+        from vlsafe_agents.evaluation.episode import run_episode
 
-def _run_seed(seed: int) -> EpisodeRecord:
-    assert _worker_task is not None, "the worker was not started"
-    return _worker_task(seed)
+        load, make_env, deterministic = cloudpickle.loads(self.payload)
+        agent, env = load(), make_env()
+        # torch is not imported for drivers, as that takes seconds; the processes share the cores
+        if "torch" in sys.modules and multiprocessing.parent_process() is not None:
+            sys.modules["torch"].set_num_threads(1)
+
+        def drive(seed: int) -> EpisodeRecord | Exception:
+            try:
+                return run_episode(agent, env, seed, deterministic)
+            except Refusals as error:
+                return error
+
+        return drive

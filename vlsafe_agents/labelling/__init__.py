@@ -6,7 +6,7 @@ on interruptions or on the number of processes, so neither do the labels.
 """
 
 from .estimate import LabelEstimate, estimate
-from .label import label
+from .label import LabellingError, label
 from .protocols import Drawing, Scorer, ScoreStore
 from .stored import UNLABELLED_FILE
 from .summary import LabelCounts, LabelSummary
@@ -17,6 +17,7 @@ __all__ = [
     "LabelCounts",
     "LabelEstimate",
     "LabelSummary",
+    "LabellingError",
     "ScoreStore",
     "Scorer",
     "estimate",

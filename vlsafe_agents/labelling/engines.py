@@ -5,19 +5,20 @@ All give the same scores, because the batches are the same.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from typing import Any, Literal, get_args
 
-from ..data.pool import run_streams
+from ..data.pool import WorkerError, run_streams
 from .frames import FrameSource
-from .protocols import Drawing, Scorer
+from .protocols import Drawing, Scorer, drawing_for
 from .stream import Batch, Scored, ScoringStream
 
 Engine = Literal["processes", "ray"]
@@ -27,15 +28,30 @@ _AHEAD = 3  # batches given to a worker before it has answered the first
 
 @dataclass(frozen=True)
 class Makers:
-    """How a worker gets its scorer and its drawing; picklable where there are several workers."""
+    """How a worker gets its scorer and its drawing; picklable where there are several workers.
+
+    With an ``identity`` every worker's scorer must be that one: files on other machines, and
+    servers, may change.
+    """
 
     scorer: Callable[[], Scorer]
     drawing: Callable[[], Drawing] | None
+    identity: Mapping[str, Any] | None = None
 
     def stream(self, source: FrameSource) -> ScoringStream:
-        """What a worker does with its batches."""
+        """What a worker does with its batches.  Raises ``RuntimeError`` for another scorer."""
+        scorer = self.scorer()
+        if self.identity is not None and (others := self._differences(scorer)):
+            raise RuntimeError(
+                f"a worker's scorer is another one than that of the command: they differ in "
+                f"{', '.join(others)}"
+            )
         drawing = None if self.drawing is None else self.drawing()
-        return ScoringStream(source, self.scorer(), drawing)
+        return ScoringStream(source, scorer, drawing_for(scorer, drawing))
+
+    def _differences(self, scorer: Scorer) -> list[str]:
+        wanted, own = dict(self.identity or {}), json.loads(json.dumps(scorer.identity))
+        return sorted(key for key in wanted.keys() | own if wanted.get(key) != own.get(key))
 
 
 def check_engine(engine: str, workers: int) -> None:
@@ -51,10 +67,17 @@ def check_engine(engine: str, workers: int) -> None:
 def run_batches(
     engine: Engine, makers: Makers, source: FrameSource, batches: Iterator[Batch], workers: int
 ) -> Iterator[Scored]:
-    """Batches as they are scored, in any order."""
-    if engine == "ray":
-        return _run_on_ray(makers, source, batches, workers)
-    return run_streams(partial(makers.stream, source), batches, workers, _AHEAD)
+    """Batches as they are scored, in any order.
+
+    Raises ``RuntimeError`` with a worker's own words where one fails.
+    """
+    try:
+        if engine == "ray":
+            yield from _run_on_ray(makers, source, batches, workers)
+        else:
+            yield from run_streams(partial(makers.stream, source), batches, workers, _AHEAD)
+    except WorkerError as error:
+        raise RuntimeError(_last_words(error)) from error
 
 
 def _run_on_ray(
@@ -86,10 +109,17 @@ def _run_on_ray(
         for row in scored.iter_rows():
             yield pickle.loads(row["scored"])
     except ray.exceptions.RayError as error:
-        raise RuntimeError(f"scoring with Ray failed: {error}") from error
+        raise RuntimeError(f"scoring with Ray failed: {_last_words(error)}") from error
     finally:
         if started:
             ray.shutdown()
+
+
+def _last_words(error: Exception) -> str:
+    """What a worker's error says, without the way there."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    kind, _, words = lines[-1].partition(": ")
+    return words if words and " " not in kind else lines[-1]
 
 
 class _RayWorker:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from wrappers.scorer import price_estimate
+
 from .engines import run_batches
 from .judge import DataSet, Judge
 from .ledger import Ledger
@@ -56,10 +58,8 @@ def estimate(
     job = judge.job(data)
     ledger = job.ledger(read_labels(data.path, data.episodes).of(judge.scope), cache)
     to_score, from_cache = len(ledger.unknown), ledger.from_cache
-    price = rate = None
-    asks = getattr(job.scorer, "price_estimate", None)
-    if to_score and asks is not None:
-        price = asks(to_score)
+    rate = None
+    price = price_estimate(job.scorer, to_score) if to_score else None
     if to_score and price is None:
         makers = judge.makers("processes", 1)
         batches = islice(ledger.batches(ledger.unknown, batch_size), _SAMPLE_BATCHES)

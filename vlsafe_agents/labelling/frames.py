@@ -8,13 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from ..data.episode import Array
-from ..data.storage import MAIN_FILE
-from .arrays import array_length, read_array
+from .arrays import array_length, open_data, read_array
 
 _JUDGEMENTS = ("safety_score", "vlm_cost")  # infos that an earlier judge wrote
 
@@ -37,7 +35,7 @@ class FrameSource:
     @classmethod
     def of(cls, data_path: Path, episodes: int, scenes: bool, context: int = 1) -> FrameSource:
         """The source of a data set."""
-        with h5py.File(data_path / MAIN_FILE, "r") as file:
+        with open_data(data_path) as file:
             steps = [array_length(file, f"episode_{number}/rewards") for number in range(episodes)]
         starts = np.concatenate(([0], np.cumsum(np.array(steps, np.int64) + 1)))
         return cls(data_path, starts, scenes, context)
@@ -67,7 +65,7 @@ class FrameReader:
 
     def __init__(self, source: FrameSource) -> None:
         self.source = source
-        self._file = h5py.File(source.data_path / MAIN_FILE, "r")
+        self._file = open_data(source.data_path)
 
     def pictures(self, rows: Rows) -> Array:
         """Packed scenes or images ``(N, ...)`` of ascending rows.

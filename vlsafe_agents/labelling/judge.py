@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from ..data.storage import read_metadata, resolve_dataset
 from .engines import Engine, Makers
 from .frames import FrameSource
 from .job import LabelJob, scope_of
-from .protocols import Drawing, Scorer, context_frames
+from .protocols import Drawing, Scorer, context_frames, drawing_for
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class Judge:
 
     @cached_property
     def drawing(self) -> Drawing | None:
-        """What draws scenes."""
-        return None if self._make_drawing is None else self._make_drawing()
+        """What draws scenes, in the size that the scorer looks at."""
+        made = None if self._make_drawing is None else self._make_drawing()
+        return drawing_for(self.scorer, made)
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -65,7 +67,8 @@ class Judge:
     def makers(self, engine: Engine, workers: int) -> Makers:
         """What workers build; this process uses what it has built already."""
         if engine != "processes" or workers > 1:
-            return Makers(self._make_scorer, self._make_drawing)
+            identity = json.loads(json.dumps(self.scorer.identity))
+            return Makers(self._make_scorer, self._make_drawing, identity)
         drawing = self.drawing
         return Makers(lambda: self.scorer, None if drawing is None else lambda: drawing)
 

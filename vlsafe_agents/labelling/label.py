@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from wrappers.files import one_writer
 
 from ..common.progress import ProgressReport
 from .engines import Engine, check_engine, run_batches
@@ -16,9 +22,17 @@ from .job import score_missing
 from .judge import DataSet, Judge, shuffled
 from .ledger import Ledger
 from .protocols import Drawing, Scorer, Scores, ScoreStore
-from .stored import read_costs, read_labels, read_record, write_labels
+from .stored import StoredLabels, read_costs, read_labels, read_record, write_labels
 from .stream import Scored
 from .summary import LabelCounts, LabelSummary, summarise
+
+LEAST_SHARE = 0.1  # of the frames; a run that has labels for fewer has failed
+LEAST_SHARE_TO_REPLACE = 0.5  # of the frames, before another judge's labels give way
+_ALIKE = 1e-6  # scores that differ by less
+
+
+class LabellingError(RuntimeError):
+    """A run that found (nearly) no labels; those that the data set holds were left as they are."""
 
 
 def label(
@@ -42,14 +56,45 @@ def label(
 
     Frames that the scorer has no label for get NaN and are listed in ``unlabelled.csv`` beside the
     data; the same call scores only those.  Data that are completely labelled so are left alone.
+    Labels stay as they are until the new ones are there: for :data:`LEAST_SHARE` of the frames, or
+    :data:`LEAST_SHARE_TO_REPLACE` where another judge's are to be replaced.
 
-    Raises ``ValueError`` for data without scenes (or images) and for a scorer that returns
-    another shape or values outside [0, 1].
+    Raises:
+        ValueError: data without scenes (or images); a scorer that returns another shape or values
+            outside [0, 1].
+        LabellingError: a run after which too few frames have a label.
+        FolderInUseError: another process writes the data set.
+        OSError: the data set cannot be written.
+        KeyboardInterrupt: its message says what is kept.
+
+    Warns when different frames all got the same score.
     """
     check_engine(engine, workers)
-    began = time.monotonic()
     data = DataSet.find(id_or_path)
-    judge = Judge(make_scorer, make_drawing)
+    with _writing(data.path):
+        return _label(
+            data,
+            Judge(make_scorer, make_drawing),
+            cache,
+            batch_size,
+            workers,
+            engine,
+            permutation_seed,
+            progress,
+        )
+
+
+def _label(
+    data: DataSet,
+    judge: Judge,
+    cache: ScoreStore | None,
+    batch_size: int,
+    workers: int,
+    engine: Engine,
+    permutation_seed: int | None,
+    progress: bool,
+) -> LabelSummary:
+    began = time.monotonic()
     scope = shuffled(judge.scope, permutation_seed)
     stored = read_labels(data.path, data.episodes)
     done = _already_done(data.path, stored.of(scope), scope)
@@ -60,7 +105,10 @@ def label(
     run = partial(run_batches, engine, judge.makers(engine, workers), job.source, workers=workers)
     with _Report(ledger, progress) as report:
         # Ray wants all batches at once, too many to be claimed
-        score_missing(ledger, run, batch_size, report.tell, claim=engine != "ray")
+        try:
+            score_missing(ledger, run, batch_size, report.tell, claim=engine != "ray")
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_about_interruption(ledger, cache, data)) from None
     counts = LabelCounts(
         frames=len(job.source),
         kept=ledger.kept,
@@ -70,12 +118,80 @@ def label(
         seconds=round(time.monotonic() - began, 3),
     )
     scores = ledger.scores
+    _check_worth(ledger, stored, scope, data, cache)
+    _warn_of_constant(scores, judge.scorer)
     if permutation_seed is not None:
         scores = np.random.default_rng(permutation_seed).permutation(scores)
     steps = job.source.steps  # resets are none
     summary = summarise(scores[steps], read_costs(job.source)[steps], scope["scorer"], counts)
     write_labels(job.source, scores, scope, ledger.reasons, summary.to_record())
     return summary
+
+
+@contextmanager
+def _writing(data_path: Path) -> Iterator[None]:
+    """Be the one who writes a data set: neither `vlsafe collect` nor another command does."""
+    whole = data_path.parent if data_path.name == "data" else data_path  # in Minari's layout
+    with ExitStack() as stack:
+        try:
+            if os.access(whole.parent, os.W_OK):  # where the lock of the whole lies
+                stack.enter_context(one_writer(whole, "vlsafe label"))
+            stack.enter_context(one_writer(data_path, "vlsafe label"))
+        except OSError as error:
+            raise OSError(
+                f"labels are written into the data set, and {data_path} cannot be written "
+                f"({error}); label a copy of it"
+            ) from error
+        yield
+
+
+def _check_worth(
+    ledger: Ledger,
+    stored: StoredLabels,
+    scope: dict[str, Any],
+    data: DataSet,
+    cache: ScoreStore | None,
+) -> None:
+    """Raise :class:`LabellingError` when too few frames have a label to write any."""
+    scores = ledger.scores
+    labelled, frames = int((~np.isnan(scores)).sum()), len(scores)
+    replaces = (
+        stored.of(scope) is None
+        and stored.scores is not None
+        and bool((~np.isnan(stored.scores)).any())
+    )
+    least = LEAST_SHARE_TO_REPLACE if replaces else LEAST_SHARE
+    if labelled and labelled >= least * frames:
+        return
+    reasons = Counter(ledger.reasons.values()).most_common(2)
+    why = "; ".join(f"{count:,} {reason!r}" for reason, count in reasons)
+    stand = "the labels of another judge stand" if replaces else "nothing was written"
+    kept = "what was scored is in the cache, and " if labelled and cache is not None else ""
+    raise LabellingError(
+        f"only {labelled:,} of {frames:,} frames have a label"
+        + (f" ({why})" if why else "")
+        + f": {stand} in {data.path}; {kept}the same command asks for the others again"
+    )
+
+
+def _warn_of_constant(scores: Scores, scorer: Scorer) -> None:
+    known = scores[~np.isnan(scores)]
+    if len(known) > 1 and np.ptp(known) < _ALIKE and scorer.identity.get("name") != "constant":
+        warnings.warn(
+            f"all {len(known):,} frames got the same score, {known[0]:.6g}: such labels tell "
+            "nothing; look at the scorer, its prompts or its question",
+            stacklevel=4,
+        )
+
+
+def _about_interruption(ledger: Ledger, cache: ScoreStore | None, data: DataSet) -> str:
+    kept = "no scores are kept, as there is no cache"
+    if cache is not None:
+        kept = f"{ledger.scored:,} new scores are kept in {getattr(cache, 'folder', 'the cache')}"
+    return (
+        f"interrupted: {kept}; the labels in {data.path} are as they were; the same command scores "
+        f"the other {ledger.left:,} frames"
+    )
 
 
 def _already_done(

@@ -8,7 +8,20 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from wrappers.frame_windows import context_frames
+from wrappers.scorer import frame_size, reads_history, reads_infos
+
 from ..data.episode import Array
+
+__all__ = [
+    "Drawing",
+    "ScoreStore",
+    "Scorer",
+    "context_frames",
+    "drawing_for",
+    "reads_history",
+    "reads_infos",
+]
 
 Frames = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
@@ -16,19 +29,9 @@ Infos = Sequence[Mapping[str, Any]]
 
 
 class Scorer(Protocol):
-    """Judges frames; see ``wrappers.SafetyScorer``.
+    """Judges frames; see ``wrappers.SafetyScorer``, which names what else labelling asks of it.
 
-    Optional attributes that labelling knows:
-
-    - ``context_frames = k``: it looks at windows ``(N, k, H, W, 3)`` of an episode's last frames.
-    - ``reads_infos = True``: it gets ``infos``, and its scores count as depending on them.  Without
-      it the scorer sees frames only.
-    - ``reads_history = True``: its scores depend on earlier calls, and are not remembered.
-    - ``prepare(frames)``, ``encode(prepared)`` and ``judge(encoded)``, in turn the same as a call:
-      the first then runs while the batch before is encoded.
-    - ``last_reasons``: why each frame of the last call has no label, ``None`` for one that has.
-    - ``stopped``: why it gives no more labels, empty while it does; it is then not called again.
-    - ``price_estimate(frames)``: what scoring as many costs [US dollars], ``None`` for nothing.
+    Without ``reads_infos = True`` it sees frames only.
     """
 
     @property
@@ -40,7 +43,11 @@ class Scorer(Protocol):
 
 
 class Drawing(Protocol):
-    """Draws packed scenes; see ``vlsafe_envs.SceneRenderer``."""
+    """Draws packed scenes; see ``vlsafe_envs.SceneRenderer``.
+
+    One that can draw frames of several sizes says so in ``frame_sizes`` [px], and
+    ``at_size(size)`` is the same drawing in another of them.
+    """
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -69,16 +76,10 @@ class ScoreStore(Protocol):
         """Give claimed keys back."""
 
 
-def context_frames(scorer: Scorer) -> int:
-    """How many frames the scorer looks at to judge one."""
-    return int(getattr(scorer, "context_frames", 1))
-
-
-def reads_infos(scorer: Scorer) -> bool:
-    """Whether the scorer's answers depend on more than frames."""
-    return bool(getattr(scorer, "reads_infos", False))
-
-
-def reads_history(scorer: Scorer) -> bool:
-    """Whether the scorer's answers depend on earlier calls."""
-    return bool(getattr(scorer, "reads_history", False))
+def drawing_for(scorer: Scorer, drawing: Drawing | None) -> Drawing | None:
+    """The drawing in the size that a scorer looks at, as environments show it while driving."""
+    size, sizes = frame_size(scorer), getattr(drawing, "frame_sizes", ())
+    if drawing is None or size not in sizes:
+        return drawing
+    sized: Drawing = drawing.at_size(size)  # type: ignore[attr-defined]
+    return sized

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import datetime
 import hashlib
+import io
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,15 @@ from typing import Any
 import h5py
 import numpy as np
 
+from wrappers.files import read_json, replacing, write_text
+
 from ..common.version import vlsafe_version
 from ..data.storage import MAIN_FILE, METADATA_FILE, update_metadata
-from .arrays import read_array, write_scores
+from .arrays import open_data, read_array, write_scores
 from .frames import FrameSource
 from .protocols import Scores
 
 UNLABELLED_FILE = "unlabelled.csv"  # beside the data file: episode, step, reason
-
-try:
-    import fcntl
-except ImportError:  # Windows: two commands at once on one data set are not kept apart
-    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class StoredLabels:
 def read_labels(data_path: Path, episodes: int) -> StoredLabels:
     """The labels in a data set."""
     scores = []
-    with h5py.File(data_path / MAIN_FILE, "r") as file:
+    with open_data(data_path) as file:
         scope = _read_scope(file)
         try:
             for number in range(episodes):
@@ -62,7 +58,7 @@ def read_labels(data_path: Path, episodes: int) -> StoredLabels:
 def read_costs(source: FrameSource) -> np.ndarray:
     """Simulator truth ``(R,)``: ``env_cost`` of every frame, else ``cost``."""
     costs = np.zeros(len(source), np.float32)
-    with h5py.File(source.data_path / MAIN_FILE, "r") as file:
+    with open_data(source.data_path) as file:
         name = "env_cost" if "env_cost" in file["episode_0/infos"] else "cost"
         for number, (begin, end) in enumerate(zip(source.starts, source.starts[1:], strict=False)):
             costs[begin:end] = read_array(file, f"episode_{number}/infos/{name}")
@@ -80,13 +76,21 @@ def write_labels(
 
     ``scores (R,)`` come with their scope, the reasons for missing ones by row, and a JSON-able
     record of this run for the metadata.  Killed at any moment, the data set holds the old labels or
-    the new ones, with their scorer's identity.
+    the new ones, with their scorer's identity.  The caller is the one writer of the folder.
+
+    Raises ``OSError`` where there is no room for the copy; the old labels stand then.
     """
     data_path = source.data_path
-    with _alone(data_path):
+    try:
         _write_scores(source, scores, scope)
         _write_unlabelled(source, scores, reasons)
-        _write_metadata(data_path, scores, scope, record)
+    except OSError as error:
+        raise OSError(
+            f"the labels cannot be written into {data_path} ({error}); make room there for a copy "
+            f"of {MAIN_FILE} and run the same command again: scores that are in the cache need "
+            "not be asked for again"
+        ) from error
+    _write_metadata(data_path, scores, scope, record)
 
 
 def read_record(data_path: Path, scores: Scores) -> dict[str, Any] | None:
@@ -94,7 +98,7 @@ def read_record(data_path: Path, scores: Scores) -> dict[str, Any] | None:
 
     ``None`` where they tell of others, because a run was killed between data and metadata.
     """
-    metadata = json.loads((data_path / METADATA_FILE).read_text())
+    metadata: dict[str, Any] = read_json(data_path / METADATA_FILE)
     record: dict[str, Any] = metadata.get("labelling", {})
     return record if record.get("labels_sha256") == _digest(scores) else None
 
@@ -108,34 +112,23 @@ def _read_scope(file: h5py.File) -> dict[str, Any] | None:
     }
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process writes into the folder; killed ones do not count."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _write_scores(source: FrameSource, scores: Scores, scope: Mapping[str, Any]) -> None:
     main = source.data_path / MAIN_FILE
-    copy = source.data_path / f".{MAIN_FILE}.tmp"
-    shutil.copyfile(main, copy)
-    with h5py.File(copy, "r+") as file:
-        for number, (begin, end) in enumerate(zip(source.starts, source.starts[1:], strict=False)):
-            write_scores(file, f"episode_{number}/infos/safety_score", scores[begin:end])
-        facts = {
-            "scorer": json.dumps(scope["scorer"]),
-            "judged_frames": json.dumps(scope["frames"]),
-            "labels_sha256": _digest(scores),
-        }
-        for name, value in facts.items():
-            if file.attrs.get(name) != value:  # writing again would grow the file
-                file.attrs[name] = value
-    os.replace(copy, main)
+    with replacing(main) as copy:
+        shutil.copyfile(main, copy)
+        with h5py.File(copy, "r+") as file:
+            for number, (begin, end) in enumerate(
+                zip(source.starts, source.starts[1:], strict=False)
+            ):
+                write_scores(file, f"episode_{number}/infos/safety_score", scores[begin:end])
+            facts = {
+                "scorer": json.dumps(scope["scorer"]),
+                "judged_frames": json.dumps(scope["frames"]),
+                "labels_sha256": _digest(scores),
+            }
+            for name, value in facts.items():
+                if file.attrs.get(name) != value:  # writing again would grow the file
+                    file.attrs[name] = value
 
 
 def _write_unlabelled(source: FrameSource, scores: Scores, reasons: Mapping[int, str]) -> None:
@@ -144,13 +137,12 @@ def _write_unlabelled(source: FrameSource, scores: Scores, reasons: Mapping[int,
     if not len(rows):
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("episode", "step", "reason"))
-        for row, episode in zip(rows.tolist(), source.episode_of(rows).tolist(), strict=True):
-            writer.writerow((episode, row - int(source.starts[episode]), reasons.get(row, "")))
-    os.replace(temporary, path)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(("episode", "step", "reason"))
+    for row, episode in zip(rows.tolist(), source.episode_of(rows).tolist(), strict=True):
+        writer.writerow((episode, row - int(source.starts[episode]), reasons.get(row, "")))
+    write_text(path, table.getvalue())
 
 
 def _write_metadata(

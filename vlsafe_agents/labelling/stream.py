@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..data.episode import check_numbers
+from wrappers.scorer import check_scores, last_reasons, stopped
+
 from .frames import FrameReader, FrameSource, Rows
 from .protocols import Drawing, Frames, Scorer, Scores, reads_infos
 
@@ -59,11 +60,12 @@ class ScoringStream:
                 yield _without_labels(batch, self._stopped)
                 continue
             scores = self._score(prepared, infos)
-            yield Scored(batch, _checked(scores, len(batch.rows)), self._reasons(scores))
+            scores = check_scores(scores, len(batch.rows))
+            yield Scored(batch, scores, self._reasons(scores))
 
     @property
     def _stopped(self) -> str:
-        return str(getattr(self._scorer, "stopped", ""))
+        return stopped(self._scorer)
 
     def _made_ready(self, batches: Iterator[Batch]) -> Iterator[tuple[Batch, Any, Any]]:
         with closing(FrameReader(self._source)) as reader:  # in the thread that uses it
@@ -90,10 +92,10 @@ class ScoringStream:
         return self._scorer(prepared, infos) if self._with_infos else self._scorer(prepared)
 
     def _reasons(self, scores: Any) -> dict[int, str]:
-        said = getattr(self._scorer, "last_reasons", None) or ()
+        said = last_reasons(self._scorer, len(scores))
         return {
             place: str(reason)
-            for place, (score, reason) in enumerate(zip(scores, said, strict=False))
+            for place, (score, reason) in enumerate(zip(scores, said, strict=True))
             if np.isnan(score) and reason
         }
 
@@ -139,12 +141,3 @@ def prefetch(items: Iterable[Item], ahead: int) -> Iterator[Item]:
 def _without_labels(batch: Batch, reason: str) -> Scored:
     count = len(batch.rows)
     return Scored(batch, np.full(count, np.nan, np.float32), dict.fromkeys(range(count), reason))
-
-
-def _checked(scores: Any, count: int) -> Scores:
-    scores = np.asarray(scores)
-    if scores.shape != (count,):
-        raise ValueError(f"the scorer returned shape {scores.shape} for {count} frames")
-    labelled = scores[~np.isnan(scores)]
-    check_numbers("the scorer's answer", labelled, low=0.0, high=1.0)
-    return scores.astype(np.float32)

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from stable_baselines3 import PPO as StockPPO
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.vec_env import VecEnv
 
+from vlsafe_agents.common.checked_steps import ChecksEnvironment
 from vlsafe_agents.common.saved_agent import SavedAgent
 from wrappers.checks import one_number, whole_number
 
@@ -41,10 +45,11 @@ def check_arguments(where: str, arguments: Mapping[str, Any]) -> None:
             one_number(value, name, where, *_RANGES[name])
 
 
-class PPO(SavedAgent, StockPPO):
+class PPO(SavedAgent, ChecksEnvironment, StockPPO):
     """Stable-Baselines3's PPO; takes its arguments.
 
-    :raises ValueError: for an argument out of range.
+    :raises ValueError: for an argument out of range; while learning, if what the environment
+        reports is not finite or not of Gymnasium's form.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -61,3 +66,14 @@ class PPO(SavedAgent, StockPPO):
         """
         whole_number(total_timesteps, "total_timesteps", "learn")
         return super().learn(total_timesteps, callback, *args, **kwargs)
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        """SB3's, with each step checked."""
+        steps = self._checked(env)
+        return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)

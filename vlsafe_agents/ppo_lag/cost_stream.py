@@ -7,31 +7,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecEnv
+
+from vlsafe_agents.common.checked_steps import CheckedSteps
+from wrappers.checks import FLOAT32_MAX, one_cost, one_flag
 
 
-def read_costs(infos: Sequence[dict[str, Any]], env: VecEnv) -> np.ndarray:
+def read_costs(infos: Sequence[dict[str, Any]], steps: CheckedSteps) -> np.ndarray:
     """The costs (n_envs,) float32 that the environments reported for their last step.
 
     A vector environment hands out the terminal step's own info at the end of an episode (not the
     next reset's), so the cost of the last step is here like any other.
 
+    :param steps: the environments, which know where each is
     :raises KeyError: if an environment reports none, naming it
-    :raises ValueError: if a cost is negative or not finite, naming the environment
+    :raises ValueError: if a cost is no number, negative or not finite, naming environment and step
     """
     costs = np.empty(len(infos), dtype=np.float32)
     for index, info in enumerate(infos):
         if "cost" not in info:
             raise KeyError(
-                f"{_environment_name(env, index)} reports no info['cost']; PPOLag needs one at "
-                "every step. Wrap the environment so that it does, or use SB3's PPO."
+                f"{steps.where(index)}: there is no info['cost']; PPOLag needs one at every step. "
+                "Wrap the environment so that it reports one, or use SB3's PPO."
             )
-        costs[index] = info["cost"]
-        if not (np.isfinite(costs[index]) and costs[index] >= 0.0):
-            raise ValueError(
-                f"{_environment_name(env, index)} reported info['cost'] = {info['cost']}; "
-                "costs must be finite and >= 0."
-            )
+        cost = info["cost"]
+        if type(cost) is float and 0.0 <= cost <= FLOAT32_MAX:  # as nearly all are
+            costs[index] = cost
+            continue
+        costs[index] = one_cost(cost, "info['cost']", steps.where(index))
     return costs
 
 
@@ -53,18 +55,14 @@ class EpisodeCosts:
         self.collisions = 0
 
     def add(self, costs: np.ndarray, dones: np.ndarray, infos: Sequence[dict[str, Any]]) -> None:
-        """Add one step of every environment; all arguments are (n_envs,)."""
+        """Add one step of every environment; all arguments are (n_envs,).
+
+        :raises ValueError: if info["collision"] is no truth value
+        """
         self._running += costs
         for index in np.flatnonzero(dones).tolist():
             self.finished.append(float(self._running[index]))
             self.recent.append(float(self._running[index]))
-            self.collisions += bool(infos[index].get("collision", False))
+            said = infos[index].get("collision", False)
+            self.collisions += one_flag(said, "info['collision']", f"environment {index}")
             self._running[index] = 0.0
-
-
-def _environment_name(env: VecEnv, index: int) -> str:
-    try:
-        spec = env.get_attr("spec", index)[0]
-    except AttributeError:
-        spec = None
-    return "The environment" if spec is None else spec.id

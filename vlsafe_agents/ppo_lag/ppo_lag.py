@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
+from vlsafe_agents.common.checked_steps import ChecksEnvironment
 from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.common.saved_agent import SavedAgent
 from vlsafe_agents.ppo.ppo import check_arguments
@@ -61,7 +62,7 @@ class PPOKwargs(TypedDict, total=False):
     _init_setup_model: bool
 
 
-class PPOLag(SavedAgent, PPO):
+class PPOLag(SavedAgent, ChecksEnvironment, PPO):
     """PPO that maximises return subject to "mean episode cost <= cost_limit".
 
     PPO-Lagrangian (Ray, Achiam and Amodei 2019, section 5) on SB3's PPO: a second critic learns
@@ -89,6 +90,7 @@ class PPOLag(SavedAgent, PPO):
     :param ppo_kwargs: any argument of SB3's `PPO` except the rollout buffer's
     :raises ValueError: on an unknown multiplier or setting, or a policy without cost critic
     :raises KeyError: while learning, if the environment reports no cost
+    :raises ValueError: while learning, if what it reports is not finite or not of Gymnasium's form
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -176,6 +178,7 @@ class PPOLag(SavedAgent, PPO):
     ) -> bool:
         """SB3's loop; it differs only in the cost stream that runs beside the reward stream."""
         assert self._last_obs is not None, "No previous observation was provided"
+        steps = self._checked(env)
         rollout_buffer = cast(CostRolloutBuffer, rollout_buffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
@@ -194,8 +197,8 @@ class PPOLag(SavedAgent, PPO):
                 )
             actions = action_tensor.cpu().numpy()
             clipped_actions = self._env_actions(actions)
-            new_obs, rewards, dones, infos = env.step(clipped_actions)
-            costs = read_costs(infos, env)
+            new_obs, rewards, dones, infos = steps.step(clipped_actions)
+            costs = read_costs(infos, steps)
             self.num_timesteps += env.num_envs
 
             callback.update_locals(locals())

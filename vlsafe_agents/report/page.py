@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vlsafe_agents.evaluation.comparison import SAME
 from vlsafe_agents.report import figures, pictures, tables
-from vlsafe_agents.report.run_folder import AgentRun, RunFolder, read_arrays, read_run_folder
+from vlsafe_agents.report.commands import commands
+from vlsafe_agents.report.headline import headline
+from vlsafe_agents.report.run_folder import AgentRun, Notes, RunFolder, read_arrays, read_run_folder
+from wrappers.files import write_text
 
 _PACKAGES = (
     "vlsafe",
@@ -27,6 +29,8 @@ _PACKAGES = (
     "numpy",
     "numba",
 )
+
+_ABSENT = "not recorded"
 
 T = TypeVar("T")
 
@@ -61,10 +65,20 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Dream:
-    """A real-versus-dreamed strip."""
+class Curves:
+    """What an agent logged while it learned."""
 
     agent: AgentRun
+    svg: str
+    sentence: str  # what the curves do not show by themselves
+
+
+@dataclass(frozen=True)
+class Dream:
+    """A real-versus-dreamed strip of one world model."""
+
+    agent: AgentRun
+    shared_by: list[str]  # titles of others that share the model
     frames: list[pictures.StripFrame]
     chart: str | None
     sentence: str
@@ -75,13 +89,14 @@ def write_report(run_dir: Path, out: Path) -> Path:
 
     ``run_dir`` holds, all optional: ``data/`` (a Minari data set), ``judge.json`` (held-out AUROC,
     ``{scorer: {question: value}}``), ``run.json`` (``{"command": ...}``) and one folder for each
-    agent with ``evaluation.json`` (and ``evaluation_density_1.5.json`` and the like, of other
-    environments than trained in), ``progress.csv``, ``episodes/*.npz`` (``frames`` (T, H, W, 3)
+    agent with ``settings.json``, ``training.json``, ``evaluation.json`` (and
+    ``evaluation_density_1.5.json`` and the like, of other environments than trained in),
+    ``progress.csv``, ``episodes/*.npz`` (``frames`` (T, H, W, 3)
     uint8 and signals (T,): ``speed`` [m/s], ``time_to_collision`` [s], ``safety_score``,
     ``reward``, ``cost``, ``collision``; ``fps`` in decisions a second) and ``open_loop.npz``
     (``truth``, ``dream`` (K, H, W, 3) uint8, ``safety_score_true``/``_pred``,
     ``cost_true``/``_pred``, ``pixel_error``, ``repeat_last_error`` (K,), ``context``).
-    What is missing or broken is said on the page.
+    What is missing or broken is said on the page, and what is not recorded is not guessed.
 
     Returns ``out``.  Raises ``FileNotFoundError`` when ``run_dir`` does not exist.
     """
@@ -102,54 +117,66 @@ def write_report(run_dir: Path, out: Path) -> Path:
         script=(folder / "report.js").read_text(encoding="utf-8"),
         **contents(run),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(out.name + ".part")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, out)
+    # a file's name, or JSON, may hold what is no character
+    write_text(out, page.encode("utf-8", "backslashreplace").decode("utf-8"))
     return out
 
 
 def contents(run: RunFolder) -> dict[str, Any]:
-    """Everything that the template shows."""
-    notes = list(run.notes)
-    learning_titles, learning_rows = tables.learning_table(run.agents)
-    judge_titles, judge_rows = tables.judge_table(run.judge)
-    curves = [(a, _try(notes, a, figures.learning_curves, a)) for a in run.agents]
+    """Everything that the template shows; what fails is noted and left out."""
+    notes = Notes(run.path)
+    for note in run.notes:
+        notes.add(note)
+    agents = run.agents
+    lines = figures.line_colours([agent.progress for agent in agents])
+
+    def curves_of(agent: AgentRun) -> Curves | None:
+        svg = _try(notes, agent.title, figures.learning_curves, agent, lines)
+        return None if svg is None else Curves(agent, svg, figures.still_climbing(agent.progress))
+
+    curves = [found for agent in agents if (found := curves_of(agent)) is not None]
+    learning_titles, learning_rows = tables.learning_table(agents)
+    judge_titles, judge_rows = _try(notes, "judge.json", tables.judge_table, run.judge) or ([], [])
     return {
         "name": run.path.resolve().name,
-        "setting": _setting(run.agents),
-        "headline": tables.headline(run.agents),
-        "results": Results(*tables.results_table(run.agents)),
+        "setting": _setting(agents),
+        "headline": headline(agents),
+        "results": Results(*tables.results_table(agents)),
         "elsewhere": [
             (c.title, _setting(c.agents), Results(*tables.results_table(c.agents)))
             for c in run.elsewhere
         ],
         "progress_share": tables.percent(tables.PROGRESS_SHARE),
-        "tradeoff": figures.tradeoff_chart(run.agents),
+        "tradeoff": _try(notes, "Collisions against speed", figures.tradeoff_chart, agents),
         "learning_titles": learning_titles,
         "learning_rows": learning_rows,
-        "curves": [(agent, svg) for agent, svg in curves if svg is not None],
-        "no_curves": [agent.label for agent, svg in curves if svg is None and not agent.is_expert],
-        "dreams": [d for a in run.agents if (d := _dream(a, notes)) is not None],
-        "drives": [(a, clips) for a in run.agents if (clips := _clips(a, notes))],
-        "no_drives": [a.label for a in run.agents if not a.episodes and not a.model_only],
-        "dataset": _dataset_card(run.dataset),
-        "drivers": _drivers(run.dataset),
+        "curves": curves,
+        "no_curves": _titles_without(agents, {found.agent.name for found in curves}),
+        "dreams": _dreams(agents, notes),
+        "drives": [(a, clips) for a in agents if (clips := _clips(a, notes))],
+        "no_drives": [a.title for a in agents if not a.episodes and not a.is_model_only],
+        "dataset": _try(notes, "The data set's card", _dataset_card, run.dataset),
+        "drivers": _try(notes, "Who drove", _drivers, run.dataset),
         "judge_titles": judge_titles,
         "judge_rows": judge_rows,
-        "judge_bands": tables.judge_bands(run.judge),
-        "commands": _commands(run),
+        "judge_bands": _try(notes, "judge.json", tables.judge_bands, run.judge) or [],
+        "commands": _try(notes, "Do it again", commands, run) or "",
         "versions": _versions(),
-        "notes": notes,
+        "notes": notes,  # last: the others add to them
     }
 
 
-def _try(notes: list[str], agent: AgentRun, make: Callable[..., T], *args: Any) -> T | None:
-    """``make(*args)``, or None and a note: one bad file must not cost the reader the page."""
+def _titles_without(agents: Sequence[AgentRun], shown: set[str]) -> list[str]:
+    """Who has learned and shows no curves."""
+    return [a.title for a in agents if a.name not in shown and not a.is_driver]
+
+
+def _try(notes: Notes, what: str, make: Callable[..., T], *args: Any) -> T | None:
+    """``make(*args)``, or a note: one odd file costs its place on the page, not the page."""
     try:
         return make(*args)
     except Exception as error:
-        notes.append(f"{agent.label}: {error}.")
+        notes.add(f"{what}: {error or type(error).__name__}")
         return None
 
 
@@ -159,31 +186,41 @@ def _setting(agents: Sequence[AgentRun]) -> str:
     if not known:
         return ""
     first = known[0]
-    seeds = first.get("seeds") or []
-    parts = [str(first.get("env_id", "unknown environment"))]
-    settings = first.get("env_kwargs") or {}
-    if settings:
-        parts.append(", ".join(f"{k}={v}" for k, v in settings.items()))
-    if seeds:
-        parts.append(f"{len(seeds)} evaluation episodes, seeds {min(seeds)} to {max(seeds)}")
-    if any(e.get(key) != first.get(key) for e in known for key in SAME):
+    parts = [first.env_id]
+    if first.env_kwargs:
+        parts.append(", ".join(f"{k}={v}" for k, v in first.env_kwargs.items()))
+    seeds = first.seeds
+    parts.append(f"{len(seeds)} evaluation episodes, seeds {min(seeds)} to {max(seeds)}")
+    if any(evaluation.differs_in(first) for evaluation in known):
         parts.append("caution: not all agents drove the same environment and seeds")
     return " · ".join(parts)
 
 
-def _dream(agent: AgentRun, notes: list[str]) -> Dream | None:
-    if agent.open_loop is None:
-        return None
-    frames = _try(notes, agent, pictures.strip, agent.open_loop)
-    if not frames:
-        return None
-    chart = _try(notes, agent, figures.open_loop_chart, agent.open_loop, agent.name)
-    return Dream(agent, frames, chart, _dream_sentence(agent))
+def _dreams(agents: Sequence[AgentRun], notes: Notes) -> list[Dream]:
+    """One dream for each world model: policies that share one dream the same."""
+    groups: dict[Path, list[AgentRun]] = {}
+    for agent in agents:
+        if agent.open_loop is not None:
+            groups.setdefault(agent.model_folder, []).append(agent)
+    found = []
+    for folder, members in groups.items():
+        # the model's own folder, where it is here, else that of the first who shares it
+        agent = next((a for a in members if a.folder.resolve() == folder), members[0])
+        arrays = agent.open_loop or {}
+        frames = _try(notes, f"The dream of {agent.title}", pictures.strip, arrays)
+        if frames:
+            what = f"Dream's errors of {agent.title}"
+            chart = _try(notes, what, figures.open_loop_chart, arrays, agent.name)
+            sentence = _try(notes, what, _dream_sentence, arrays) or ""
+            others = [a.title for a in members if a is not agent]
+            found.append(Dream(agent, others, frames, chart, sentence))
+    return found
 
 
-def _dream_sentence(agent: AgentRun) -> str:
-    arrays = agent.open_loop or {}
-    context = int(arrays.get("context", 0))
+def _dream_sentence(arrays: Mapping[str, Any]) -> str:
+    if "context" not in arrays:  # so it is not known which steps were dreamed
+        return ""
+    context = int(arrays["context"])
     errors = [
         np.ravel(arrays[k])[context:] for k in ("pixel_error", "repeat_last_error") if k in arrays
     ]
@@ -197,20 +234,31 @@ def _dream_sentence(agent: AgentRun) -> str:
     )
 
 
-def _clips(agent: AgentRun, notes: list[str]) -> list[Clip]:
+def _clips(agent: AgentRun, notes: Notes) -> list[Clip]:
     clips = []
     for stem, path in agent.episodes.items():
         arrays = read_arrays(path, notes)
         if arrays is None:
             continue
+        what = f"{agent.name}/{path.parent.name}/{path.name}"
         frames = arrays.get("frames")
-        video = None if frames is None else _try(notes, agent, pictures.drive_video, arrays)
-        chart = _try(notes, agent, figures.episode_chart, arrays, f"{agent.name}-{stem}")
-        kind, _, number = stem.partition("_")
-        title = f"{kind.capitalize()} episode" + (f" {int(number) + 1}" if number > "0" else "")
-        outcome = _try(notes, agent, _outcome, arrays) or ""
-        clips.append(Clip(title, outcome, video, chart, 0 if frames is None else len(frames)))
+        video = None
+        if frames is not None:
+            video = _try(notes, what, pictures.drive_video, arrays)
+        chart = _try(notes, what, figures.episode_chart, arrays, f"{agent.name}-{stem}")
+        outcome = _try(notes, what, _outcome, arrays) or ""
+        steps = 0 if frames is None else len(np.atleast_1d(frames))
+        clips.append(Clip(_episode_title(stem), outcome, video, chart, steps))
     return clips
+
+
+def _episode_title(stem: str) -> str:
+    """``best_0`` as "Best episode", ``worst_1`` as "Worst episode 2"; another name as it is."""
+    known = re.fullmatch(r"(best|worst)_([0-9]{1,6})", stem)
+    if known is None:
+        return stem
+    number = int(known[2])
+    return f"{known[1].capitalize()} episode" + (f" {number + 1}" if number else "")
 
 
 def _outcome(arrays: Mapping[str, Any]) -> str:
@@ -220,20 +268,27 @@ def _outcome(arrays: Mapping[str, Any]) -> str:
     if "reward" in arrays:
         reward = np.asarray(arrays["reward"], float)
         parts += [f"{len(reward) - 1} steps", f"return {tables.figure(float(np.nansum(reward)))}"]
-    if "speed" in arrays:
-        parts.append(
-            f"{tables.figure(round(float(np.nanmean(arrays['speed'])), 1))} m/s on average"
-        )
-    if "collision" in arrays:
-        hit = bool(np.nanmax(np.asarray(arrays["collision"], float)) > 0)
-        parts.append("ends in a collision" if hit else "no collision")
+    if (speed := _signal(arrays, "speed")) is not None:
+        parts.append(f"{tables.figure(round(float(np.nanmean(speed)), 1))} m/s on average")
+    collision = _signal(arrays, "collision")
+    if collision is None:
+        parts.append("collision not known")
+    else:
+        parts.append("ends in a collision" if np.nanmax(collision) > 0 else "no collision")
     return ", ".join(parts)
 
 
-def _dataset_card(data: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _signal(arrays: Mapping[str, Any], name: str) -> Any | None:
+    """A signal (T,), None where it was not reported: then it is missing, or NaN throughout."""
+    values = np.asarray(arrays.get(name, np.nan), float)
+    return None if values.size == 0 or np.isnan(values).all() else values
+
+
+def _dataset_card(data: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if data is None:
         return []
-    inside = data.get("contents") or {}
+    found = data.get("contents")
+    inside = found if isinstance(found, Mapping) else {}
     card = [
         ("Environment", str(data.get("env_id", "not recorded"))),
         ("Settings", _plain(data.get("env_kwargs"))),
@@ -242,28 +297,24 @@ def _dataset_card(data: dict[str, Any] | None) -> list[tuple[str, str]]:
         ("Drivers, shares of episodes", _plain(data.get("mix"))),
         ("Unsafe steps, simulator truth", _share(inside.get("unsafe_share"))),
         ("Episodes with a collision", _count(inside.get("collisions"))),
-        ("Size", f"{data['dataset_size']:.0f} MB" if data.get("dataset_size") else "not recorded"),
+        ("Size", f"{size} MB" if (size := _count(data.get("dataset_size"))) != _ABSENT else size),
     ]
     scorer = data.get("scorer")
     if isinstance(scorer, Mapping):
         card += [(f"Judge: {key}", _plain(value)) for key, value in scorer.items()]
     else:
-        card.append(("Judge", "not labelled yet"))
+        card.append(("Judge", "not recorded"))
     return card
 
 
-def _drivers(data: dict[str, Any] | None) -> list[tuple[str, list[str]]]:
+def _drivers(data: Mapping[str, Any] | None) -> list[tuple[str, list[str]]]:
     """Rows driver, [episodes, steps, unsafe share, collisions, mean return]."""
     drivers = ((data or {}).get("contents") or {}).get("drivers")
     rows = []
-    for name, row in drivers.items() if isinstance(drivers, dict) else ():
-        episodes, steps = row.get("episodes") or 0, row.get("steps") or 0
-        unsafe = row.get("unsafe_steps", 0) / steps if steps else None
-        mean = (
-            tables.figure(row["return"] / episodes)
-            if episodes and "return" in row
-            else tables.ABSENT
-        )
+    for name, row in drivers.items() if isinstance(drivers, Mapping) else ():
+        episodes, steps = row.get("episodes"), row.get("steps")
+        unsafe = row["unsafe_steps"] / steps if steps and "unsafe_steps" in row else None
+        mean = tables.figure(row["return"] / episodes) if episodes and "return" in row else _ABSENT
         collisions = _count(row.get("collisions"))
         rows.append(
             (str(name), [_count(episodes), _count(steps), _share(unsafe), collisions, mean])
@@ -272,8 +323,10 @@ def _drivers(data: dict[str, Any] | None) -> list[tuple[str, list[str]]]:
 
 
 def _plain(value: Any) -> str:
-    if value in (None, {}, [], ""):
-        return "none recorded"
+    if value is None:
+        return _ABSENT
+    if value in ({}, [], ""):
+        return "none"
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
@@ -282,30 +335,11 @@ def _plain(value: Any) -> str:
 
 
 def _count(value: Any) -> str:
-    return tables.count(float(value)) if isinstance(value, int | float) else "not recorded"
+    return tables.count(float(value)) if isinstance(value, int | float) else _ABSENT
 
 
 def _share(value: Any) -> str:
-    return tables.percent(float(value)) if isinstance(value, int | float) else "not recorded"
-
-
-def _commands(run: RunFolder) -> str:
-    """The commands that made the run, or how to make one like it."""
-    recorded = run.run.get("commands") or run.run.get("command")
-    if recorded:
-        return "\n".join(recorded) if isinstance(recorded, list) else str(recorded)
-    data = run.dataset or {}
-    env_id = data.get("env_id") or "VLSafe-Highway-v0"
-    steps = (data.get("contents") or {}).get("steps") or 100_000
-    where = f"runs/{run.path.resolve().name}"
-    lines = [
-        f"vlsafe collect --env {env_id} --steps {steps} --out {where}/data",
-        f"vlsafe label {where}/data",
-        f"vlsafe train --algo vlsafe --update gated --data {where}/data --out {where}/vlsafe-gated",
-        f"vlsafe evaluate {where}/vlsafe-gated --episodes 100",
-        f"vlsafe report {where}",
-    ]
-    return "\n".join(lines)
+    return tables.percent(float(value)) if isinstance(value, int | float) else _ABSENT
 
 
 def _versions() -> list[tuple[str, str]]:

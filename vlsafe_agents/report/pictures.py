@@ -78,8 +78,13 @@ def strip(arrays: Arrays) -> list[StripFrame]:
 
 def _pair(arrays: Arrays, name: str, k: int) -> tuple[str, str]:
     values = (arrays.get(f"{name}_true"), arrays.get(f"{name}_pred"))
-    true, pred = (ABSENT if v is None or len(v) <= k else f"{float(v[k]):.2f}" for v in values)
+    true, pred = (ABSENT if v is None or len(v) <= k else _decimal(float(v[k])) for v in values)
     return true, pred
+
+
+def _decimal(value: float) -> str:
+    """Two decimals, without a sign before zero; a dash for what is no number."""
+    return f"{value:.2f}".replace("-0.00", "0.00") if math.isfinite(value) else ABSENT
 
 
 def _heat(error: npt.NDArray[np.floating[Any]]) -> Frames:

@@ -1,19 +1,23 @@
-"""Tables and the headline: what is said in figures, each with its interval."""
+"""Tables: what is said in figures, each with its interval, on a page or in a terminal."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from vlsafe_agents.evaluation.stored import add
 from vlsafe_agents.report.run_folder import AgentRun
 
 THIN_SPACE = "\u2009"  # between thousands
-ABSENT = "\u2013"  # stands where there is no value
+ABSENT = "\u2013"  # stands where there can be no value
+NOT_KNOWN = "not known"  # stands where there is one that nobody wrote down
 # Of the expert's mean speed and arrivals: below it, a low collision rate is not marked.
 PROGRESS_SHARE = 0.9
 PROGRESS = ("mean_speed", "arrival_rate")
+
+Summary = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table."""
+    """One line of a table: what the agent is, and the name of its folder."""
 
     label: str
+    name: str
     colour: str
     cells: tuple[Cell, ...]
 
@@ -58,9 +63,11 @@ def figure(value: float) -> str:
     return f"{value:,.{decimals}f}".replace(",", THIN_SPACE)
 
 
-def count(value: float) -> str:
+def count(value: float | None) -> str:
     """A counted number, thousands apart."""
-    return f"{round(value):,}".replace(",", THIN_SPACE) if math.isfinite(value) else ABSENT
+    if value is None or not math.isfinite(value):
+        return NOT_KNOWN
+    return f"{round(value):,}".replace(",", THIN_SPACE)
 
 
 # The collision rate never stands without what it was bought with: speed and distance beside it.
@@ -78,153 +85,187 @@ COLUMNS = (
     Column("collisions_per_km", "Collisions", "per km", figure),
     Column("collision_speed", "Collision speed", "m/s", figure),
 )
+# What fits beside each other in a terminal.
+NARROW = (
+    "collision_rate",
+    "arrival_rate",
+    "off_route_rate",
+    "off_road_rate",
+    "mean_speed",
+    "return",
+    "env_cost",
+)
+
+
+def columns_of(summaries: Sequence[Summary], metrics: Sequence[str] | None = None) -> list[Column]:
+    """The columns that have any value; collisions always, as not knowing them is worth saying."""
+    return [
+        column
+        for column in COLUMNS
+        if (metrics is None or column.metric in metrics)
+        and (
+            column.metric == "collision_rate"
+            or any(summary[column.metric]["mean"] is not None for summary in summaries)
+        )
+    ]
+
+
+def metric_cell(summary: Summary, column: Column, marked: bool = False) -> Cell:
+    """A metric with its interval."""
+    entry = summary[column.metric]
+    if entry["mean"] is None:
+        return Cell(ABSENT if _cannot_be(column.metric, summary) else NOT_KNOWN)
+    return Cell(column.show(entry["mean"]), interval(entry, column.show), marked)
+
+
+def interval(entry: Mapping[str, Any], show: Callable[[float], str]) -> str:
+    """``"1% to 12%"``; empty where there is none."""
+    low, high = entry["low"], entry["high"]
+    return "" if low is None or high is None else f"{show(low)} to {show(high)}"
+
+
+def _cannot_be(metric: str, summary: Summary) -> bool:
+    """Whether there is nothing to know: no speed of a collision that did not happen."""
+    needed = {"collision_speed": "collision_rate", "collisions_per_km": "distance"}
+    return metric in needed and summary[needed[metric]]["mean"] == 0.0
+
+
+def results_table(agents: Sequence[AgentRun]) -> tuple[list[Column], list[Row]]:
+    """The table of evaluated agents; columns without any value are left out.
+
+    Marked are the fewest collisions, see :func:`safest`.
+    """
+    shown = [(a, a.evaluation.summary) for a in agents if a.evaluation is not None]
+    columns = columns_of([summary for _, summary in shown])
+    best = safest([agent for agent, _ in shown])
+    rows = []
+    for agent, summary in shown:
+        cells = [
+            metric_cell(summary, c, marked=c.metric == "collision_rate" and agent.name in best)
+            for c in columns
+        ]
+        rows.append(_row(agent, cells))
+    return columns, rows
+
+
+def _row(agent: AgentRun, cells: Sequence[Cell]) -> Row:
+    return Row(agent.role.explained, agent.name, agent.colour, tuple(cells))
+
+
+def in_terminal(agents: Sequence[AgentRun]) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows of the same table, as far as it fits, with the crashes of learning.
+
+    Each cell holds its interval in a line of its own.
+    """
+    shown = [(a, a.evaluation.summary) for a in agents if a.evaluation is not None]
+    columns = columns_of([summary for _, summary in shown], NARROW)
+    rows = []
+    for agent, summary in shown:
+        cells = [in_lines(metric_cell(summary, column)) for column in columns]
+        caused = ABSENT if agent.is_driver else count(agent.training("collisions_caused"))
+        rows.append([f"{agent.name}\n{agent.role.explained}", *cells, caused])
+    return ["Agent", *map(narrow_title, columns), "Crashes in learning"], rows
+
+
+def narrow_title(column: Column) -> str:
+    """A column's title in a terminal."""
+    return f"{column.title} [{column.unit}]" if column.unit == "m/s" else column.title
+
+
+def in_lines(cell: Cell) -> str:
+    """The value, and its interval below it."""
+    return f"{cell.text}\n{cell.interval}" if cell.interval else cell.text
+
+
+def spaced(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The rows with an empty line between them, as their cells have several lines."""
+    between = [""] * len(rows[0]) if rows else []
+    return [list(line) for row in rows for line in (row, between)][:-1]
+
+
+def safest(agents: Sequence[AgentRun]) -> set[str]:
+    """Names of the learners with the fewest collisions, and of those not set apart from them.
+
+    Only among learners that drive at least ``PROGRESS_SHARE`` of the expert's mean speed and,
+    where there is a goal, of its arrivals, and never without a known expert: standing still is
+    safe, too, and so is leaving the route before the crossing.  Who drove elsewhere than the expert
+    is not compared.  Nobody stands out where the intervals set no other such learner apart from the
+    best, or where the best always collides.
+    """
+    expert = next((a for a in agents if a.role.key == "expert"), None)
+    if expert is None or expert.summary("mean_speed") is None:
+        return set()
+    rates = {
+        agent.name: rate
+        for agent in agents
+        if not agent.is_driver
+        and agent.drove_where(expert)
+        and (rate := agent.summary("collision_rate")) is not None
+        and _keeps_up(agent, expert)
+    }
+    best = min(rates.values(), key=lambda rate: (rate["mean"], rate["high"]), default=None)
+    if best is None or best["mean"] == 1.0:
+        return set()
+    alike = {name for name, rate in rates.items() if not apart(best, rate)}
+    return alike if len(alike) < len(rates) else set()
+
+
+def apart(lower: Mapping[str, float | None], higher: Mapping[str, float | None]) -> bool:
+    """Whether the first interval lies below the second; never where one is not known."""
+    high, low = lower["high"], higher["low"]
+    return high is not None and low is not None and high < low
+
+
+def _keeps_up(agent: AgentRun, expert: AgentRun) -> bool:
+    """Whether it makes nearly as much progress as is known of the expert."""
+    for metric in PROGRESS:
+        own, wanted = agent.mean(metric), expert.mean(metric)
+        if wanted is not None and (own is None or own < PROGRESS_SHARE * wanted):
+            return False
+    return True
+
 
 _LEARNING = (
     ("env_steps", "Steps driven"),
     ("collisions_caused", "Collisions caused"),
     ("dataset_steps", "Steps in its data"),
     ("dataset_collisions", "Collisions in its data"),
-    ("gradient_steps", "Gradient steps"),
 )
 
 
-def results_table(agents: Sequence[AgentRun]) -> tuple[list[Column], list[Row]]:
-    """The table of evaluated agents; columns without any value are left out.
-
-    The lowest collision rate is marked only among agents that drive at least ``PROGRESS_SHARE`` of
-    the expert's mean speed and, where there is a goal, of its arrivals, and never without a known
-    expert: standing still is safe, too, and so is leaving the route before the crossing.
-    """
-    shown = [a for a in agents if a.evaluation is not None]
-    columns = [c for c in COLUMNS if any(a.summary(c.metric) for a in shown)]
-    best = _safest(shown)
-    rows = []
-    for agent in shown:
-        cells = [
-            _cell(agent, c, marked=c.metric == "collision_rate" and agent.name in best)
-            for c in columns
-        ]
-        rows.append(Row(agent.label, agent.colour, tuple(cells)))
-    return columns, rows
-
-
-def _cell(agent: AgentRun, column: Column, marked: bool) -> Cell:
-    value = agent.summary(column.metric)
-    if value is None:
-        return Cell(ABSENT)
-    low, high = column.show(value["low"]), column.show(value["high"])
-    return Cell(column.show(value["mean"]), f"{low} to {high}", marked)
-
-
-def _keeps_up(agent: AgentRun, expert: AgentRun) -> bool:
-    """Whether it makes nearly as much progress as is known of the expert."""
-    for metric in PROGRESS:
-        own, wanted = agent.summary(metric), expert.summary(metric)
-        if wanted and (own is None or own["mean"] < PROGRESS_SHARE * wanted["mean"]):
-            return False
-    return True
-
-
-def _safest(agents: Sequence[AgentRun]) -> set[str]:
-    expert = next((a for a in agents if a.is_expert), None)
-    if expert is None or expert.summary("mean_speed") is None:
-        return set()
-    rates = {}
-    for agent in agents:
-        rate = agent.summary("collision_rate")
-        if _keeps_up(agent, expert) and rate is not None and not agent.is_expert:
-            rates[agent.name] = rate["mean"]
-    lowest = min(rates.values(), default=None)
-    return {name for name, rate in rates.items() if rate == lowest}
-
-
 def learning_table(agents: Sequence[AgentRun]) -> tuple[list[str], list[Row]]:
-    """What learning cost each agent that learned; rule-based drivers are left out."""
+    """What learning cost each agent that has learned, with the world model that it shares.
+
+    Drivers that came with the environments are left out, and agents of which nothing is known.
+    """
     rows = []
     for agent in agents:
-        values = [agent.training(key) for key, _ in _LEARNING]
-        if agent.is_expert or not any(values):
+        if agent.is_driver or not any(value is not None for value in agent.costs.values()):
             continue
-        cells = [Cell(ABSENT if v is None else count(v)) for v in values]
-        seconds = agent.training("wall_s")
-        cells.append(Cell(ABSENT if not seconds else _duration(seconds)))
-        rows.append(Row(agent.label, agent.colour, tuple(cells)))
-    return [title for _, title in _LEARNING] + ["Time"], rows
+        cells = [Cell(count(agent.training(key))) for key, _ in _LEARNING]
+        if lost := agent.training("env_steps_lost"):
+            cells[0] = replace(cells[0], interval=f"{count(lost)} lost to kills")
+        cells.append(_with_shared(agent, "gradient_steps", count))
+        cells.append(_with_shared(agent, "wall_s", _duration))
+        rows.append(_row(agent, cells))
+    return [*(title for _, title in _LEARNING), "Gradient steps", "Time"], rows
 
 
-def _duration(seconds: float) -> str:
+def _with_shared(agent: AgentRun, key: str, show: Callable[[float | None], str]) -> Cell:
+    """An agent's own costs and those of the world model that it shares, together."""
+    own, shared = agent.training(key), agent.training(f"world_model_{key}")
+    if agent.world_model is None and not shared:
+        return Cell(show(own))
+    return Cell(show(add(own, shared)), f"{show(own)} + {show(shared)} shared")
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return NOT_KNOWN
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     minutes = seconds / 60
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
-
-
-def headline(agents: Sequence[AgentRun]) -> list[str]:
-    """Sentences that say how the agents taught in imagination compare with PPO-Lag.
-
-    They are computed from the evaluation and say so when it went the other way.
-    """
-    ours = [a for a in agents if a.is_vlsafe and a.summary("collision_rate")]
-    rival = next((a for a in agents if a.is_ppo_lag and a.summary("collision_rate")), None)
-    if not ours and rival is None:
-        return ["No agent of interest has been evaluated in this run yet."]
-    parts = [_drives(a) for a in [*ours, *([rival] if rival else [])]]
-    sentences = ["; ".join(parts) + "."]
-    if ours and rival is not None:
-        sentences.append(_verdict(ours, rival))
-        sentences.extend(_arrivals_compared(ours, rival))
-    sentences.extend(_learning_sentences(ours, rival))
-    return sentences
-
-
-def _drives(agent: AgentRun) -> str:
-    rate, speed = agent.summary("collision_rate"), agent.summary("mean_speed")
-    arrival = agent.summary("arrival_rate")
-    assert rate is not None
-    pace = f" at {figure(speed['mean'])} m/s" if speed else ""
-    goal = f" and arrived in {percent(arrival['mean'])}" if arrival else ""
-    share = f"{percent(rate['mean'])} of {agent.episode_count} episodes"
-    return f"{agent.label} collided in {share}{pace}{goal}"
-
-
-def _verdict(ours: Sequence[AgentRun], rival: AgentRun) -> str:
-    other = rival.summary("collision_rate")
-    assert other is not None
-    rates = [r for a in ours if (r := a.summary("collision_rate"))]
-    if all(r["high"] < other["low"] for r in rates):
-        return "Fewer collisions than PPO-Lag, and the 95% intervals do not overlap."
-    if all(r["mean"] < other["mean"] for r in rates):
-        return "Fewer collisions than PPO-Lag, but the 95% intervals overlap: a tendency, no proof."
-    if any(r["mean"] < other["mean"] for r in rates):
-        return "Only some of our policies collided less often than PPO-Lag."
-    return "Here PPO-Lag collided no more often than our policies did."
-
-
-def _arrivals_compared(ours: Sequence[AgentRun], rival: AgentRun) -> list[str]:
-    """Who arrived less often, where no interval leaves a doubt: a collision rate alone flatters."""
-    rates, other = [a.summary("arrival_rate") for a in ours], rival.summary("arrival_rate")
-    known = [rate for rate in rates if rate]
-    if other is None or not known:
-        return []
-    if all(rate["low"] > other["high"] for rate in known):
-        return ["PPO-Lag arrived less often."]
-    if all(rate["high"] < other["low"] for rate in known):
-        return ["Our policies arrived less often."]
-    return []
-
-
-def _learning_sentences(ours: Sequence[AgentRun], rival: AgentRun | None) -> list[str]:
-    sentences = []
-    if rival is not None and (caused := rival.training("collisions_caused")) is not None:
-        sentences.append(f"PPO-Lag caused {count(caused)} collisions while it learned.")
-    learned = [a.training("collisions_caused") for a in ours]
-    if ours and all(caused == 0 for caused in learned):
-        inherited = ours[0].training("dataset_collisions")
-        has = "" if inherited is None else f"; the data it learned from hold {count(inherited)}"
-        sentences.append(f"VLSafe caused none{has}.")
-    elif any(learned):
-        sentences.append(f"VLSafe caused {count(sum(c or 0 for c in learned))} while it learned.")
-    return sentences
 
 
 def judge_table(judge: Any) -> tuple[list[str], list[tuple[str, list[str]]]]:
@@ -275,7 +316,7 @@ def _without(row: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _judge_cell(value: Any) -> str:
     if isinstance(value, bool) or value is None:
-        return ABSENT if value is None else str(value)
+        return NOT_KNOWN if value is None else str(value)
     if isinstance(value, int | float):
         return f"{value:.3f}" if isinstance(value, float) else f"{value:,}".replace(",", THIN_SPACE)
     if isinstance(value, dict) and isinstance(value.get("mean"), int | float):

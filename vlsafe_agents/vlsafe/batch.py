@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from vlsafe_agents.data.dataset import SequenceBatch
+from wrappers.checks import check_numbers
 
 IMAGE, VECTOR = "image", "vector"
 
@@ -36,16 +37,10 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
     :raises ValueError: if a reward, cost or safety score is not finite, or a safety score lies
         outside [0, 1].
     """
-    for name in ("reward", "cost", "safety_score"):
-        values = getattr(batch, name)
-        if not np.isfinite(values).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-            raise ValueError(
-                f"{name} is {values[where]} at (sequence, time) {where}; clean the data"
-            )
-    score = batch.safety_score
-    if score.min() < 0 or score.max() > 1:
-        raise ValueError(f"safety_score must lie in [0, 1]; got {score.min()} to {score.max()}")
+    where = "a batch of (sequence, time)"
+    check_numbers(batch.reward, "reward", where)
+    check_numbers(batch.cost, "cost", where)
+    check_numbers(batch.safety_score, "safety_score", where, low=0.0, high=1.0)
 
     def tensor(array: npt.NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(array)).to(device)
@@ -60,7 +55,7 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         next_action=number(batch.next_action),
         reward=tensor(batch.reward).float(),
         cost=tensor(batch.cost).float(),
-        safety_score=tensor(score).float(),
+        safety_score=tensor(batch.safety_score).float(),
         is_first=tensor(batch.is_first).bool(),
         is_terminal=tensor(batch.is_terminal).bool(),
         has_action=tensor(batch.has_action).bool(),

@@ -15,6 +15,7 @@ from stable_baselines3.common.utils import get_device
 from torch import Tensor
 
 from vlsafe_agents.common.agent_file import space_from_json, space_to_json, to_plain
+from vlsafe_agents.common.border import check_seen
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import IMAGE, observation_spaces
 from vlsafe_agents.vlsafe.config import config_from_dict
@@ -97,8 +98,10 @@ class VLSafePolicy(BasePolicy):
         :param state: from the last call; None at the start of an episode.
         :param episode_start: ``(N,)`` bool; where true, the state is forgotten.
         :param deterministic: modes of latent and action instead of samples.
-        :raises ValueError: if shapes do not fit the observation space or the state.
+        :raises ValueError: if shapes do not fit the observation space or the state, or if the
+            observation is not finite.
         """
+        check_seen(observation)
         self.set_training_mode(False)
         obs, batched = self._to_batch(observation)
         count = len(next(iter(obs.values())))

@@ -152,10 +152,14 @@ class VLSafe(OfflineAlgorithm):
     def set_dataset(self, dataset: EpisodeDataset) -> None:
         """Choose the recorded episodes that :meth:`learn` reads.
 
-        Warns of labels that failed an audit (``vlsafe audit --write``).
+        Warns of labels that failed an audit (``vlsafe audit --write``), and of an environment with
+        another id than the one that was recorded.
 
-        :raises ValueError: if the spaces differ, or cost or safety score are missing.
+        :raises ValueError: if the spaces differ, if cost or safety score are missing, or if the
+            environment's observations are changed on their way (``VecNormalize``).
+        :raises TypeError: if it is no data set.
         """
+        dataset = self._accept_data(dataset)
         length = self.settings.train.sequence_length
         dataset = fit_for_training(dataset, self.observation_space, self.action_space, length)
         if "audits" in dataset.metadata:

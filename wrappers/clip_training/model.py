@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from ..clip_loading import image_processor_class, no_weight_bars
+from ..checkpoints import no_weight_bars
+from ..clip_loading import image_processor_class
+from ..files import reading, replacing
 from .phrases import DRIVING_WORDS
 
 
@@ -141,27 +144,41 @@ def build_processor(config: ModelConfig) -> Any:
 
 
 def save_clip(folder: Path, model: Any, tokenizer: Any, processor: Any) -> None:
-    """Write all three with ``save_pretrained``; weights as float16 safetensors."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write all three with ``save_pretrained``; weights as float16 safetensors.
+
+    Each file appears whole, ``config.json`` last.
+    """
     state = {
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()
     }
-    with no_weight_bars():
-        model.save_pretrained(folder, state_dict=state)
-    tokenizer.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".", suffix=".tmp") as temporary:
+        with no_weight_bars():
+            model.save_pretrained(temporary, state_dict=state)
+        tokenizer.save_pretrained(temporary)
+        processor.save_pretrained(temporary)
+        written = sorted(Path(temporary).iterdir(), key=lambda path: path.name == "config.json")
+        for path in written:
+            with replacing(folder / path.name) as target:
+                path.rename(target)
 
 
 def load_weights(model: torch.nn.Module, folder: Path) -> None:
     """Give ``model`` the weights that :func:`save_clip` wrote.
 
-    Raises ``ValueError`` when they are of a model of other sizes.
+    Raises ``ValueError`` when they cannot be read or are of a model of other sizes.
     """
     from safetensors.torch import load_file
 
+    weights = reading(
+        folder / "model.safetensors",
+        "weights of a CLIP",
+        load_file,
+        "name a folder that train-clip wrote",
+    )
     try:
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"the model in {folder} has other sizes: {error}") from error
 

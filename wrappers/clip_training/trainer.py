@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..checkpoints import loading
 from ..clip_loading import FastPreprocessor, load_tokenizer
+from ..files import reading, replacing
 from ..weights import weights_sha256
 from .captions import Caption, CaptionWriter, all_phrases
 from .evaluation import HELD_OUT_PROMPTS
@@ -123,23 +126,32 @@ class ClipTrainer:
             lr=self.config.learning_rate,
             betas=(0.9, 0.98),
         )
-        self.step = 0
+        self.step = self._saved = 0  # steps done, and in the checkpoint
         self.seconds = 0.0  # spent in training, earlier calls included
         self._resume()
 
     def train(self, report: Callable[[int, dict[str, float]], None] | None = None) -> Any:
-        """Train up to ``config.steps``; ``report(step, losses)`` is called after every step."""
+        """Train up to ``config.steps``; ``report(step, losses)`` is called after every step.
+
+        A ``KeyboardInterrupt`` says which checkpoint is kept.
+        """
         self.model.train()
         last = time.monotonic()
-        while self.step < self.config.steps:
-            losses = self._update(self.batch(self.step))
-            self.step += 1
-            now = time.monotonic()
-            self.seconds, last = self.seconds + now - last, now
-            if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
-                self._save_checkpoint()
-            if report is not None:
-                report(self.step, losses)
+        try:
+            while self.step < self.config.steps:
+                losses = self._update(self.batch(self.step))
+                self.step += 1
+                now = time.monotonic()
+                self.seconds, last = self.seconds + now - last, now
+                if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                    self._save_checkpoint()
+                if report is not None:
+                    report(self.step, losses)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted at step {self.step}: the checkpoint of step {self._saved} is kept in "
+                f"{self.folder}, and the same command goes on from there"
+            ) from None
         return self.model.eval()
 
     def save(self, folder: Path) -> None:
@@ -237,8 +249,12 @@ class ClipTrainer:
             return load_tokenizer(self.start)
         folder = self.folder / "tokenizer"
         if not folder.is_dir():
-            build_tokenizer(all_phrases(), self.model_config).save_pretrained(folder)
-        return load_tokenizer(folder)
+            tokenizer = build_tokenizer(all_phrases(), self.model_config)
+            with replacing(folder) as temporary:
+                tokenizer.save_pretrained(temporary)
+        remedy = f"remove {self.folder} to start afresh"
+        with loading(str(folder), "the tokenizer of a training", remedy, remedy):
+            return load_tokenizer(folder)
 
     def _fingerprint(self) -> dict[str, Any]:
         return {
@@ -249,7 +265,6 @@ class ClipTrainer:
         }
 
     def _save_checkpoint(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -258,23 +273,24 @@ class ClipTrainer:
             "optimizer": self.optimizer.state_dict(),
             "fingerprint": self._fingerprint(),
         }
-        partial = self.folder / (CHECKPOINT + ".partial")
-        torch.save(state, partial)
-        partial.replace(self.folder / CHECKPOINT)  # never a half-written checkpoint
+        with replacing(self.folder / CHECKPOINT) as temporary:
+            torch.save(state, temporary)
+        self._saved = self.step
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
-        if state["fingerprint"] != self._fingerprint():
-            raise ValueError(
-                f"{path} belongs to another configuration or data set; remove it to start afresh"
-            )
+        remedy = "remove it to start afresh"
+        load = partial(torch.load, weights_only=True)
+        state = reading(path, "a checkpoint of train-clip", load, remedy)
+        if not isinstance(state, dict) or state.get("fingerprint") != self._fingerprint():
+            raise ValueError(f"{path} belongs to another configuration or data set; {remedy}")
         self.model.load_state_dict(state["model"])
         self.patch_head.load_state_dict(state["patch_head"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step = self._saved = state["step"]
+        self.seconds = state["seconds"]
 
 
 def _chances(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ..files import reading, replacing
 from .facts import Facts
+
+_REMEDY = "remove this folder, and the same command records it again"
 
 
 @dataclass(frozen=True)
@@ -45,20 +50,32 @@ class TrainingSet:
 
     def save(self, folder: Path) -> None:
         """Write each array to a file of its name, ``facts.npz`` last: it marks the end."""
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "facts.npz").unlink(missing_ok=True)
         for name in ("frames", "small_frames", "scenes"):
-            np.save(folder / f"{name}.npy", getattr(self, name))
+            with replacing(folder / f"{name}.npy") as temporary, temporary.open("wb") as file:
+                np.save(file, getattr(self, name))
         columns = {field.name: getattr(self.facts, field.name) for field in fields(Facts)}
-        np.savez(folder / "facts.npz", **columns)
+        with replacing(folder / "facts.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **columns)
 
     @classmethod
     def load(cls, folder: Path) -> TrainingSet:
-        """Map the arrays of :meth:`save`; raises ``FileNotFoundError`` when one is missing."""
-        with np.load(folder / "facts.npz") as columns:
-            facts = Facts(**{name: columns[name] for name in columns.files})
-        return cls(
-            frames=np.load(folder / "frames.npy", mmap_mode="r"),
-            small_frames=np.load(folder / "small_frames.npy", mmap_mode="r"),
-            scenes=np.load(folder / "scenes.npy"),
-            facts=facts,
-        )
+        """Map the arrays of :meth:`save`.
+
+        Raises ``FileNotFoundError`` when one is missing, ``ValueError`` when one is damaged.
+        """
+
+        def array(name: str, mode: Literal["r"] | None = "r") -> npt.NDArray[Any]:
+            load = partial(np.load, mmap_mode=mode)
+            return reading(folder / f"{name}.npy", "an array of train-clip", load, _REMEDY)
+
+        facts = reading(folder / "facts.npz", "facts of train-clip", _load_facts, _REMEDY)
+        try:
+            return cls(array("frames"), array("small_frames"), array("scenes", None), facts)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"{folder} holds no training set ({error}); {_REMEDY}") from error
+
+
+def _load_facts(path: Path) -> Facts:
+    with np.load(path) as columns:
+        return Facts(**{name: columns[name] for name in columns.files})

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import load_file, save
 
+from ..files import read_json, reading, replacing, write_json, write_text
 from .card import render_card
 from .network import Pupil, PupilConfig, count_parameters
 
 FORMAT = 1
 WEIGHTS, FACTS, CARD = "model.safetensors", "pupil.json", "README.md"
+_MOST_WEIGHTS = 64 << 20  # [bytes]; ours has 0.3 MB
+_REMEDY = "name a folder written by `vlsafe distill`"
 
 
 @dataclass(frozen=True)
@@ -31,39 +32,52 @@ class Record:
 def save_pupil(folder: str | Path, pupil: Pupil, record: Record) -> None:
     """Write ``model.safetensors``, ``pupil.json`` and the model card ``README.md``."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     network = asdict(pupil.config)
     facts = {"format": FORMAT, "network": network, **asdict(record)}
     weights = {name: tensor.contiguous() for name, tensor in pupil.state_dict().items()}
     (folder / FACTS).unlink(missing_ok=True)  # never old facts beside new weights
-    (folder / WEIGHTS).write_bytes(save(weights))
-    (folder / CARD).write_text(render_card(facts, count_parameters(pupil)))
-    partial = folder / f".{FACTS}.{os.getpid()}.tmp"
-    partial.write_text(json.dumps(facts, indent=1) + "\n")
-    os.replace(partial, folder / FACTS)
+    with replacing(folder / WEIGHTS) as temporary:
+        temporary.write_bytes(save(weights))
+    write_text(folder / CARD, render_card(facts, count_parameters(pupil)))
+    write_json(folder / FACTS, facts)
 
 
 def load_pupil(folder: str | Path) -> tuple[Pupil, Record]:
-    """What :func:`save_pupil` wrote.  Raises ``ValueError`` for anything else."""
+    """What :func:`save_pupil` wrote.
+
+    Raises:
+        FileNotFoundError: where a file is missing.
+        ValueError: for anything else than a whole pupil; the message names the file.
+    """
     folder = Path(folder)
     facts = _read_facts(folder)
-    try:
-        pupil = Pupil(PupilConfig(**facts["network"]))
-        pupil.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"the weights in {folder} cannot be loaded: {error}") from error
     record = Record(facts["teacher"], facts["agreement"], facts["training"])
-    return pupil.eval(), record
+
+    def build(path: Path) -> Pupil:
+        return _build(PupilConfig(**facts["network"]), path)
+
+    return reading(folder / WEIGHTS, f"the weights of {FACTS}", build, _REMEDY), record
+
+
+def _build(config: PupilConfig, weights: Path) -> Pupil:
+    if (size := weights.stat().st_size) > _MOST_WEIGHTS:
+        raise ValueError(f"{size / 1e6:,.0f} MB are too many")
+    with torch.device("meta"):  # takes no memory, whatever the sizes
+        pupil = Pupil(config)
+    stored = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    pupil.load_state_dict(stored, assign=True)
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in stored.values()):
+        raise ValueError("some are not finite")
+    return pupil.eval()
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads((folder / FACTS).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{folder} holds no distilled judge ({error}); make one with `vlsafe distill`"
-        ) from error
-    known = {"format", "network", "teacher", "agreement", "training"}
-    if not isinstance(facts, dict) or set(facts) != known or facts["format"] != FORMAT:
-        raise ValueError(f"{folder / FACTS} is no distilled judge of format {FORMAT}")
+    path = folder / FACTS
+    facts: dict[str, Any] = read_json(path, remedy=_REMEDY)
+    parts = ("network", "teacher", "agreement", "training")
+    if set(facts) != {"format", *parts} or facts["format"] != FORMAT:
+        raise ValueError(f"{path} is no distilled judge of format {FORMAT}; {_REMEDY}")
+    for name in parts:
+        if not isinstance(facts[name], dict):
+            raise ValueError(f"{path}: {name} is {facts[name]!r}, not an object; {_REMEDY}")
     return facts

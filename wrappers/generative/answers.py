@@ -1,8 +1,10 @@
 """What a model is asked for, and the reading of its answer.
 
-An answer becomes a number only when it can be read in one way: JSON with the one key that was
-asked for, or text that consists of nothing but the answer.  A number that happens to stand in a
-sentence ("the gap is 5 m") is never taken for a grade.
+An answer becomes a number only when it can be read in one way.  It is JSON with the one key that
+was asked for, text that consists of nothing but the answer, or what a longer text ends with and
+marks as its answer (a line ``Final answer: 7``, a box, a tag).  Thoughts are left out, whatever
+marks them.  A number that happens to stand in a sentence ("the gap is 5 m") is never taken for a
+grade, and two answers are none.
 """
 
 from __future__ import annotations
@@ -12,21 +14,15 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from .outcomes import Status
+from .outcomes import NoLabel, Status
+from .thoughts import answer_part, containers
 
-VERSION = 1  # of the schemas and of how answers are read; part of a scorer's identity
+VERSION = 2  # of the schemas and of how answers are read; part of a scorer's identity
+LEAST_MASS = 0.05  # probability of all answers together, below which there is no label
 _SHOWN = 80  # characters of an answer that are quoted in a reason
-
-
-class NoLabel(Exception):
-    """An answer that gives no label, and why."""
-
-    def __init__(self, status: Status, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
 
 
 @dataclass(frozen=True)
@@ -95,30 +91,101 @@ class Reading:
     source: str  # "json" or "text"
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A place in a text that gives a score."""
+
+    reading: Reading
+    begin: int
+    end: int
+
+
 def read_answer(text: str, form: AnswerForm) -> Reading:
     """The score that a whole answer gives.
 
-    Raises :class:`NoLabel` for an answer that gives none, or several.
+    What is marked as final counts; without such marks all that can be read as an answer does.
+
+    Raises :class:`~.outcomes.NoLabel` for an answer that gives none, or several.
     """
-    begin = _end_of_thought(text)
-    objects = list(_objects(text, begin, form.key))
-    if objects:
-        scores = {_to_score(value, form) for value, _ in objects}
-        if len(scores) > 1:
-            raise NoLabel(Status.MALFORMED, f"several answers in {_quote(text[begin:])}")
-        return Reading(scores.pop(), objects[0][1], "json")
-    found = _bare_answer(form).fullmatch(text[begin:])
-    if found is not None:
-        return Reading(_to_score(found["value"], form), begin + found.start("value"), "text")
-    if _REFUSAL.match(text[begin:].replace("\u2019", "'")):
-        raise NoLabel(Status.REFUSED, f"the model said {_quote(text[begin:])}")
-    raise NoLabel(Status.MALFORMED, f"no {form.key} can be read from {_quote(text[begin:])}")
+    begin, end = answer_part(text)
+    part = text[begin:end]
+    bare = _read_bare(part, form)
+    finals = [bare] if bare else list(_finals(part, form))
+    found = finals or list(_candidates(part, form))
+    if not found:
+        if _REFUSAL.match(part.replace("\u2019", "'")):
+            raise NoLabel(Status.REFUSED, f"the model said {_quote(part)}")
+        raise NoLabel(Status.MALFORMED, f"no {form.key} can be read from {_quote(part)}")
+    if len({one.reading.score for one in found}) > 1:
+        raise NoLabel(Status.MALFORMED, f"several answers in {_quote(part)}")
+    last = max(found, key=lambda one: one.end)
+    before = _STANDS_ALONE.search(part[: last.begin])
+    alone = bool(finals) or (before is not None and not _HEDGE.search(before[0]))
+    if not alone or part[last.end :].strip(_DRESS):
+        text = _quote(part[-_SHOWN:])
+        raise NoLabel(Status.MALFORMED, f"the answer is part of a longer text: {text}")
+    first = min(found, key=lambda one: one.begin).reading  # where the model made up its mind
+    return Reading(first.score, begin + first.start, first.source)
+
+
+def _finals(part: str, form: AnswerForm) -> Iterator[_Found]:
+    """Answers that a text marks as final: in boxes and tags, or after words that say so.
+
+    Raises :class:`~.outcomes.NoLabel` for one that is marked so and cannot be read.
+    """
+    marked = list(containers(part))
+    boxes = [begin for begin, *_ in marked]
+    words = list(_FINAL_WORDS.finditer(part))
+    for word, after in zip(words, [*words, None][1:], strict=True):
+        stop = after.start() if after else len(part)
+        if not any(word.start() <= begin < stop for begin in boxes):  # else the box counts
+            marked.append((word.start(), stop, word.end(), part[word.end() : stop]))
+    for begin, end, start, inner in marked:
+        found = _read_plain(inner, form)
+        if found is None:
+            raise NoLabel(Status.MALFORMED, f"no {form.key} can be read from {_quote(inner)}")
+        yield _Found(Reading(found.score, start + found.start, found.source), begin, end)
+
+
+def _candidates(part: str, form: AnswerForm) -> Iterator[_Found]:
+    """JSON objects with the key, and lines like ``Grade: 7``."""
+    objects = list(_objects(part, form.key))
+    for value, start, begin, end in objects:
+        yield _Found(Reading(_to_score(value, form), start, "json"), begin, end)
+    for line in _bare_pattern(form.name, "line").finditer(part):
+        if not any(begin <= line.start("value") < end for _, _, begin, end in objects):
+            reading = Reading(_to_score(line["value"], form), line.start("value"), "text")
+            yield _Found(reading, line.start(), line.end())
+
+
+def _read_plain(text: str, form: AnswerForm) -> Reading | None:
+    """The score of a text that is nothing but an answer, bare or one JSON object."""
+    bare = _read_bare(text, form)
+    if bare:
+        return bare.reading
+    objects = list(_objects(text, form.key))
+    if len(objects) != 1:
+        return None
+    value, start, begin, end = objects[0]
+    if (text[:begin] + text[end:]).replace("json", "").strip(_DRESS):
+        return None
+    return Reading(_to_score(value, form), start, "json")
+
+
+def _read_bare(text: str, form: AnswerForm) -> _Found | None:
+    found = _bare_pattern(form.name, "whole").fullmatch(text)
+    if found is None:
+        return None
+    reading = Reading(_to_score(found["value"], form), found.start("value"), "text")
+    return _Found(reading, 0, len(text))
 
 
 Token = tuple[str, Mapping[str, float]]  # its text; log-probabilities of what might stand there
 
 
-def expected_score(tokens: Sequence[Token], score: float, form: AnswerForm) -> float | None:
+def expected_score(
+    tokens: Sequence[Token], score: float, form: AnswerForm, least_mass: float = LEAST_MASS
+) -> float | None:
     """The mean score over a model's alternatives at the token that carries its answer.
 
     ``tokens`` are the answer's tokens, each with its most likely alternatives and their natural
@@ -127,7 +194,8 @@ def expected_score(tokens: Sequence[Token], score: float, form: AnswerForm) -> f
     al., EMNLP 2023, eq. 1).
 
     ``None`` where the log-probabilities do not tell: a free number, an answer of several tokens,
-    no alternatives, or tokens that do not make up that answer.
+    no alternatives, or tokens that do not make up that answer.  Raises :class:`~.outcomes.NoLabel`
+    where all answers together have a probability below ``least_mass``.
     """
     if form.choices is None:
         return None
@@ -141,22 +209,33 @@ def expected_score(tokens: Sequence[Token], score: float, form: AnswerForm) -> f
     for token, alternatives in tokens:
         end += len(token)
         if end > reading.start:
-            return _mean_score(token, alternatives, form.choices)
+            if form.choices.get(_bare(token)) != score:
+                return None
+            return _mean_score(token, alternatives, form, least_mass)
     return None
 
 
 def _mean_score(
-    token: str, alternatives: Mapping[str, float], choices: Mapping[str, float]
+    token: str, alternatives: Mapping[str, float], form: AnswerForm, least_mass: float
 ) -> float | None:
-    if _bare(token) not in choices or token not in alternatives:
+    choices = form.choices or {}
+    if token not in alternatives:
         return None
     weights = [
         (math.exp(min(logprob, 0.0)), choices[_bare(other)])
         for other, logprob in alternatives.items()
         if _bare(other) in choices and not math.isnan(logprob)
     ]
+    if not weights:
+        return None
     total = sum(weight for weight, _ in weights)
-    return sum(weight * score for weight, score in weights) / total if total > 0 else None
+    if total < least_mass or total == 0:
+        raise NoLabel(
+            Status.MALFORMED,
+            f"the answers have a probability of {total:.2g} together where the model said "
+            f"{token!r}",
+        )
+    return sum(weight * score for weight, score in weights) / total
 
 
 def _bare(token: str) -> str:
@@ -164,6 +243,7 @@ def _bare(token: str) -> str:
 
 
 _NUMBER = r"[-+]?\d+(\.\d+)?"
+_JSON_TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*")\s*:\s*|"(?:[^"\\]|\\.)*"|[{}\[\]]')
 _REFUSAL = re.compile(
     r"\W*(i'?m sorry|sorry|i apologi[sz]e|i cannot|i can't|i am (not able|unable)|i'?m (not able|"
     r"unable)|as an ai|unfortunately,? i)\b",
@@ -171,27 +251,46 @@ _REFUSAL = re.compile(
 )
 
 
-def _bare_answer(form: AnswerForm) -> re.Pattern[str]:
-    """Text that is nothing but the answer, perhaps with its name before it: ``Grade: 7.``"""
+# What may stand around an answer without saying anything: white space, Markdown, full stops.
+_DRESS = " \t\r\n*`_\"'$.!"
+# Text before an answer that leaves it alone on its line, or ends in a colon.
+_STANDS_ALONE = re.compile(r"(?:\A|\n)(?:[\s*`_>#$-]*(?:json)?|[^\n]*:[\s*`_$]*)\Z", re.IGNORECASE)
+_HEDGE = re.compile(  # what is said so is no answer
+    r"\b(?:thoughts?|think(?:ing)?|drafts?|perhaps|maybe|could|might|would|initial(?:ly)?|first|not|"
+    r"never|wrong|if|unless|instead|rather|e\.g|example)\b",
+    re.IGNORECASE,
+)
+_FINAL_WORDS = re.compile(
+    r"^[\s*`_>#-]*(?:(?:so|thus|therefore|hence)\W+)?(?:(?:the|my|our)\s+)?final\s+"
+    r"(?:answer|grade|score|rating|verdict|decision|judge?ment|result|output|response|probability)"
+    r"[\s*`_]*(?:is\b|:|=)?[\s*`_:=]*",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+@lru_cache
+def _bare_pattern(form_name: str, kind: str) -> re.Pattern[str]:
+    """Text that is nothing but an answer, perhaps with its name before it: ``Grade: 7.``
+
+    Of the ``kind`` "whole", or "line" for one line, which must have the name.
+    """
+    form = FORMS[form_name]
     value = "|".join(form.choices or ()) if form.name == "yes_no" else _NUMBER
-    scale = r"(\s*/\s*9)?" if form.name == "grade" else ""
-    return re.compile(
-        rf"[\s*`\"']*((answer|{form.key})\W{{1,4}}(is\W)?)?(?P<value>{value}){scale}[\s*`\"'.!]*",
-        re.IGNORECASE,
-    )
+    scale = r"(?:\s*/\s*9)?" if form.name == "grade" else ""
+    name = rf"(?:(?:the\s+)?(?:answer|{form.key})\W{{1,4}}(?:is\W{{1,4}})?)"
+    dress = r"[\s*`_\"'$.!]*"
+    if kind == "line":
+        name, dress = rf"^[\s*`_\"'$.!>#-]*{name}", r"(?:[^\S\n]|[*`_\"'$.!])*$"
+    else:
+        name = f"{dress}{name}?"
+    return re.compile(rf"{name}(?P<value>{value}){scale}{dress}", re.IGNORECASE | re.MULTILINE)
 
 
-def _end_of_thought(text: str) -> int:
-    """Where the answer begins, after what a reasoning model thinks aloud."""
-    opened, closed = text.rfind("<think>"), text.rfind("</think>")
-    if opened > closed:
-        raise NoLabel(Status.TRUNCATED, "the model had not finished thinking")
-    return closed + len("</think>") if closed >= 0 else 0
-
-
-def _objects(text: str, begin: int, key: str) -> Iterator[tuple[Any, int]]:
-    """Values of ``key`` in the JSON objects of a text, each with where it begins."""
+def _objects(text: str, key: str) -> Iterator[tuple[Any, int, int, int]]:
+    """Values of ``key`` in the JSON objects of a text, each with where it begins and where the
+    object begins and ends."""
     decoder = json.JSONDecoder(object_pairs_hook=_refuse_repeated)
+    begin = 0
     while (begin := text.find("{", begin)) >= 0:
         try:
             found, end = decoder.raw_decode(text, begin)
@@ -199,9 +298,22 @@ def _objects(text: str, begin: int, key: str) -> Iterator[tuple[Any, int]]:
             begin += 1
             continue
         if key in found:
-            named = re.compile(rf'"{key}"\s*:\s*"?').search(text, begin, end)
-            yield found[key], named.end() if named else begin
+            yield found[key], _value_start(text, begin, end, key), begin, end
         begin = end
+
+
+def _value_start(text: str, begin: int, end: int, key: str) -> int:
+    """Where the value of a key of the object itself begins, not of one within it."""
+    depth = 0
+    for token in _JSON_TOKEN.finditer(text, begin, end):
+        sign = token[0][0]
+        if sign in "{[":
+            depth += 1
+        elif sign in "}]":
+            depth -= 1
+        elif depth == 1 and token["key"] and json.loads(token["key"]) == key:
+            return token.end() + (text[token.end()] == '"')
+    return begin
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

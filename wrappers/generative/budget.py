@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checks import one_number
+
 MILLION = 1_000_000
 
 
@@ -23,11 +25,10 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("money", "tokens", "requests"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and one_number(value, name, "the budget", 0.0) == 0:
                 raise ValueError(f"the budget's {name} must be positive or None, got {value}")
         for name in ("prompt_price", "completion_price"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            one_number(getattr(self, name), name, "the budget", 0.0)
         if self.money is not None and not self.prompt_price + self.completion_price > 0:
             raise ValueError(
                 "a budget of money needs prices: prompt_price and completion_price, per million "
@@ -131,6 +132,11 @@ class Ledger:
     def cancel(self) -> None:
         """Put a request back that was never sent."""
         self.in_flight -= 1
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing more fits."""
+        return self.in_flight == 0 and not self._fits()
 
     @property
     def reason(self) -> str:

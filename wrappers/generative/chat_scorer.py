@@ -7,6 +7,7 @@ import math
 import os
 import re
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,39 +17,52 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from ..checks import whole_number
 from ..frame_windows import check_windows
+from ..options import check_known
 from ..scorer import Frames, Infos, Scores, check_frames
-from .answers import NoLabel
+from .addresses import (
+    OPENAI_KEY,
+    OPENAI_URL,
+    Access,
+    ChatServerError,
+    access_to,
+    check_base_url,
+    is_openai,
+)
 from .budget import Budget, Ledger, Usage
 from .client import ChatClient, Failure, Limits, Pace, load_packages
-from .outcomes import Judgement, Outcome, RemembersOutcomes, Status, to_judgement
+from .features import Features
+from .introduction import Introduction, check_sight, introduce, model_of
+from .outcomes import Judgement, NoLabel, Outcome, RemembersOutcomes, Status, to_judgement
 from .question import Question
 
-OPENAI_URL = "https://api.openai.com/v1"
-OPENAI_KEY = "OPENAI_API_KEY"
 _TOKENS_OF_A_PICTURE, _TOKENS_OF_AN_ANSWER = 300, 10  # as long as nothing better is known
 _Result = TypeVar("_Result")
-
-
-class ChatServerError(RuntimeError):
-    """A server that turns every request away: wrong key, unknown model, wrong address."""
 
 
 class ChatScorer(RemembersOutcomes):
     """Safety scores by any VLM that an OpenAI-compatible server offers.
 
     vLLM, Ollama, llama.cpp and hosted services speak this API.  Each frame is sent as a PNG; the
-    answer is asked for as JSON, and read with the model's own probabilities where the server gives
-    them, see :class:`~.question.Question`.  What the server does not know (JSON schemas,
-    log-probabilities, a seed) is left out as soon as it says so.
+    answer is asked for as JSON, and read as :class:`~.question.Question` says.
 
-    A frame that gets no usable answer has no label: its score is NaN, and :attr:`unlabelled` and
-    :attr:`judgement` say why.  Failures that may pass are tried again with growing pauses.  When
-    the budget is spent, or the server turns out to be of no use, nothing more is sent and the
-    frames left are "not asked"; :attr:`stopped` says why, and :meth:`resume` goes on.
+    Before the first frame, and when its :attr:`identity` is asked for, the server is introduced by
+    two requests, with a picture and without.  They settle what the server does not know and is not
+    asked for (JSON schemas, log-probabilities, a seed), how answers are read, and which model
+    answers; all of this is in the identity and stays so.  If the picture makes no difference to
+    the number of tokens, the model does not see, and is refused.
 
-    The key is read when it is needed, from the environment.  It stands in no identity, message or
-    pickle.  Worker processes build the scorer anew: each has its own limits and budget.
+    A frame that gets no usable answer, or one of another model, has no label: its score is NaN, and
+    :attr:`unlabelled` and :attr:`judgement` say why.  Failures that may pass are tried again with
+    growing pauses.  When the budget is spent, or the server turns out to be of no use, nothing more
+    is sent and the frames left are "not asked"; :attr:`stopped` says why, and :meth:`resume` goes
+    on.
+
+    OpenAI's own servers are sent the key in ``OPENAI_API_KEY`` and what that package knows of the
+    user's account.  Any other is sent a key only if its variable is named, and nothing else.  A key
+    is read when it is needed and stands in no identity, message or pickle.  Worker processes build
+    the scorer anew: each has its own limits and budget.
 
     Args:
         model: the server's name for it.
@@ -58,11 +72,15 @@ class ChatScorer(RemembersOutcomes):
         budget: how much may be spent by this object, and prices.
         context_frames: frames shown at once, oldest first; see :mod:`~.frame_windows`.
         api_key: the key itself, in place of a variable; such a scorer cannot be pickled.
-        api_key_env: environment variable that holds the key; local servers mostly need none.
+        api_key_env: environment variable that holds the key; ``None`` for ``OPENAI_API_KEY`` on
+            OpenAI's own servers and no key on others.
+        check_sight: refuse a model whose tokens do not change with a picture; ``False`` for a
+            server that does not count pictures.
 
     Raises:
         ImportError: ``openai`` or ``tenacity`` is missing; the message has the remedy.
         ValueError: impossible values, or a ``base_url`` that holds credentials.
+        ChatServerError: from ``identity`` and judging, for a server that is of no use.
     """
 
     def __init__(
@@ -75,43 +93,60 @@ class ChatScorer(RemembersOutcomes):
         budget: Budget | None = None,
         context_frames: int = 1,
         api_key: str | None = None,
-        api_key_env: str = OPENAI_KEY,
+        api_key_env: str | None = None,
+        check_sight: bool = True,
     ) -> None:
         load_packages()
         if not model:
             raise ValueError("a chat scorer needs the name of a model")
-        if context_frames < 1:
-            raise ValueError(f"context_frames must be at least 1, got {context_frames}")
+        self.context_frames = whole_number(context_frames, "context_frames", "scorer 'chat'", 1)
+        if not isinstance(api_key_env, str | None):
+            raise ValueError("api_key_env must be the name of an environment variable")
+        if not isinstance(check_sight, bool):
+            raise ValueError(f"check_sight must be true or false, got {check_sight!r}")
         self.model = model
         self.base_url = check_base_url(base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
         self.question = question or Question()
         self.limits = limits or Limits()
         self.budget = budget or Budget()
-        self.context_frames = context_frames
         self.api_key_env = api_key_env
         self._key_is_given = api_key is not None
         # In a closure, so that no listing of attributes shows it.
-        self._key: Callable[[], str] = lambda: api_key or os.environ.get(api_key_env, "")
+        self._given_key: Callable[[], str | None] = lambda: api_key
+        self.check_sight = check_sight
         super().__init__()
-        self.features = self.question.features  # what the server is asked for now
         self._answering_models: Counter[str] = Counter()
         self._ledger = Ledger(self.budget, self.question.max_tokens)
         self._pace = Pace(self.limits.requests_per_minute)
         self._lock = threading.Lock()
+        self._met: Introduction | None = None
         self._stop: Failure | None = None
         self._in_a_row = 0  # frames without an answer
-        self._ever_answered = False
+        self._useless = 0  # frames without a label, as long as none has got one
+        self._ever_labelled = False
 
     @property
     def identity(self) -> dict[str, Any]:
-        parts = urlsplit(self.base_url)
+        """What the scores depend on; asks the server which model answers, and how.
+
+        Raises :class:`ChatServerError` for a server that is of no use.
+        """
+        parts, met = urlsplit(self.base_url), self._meet()
         return {
             "name": "chat",
             "server": parts.netloc + parts.path,
             "model": self.model,
             "context_frames": self.context_frames,
             **self.question.identity,
+            "answering_model": met.model,
+            "reading": met.reading,
+            "asked_for": asdict(met.features),
         }
+
+    @property
+    def features(self) -> Features:
+        """What the server is asked for besides the answer."""
+        return self._met.features if self._met else self.question.features
 
     @property
     def usage(self) -> Usage:
@@ -126,14 +161,18 @@ class ChatScorer(RemembersOutcomes):
     def price_estimate(self, frames: int) -> float:
         """What judging so many frames will cost, NaN without prices; nothing is sent for it.
 
-        From the mean of the answers so far; before the first, a picture is taken for 300 tokens
-        and four letters for one, which may be off by a factor of some.
+        From the mean of the answers so far; before the first, from the one that introduced the
+        server.  Before that a picture is taken for 300 tokens and four letters for one, which may
+        be off by a factor of some.
         """
-        usage, budget = self.usage, self.budget
+        usage, budget, met = self.usage, self.budget, self._met
         if not budget.prompt_price + budget.completion_price > 0:
             return math.nan
-        if usage.reported:
-            return usage.money / usage.reported * frames
+        first = met.usage if met else Usage()
+        if usage.reported > first.reported:
+            return (usage.money - first.money) / (usage.reported - first.reported) * frames
+        if met and met.tokens:
+            return budget.price(*met.tokens) * frames
         words = len(self.question.text(self.context_frames)) / 4
         prompt = words + _TOKENS_OF_A_PICTURE * self.context_frames
         return budget.price(prompt, _TOKENS_OF_AN_ANSWER) * frames
@@ -141,7 +180,7 @@ class ChatScorer(RemembersOutcomes):
     def resume(self) -> None:
         """Forget why sending was stopped; a spent budget stays spent."""
         self._stop = None
-        self._in_a_row = 0
+        self._in_a_row = self._useless = 0
 
     def report(self) -> dict[str, Any]:
         """What happened so far, JSON-able: ends of frames, usage, what the server was asked for.
@@ -153,6 +192,7 @@ class ChatScorer(RemembersOutcomes):
             "outcomes": dict(self.counts),
             "usage": asdict(self.usage),
             "features": asdict(self.features),
+            "reading": self._met.reading if self._met else None,
             "models": dict(self._answering_models),
             "stopped": self.stopped,
         }
@@ -163,7 +203,7 @@ class ChatScorer(RemembersOutcomes):
         With ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take their place; ``infos``
         are not read.  Also works inside a running event loop, which it holds up meanwhile.
 
-        Raises :class:`ChatServerError` when the server turns all away and has answered nothing yet.
+        Raises :class:`ChatServerError` when the server is of no use and has given no label yet.
         """
         return self.judge(frames).scores
 
@@ -176,41 +216,90 @@ class ChatScorer(RemembersOutcomes):
     def judge_clips(self, clips: Frames) -> Judgement:
         """As :meth:`judge`, for ``clips (N, K, H, W, 3)`` of any number of frames K."""
         check_windows(clips, np.shape(clips)[1] if np.ndim(clips) > 1 else 1)
+        met = self._meet() if len(clips) else None
         with self._lock:
-            judgement = to_judgement(run_to_end(lambda: self._judge_all(clips)))
-            if self._stop and self._stop.status == Status.REJECTED and not self._ever_answered:
+            judgement = to_judgement(run_to_end(lambda: self._judge_all(clips, met)))
+            if self._stop and not self._ever_labelled and not self._ledger.spent:
                 reason = self.stopped
                 self.resume()
-                raise ChatServerError(
-                    f"{self.base_url} turns {self.model!r} away: {reason}  Look at the address, "
-                    f"the model's name and the key in {self.api_key_env}."
-                )
+                raise ChatServerError(self._complaint(reason))
             self.remember(judgement)
         return judgement
 
-    async def _judge_all(self, clips: Frames) -> list[tuple[float, Outcome]]:
-        """Score and outcome of each clip, in their order whatever the order of answers."""
-        found: dict[int, tuple[float, Outcome]] = {}
-        places = iter(range(len(clips)))
-        client = ChatClient(
+    def _complaint(self, reason: str) -> str:
+        variable = self.api_key_env or (OPENAI_KEY if is_openai(self.base_url) else None)
+        key = "the key: none is sent (api_key_env=... names a variable that holds one)"
+        if variable or self._key_is_given:
+            key = f"the key in {variable or 'api_key'}"
+        return (
+            f"{self.base_url} is of no use with {self.model!r}: {reason}; look at the address, the "
+            f"model's name, the question, and {key}"
+        )
+
+    def _meet(self) -> Introduction:
+        """What the server said of itself; it is asked once.
+
+        Raises :class:`ChatServerError` when it says nothing that helps, or the model does not see.
+        """
+        with self._lock:
+            if self._met is None:
+                try:
+                    met = run_to_end(self._introduce)
+                except (Failure, NoLabel) as failure:
+                    raise ChatServerError(self._complaint(_printable(failure.detail))) from None
+                if self.check_sight:
+                    fault, doubt = check_sight(met)
+                    if fault:
+                        raise ChatServerError(f"{self.base_url}, {self.model!r}: {fault}")
+                    if doubt:
+                        warnings.warn(f"{self.base_url}, {self.model!r}: {doubt}", stacklevel=3)
+                self._met = met
+            return self._met
+
+    async def _introduce(self) -> Introduction:
+        async with self._client() as client:
+            return await introduce(
+                client,
+                self.model,
+                self.question,
+                self.context_frames,
+                self.check_sight,
+                lambda: self._ledger.usage,
+            )
+
+    def _client(self) -> ChatClient:
+        return ChatClient(
             self.base_url,
-            self._key(),
+            self._access(),
             self.limits,
             self._ledger,
             self._pace,
             lambda: self.stopped,
         )
 
-        async def work() -> None:
+    def _access(self) -> Access:
+        return access_to(self.base_url, self._given_key(), self.api_key_env)
+
+    async def _judge_all(
+        self, clips: Frames, met: Introduction | None
+    ) -> list[tuple[float, Outcome]]:
+        """Score and outcome of each clip, in their order whatever the order of answers."""
+        found: dict[int, tuple[float, Outcome]] = {}
+        places = iter(range(len(clips)))
+        client = self._client()
+
+        async def work(met: Introduction) -> None:
             for place in places:
-                found[place] = await self._judge_one(client, clips[place])
+                found[place] = await self._judge_one(client, clips[place], met)
 
         async with client, asyncio.TaskGroup() as group:
-            for _ in range(min(self.limits.concurrency, len(clips))):
-                group.create_task(work())
+            for _ in range(min(self.limits.concurrency, len(clips)) if met else 0):
+                group.create_task(work(met))  # type: ignore[arg-type]
         return [found[place] for place in range(len(clips))]
 
-    async def _judge_one(self, client: ChatClient, clip: Frames) -> tuple[float, Outcome]:
+    async def _judge_one(
+        self, client: ChatClient, clip: Frames, met: Introduction
+    ) -> tuple[float, Outcome]:
         attempts = 0
 
         def count() -> None:
@@ -220,10 +309,11 @@ class ChatScorer(RemembersOutcomes):
         if self._stop:
             return np.nan, Outcome(Status.NOT_ASKED, self.stopped)
         try:
-            reply = await self._ask(client, clip, count)
-            self._answering_models[_model_of(reply)] += 1
-            score, source = self.question.read(reply)
-            outcome = Outcome(Status.LABELLED, attempts=attempts, source=source)
+            body = self.question.body(self.model, clip, met.features)
+            reply = await client.ask(body, count)
+            self._count_model(reply, met)
+            score = self.question.read(reply, met.reading)
+            outcome = Outcome(Status.LABELLED, attempts=attempts, source=met.reading)
         except NoLabel as reason:
             score, outcome = np.nan, Outcome(reason.status, _printable(reason.detail), attempts)
         except Failure as failure:
@@ -233,29 +323,27 @@ class ChatScorer(RemembersOutcomes):
         self._watch(outcome)
         return score, outcome
 
-    async def _ask(self, client: ChatClient, clip: Frames, count: Callable[[], None]) -> Any:
-        """The server's reply, asked with less and less besides the answer where it complains."""
-        while True:
-            features = self.features
-            try:
-                return await client.ask(self.question.body(self.model, clip, features), count)
-            except Failure as failure:
-                simpler = features.without(failure.complaint)
-                if simpler is None:
-                    raise
-                if self.features == features:  # else another request has seen to it
-                    self.features = simpler
+    def _count_model(self, reply: Any, met: Introduction) -> None:
+        model = model_of(reply)
+        self._answering_models[model or "unnamed"] += 1
+        if model is not None and met.model is not None and model != met.model:
+            raise NoLabel(
+                Status.OTHER_MODEL, f"{model!r} answered, {met.model!r} had been introduced"
+            )
 
     def _watch(self, outcome: Outcome) -> None:
-        """Stop after too many frames in a row without an answer."""
-        if outcome.answered:
-            self._ever_answered = True
-            self._in_a_row = 0
-        elif outcome.status != Status.NOT_ASKED:
-            self._in_a_row += 1
-            if self._in_a_row >= self.limits.give_up_after and self._stop is None:
-                text = f"given up after {self._in_a_row} frames without an answer in a row, the "
-                self._stop = Failure(outcome.status, f"{text}last one: {outcome.detail}")
+        """Stop after too many frames in a row without an answer, or without any label at first."""
+        if outcome.status == Status.NOT_ASKED:
+            return
+        labelled = outcome.status == Status.LABELLED
+        self._ever_labelled |= labelled
+        self._in_a_row = 0 if outcome.answered else self._in_a_row + 1
+        self._useless = 0 if self._ever_labelled else self._useless + 1
+        most = max(self._in_a_row, self._useless)
+        if most >= self.limits.give_up_after and self._stop is None:
+            lack = "an answer" if self._in_a_row == most else "a label"
+            text = f"given up after {most} frames without {lack} in a row, the last one: "
+            self._stop = Failure(outcome.status, text + (outcome.reason or ""))
 
     def __repr__(self) -> str:
         return f"ChatScorer({self.model!r}, {self.base_url!r}, {self.question!r})"
@@ -267,7 +355,8 @@ class ChatScorer(RemembersOutcomes):
                 "down; put the key into an environment variable and name it in api_key_env"
             )
         arguments = (self.question, self.limits, self.budget, self.context_frames)
-        return _rebuild, (self.model, self.base_url, *arguments, self.api_key_env)
+        access = (self.api_key_env, self.check_sight)
+        return _rebuild, (self.model, self.base_url, *arguments, *access)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ChatScorer:
         return self  # one budget, whoever holds the scorer
@@ -280,7 +369,8 @@ def _rebuild(
     limits: Limits,
     budget: Budget,
     context_frames: int,
-    api_key_env: str,
+    api_key_env: str | None,
+    check_sight: bool,
 ) -> ChatScorer:
     return ChatScorer(
         model,
@@ -290,26 +380,8 @@ def _rebuild(
         budget=budget,
         context_frames=context_frames,
         api_key_env=api_key_env,
+        check_sight=check_sight,
     )
-
-
-def check_base_url(base_url: str) -> str:
-    """An address without a slash at its end.
-
-    Raises ``ValueError`` for one that is no HTTP address, or has a place where secrets may stand:
-    an address is part of a scorer's identity.
-    """
-    parts = urlsplit(base_url)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError(
-            f"the base URL of a chat server on {parts.hostname} must hold no user, password, query "
-            "or fragment; a key belongs into an environment variable (api_key_env)"
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(
-            f"{base_url!r} is no address of a chat server, such as 'http://localhost:8000/v1'"
-        )
-    return base_url.rstrip("/")
 
 
 def run_to_end(start: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
@@ -327,16 +399,11 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _model_of(reply: Any) -> str:
-    model = reply.get("model") if isinstance(reply, dict) else None
-    return model if isinstance(model, str) else "unnamed"
-
-
 def make_chat_scorer(argument: str | None, **options: Any) -> ChatScorer:
     """For ``"chat:<model>@<base URL>"``; without ``@...`` the server of ``OPENAI_BASE_URL``.
 
     ``options`` are the fields of :class:`~.question.Question`, :class:`~.client.Limits`
-    and :class:`~.budget.Budget`, ``context_frames`` and ``api_key_env``.
+    and :class:`~.budget.Budget`, ``context_frames``, ``api_key_env`` and ``check_sight``.
 
     Raises ``ValueError`` for an unknown option, and for a key written down in place of its
     variable's name.
@@ -349,18 +416,14 @@ def make_chat_scorer(argument: str | None, **options: Any) -> ChatScorer:
     if "api_key" in options:
         raise ValueError(
             "a key does not belong into a scorer's options, which are written down; put it into an "
-            f"environment variable and name that in api_key_env (default {OPENAI_KEY})"
+            "environment variable and name that in api_key_env"
         )
     groups = {"question": Question, "limits": Limits, "budget": Budget}
+    own = ("context_frames", "api_key_env", "check_sight")
+    known = [field.name for kind in groups.values() for field in fields(kind)]
+    check_known("chat", options, [*known, *own])
     parts = {name: kind(**_take(options, kind)) for name, kind in groups.items()}
-    own = {key: options.pop(key) for key in ("context_frames", "api_key_env") if key in options}
-    if options:
-        known = [field.name for kind in groups.values() for field in fields(kind)]
-        raise ValueError(
-            f"unknown options {sorted(options)} of scorer 'chat'; known: "
-            f"{', '.join([*known, 'context_frames', 'api_key_env'])}"
-        )
-    return ChatScorer(found["model"], found["url"], **parts, **own)
+    return ChatScorer(found["model"], found["url"], **parts, **options)
 
 
 def _take(options: dict[str, Any], kind: type) -> Mapping[str, Any]:

@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
+from ..checks import one_number, whole_number
+from .addresses import Access
 from .budget import Ledger
 from .outcomes import Status
 
@@ -33,19 +37,47 @@ class Limits:
     attempts: int = 5  # for one frame
     first_wait: float = 1.0  # [s] before the second attempt, plus up to as much; then doubling
     longest_wait: float = 60.0  # [s]; a server that asks for a longer one is given up
-    give_up_after: int = 20  # frames in a row without an answer
+    give_up_after: int = 20  # frames in a row without an answer, or at first without a label
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "attempts", "give_up_after"):
+            value = whole_number(getattr(self, name), name, "scorer 'chat'", 1)
+            object.__setattr__(self, name, value)
+        for name in ("timeout", "first_wait", "longest_wait", "requests_per_minute"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number from 1 upwards, got {value!r}")
-        for name in ("timeout", "first_wait", "longest_wait"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        rate = self.requests_per_minute
-        if rate is not None and not rate > 0:
-            raise ValueError(f"requests_per_minute must be positive or None, got {rate}")
+            if value is None and name == "requests_per_minute":
+                continue
+            if one_number(value, name, "scorer 'chat'", 0.0) == 0:
+                raise ValueError(f"{name} must be positive, got {value!r}")
+
+
+# Headers that say nothing of the user.
+_PLAIN_HEADERS = (
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+    "user-agent",
+)
+
+
+async def _show_only(host: str | None, access: Access, request: Any) -> None:
+    """Take out of a request what its server must not see.
+
+    The ``openai`` package adds the user's organisation, project and headers from environment
+    variables whatever the host is, and follows a server that sends it elsewhere.
+    """
+    at_home = request.url.host == host
+    if not (access.account and at_home):
+        for name in list(request.headers):
+            plain = name.lower() in _PLAIN_HEADERS or name.lower().startswith("x-stainless-")
+            if not plain:  # the exception is the package's own account of itself, which it reads
+                del request.headers[name]
+        if access.key and at_home:
+            request.headers["authorization"] = f"Bearer {access.key}"
 
 
 class Failure(Exception):
@@ -105,7 +137,7 @@ class ChatClient:
 
     Args:
         base_url: of the API, such as ``"http://localhost:8000/v1"``.
-        key: secret that the server wants, or ``""``.
+        access: what of the user's is shown to the server.
         limits: see :class:`Limits`.
         ledger: keeps the budget; may outlive this client.
         pace: keeps the rate; may outlive this client.
@@ -117,17 +149,22 @@ class ChatClient:
     def __init__(
         self,
         base_url: str,
-        key: str,
+        access: Access,
         limits: Limits,
         ledger: Ledger,
         pace: Pace,
         stopped: Callable[[], str],
     ) -> None:
         openai, _ = load_packages()
+        hooks = {"request": [partial(_show_only, urlsplit(base_url).hostname, access)]}
         self._client = openai.AsyncOpenAI(
-            base_url=base_url, api_key=key or "none", max_retries=0, timeout=limits.timeout
+            base_url=base_url,
+            api_key=access.key or "none",
+            max_retries=0,
+            timeout=limits.timeout,
+            http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks),
         )
-        self._key = key
+        self._key = access.key
         self._limits = limits
         self._ledger = ledger
         self._pace = pace
@@ -208,11 +245,9 @@ class ChatClient:
                 await self._settled.wait()  # those under way may cost less than feared
 
     def _book(self, answer: Any) -> None:
-        usage = answer.get("usage") if isinstance(answer, dict) else None
-        usage = usage if isinstance(usage, dict) else {}
-        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        if isinstance(prompt, int) and isinstance(completion, int) and prompt > 0:
-            self._ledger.settle_report(prompt, completion)
+        tokens = tokens_of(answer)
+        if tokens is not None:
+            self._ledger.settle_report(*tokens)
         else:
             self._ledger.settle_unreported(answered=True)
 
@@ -247,6 +282,14 @@ class ChatClient:
         return text.replace(self._key, "<key>") if self._key else text
 
 
+# What some servers say with a 500 that no waiting mends: no projector for pictures, no such model.
+_LASTING = re.compile(
+    r"not support|unsupported|mmproj|unknown (?:model|parameter)|no such model|not implemented|"
+    r"model.{0,80}(?:not found|does not exist|cannot be loaded)",
+    re.IGNORECASE,
+)
+
+
 def classify(code: int, said: str, kind: str, headers: Any, longest_wait: float) -> Failure:
     """What an HTTP error means for a request and for those after it.
 
@@ -261,13 +304,24 @@ def classify(code: int, said: str, kind: str, headers: Any, longest_wait: float)
         return Failure(status, text, hopeless=True, free=True)
     if code == 429 and "insufficient_quota" in kind:
         return Failure(status, text, hopeless=True, free=True)
-    if code in (408, 409, 429) or (code >= 500 and code != 501):
+    lasting = code == 501 or (code >= 500 and _LASTING.search(said))
+    if code in (408, 409, 429) or (code >= 500 and not lasting):
         return Failure(status, text, passing=True, wait=wait, free=True)
     if "content_filter" in kind or "content_policy" in kind:
         return Failure(Status.REFUSED, text, free=True)
     hopeless = code in (401, 402, 403, 404)
     complaint = "" if hopeless else said
     return Failure(Status.REJECTED, text, hopeless=hopeless, free=True, complaint=complaint)
+
+
+def tokens_of(reply: Any) -> tuple[int, int] | None:
+    """Tokens of a request and of its answer; ``None`` where a server does not report them."""
+    usage = reply.get("usage") if isinstance(reply, dict) else None
+    usage = usage if isinstance(usage, dict) else {}
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if isinstance(prompt, int) and isinstance(completion, int) and prompt > 0:
+        return prompt, completion
+    return None
 
 
 def load_packages() -> tuple[Any, Any]:

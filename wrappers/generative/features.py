@@ -46,6 +46,10 @@ class Features:
             return replace(self, length_key="max_completion_tokens")
         return None
 
+    def without_logprobs(self) -> Features:
+        """The same without log-probabilities."""
+        return replace(self, top_logprobs=0)
+
     def options(
         self, form: AnswerForm, temperature: float, seed: int, max_tokens: int
     ) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..clip_loading import no_weight_bars
+from ..checkpoints import UnfitError, check_folder, check_vocabulary, load_whole, loading
+from ..devices import device_of
 from ..scorer import Frames
+from ..sentence_checks import check_words
+
+_REMEDY = "without a network give the path of a folder written by save_pretrained"
 
 
 class LocalVLM:
@@ -21,22 +24,36 @@ class LocalVLM:
         device: where the model runs.
         dtype: of weights and activations.
 
-    Raises ``ValueError``, naming the remedy, for a checkpoint that cannot be loaded, has no chat
-    template, or is no model of pictures and text.
+    Raises:
+        ValueError: for a checkpoint that cannot be loaded whole, whose parts do not belong
+            together, that has no chat template or one without a place for pictures, or is no model
+            of pictures and text.  The message names the file or part, and the remedy.
     """
 
     def __init__(self, checkpoint: str, device: str, dtype: torch.dtype) -> None:
-        self.model, self.processor = _load(checkpoint, dtype)
-        self.model.to(device)
-        self.tokenizer = self.processor.tokenizer
+        place = device_of(device)
+        with loading(checkpoint, "a VLM", _REMEDY):
+            self.model, self.processor = _load(checkpoint, dtype)
+            self.tokenizer = self.processor.tokenizer
+            if not (self.processor.chat_template or getattr(self.tokenizer, "chat_template", None)):
+                raise UnfitError(
+                    "it has no chat template: only models tuned to answer can be judges; look for "
+                    "its instruct version"
+                )
+            if self.prompt("?", 1) == self.prompt("?", 0):
+                raise UnfitError(
+                    "its chat template leaves pictures out, so that every frame would read alike; "
+                    "copy the template of the model for pictures"
+                )
+        self.model.to(place)
         self.tokenizer.padding_side = "left"  # so that every prompt ends where its answer begins
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        if not (self.processor.chat_template or getattr(self.tokenizer, "chat_template", None)):
-            raise ValueError(
-                f"{checkpoint!r} has no chat template: only models tuned to answer can be judges; "
-                "look for its instruct version"
-            )
+
+    def check_question(self, text: str, checkpoint: str) -> None:
+        """Refuse words that the tokenizer does not know (``ValueError``), warn if some are such."""
+        with loading(checkpoint, "a question for a VLM", "ask in other words"):
+            check_words(self.tokenizer, text)
 
     def prompt(self, text: str, pictures: int) -> str:
         """A question about a number of pictures, as the model was taught to be asked."""
@@ -100,29 +117,68 @@ class LocalVLM:
 
 
 def _load(checkpoint: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoModelForImageTextToText
 
-    is_folder = Path(checkpoint).is_dir()
-    if is_folder and not (Path(checkpoint) / "config.json").is_file():
-        raise ValueError(f"folder {checkpoint} holds no checkpoint: config.json is missing")
-    try:
-        processor = AutoProcessor.from_pretrained(checkpoint)
-        with no_weight_bars() if is_folder else nullcontext():
-            model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
-    except ImportError as error:
-        raise ValueError(
-            f"cannot load a VLM from {checkpoint!r}: {_first_words(error)}  Models that also see "
-            "videos need torchvision (of the version that goes with PyTorch), and some num2words."
-        ) from error
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"cannot load a VLM from {checkpoint!r}: {_first_words(error)}  Without a network give "
-            "the path of a folder written by save_pretrained."
-        ) from error
+    if Path(checkpoint).is_dir():
+        check_folder(Path(checkpoint))
+    processor = _load_processor(checkpoint)
     if not (hasattr(processor, "tokenizer") and hasattr(processor, "image_processor")):
-        raise ValueError(f"{checkpoint!r} has no processor for pictures and text")
-    return model.eval().requires_grad_(False), processor
+        raise UnfitError("it has no processor for pictures and text; name a model that sees")
+    model = load_whole(AutoModelForImageTextToText, checkpoint, dtype=dtype)
+    embeddings = model.get_input_embeddings().weight.shape[0]
+    check_vocabulary(processor.tokenizer, embeddings, checkpoint)
+    return model, processor
 
 
-def _first_words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+def _load_processor(checkpoint: str) -> Any:
+    """What makes inputs of pictures and text.
+
+    Models that also see videos bring a part for these that needs torchvision, of which there is no
+    build for every PyTorch; as we show pictures only, the others are put together without it.
+    """
+    from transformers import AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(checkpoint)
+    except ImportError as error:
+        made = _without_video(checkpoint)
+        if made is None:
+            raise UnfitError(f"{error}") from error
+        return made
+
+
+def _without_video(checkpoint: str) -> Any:
+    """A processor with ``None`` in place of the part for videos; ``None`` if it needs none."""
+    import transformers
+
+    facts, _ = transformers.ProcessorMixin.get_processor_dict(checkpoint)
+    name = facts.get("processor_class") or _processor_name(checkpoint)
+    own_class = getattr(transformers, str(name), None)
+    if own_class is None or "video_processor" not in own_class.get_attributes():
+        return None
+
+    class WithoutVideo(own_class):  # type: ignore[misc, valid-type]
+        @classmethod
+        def _get_arguments_from_pretrained(cls, source: str, *_: Any, **__: Any) -> list[Any]:
+            parts = {
+                "tokenizer": lambda: transformers.AutoTokenizer.from_pretrained(source),
+                "image_processor": lambda: transformers.AutoImageProcessor.from_pretrained(
+                    source, backend="pil"
+                ),
+                "video_processor": lambda: None,
+            }
+            return [parts[part]() for part in cls.get_attributes()]
+
+        def check_argument_for_proper_class(self, part: str, given: Any) -> Any:
+            return given and super().check_argument_for_proper_class(part, given)
+
+    WithoutVideo.__name__ = own_class.__name__
+    return WithoutVideo.from_pretrained(checkpoint)
+
+
+def _processor_name(checkpoint: str) -> str | None:
+    """The class that goes with a model's kind, where no file of the processor names it."""
+    from transformers import PROCESSOR_MAPPING, AutoConfig
+
+    kind = PROCESSOR_MAPPING.get(type(AutoConfig.from_pretrained(checkpoint)), None)
+    return getattr(kind, "__name__", None)

@@ -11,15 +11,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..checks import one_number, whole_number
+from ..first_batch import FirstBatch
 from ..frame_windows import check_windows
 from ..scorer import Frames, Infos, Scores, check_frames
 from ..weights import weights_sha256
-from .answers import FORMS, VERSION, AnswerForm, NoLabel, read_answer
+from .answers import FORMS, LEAST_MASS, VERSION, AnswerForm, read_answer
 from .local_loading import LocalVLM
-from .outcomes import Judgement, Outcome, RemembersOutcomes, Status, to_judgement
+from .outcomes import (
+    Judgement,
+    NoLabel,
+    Outcome,
+    RemembersOutcomes,
+    Status,
+    to_judgement,
+)
 from .question import SCENE, SEQUENCE
 
 READINGS = ("first_token", "text")
+_DEFAULTS: dict[str, Any] = {"least_mass": LEAST_MASS, "max_tokens": 64}
 PRECISIONS = ("float32", "bfloat16", "float16")
 _REQUESTS = {  # where the first token is the answer; ``answers`` has those for text
     "yes_no": "Is the red car driving safely? Answer yes or no.",
@@ -45,8 +55,9 @@ class LocalQuestion:
     reading: str = "first_token"  # or "text"
     scene: str = SCENE  # what the picture shows
     request: str | None = None  # what to answer; None for words that go with the other options
-    least_mass: float = 0.05  # below this probability of all answers together there is no label
-    max_tokens: int = 64  # of the answer, for text
+    least_mass: float | None = None  # of the first token: below this probability of all answers
+    # together there is no label; None for 0.05
+    max_tokens: int | None = None  # of the answer, for text; None for 64
 
     def __post_init__(self) -> None:
         for name, known in (("answer", tuple(FORMS)), ("reading", READINGS)):
@@ -57,10 +68,19 @@ class LocalQuestion:
             raise ValueError(
                 f"answer={self.answer!r} is no single token; give reading='text' with it"
             )
-        if not 0.0 <= self.least_mass <= 1.0:
-            raise ValueError(f"least_mass must lie in [0, 1], got {self.least_mass}")
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
+        used, unused = ("least_mass", "max_tokens")[:: 1 if self.reading == "first_token" else -1]
+        if getattr(self, unused) is not None:
+            raise ValueError(
+                f"{unused}={getattr(self, unused)!r} has no effect with reading={self.reading!r}; "
+                "leave it out"
+            )
+        if getattr(self, used) is None:
+            object.__setattr__(self, used, _DEFAULTS[used])
+        if used == "least_mass":
+            one_number(self.least_mass, used, f"reading {self.reading!r}", 0.0, 1.0)
+        else:
+            tokens = whole_number(self.max_tokens, used, "scorer 'local-vlm'", 1)
+            object.__setattr__(self, used, tokens)
 
     @property
     def form(self) -> AnswerForm:
@@ -89,8 +109,10 @@ class LocalVLMScorer(RemembersOutcomes):
         precision: of weights and activations: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
 
     Raises:
-        ValueError: a checkpoint that cannot be loaded, impossible values, or a tokenizer that has
-            no single token for an answer.
+        ValueError: a checkpoint that cannot be loaded whole, or whose parts do not belong together;
+            impossible values; a tokenizer that has no single token for an answer.
+
+    Warns when a first batch of different frames gets one score.
     """
 
     def __init__(
@@ -102,21 +124,20 @@ class LocalVLMScorer(RemembersOutcomes):
         device: str = "cpu",
         precision: str = "float32",
     ) -> None:
-        for name, value in (("context_frames", context_frames), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.context_frames = whole_number(context_frames, "context_frames", "a local VLM", 1)
+        self.batch_size = whole_number(batch_size, "batch_size", "a local VLM", 1)
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
         self.question = question or LocalQuestion()
         # Pickled by name: worker processes load the model themselves.
         self._arguments = (model, self.question, context_frames, batch_size, device, precision)
         self.name = str(model)
-        self.context_frames = context_frames
-        self.batch_size = batch_size
         self.precision = precision
         self.vlm = LocalVLM(self.name, device, getattr(torch, precision))
+        self.vlm.check_question(self.question.text(context_frames), self.name)
         super().__init__()
         self._answers = self._find_answers() if self.question.reading == "first_token" else {}
+        self._scores_seen = FirstBatch(f"scorer {self.name!r}", "probabilities of its answers")
 
     @cached_property
     def weights_hash(self) -> str:
@@ -165,6 +186,8 @@ class LocalVLMScorer(RemembersOutcomes):
         for start in range(0, len(clips), self.batch_size):
             found += read(self.vlm.inputs(prompt, clips[start : start + self.batch_size]))
         judgement = to_judgement(found)
+        if self.question.reading == "first_token":  # words may well be the same
+            self._scores_seen.look(clips, judgement.scores)
         self.remember(judgement)
         return judgement
 
@@ -184,7 +207,7 @@ class LocalVLMScorer(RemembersOutcomes):
         ]
 
     def _weigh(self, total: float, weighted: float, likeliest: str) -> tuple[float, Outcome]:
-        if total > 0 and total >= self.question.least_mass:
+        if total > 0 and total >= (self.question.least_mass or 0.0):
             return weighted / total, Outcome(Status.LABELLED, attempts=1, source="logprobs")
         detail = (
             f"the answers {', '.join(self._answers)} have a probability of {total:.2g} together; "
@@ -193,6 +216,7 @@ class LocalVLMScorer(RemembersOutcomes):
         return np.nan, Outcome(Status.MALFORMED, detail, 1)
 
     def _read_text(self, inputs: Any) -> list[tuple[float, Outcome]]:
+        assert self.question.max_tokens is not None
         return [
             self._understand(text, ended)
             for text, ended in self.vlm.answers(inputs, self.question.max_tokens)

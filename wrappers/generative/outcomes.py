@@ -21,7 +21,9 @@ class Status(StrEnum):
     TRUNCATED = "truncated"
     MALFORMED = "malformed"
     OUT_OF_RANGE = "out of range"
-    # The server gave no answer; a later run may fare better.
+    # The server gave no answer of this model; a later run may fare better.
+    NO_COMPLETION = "no completion"
+    OTHER_MODEL = "other model"
     TIMED_OUT = "timed out"
     RATE_LIMITED = "rate limited"
     SERVER_ERROR = "server error"
@@ -38,6 +40,15 @@ _ANSWERED = (
     Status.MALFORMED,
     Status.OUT_OF_RANGE,
 )
+
+
+class NoLabel(Exception):
+    """An answer that gives no label, and why."""
+
+    def __init__(self, status: Status, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..checks import one_number, whole_number
 from ..scorer import Frames
-from .answers import FORMS, VERSION, AnswerForm, NoLabel, Token, expected_score, read_answer
+from .answers import FORMS, LEAST_MASS, VERSION, AnswerForm, Token, expected_score, read_answer
 from .features import STRUCTURES, Features
-from .outcomes import Status
+from .outcomes import NoLabel, Status
 
 SCENE = (
     "The picture shows a road with traffic from above, in a driving simulator. The red car is to "
@@ -19,25 +20,32 @@ SCENE = (
     "it drives in half a second."
 )
 SEQUENCE = "You see {count} pictures of one scene in the order of time; judge the last one."
-_LOGPROBS = ("prefer", "require", "off")
+READINGS = ("auto", "logprobs", "json", "text")
 _DETAILS = ("auto", "low", "high")
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a chat model is asked about a frame.
+    """What a chat model is asked about a frame, and how its answer is read.
 
-    With ``logprobs`` the score is the mean over the model's own alternatives at the token of its
-    answer: ``"prefer"`` reads the answer itself where a server gives none, ``"require"`` takes
-    such an answer for no label, so that one run never mixes the two.  A free number, as in the
-    ``"probability"`` form, is always read from the answer itself.
+    One scorer reads all answers in one way, its ``reading``:
+
+    - ``"logprobs"``: the mean score over the model's own alternatives at the token of its answer,
+      if these have a probability of ``least_mass`` together.
+    - ``"json"``: the number in the JSON object that is asked for, and in nothing else.
+    - ``"text"``: what the words say, JSON among them.
+    - ``"auto"``: the first of these that the server's answer to a first question allows; it is
+      settled before the first frame, see :class:`~.chat_scorer.ChatScorer`.
+
+    A free number, as in the ``"probability"`` form, cannot be read from log-probabilities.
     """
 
     answer: str = "grade"  # "grade" (0 to 9), "probability" or "yes_no"
     scene: str = SCENE  # what the picture shows
     request: str | None = None  # what to answer; None for the words that belong to ``answer``
     structure: str = "json_schema"  # or "json_object" or "text"; less where a server refuses
-    logprobs: str = "prefer"  # or "require" or "off"
+    reading: str = "auto"  # or "logprobs", "json" or "text"
+    least_mass: float | None = None  # of log-probabilities, None for 0.05
     detail: str = "auto"  # of the pictures: "auto", "low" or "high"
     temperature: float = 0.0
     seed: int = 0
@@ -47,20 +55,30 @@ class Question:
         for name, known in (
             ("answer", tuple(FORMS)),
             ("structure", STRUCTURES),
-            ("logprobs", _LOGPROBS),
+            ("reading", READINGS),
             ("detail", _DETAILS),
         ):
             if getattr(self, name) not in known:
                 value = getattr(self, name)
                 raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
-        if not self.temperature >= 0:
-            raise ValueError(f"temperature must not be negative, got {self.temperature}")
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, got {self.max_tokens}")
-        if self.logprobs == "require" and self.form.choices is None:
+        one_number(self.temperature, "temperature", "scorer 'chat'", 0.0)
+        for name, low in (("max_tokens", 1), ("seed", 0)):
+            value = whole_number(getattr(self, name), name, "scorer 'chat'", low)
+            object.__setattr__(self, name, value)
+        if self.reading == "logprobs" and self.form.choices is None:
             raise ValueError(
-                f"logprobs='require' cannot go with answer={self.answer!r}, a free number"
+                f"reading='logprobs' cannot go with answer={self.answer!r}, a free number"
             )
+        if self.least_mass is not None:
+            if self.reading in ("json", "text") or self.form.choices is None:
+                raise ValueError(
+                    f"least_mass={self.least_mass!r} has no effect with reading={self.reading!r} "
+                    f"and answer={self.answer!r}; leave it out"
+                )
+            one_number(self.least_mass, "least_mass", "scorer 'chat'", 0.0, 1.0)
+        for name in ("scene", "request"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ValueError(f"{name} must be words, got {getattr(self, name)!r}")
         if self.request is not None and f'"{self.form.key}"' not in self.request:
             raise ValueError(
                 f'the request must name the JSON key "{self.form.key}" of answer={self.answer!r}, '
@@ -75,13 +93,20 @@ class Question:
     def identity(self) -> dict[str, Any]:
         """All that an answer depends on, JSON-able."""
         facts = asdict(self)
-        return facts | {"request": self.request or self.form.request, "answer_version": VERSION}
+        own = {"request": self.request or self.form.request, "answer_version": VERSION}
+        if self.wants_logprobs:
+            own["least_mass"] = self._least_mass
+        return facts | own
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether log-probabilities may be read."""
+        return self.reading in ("auto", "logprobs") and self.form.choices is not None
 
     @property
     def features(self) -> Features:
         """What to ask for at first."""
-        wanted = self.logprobs != "off" and self.form.choices is not None
-        return Features(self.structure, top_logprobs=20 if wanted else 0)
+        return Features(self.structure, top_logprobs=20 if self.wants_logprobs else 0)
 
     def text(self, pictures: int) -> str:
         """The words that go with a number of pictures."""
@@ -99,21 +124,42 @@ class Question:
         options = features.options(self.form, self.temperature, self.seed, self.max_tokens)
         return {"model": model, "messages": [{"role": "user", "content": parts}], **options}
 
-    def read(self, reply: Any) -> tuple[float, str]:
-        """The score of a server's reply, and what it was read from.
+    def settle(self, reply: Any) -> str:
+        """The reading that a server's first reply allows: ``reading`` itself unless it is "auto".
 
-        Raises :class:`~.answers.NoLabel` for a reply that gives none.
+        Raises :class:`~.outcomes.NoLabel` for a reply that is no chat completion.
         """
         choice = _first_choice(reply)
-        text = _answer_text(choice)
-        reading = read_answer(text, self.form)
-        if self.logprobs != "off":
-            score = expected_score(_tokens(choice), reading.score, self.form)
-            if score is not None:
-                return score, "logprobs"
-        if self.logprobs == "require":
-            raise NoLabel(Status.MALFORMED, "no log-probabilities came with the answer")
-        return reading.score, reading.source
+        if self.reading != "auto":
+            return self.reading
+        if self.wants_logprobs and any(alternatives for _, alternatives in _tokens(choice)):
+            return "logprobs"
+        try:
+            return read_answer(_answer_text(choice), self.form).source
+        except NoLabel:
+            return "text"
+
+    def read(self, reply: Any, reading: str) -> float:
+        """The score of a server's reply, by a ``reading`` of :meth:`settle`.
+
+        Raises :class:`~.outcomes.NoLabel` for a reply that gives none.
+        """
+        choice = _first_choice(reply)
+        found = read_answer(_answer_text(choice), self.form)
+        if reading == "json" and found.source != "json":
+            raise NoLabel(Status.MALFORMED, "the answer is no JSON object, as the others are")
+        if reading != "logprobs":
+            return found.score
+        score = expected_score(_tokens(choice), found.score, self.form, self._least_mass)
+        if score is None:
+            raise NoLabel(
+                Status.MALFORMED, "no log-probabilities that can be read came with the answer"
+            )
+        return score
+
+    @property
+    def _least_mass(self) -> float:
+        return LEAST_MASS if self.least_mass is None else self.least_mass
 
 
 def to_data_url(frame: Frames) -> str:
@@ -129,7 +175,7 @@ def _first_choice(reply: Any) -> Mapping[str, Any]:
     choices = reply.get("choices") if isinstance(reply, dict) else None
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         return choices[0]
-    raise NoLabel(Status.MALFORMED, "the server's reply is no chat completion")
+    raise NoLabel(Status.NO_COMPLETION, "the server's reply is no chat completion")
 
 
 def _answer_text(choice: Mapping[str, Any]) -> str:

@@ -1,0 +1,193 @@
+"""The commands that made a run, put together from what was written down of it.
+
+Where a fact is not recorded, a comment says so; nothing is made up.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vlsafe_agents.evaluation.stored import StoredEvaluation
+from vlsafe_agents.report.run_folder import AgentRun, RunFolder
+
+OFFLINE = ("vlsafe", "bc")  # learn from recorded drives, and take the environment from them
+# Settings that are options; those that the algorithm reads, as others are refused.
+_COMMON = ("observation", "steps", "seed")
+_READ_BY: dict[str, tuple[str, ...]] = {
+    "vlsafe": ("cost", "cost_limit", "world_model"),
+    "bc": (),
+    "ppo_lag": ("cost", "cost_limit", "scorer", "envs", "reward_scale"),
+    "ppo": ("envs", "reward_scale"),
+}
+_OPTIONS = ("preset", "update", "safety")
+_USUAL = {"reward_scale": 1.0, "device": "auto"}  # not worth a word
+
+
+def commands(run: RunFolder) -> str:
+    """One command a line, for a shell."""
+    return "\n".join(_lines(run))
+
+
+def _lines(run: RunFolder) -> Iterator[str]:
+    whole = run.run.get("commands") or run.run.get("command")
+    if isinstance(whole, str):
+        whole = [whole]
+    if isinstance(whole, list) and all(isinstance(line, str) for line in whole):
+        yield from whole
+        yield "# which stands for these, and whatever else was done here:"
+    yield from _data(run)
+    shared = {Path(agent.world_model).name for agent in run.agents if agent.world_model}
+    for agent in sorted(run.agents, key=lambda agent: agent.name not in shared):  # models first
+        yield from _training(run.path / agent.name, agent)
+    for agent in run.agents:
+        yield from _evaluation(run.path / agent.name, agent, agent.evaluation)
+    for condition in run.elsewhere:
+        for agent in condition.agents:
+            yield from _evaluation(run.path / agent.name, agent, agent.evaluation)
+    yield _command("report", str(run.path))
+
+
+def _data(run: RunFolder) -> Iterator[str]:
+    if run.dataset is None:
+        return
+    folder = run.path / "data"
+    collection = run.dataset.get("collection")
+    if not isinstance(collection, Mapping) or "env_id" not in collection:
+        yield f"# how the data in {_quoted(folder)} were recorded is not known"
+    else:
+        mix = collection.get("mix")
+        shares = ",".join(f"{k}={v}" for k, v in mix.items()) if isinstance(mix, Mapping) else None
+        yield _command(
+            "collect",
+            *_option("--env", collection["env_id"]),
+            *_pairs("--env-arg", collection.get("env_kwargs")),
+            *_option("--steps", collection.get("steps")),
+            *_option("--episodes", collection.get("episodes")),
+            *_option("--mix", shares),
+            *_option("--seed", collection.get("seed")),
+            *_option("--out", folder),
+        )
+    if run.dataset.get("scorer"):
+        scorer = scorer_of(run.dataset)
+        if scorer is None:
+            yield f"# by which command {_quoted(folder)} was labelled is not known"
+        else:
+            yield _command("label", str(folder), *_option("--scorer", scorer))
+
+
+def scorer_of(dataset: Mapping[str, Any]) -> str | None:
+    """The scorer that a data set was labelled with, as its command named it; None: not known.
+
+    `vlsafe label` writes it down with a hash of the labels, so that it does not outlive them.
+    """
+    noted, labelling = dataset.get("labelled_with"), dataset.get("labelling")
+    if not isinstance(noted, Mapping) or not isinstance(labelling, Mapping):
+        return None
+    if noted.get("labels_sha256") != labelling.get("labels_sha256"):
+        return None
+    return noted["scorer"] if isinstance(noted.get("scorer"), str) else None
+
+
+def _training(folder: Path, agent: AgentRun) -> Iterator[str]:
+    if agent.is_driver:
+        return
+    settings = agent.settings or {}
+    algorithm, env = settings.get("algo"), settings.get("env")
+    if algorithm not in _READ_BY or not isinstance(env, Mapping):
+        yield f"# how {_quoted(folder)} was trained is not known"
+        return
+    parts = ["train", *_option("--algo", algorithm), *_option("--data", settings.get("data"))]
+    if algorithm not in OFFLINE:
+        parts += _option("--env", env.get("env_id")) + _pairs("--env-arg", env.get("kwargs"))
+    chosen = settings.get("options")
+    chosen = chosen if isinstance(chosen, Mapping) else {}
+    given = {key: settings.get(key) for key in (*_COMMON, *_READ_BY[algorithm], "device")}
+    given |= {key: chosen[key] for key in _OPTIONS if key in chosen}
+    for key in ("scorer", "safety"):
+        given |= {key: "none"} if key in given and given[key] is None else {}
+    for key in _without_effect(chosen):
+        given.pop(key, None)
+    for key, value in given.items():
+        if value != _USUAL.get(key):
+            parts += _option(f"--{key.replace('_', '-')}", value)
+    parts += _pairs("--config", settings.get("config")) + _option("--out", folder)
+    yield _command(*parts)
+
+
+def _without_effect(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Settings of VLSafe that others switch off, so that its command line refuses them."""
+    if "safety" in options and options["safety"] is None:
+        return ("update", "cost_limit")
+    if options.get("update") == "none":
+        return ("safety", "cost_limit")
+    return ("safety",) if options.get("update") == "lagrangian" else ()
+
+
+def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -> Iterator[str]:
+    if found is None:
+        return
+    first, episodes, options = found.seeds[0], len(found.seeds), found.options
+    if found.kind != "driver" and agent.settings is None:
+        yield f"# by which command {_quoted(folder)} was evaluated is not known"
+        return
+    if list(found.seeds) != list(range(first, first + episodes)):
+        yield f"# {_quoted(folder)} was evaluated on seeds that are no range"
+        return
+    is_driver = found.kind == "driver"
+    parts = ["evaluate", str(found.agent) if is_driver else str(folder)]
+    parts += _option("--data", options.get("data"))
+    if is_driver and not options.get("data"):
+        parts += _option("--env", found.env_id)
+    parts += _option("--density", options.get("density"))
+    parts += _pairs("--env-arg", options.get("env_args", _changed(agent, found)))
+    parts += [*_option("--episodes", episodes), *_option("--first-seed", first)]
+    if "scorer" in options:
+        parts += _option("--scorer", options["scorer"] or "none")
+    if options.get("judge_all") is False:
+        parts.append("--judge-recorded")
+    command = _command(*parts, *(_option("--out", folder) if is_driver else ()))
+    yield command if "scorer" in options else f"{command}  # with which judge is not known"
+
+
+def _changed(agent: AgentRun, found: StoredEvaluation) -> dict[str, Any]:
+    """Arguments of the environment that are others than those it was trained with."""
+    trained = (agent.settings or {}).get("env")
+    usual = trained.get("kwargs") if isinstance(trained, Mapping) else None
+    return {k: v for k, v in found.env_kwargs.items() if (usual or {}).get(k) != v}
+
+
+def _command(*parts: str) -> str:
+    return shlex.join(["vlsafe", *parts])
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _option(name: str, value: Any) -> list[str]:
+    """An option with its value; nothing where there is none."""
+    if value is None:
+        return []
+    short = f"{value:g}" if isinstance(value, float) else ""
+    return [name, short if short and float(short) == value else str(value)]
+
+
+def _pairs(name: str, values: Any) -> list[str]:
+    """``key=value`` for each entry, as the command line reads it back: JSON, or else text."""
+    parts: list[str] = []
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        parts += [name, f"{key}={_text(value)}"]
+    return parts
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str) and value not in ("None", "True", "False"):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value)

@@ -1,0 +1,110 @@
+"""What a chat server says of itself before it judges: which model answers, how, and whether it
+sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..scorer import Frames
+from .budget import Usage
+from .client import ChatClient, Failure, tokens_of
+from .features import Features
+from .question import Question
+
+_SIZE = 224  # [px], of the picture that is shown
+_FEW = 8  # tokens, less than any model makes of a picture; a word in its place may make some
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What the first answers of a server settled."""
+
+    features: Features  # what it is asked for
+    reading: str  # "logprobs", "json" or "text"
+    model: str | None  # that answered; None where the server does not say
+    tokens: tuple[int, int] | None  # of the request with a picture and its answer; None: not known
+    blind_tokens: int | None  # of the same request without a picture; None: not known
+    usage: Usage  # spent until then
+
+
+async def introduce(
+    client: ChatClient,
+    model: str,
+    question: Question,
+    pictures: int,
+    check_sight: bool,
+    usage: Callable[[], Usage],
+) -> Introduction:
+    """Ask about a drawn picture, and with ``check_sight`` the same without one.
+
+    Raises :class:`~.client.Failure` or :class:`~.outcomes.NoLabel` where there is no chat
+    completion at all.  Whether the answer is a label does not matter.
+    """
+    features = question.features
+    clip = np.repeat(example_frame()[None], pictures, axis=0)
+    while True:
+        try:
+            reply = await client.ask(question.body(model, clip, features), _nothing)
+            break
+        except Failure as failure:
+            simpler = features.without(failure.complaint)
+            if simpler is None:
+                raise
+            features = simpler
+    reading = question.settle(reply)
+    if reading != "logprobs":
+        features = features.without_logprobs()
+    blind = None
+    if check_sight:
+        try:
+            body = question.body(model, clip, features)
+            content = body["messages"][0]["content"]
+            body["messages"][0]["content"] = [part for part in content if part["type"] == "text"]
+            blind = await client.ask(body, _nothing)
+        except Failure:  # a server that wants pictures: then it looks at them
+            blind = None
+    seen, unseen = tokens_of(reply), tokens_of(blind)
+    return Introduction(
+        features, reading, model_of(reply), seen, unseen[0] if unseen else None, usage()
+    )
+
+
+def check_sight(met: Introduction) -> tuple[str, str]:
+    """Why a model does not see, and why that is not known; both are empty for one that does."""
+    if met.tokens is None or met.blind_tokens is None:
+        return "", (
+            "it is not known whether the model sees: the server does not say how many tokens a "
+            "request has with and without a picture"
+        )
+    if met.tokens[0] == met.blind_tokens:
+        return (
+            f"the model does not see: a request has {met.blind_tokens} tokens with a picture and "
+            "without; choose a model that sees, or, if the server does not count pictures, give "
+            "check_sight=false"
+        ), ""
+    if (more := met.tokens[0] - met.blind_tokens) < _FEW:
+        return "", f"it is not sure that the model sees: a picture makes {more} tokens of a request"
+    return "", ""
+
+
+def example_frame() -> Frames:
+    """A road from above with two cars, ``(224, 224, 3)`` uint8."""
+    frame = np.full((_SIZE, _SIZE, 3), 90, np.uint8)
+    frame[:, 76:78] = frame[:, 146:148] = 230  # the edges of a lane
+    frame[150:168, 108:116] = (220, 40, 40)  # the red car
+    frame[60:78, 108:116] = (40, 180, 60)
+    return frame
+
+
+def model_of(reply: Any) -> str | None:
+    """The model that a reply says it comes from."""
+    model = reply.get("model") if isinstance(reply, dict) else None
+    return model if isinstance(model, str) and model else None
+
+
+def _nothing() -> None:
+    """Attempts that introduce a server count for no frame."""
