@@ -358,7 +358,7 @@ def test_a_data_set_that_is_being_labelled_is_not_replaced(tmp_path: Path) -> No
     config = CollectConfig("Toy-v0", mix=MIX, episodes=3, dataset_id="vlsafe/toy-v0")
     arguments = (config, tmp_path, NoisyCountingEnv, CountingDriver)
     with (
-        one_writer(path / "data", "vlsafe label"),
+        one_writer(path, "vlsafe label"),
         pytest.raises(FolderInUseError, match="vlsafe label"),
     ):
         collect(*arguments, overwrite=True)
@@ -447,6 +447,7 @@ def test_a_workers_failure_is_one_sentence_with_its_traceback_as_the_cause() -> 
     with pytest.raises(WorkerError) as caught:
         list(run_tasks(failing, iter([4]), workers=2))
     assert str(caught.value) == "task 4 failed in a worker: ValueError: this is the reason"
+    assert caught.value.words == "this is the reason\nand these are\nmany more lines"
     assert "many more lines" in str(caught.value.__cause__)
     assert "Traceback" in str(caught.value.__cause__)
 

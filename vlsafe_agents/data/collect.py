@@ -141,8 +141,7 @@ def collect(
             return summary
         spaces, spec = _look_at(make_env)
         if overwrite:
-            with one_writer(target / "data", "vlsafe collect"):  # nobody is labelling it
-                shutil.rmtree(target, ignore_errors=True)
+            shutil.rmtree(target, ignore_errors=True)
             shutil.rmtree(shards, ignore_errors=True)
         settings = _settings(config)
         claim(shards, settings)

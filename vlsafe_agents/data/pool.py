@@ -26,8 +26,13 @@ Stream = Callable[[Iterator[Task]], Iterator[Result]]  # one result a task, in t
 class WorkerError(RuntimeError):
     """A worker failed or died; the message says in one sentence on which task and why.
 
-    The worker's own traceback is the ``__cause__``.
+    ``words`` are those of the worker's own error, empty where it died; its traceback is the
+    ``__cause__``.
     """
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(message)
+        self.words = words
 
 
 class _WorkerTraceback(Exception):
@@ -144,9 +149,9 @@ class _Pool(Generic[Task, Result]):
             told = f"the worker for task {reprlib.repr(task)} died"
             raise WorkerError(f"{told} (exit code {process.exitcode}; {why})") from None
         if failure is not None:
-            sentence, trace = failure
+            kind, words, trace = failure
             raise WorkerError(
-                f"task {reprlib.repr(task)} failed in a worker: {sentence}"
+                f"task {reprlib.repr(task)} failed in a worker: {_sentence(kind, words)}", words
             ) from _WorkerTraceback(trace)
         answer: Result = result
         return answer
@@ -168,12 +173,12 @@ def _work(make_stream: Callable[[], Stream[Any, Any]], connection: Any) -> None:
             if not _send(connection, None, result):
                 return
     except Exception as error:
-        _send(connection, (_sentence(error), traceback.format_exc()), None)
+        kind = type(error).__name__
+        _send(connection, (kind, str(error).strip() or kind, traceback.format_exc()), None)
 
 
-def _sentence(error: Exception, most: int = 400) -> str:
-    lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def _sentence(kind: str, words: str, most: int = 400) -> str:
+    text = words if words == kind else f"{kind}: {words.splitlines()[0]}"
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
@@ -187,7 +192,7 @@ def _received(connection: Any) -> Iterator[Any]:
         yield task
 
 
-def _send(connection: Any, failure: tuple[str, str] | None, result: Any) -> bool:
+def _send(connection: Any, failure: tuple[str, str, str] | None, result: Any) -> bool:
     """Whether the parent is still there."""
     try:
         connection.send((failure, result))
