@@ -64,6 +64,7 @@ def test_paths_exist() -> None:
     assert not {path: files for path, files in found.items() if not (ROOT / path).exists()}
 
 
-@pytest.mark.parametrize("name", ["vlsafe_agents.vlsafe.normaliser.Scale", "wrappers.nothing"])
+@pytest.mark.parametrize("name", ["vlsafe.normaliser.Scale", "vlsafe.nothing", "nothing"])
 def test_the_check_sees_what_does_not_exist(name: str) -> None:
-    assert not resolves(name)
+    assert not resolves(f"vlsafe_agents.{name}")
+    assert resolves("vlsafe_agents.vlsafe.critics.Scale")

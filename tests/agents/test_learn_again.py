@@ -209,7 +209,7 @@ def test_learning_nothing_plans_nothing(dataset: EpisodeDataset) -> None:
 def test_with_a_constant_rate_twice_half_is_once_the_whole(
     name: str, dataset: EpisodeDataset
 ) -> None:
-    """Going on is exact; a fresh start (SB3's default) resets the environments that are driven."""
+    """Going on is exact; a fresh start, SB3's default, resets the environment of drivers."""
     results = []
     for calls in ((8,), (4, 4)):
         agent = new(name, dataset)
