@@ -46,6 +46,11 @@ def test_every_file_of_the_packages_travels(wheel_names: list[str]) -> None:
     assert sorted(set(files) - set(wheel_names)) == []
 
 
+def test_all_packages_say_that_they_are_typed(wheel_names: list[str]) -> None:
+    for package in ("vlsafe_envs", "vlsafe_agents", "wrappers"):
+        assert f"{package}/py.typed" in wheel_names
+
+
 def test_bundled_judge_stays_small() -> None:
     size = sum(f.stat().st_size for f in (ROOT / "wrappers/bundled_clip").rglob("*") if f.is_file())
     assert size <= 15 * 2**20, f"bundled CLIP is {size / 2**20:.1f} MiB"

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from .checks import shown
 from .engine.commands import (
     ACCELERATIONS,
     HALF_LENGTH,
@@ -53,6 +54,8 @@ __all__ = [
     "ContinuousActions",
     "GridActions",
     "MetaActions",
+    "check_action",
+    "check_actions",
     "full_lock",
     "make_actions",
 ]
@@ -61,6 +64,9 @@ LANE_LEFT, IDLE, LANE_RIGHT, FASTER, SLOWER = range(5)
 _SHARES = np.array(
     [(a / ACCELERATIONS[-1], s / STEERINGS[-1]) for a in ACCELERATIONS for s in STEERINGS]
 )  # (15, 2), what the cells of the grid mean to ContinuousActions
+
+_BOUND = 1.0 + 1e-6  # what rounding may make of 1
+_CLIP = " (gymnasium.wrappers.ClipAction cuts larger ones off)"
 
 Command = int | npt.NDArray[np.floating]
 Speeds = npt.NDArray[np.float64]
@@ -86,11 +92,11 @@ class MetaActions:
 
     def command(self, action: Any, ego: EgoStatus) -> Command:
         """The index itself.  Raises ``ValueError`` for anything outside the space."""
-        return _checked_index(action, 5)
+        return int(check_action(action, self.space).item())
 
     def commands(self, actions: Any, speeds: Speeds) -> npt.NDArray[np.int64]:
         """The indices themselves.  Raises ``ValueError`` for any outside the space."""
-        return _checked_indices(actions, 5, len(speeds))
+        return check_actions(actions, self.space, len(speeds)).astype(np.int64)
 
 
 class ContinuousActions:
@@ -101,23 +107,17 @@ class ContinuousActions:
         self._frequency = policy_frequency  # [Hz]
 
     def command(self, action: Any, ego: EgoStatus) -> Command:
-        """Acceleration [m/s2] and wheel angle [rad]; values beyond [-1, 1] are clipped.
+        """Acceleration [m/s2] and wheel angle [rad].
 
-        Raises ``ValueError`` for another shape or a value that is not finite.
+        Raises ``ValueError`` for another shape or a value that is not in [-1, 1].
         """
-        array = np.asarray(action, np.float64)
-        if array.shape != (2,) or not np.isfinite(array).all():
-            raise ValueError(f"action={action!r}: give two finite numbers in [-1, 1]")
-        return np.array(pedals(array[0], array[1], ego.speed, self._frequency))
+        throttle, steering = check_action(action, self.space).astype(np.float64)
+        return np.array(pedals(throttle, steering, ego.speed, self._frequency))
 
     def commands(self, actions: Any, speeds: Speeds) -> npt.NDArray[np.float64]:
         """Rows of acceleration [m/s2] and wheel angle [rad]; raises like :meth:`command`."""
-        array = np.ascontiguousarray(actions, np.float64)
-        if array.shape != (len(speeds), 2) or not np.isfinite(array).all():
-            raise ValueError(
-                f"actions={actions!r}: give {len(speeds)} pairs of finite numbers in [-1, 1]"
-            )
-        return all_pedals(array, speeds, self._frequency)
+        array = check_actions(actions, self.space, len(speeds))
+        return all_pedals(np.ascontiguousarray(array, np.float64), speeds, self._frequency)
 
     def nearest(self, acceleration: float, steering: float, ego: EgoStatus) -> Any:
         """The action closest to an acceleration [m/s2] and wheel angle [rad]."""
@@ -137,11 +137,11 @@ class GridActions:
 
         Raises ``ValueError`` for an index outside the space.
         """
-        return self._continuous.command(_SHARES[_checked_index(action, len(_SHARES))], ego)
+        return self._continuous.command(_SHARES[check_action(action, self.space).item()], ego)
 
     def commands(self, actions: Any, speeds: Speeds) -> npt.NDArray[np.float64]:
         """Rows of acceleration [m/s2] and wheel angle [rad]; raises like :meth:`command`."""
-        indices = _checked_indices(actions, len(_SHARES), len(speeds))
+        indices = check_actions(actions, self.space, len(speeds))
         return self._continuous.commands(_SHARES[indices], speeds)
 
     def nearest(self, acceleration: float, steering: float, ego: EgoStatus) -> int:
@@ -161,17 +161,46 @@ def make_actions(traffic: TrafficConfig) -> MetaActions | GridActions | Continuo
     return ContinuousActions(traffic.policy_frequency)
 
 
-def _checked_index(action: Any, count: int) -> int:
-    array = np.asarray(action)
-    whole = array.size == 1 and np.issubdtype(array.dtype, np.integer)
-    if not whole or not 0 <= int(array.reshape(())) < count:
-        raise ValueError(f"action={action!r}: give an integer between 0 and {count - 1}")
-    return int(array.reshape(()))
+def check_action(action: Any, space: spaces.Space[Any]) -> npt.NDArray[Any]:
+    """One action of a ``Discrete(n)`` or of a ``Box(-1, 1, shape)``, as an array.
+
+    Raises ``ValueError`` for what is no action of that space.
+    """
+    array = _as_array(action)
+    if isinstance(space, spaces.Discrete):
+        if array.size == 1 and array.dtype.kind in "iu" and 0 <= array.item() < space.n:
+            return array
+        raise ValueError(f"action={shown(action)}: give an integer between 0 and {space.n - 1}")
+    if array.shape == space.shape and _within(array):
+        return array
+    raise ValueError(f"action={shown(action)}: give {space.shape} finite numbers in [-1, 1]{_CLIP}")
 
 
-def _checked_indices(actions: Any, count: int, expected: int) -> npt.NDArray[np.int64]:
-    array = np.asarray(actions)
-    whole = array.shape == (expected,) and np.issubdtype(array.dtype, np.integer)
-    if not whole or not ((array >= 0) & (array < count)).all():
-        raise ValueError(f"actions={actions!r}: give {expected} integers between 0 and {count - 1}")
-    return array.astype(np.int64)
+def check_actions(actions: Any, space: spaces.Space[Any], count: int) -> npt.NDArray[Any]:
+    """Actions of ``count`` environments, each of such a space, as one array ``(count, ...)``.
+
+    Raises ``ValueError`` for what is none.
+    """
+    array = _as_array(actions)
+    if isinstance(space, spaces.Discrete):
+        whole = array.shape == (count,) and array.dtype.kind in "iu"
+        if whole and ((array >= 0) & (array < space.n)).all():
+            return array
+        wanted = f"{count} integers between 0 and {space.n - 1}"
+        raise ValueError(f"actions={shown(actions)}: give {wanted}")
+    shape = (count, *(space.shape or ()))
+    if array.shape == shape and _within(array):
+        return array
+    raise ValueError(f"actions={shown(actions)}: give {shape} finite numbers in [-1, 1]{_CLIP}")
+
+
+def _as_array(values: Any) -> npt.NDArray[Any]:
+    """As NumPy sees it; an array of nothing where it cannot."""
+    try:
+        return np.asarray(values)
+    except Exception:  # ragged lists, tensors on a device: whatever a foreign object raises
+        return np.empty(0)
+
+
+def _within(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind in "iuf" and bool((np.abs(array) <= _BOUND).all())

@@ -6,22 +6,29 @@ makes a gap unsafe.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .checks import check_number
 from .engine import gaps
 from .scene import Scene
 
 HORIZON = 4.0  # [s], conflicts later than this are not looked for
 
 
+SUM = "sum"  # info["env_cost_rule"] of the environments whose cost :func:`summed_cost` makes
+
+
 @dataclass(frozen=True)
 class CostConfig:
-    """Weights of the cost terms.
+    """Weights of the cost terms, of which the cost is the sum.
 
     Events that end the episode weigh 10 because the end cuts off all later costs.
+
+    Raises ``ValueError`` for weights that are no numbers in [0, 1e6].
     """
 
     collision: float = 10.0
@@ -29,10 +36,8 @@ class CostConfig:
     unsafe_gap: float = 1.0  # per decision
 
     def __post_init__(self) -> None:
-        for name in ("collision", "off_road", "unsafe_gap"):
-            value = getattr(self, name)
-            if not np.isfinite(value) or value < 0:
-                raise ValueError(f"cost weight {name}={value!r}: give a number that is >= 0")
+        for field in dataclasses.fields(self):
+            check_number(f"costs.{field.name}", getattr(self, field.name), 0.0, 1e6)
 
 
 def time_to_collision(scene: Scene, horizon: float = HORIZON) -> float:
@@ -84,6 +89,9 @@ def cost_terms(
     }
 
 
-def weighted_cost(terms: dict[str, Any], config: CostConfig) -> Any:
-    """``sum(weight * term)``: the environment's own cost, >= 0; of many, where terms are arrays."""
+def summed_cost(terms: dict[str, Any], config: CostConfig) -> Any:
+    """``sum(weight * term)``: the environment's own cost, >= 0; of many, where terms are arrays.
+
+    The tasks take the largest term instead, see ``tasks.rules.largest_cost``.
+    """
     return sum(getattr(config, name) * value for name, value in terms.items())

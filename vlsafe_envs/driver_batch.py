@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
+from .checks import check_choice, check_integer, check_kind, check_rng, shown
 from .engine.decisions import Decisions
 from .experts import DISTURBED, DRIVER_NAMES, Bursts, driver_record, random_action, road_and_ways
-from .scenarios import check_choice
 from .vector_env import VectorDrivingEnv
 
 
@@ -24,10 +25,10 @@ class DriverBatch:
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
-        inner = env.unwrapped
+        inner = getattr(env, "unwrapped", env)
         if not isinstance(inner, VectorDrivingEnv):
             raise ValueError(
-                f"env={env!r}: drivers of many need one of the VLSafe environments, made by "
+                f"env={shown(env)}: drivers of many need one of the VLSafe environments, made by "
                 "gym.make_vec and driven by the compiled engine"
             )
         self._env = inner
@@ -47,9 +48,11 @@ class DriverBatch:
             name: see ``experts``.
             rng: the driver's own randomness.
 
-        Raises ``ValueError`` for an unknown name.
+        Raises ``ValueError`` for an unknown name, another slot and what is no generator.
         """
+        check_integer("slot", slot, 0, self._env.num_envs - 1)
         check_choice("driver", name, DRIVER_NAMES)
+        check_rng(rng)
         self._names[slot], self._rngs[slot] = name, rng
         if name == "random":
             return
@@ -61,8 +64,12 @@ class DriverBatch:
     def act(self, slots: list[int]) -> Any:
         """Actions ``(N, ...)`` of all environments, of which only those of ``slots`` are chosen.
 
-        Call it once a step.  Raises ``ValueError`` for an environment without a driver.
+        Call it once a step.  Raises ``ValueError`` for an environment without a driver, and for
+        slots that there are not.
         """
+        check_kind("slots", slots, Sequence | np.ndarray, "a list of environments")
+        for slot in slots:
+            check_integer("slots", slot, 0, self._env.num_envs - 1)
         empty = [slot for slot in slots if not self._names[slot]]
         if empty:
             raise ValueError(f"environments {empty} have no driver: seat one after every reset")

@@ -14,20 +14,23 @@ import numpy.typing as npt
 
 from wrappers import FrameHistory, FrameJudge
 
-from .costs import HORIZON
+from .checks import check_kind, check_num_envs, check_seed
+from .costs import HORIZON, CostConfig
 from .driving_env import DrivingEnv
 from .engine.batch import STATUS, TrafficBatch, View, ego_of
 from .engine.compiled_traffic import CompiledTraffic
 from .engine.packing import pack_scenes
 from .observations import IMAGE_SIZE
 from .outcomes import Situation, reset_info, step_outcome
+from .rewards import RewardConfig
 from .scenarios import Scenario
 from .scene import Scene
 from .traffic import EgoStatus
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-OWN_SETTINGS = ("rewards", "costs", "offroad_terminal")  # that each environment may have
+# What each environment may have of its own.
+OWN_SETTINGS = {"rewards": RewardConfig, "costs": CostConfig, "offroad_terminal": bool}
 
 
 class Seat(DrivingEnv):
@@ -47,7 +50,7 @@ class Seat(DrivingEnv):
 
     def seed(self, seed: int | None) -> None:
         """Seed the generator as ``reset(seed=seed)`` does; ``None`` leaves it as it is."""
-        gym.Env.reset(self, seed=seed)
+        gym.Env.reset(self, seed=check_seed(seed))
 
     def reset(self, **_: Any) -> Any:
         """Raises ``RuntimeError``."""
@@ -110,8 +113,8 @@ class DrivingBatch:
         judge: FrameJudge | None = None,
         **options: Any,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs={num_envs!r}: give at least 1")
+        check_num_envs(num_envs)
+        check_kind("judge", judge, FrameJudge | None, "a FrameJudge, or None")
         self.scenario = scenario
         self.judge = judge
         length = 1 if judge is None else judge.context_frames
@@ -134,13 +137,19 @@ class DrivingBatch:
     def set_own(self, name: str, rows: Integers, values: Sequence[Any]) -> None:
         """Give environments ``rows (K,)`` their own ``rewards``, ``costs`` or ``offroad_terminal``.
 
-        Raises ``AttributeError`` for attributes that the environments have in common.
+        Raises ``AttributeError`` for attributes that the environments have in common, and
+        ``ValueError`` for values of another type or number.
         """
         if name not in OWN_SETTINGS:
             raise AttributeError(
                 f"cannot set {name!r}: of environments made together only "
                 f"{', '.join(OWN_SETTINGS)} can be changed; make them anew"
             )
+        if len(values) != len(rows):
+            raise ValueError(f"{name}: {len(values)} values for {len(rows)} environments")
+        kind = OWN_SETTINGS[name]
+        for value in values:
+            check_kind(name, value, kind, "True or False" if kind is bool else f"a {kind.__name__}")
         for n, value in zip(rows.tolist(), values, strict=True):
             setattr(self.seats[n], name, value)
         self._read_own()

@@ -11,11 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from .actions import make_actions
+from .checks import (
+    Setting,
+    check_choice,
+    check_flag,
+    check_kind,
+    check_seed,
+    refuse_reset_options,
+)
 from .costs import CostConfig, headway, time_to_collision
 from .observations import IMAGE_SIZE, observation_space, vector_observation
 from .outcomes import Situation, reset_info, step_outcome
 from .rewards import RewardConfig
-from .scenarios import Scenario, TrafficConfig, check_choice
+from .scenarios import Scenario, TrafficConfig
 from .scene import Scene
 from .scene_renderer import FRAME_SIZE, SceneFrames
 from .traffic import EgoStatus, Traffic
@@ -78,6 +86,7 @@ class DrivingEnv(gym.Env[Any, Any]):
     ``info`` has the same keys after ``reset`` and every step:
 
     - ``cost``, ``env_cost``: the environment's cost of this decision (see ``costs``), >= 0;
+    - ``env_cost_rule``: how that is made of the weighted terms: ``"sum"``, here;
     - ``cost_terms``: ``collision``, ``off_road``, ``unsafe_gap``, raw;
     - ``reward_terms``: raw terms (see ``rewards``), all 0 after ``reset``;
     - ``speed`` [m/s]; ``distance`` [m] driven since ``reset``;
@@ -95,11 +104,14 @@ class DrivingEnv(gym.Env[Any, Any]):
         offroad_terminal: whether leaving the road ends the episode.
         render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
 
-    Raises ``ValueError`` for unknown choices.
+    Raises ``ValueError`` for unknown choices and settings of another type.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # noqa: RUF012
     safety_frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px]
+    rewards = Setting(RewardConfig)
+    costs = Setting(CostConfig)
+    offroad_terminal = Setting(bool)
 
     def __init__(
         self,
@@ -112,13 +124,15 @@ class DrivingEnv(gym.Env[Any, Any]):
         offroad_terminal: bool = True,
         render_mode: str | None = None,
     ) -> None:
+        check_kind("scenario", scenario, Scenario, "a Scenario")
         check_choice("observation", observation, OBSERVATION_KINDS)
+        check_flag("scene_in_info", scene_in_info)
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
         self.scenario = scenario
         self.observation = observation
-        self.rewards = rewards or RewardConfig()
-        self.costs = costs or CostConfig()
+        self.rewards = rewards
+        self.costs = costs
         self.scene_in_info = scene_in_info
         self.offroad_terminal = offroad_terminal
         self.render_mode = render_mode
@@ -149,10 +163,9 @@ class DrivingEnv(gym.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode.  Raises ``ValueError`` for options: there are none."""
-        super().reset(seed=seed)
-        if options:
-            raise ValueError(f"options={options!r}: reset has no options; set them in gym.make")
+        """Start an episode.  Raises ``ValueError`` for bad seeds and options: it has none."""
+        refuse_reset_options(options)
+        super().reset(seed=check_seed(seed))
         self.traffic.reset(self.np_random)
         self._steps, self._distance = 0, 0.0
         self._scene, self._ego = self.traffic.scene, self.traffic.ego

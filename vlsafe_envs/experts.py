@@ -23,6 +23,7 @@ import numpy as np
 from gymnasium import spaces
 
 from .actions import IDLE, SLOWER
+from .checks import check_choice, check_rng, shown
 from .driving_env import DrivingEnv
 from .engine.compiled_traffic import road_of
 from .engine.network import LaneNumbers
@@ -42,8 +43,8 @@ from .engine.rule_drivers import (
 from .engine.state import Records, RoadTable
 from .engine.ways import NO_WAYS, Ways, find_ways
 from .lapses import Spells
-from .metadrive.experts import make_metadrive_driver, on_metadrive
-from .scenarios import Scenario, TrafficConfig, check_choice
+from .metadrive.experts import SHIPPED_NAMES, make_metadrive_driver, on_metadrive
+from .scenarios import Scenario, TrafficConfig
 from .tasks import TaskEnv
 from .tasks.drivers import RouteDriver
 from .traffic import IdmAdvice
@@ -60,6 +61,16 @@ _ACTIONS = {"meta": META_ACTION, "grid": GRID, "continuous": CONTINUOUS}
 _NO_ADVICE = IdmAdvice(0.0, 0, 0.0)
 
 
+def driver_names(env_id: str) -> tuple[str, ...]:
+    """The drivers that an id of ours has; MetaDrive brings two of its own.
+
+    Raises ``ValueError`` for an id that is not ours.
+    """
+    from .registration import METADRIVE_IDS, bare_id
+
+    return (*DRIVER_NAMES, *SHIPPED_NAMES) if bare_id(env_id) in METADRIVE_IDS else DRIVER_NAMES
+
+
 class Driver(Protocol):
     """Chooses actions for the environment that it was made for."""
 
@@ -73,14 +84,16 @@ class Driver(Protocol):
 def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> Driver:
     """The driver ``name`` for ``env``, which may be wrapped.
 
-    Raises ``ValueError`` for an unknown name or an environment that is none of ours.
+    Raises ``ValueError`` for an unknown name, an environment that is none of ours and what is no
+    generator.
     """
-    inner = env.unwrapped
+    check_rng(rng)
+    inner = getattr(env, "unwrapped", env)
     if on_metadrive(inner):
         return make_metadrive_driver(name, inner, rng)
     check_choice("driver", name, DRIVER_NAMES)
     if not isinstance(inner, DrivingEnv | TaskEnv):
-        raise ValueError(f"env={env!r}: drivers need one of the VLSafe environments")
+        raise ValueError(f"env={shown(env)}: drivers need one of the VLSafe environments")
     if name == "random":
         return RandomDriver(inner, rng)
     if isinstance(inner, TaskEnv):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from .costs import cost_terms, weighted_cost
+import numpy as np
+
+from .costs import SUM, cost_terms, summed_cost
 from .rewards import reward_terms, weighted_reward
 from .scenarios import Scenario
 from .traffic import EgoStatus
@@ -71,10 +73,11 @@ def _info(
 ) -> dict[str, Any]:
     ego = now.ego
     terms = cost_terms(ego.crashed, off_road_end, now.time_to_collision, now.headway)
-    cost = weighted_cost(terms, rules.costs)
+    cost = summed_cost(terms, rules.costs)
     info: dict[str, Any] = {
         "cost": cost,
         "env_cost": cost,
+        "env_cost_rule": np.full(len(cost), SUM, object) if np.ndim(cost) else SUM,
         "cost_terms": terms,
         "reward_terms": rewards,
         "speed": ego.speed,

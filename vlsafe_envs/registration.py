@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from .checks import (
+    check_autoreset,
+    check_choice,
+    check_integer,
+    check_num_envs,
+    check_options,
+    shown,
+)
 from .metadrive.registration import (
     METADRIVE_IDS,
     make_metadrive_env,
     metadrive_scenario,
+    read_metadrive_options,
     register_metadrive,
 )
-from .scenarios import SCENARIOS, Scenario, check_choice, make_scenario
+from .scenarios import SCENARIOS, Scenario, make_scenario
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -68,7 +78,7 @@ def known_ids() -> tuple[str, ...]:
 
 def bare_id(env_id: str) -> str:
     """The id without ``"vlsafe_envs:"``.  Raises ``ValueError`` for one that is not ours."""
-    name = env_id.rpartition(":")[2]
+    name = env_id.removeprefix("vlsafe_envs:") if isinstance(env_id, str) else env_id
     check_choice("env_id", name, known_ids())
     return name
 
@@ -111,7 +121,8 @@ def make_env(
     """
     from .driving_env import DrivingEnv
 
-    road, arguments = _read_options(scenario, cost, options)
+    check_cost(cost, scorer)
+    road, arguments = _read_options(scenario, options)
     return judged(DrivingEnv(road, **arguments), scorer, cost)
 
 
@@ -121,7 +132,30 @@ def judged(env: gym.Env[Any, Any], scorer: Any, cost: str) -> gym.Env[Any, Any]:
         return env
     from wrappers import VLMCost
 
+    check_scorer(scorer)
     return VLMCost(env, scorer, cost=cost)
+
+
+def check_cost(cost: Any, scorer: Any) -> None:
+    """Raise ``ValueError`` unless ``info["cost"]`` can be made in this way."""
+    check_choice("cost", cost, COST_MODES)
+    if cost == "vlm" and scorer is None:
+        raise ValueError("cost='vlm' needs a judge: give a scorer, or leave out scorer=None")
+
+
+def check_scorer(scorer: Any) -> None:
+    """Raise ``ValueError`` for what can be no scorer, or asks for no number of pixels or frames."""
+    if isinstance(scorer, str | Path):
+        return
+    if isinstance(scorer, type) or not callable(scorer):
+        raise ValueError(
+            f"scorer={shown(scorer)}: give the name of a judge, such as 'bundled', an object with "
+            "__call__(frames, infos) and an `identity`, or None for no judge"
+        )
+    for name in ("frame_size", "context_frames"):
+        value = getattr(scorer, name, None)
+        if value is not None:
+            check_integer(f"scorer.{name}", value, 1, 4096)
 
 
 def make_task_env(
@@ -141,7 +175,7 @@ def make_task_env(
     """
     from .tasks.make import make_task
 
-    check_choice("cost", cost, COST_MODES)
+    check_cost(cost, scorer)
     return judged(make_task(scenario, options), scorer, cost)
 
 
@@ -153,9 +187,10 @@ def make_task_vector_env(
     Takes the arguments of :func:`make_task_env` and ``autoreset_mode``, see
     :func:`make_vector_env`.  Raises ``ValueError`` for unknown options and impossible values.
     """
+    from .gym_vector import CheckedSyncVectorEnv
+
     one = functools.partial(make_task_env, scenario, **options)
-    mode = gym.vector.AutoresetMode(autoreset_mode)
-    return gym.vector.SyncVectorEnv([one] * num_envs, autoreset_mode=mode)
+    return CheckedSyncVectorEnv(one, num_envs, autoreset_mode)
 
 
 def make_vector_env(
@@ -184,14 +219,16 @@ def make_vector_env(
 
     Raises ``ValueError`` for unknown options and impossible values.
     """
+    from .gym_vector import CheckedSyncVectorEnv
     from .vector_env import VectorDrivingEnv
 
+    check_num_envs(num_envs)
+    mode = check_autoreset(autoreset_mode)
     batch = make_batch(scenario, num_envs, scorer=scorer, cost=cost, **options)
     if batch is not None:
-        return VectorDrivingEnv(batch, autoreset_mode)
+        return VectorDrivingEnv(batch, mode)
     one = functools.partial(make_env, scenario, scorer=scorer, cost=cost, **options)
-    mode = gym.vector.AutoresetMode(autoreset_mode)
-    return gym.vector.SyncVectorEnv([one] * num_envs, autoreset_mode=mode)
+    return CheckedSyncVectorEnv(one, num_envs, mode)
 
 
 def make_batch(
@@ -204,7 +241,8 @@ def make_batch(
     from .driving_batch import DrivingBatch
     from .driving_env import compiled_traffic
 
-    road, arguments = _read_options(scenario, cost, options)
+    check_cost(cost, scorer)
+    road, arguments = _read_options(scenario, options)
     engine = arguments.pop("engine", "auto")
     # Windows belong to environments of their own.
     if arguments.get("render_mode") == "human" or compiled_traffic(road.traffic, engine) is None:
@@ -213,20 +251,32 @@ def make_batch(
     if scorer is not None:
         from wrappers import FrameJudge
 
+        check_scorer(scorer)
         judge = FrameJudge(scorer, cost)
     return DrivingBatch(road, num_envs, judge, **arguments)
 
 
-def _read_options(
-    scenario: str, cost: str, options: dict[str, Any]
-) -> tuple[Scenario, dict[str, Any]]:
+def check_env_options(env_id: str, options: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for options that ``gym.make(env_id)`` does not have, or would refuse.
+
+    Nothing is built, so that MetaDrive need not be installed; the environment's own arguments
+    (``observation``, ``scorer``, ``rewards``, ...) are checked by name only.
+    """
+    name = bare_id(env_id)
+    given = {key: value for key, value in options.items() if key not in ("scorer", "cost")}
+    if name in ENV_IDS:
+        _read_options(ENV_IDS[name], given)
+    elif name in METADRIVE_IDS:
+        read_metadrive_options(METADRIVE_IDS[name], given)
+    else:
+        from .tasks.make import read_task_options
+
+        read_task_options(TASK_IDS[name], given)
+
+
+def _read_options(scenario: str, options: Mapping[str, Any]) -> tuple[Scenario, dict[str, Any]]:
     """The road, and the arguments of the environment on it; raises ``ValueError``."""
-    known = _SCENARIO_OPTIONS + _ENV_OPTIONS
-    for key in options:
-        if key not in known:
-            names = ", ".join(sorted((*known, "scorer", "cost")))
-            raise ValueError(f"unknown option {key!r}={options[key]!r}: the options are {names}")
-    check_choice("cost", cost, COST_MODES)
+    check_options(options, (*_SCENARIO_OPTIONS, *_ENV_OPTIONS))
     road = make_scenario(scenario, **{k: v for k, v in options.items() if k in _SCENARIO_OPTIONS})
     return road, {k: v for k, v in options.items() if k in _ENV_OPTIONS and v is not None}
 

@@ -6,11 +6,13 @@ a careful driver, as long as it does not crash.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .checks import check_number
 from .traffic import EgoStatus
 
 
@@ -20,6 +22,8 @@ class RewardConfig:
 
     ``speed`` and ``right_lane`` are paid per second, so returns do not depend on the policy
     frequency; the others once per event.
+
+    Raises ``ValueError`` for weights that are no numbers in [-1e6, 1e6].
     """
 
     speed: float = 1.0  # per second at the top of the speed range
@@ -28,6 +32,10 @@ class RewardConfig:
     collision: float = -1.0
     off_road: float = -1.0  # per second off the road
     arrived: float = 3.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_number(f"rewards.{field.name}", getattr(self, field.name), -1e6, 1e6)
 
 
 PER_SECOND = ("speed", "right_lane", "off_road")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,17 @@ import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from .actions import check_actions
+from .checks import check_kind, check_num_envs, check_seed
 from .driving_batch import Arrival, DrivingBatch, Seat, put_rows
-from .registration import ENV_IDS, METADRIVE_IDS, bare_id, make_batch, maker_of
+from .registration import (
+    ENV_IDS,
+    METADRIVE_IDS,
+    bare_id,
+    check_env_options,
+    make_batch,
+    maker_of,
+)
 
 Indices = int | Iterable[int] | None
 
@@ -48,13 +57,21 @@ def make_vec_env(
     Raises ``ValueError`` for an id that is not ours, unknown options and impossible values.
     """
     name = bare_id(env_id)
-    options = env_kwargs or {}
+    check_num_envs(n_envs, "n_envs")
+    check_kind("env_kwargs", env_kwargs, Mapping | None, "a dictionary, or None")
+    seed = check_seed(seed)
+    options = dict(env_kwargs or {})
+    check_env_options(name, options)
     batch = make_batch(ENV_IDS[name], n_envs, **options) if name in ENV_IDS else None
     vec_env: VecEnv
     if batch is None:
         one = functools.partial(maker_of(name), **options)
         alone = n_envs == 1 or name not in METADRIVE_IDS  # MetaDrive runs once in a process
-        vec_env = DummyVecEnv([one] * n_envs) if alone else SubprocVecEnv([one] * n_envs)
+        if alone:
+            vec_env = CheckedDummyVecEnv([one] * n_envs)
+        else:
+            one().close()  # a fault of the options shows here, not as a worker that is gone
+            vec_env = CheckedSubprocVecEnv([one] * n_envs)
     else:
         spec = copy.deepcopy(gym.spec(name))  # the registry hands out its own
         spec.kwargs = {**spec.kwargs, **options}
@@ -70,6 +87,20 @@ def make_vec_env(
     return VecMonitor(vec_env)
 
 
+class CheckedDummyVecEnv(DummyVecEnv):
+    """Raises ``ValueError`` for bad actions before any environment moves."""
+
+    def step_async(self, actions: np.ndarray) -> None:
+        super().step_async(check_actions(actions, self.action_space, self.num_envs))
+
+
+class CheckedSubprocVecEnv(SubprocVecEnv):
+    """The same: with too few actions the other would wait for ever."""
+
+    def step_async(self, actions: np.ndarray) -> None:
+        super().step_async(check_actions(actions, self.action_space, self.num_envs))
+
+
 class DrivingVecEnv(VecEnv):
     """N driving environments in one call, by the conventions of Stable-Baselines3.
 
@@ -79,9 +110,12 @@ class DrivingVecEnv(VecEnv):
 
     Args:
         batch: the environments.
+
+    Raises ``ValueError`` for what is no batch.
     """
 
     def __init__(self, batch: DrivingBatch) -> None:
+        check_kind("batch", batch, DrivingBatch, "a DrivingBatch")
         self.batch = batch
         self._all = np.arange(len(batch))
         first = batch.seats[0]
@@ -104,7 +138,7 @@ class DrivingVecEnv(VecEnv):
         return arrival.observation
 
     def step_async(self, actions: np.ndarray) -> None:
-        self._actions = actions
+        self._actions = check_actions(actions, self.action_space, self.num_envs)
 
     def step_wait(self) -> VecEnvStepReturn:
         arrival = self.batch.step(self._all, self._actions)

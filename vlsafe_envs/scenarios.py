@@ -8,35 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-import numbers
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+
+from .checks import check_choice, check_flag, check_integer, check_kind, check_number, shown
 
 ACTION_KINDS = ("meta", "grid", "continuous")
 SCENARIO_NAMES = ("highway", "merge", "roundabout", "intersection")
 MAX_VEHICLES = {"highway": 200, "merge": 12, "roundabout": 30, "intersection": 30}
-
-
-def check_number(name: str, value: Any, low: float, high: float, unit: str = "") -> None:
-    """Raise ``ValueError`` unless ``value`` is a finite number in ``[low, high]``."""
-    ok = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not ok or not math.isfinite(value) or not low <= value <= high:
-        unit = f" [{unit}]" if unit else ""
-        raise ValueError(f"{name}={value!r}: give a number between {low:g} and {high:g}{unit}")
-
-
-def check_integer(name: str, value: Any, low: int, high: int) -> None:
-    """Raise ``ValueError`` unless ``value`` is an integer in ``[low, high]``."""
-    ok = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not ok or not low <= value <= high:
-        raise ValueError(f"{name}={value!r}: give an integer between {low} and {high}")
-
-
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r}: choose one of {', '.join(map(repr, choices))}")
 
 
 @dataclass(frozen=True)
@@ -88,11 +69,15 @@ class TrafficConfig:
         self._check_target_speeds()
 
     def _check_target_speeds(self) -> None:
-        speeds = self.target_speeds
+        given = self.target_speeds
+        given = given.tolist() if isinstance(given, np.ndarray) else given
+        speeds = tuple(given) if isinstance(given, list | tuple) else ()
         if len(speeds) < 2:
-            raise ValueError(f"target_speeds={speeds!r}: give at least two speeds [m/s]")
+            raise ValueError(f"target_speeds={shown(given)}: give at least two speeds [m/s]")
         for speed in speeds:
             check_number("target_speeds", speed, 0.0, 40.0, "m/s")
+        speeds = tuple(float(speed) for speed in speeds)
+        object.__setattr__(self, "target_speeds", speeds)
         gaps = [b - a for a, b in itertools.pairwise(speeds)]
         # highway-env finds the nearest speed by arithmetic that assumes even steps.
         if min(gaps) <= 0 or max(gaps) - min(gaps) > 1e-6:
@@ -115,7 +100,18 @@ class Scenario:
     has_goal: bool = False
 
     def __post_init__(self) -> None:
+        check_kind("traffic", self.traffic, TrafficConfig, "a TrafficConfig")
         check_number("duration", self.duration, 1.0, 3600.0, "s")
+        check_number("cruise_speed", self.cruise_speed, 0.5, 40.0, "m/s")
+        check_flag("has_goal", self.has_goal)
+        speeds = self.reward_speed_range
+        check_kind("reward_speed_range", speeds, tuple, "(low, high) [m/s]")
+        for speed in speeds:
+            check_number("reward_speed_range", speed, 0.0, 40.0, "m/s")
+        if len(speeds) != 2 or speeds[0] >= speeds[1]:
+            raise ValueError(
+                f"reward_speed_range={shown(speeds)}: give (low, high), low below high"
+            )
 
     @property
     def decisions(self) -> int:
@@ -146,7 +142,12 @@ SCENARIOS: dict[str, Scenario] = {
 
 # Wheel and pedal commands held for a whole second cannot keep a car on its lane.
 _DEFAULT_FREQUENCY = {"meta": 1, "grid": 5, "continuous": 5}  # [Hz]
-_ONLY_FOR = {"lanes": "highway", "ego_spacing": "highway", "destination": "intersection"}
+_ONLY_FOR = {
+    "lanes": "highway",
+    "ego_spacing": "highway",
+    "destination": "intersection",
+    "spawn_probability": "intersection",
+}
 
 
 def make_scenario(name: str, **overrides: Any) -> Scenario:
@@ -167,12 +168,16 @@ def make_scenario(name: str, **overrides: Any) -> Scenario:
             known = ", ".join(sorted(traffic_fields | scenario_fields))
             raise ValueError(f"unknown scenario option {key!r}: the options are {known}")
         if _ONLY_FOR.get(key, name) != name:
-            raise ValueError(f"{key}={given[key]!r}: only the {_ONLY_FOR[key]} scenario has it")
+            raise ValueError(
+                f"{key}={shown(given[key])}: only the {_ONLY_FOR[key]} scenario has it"
+            )
     action = given.get("action", base.traffic.action)
-    if "policy_frequency" not in given and action in _DEFAULT_FREQUENCY:
-        given["policy_frequency"] = _DEFAULT_FREQUENCY[action]
-    if "target_speeds" in given:
-        given["target_speeds"] = tuple(float(speed) for speed in given["target_speeds"])
+    check_choice("action", action, ACTION_KINDS)
+    if "target_speeds" in given and action != "meta":
+        raise ValueError(
+            f"target_speeds={shown(given['target_speeds'])}: only action='meta' steps through them"
+        )
+    given.setdefault("policy_frequency", _DEFAULT_FREQUENCY[action])
     traffic = dataclasses.replace(
         base.traffic, **{key: given[key] for key in given if key in traffic_fields}
     )

@@ -69,13 +69,16 @@ class Scene:
     def unpack(cls, packed: npt.NDArray[np.float32]) -> Scene:
         """Inverse of :meth:`pack`, up to float32 rounding and the rows that were left out.
 
-        Raises ``ValueError`` when the array has another shape.
+        Raises ``ValueError`` for an array of another shape or type, numbers that are not finite and
+        a scene without a vehicle.
         """
         shape = (PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS)
-        if packed.shape != shape:
-            raise ValueError(f"packed scene has shape {packed.shape}, expected {shape}")
-        rows = packed.astype(np.float64)
+        if np.shape(packed) != shape:
+            raise ValueError(f"packed scene has shape {np.shape(packed)}, expected {shape}")
+        rows = _numbers(packed)
         vehicles = rows[rows[:, 6] == _VEHICLE]
+        if not len(vehicles):
+            raise ValueError("packed scene holds no vehicle; row 0 is the ego vehicle")
         return cls(
             position=vehicles[:, 0:2],
             heading=vehicles[:, 2],
@@ -86,6 +89,17 @@ class Scene:
         )
 
 
+def _numbers(packed: npt.NDArray[np.float32]) -> Array:
+    """Packed scenes as float64, finite, as compiled code needs them."""
+    packed = np.asarray(packed)
+    if packed.dtype.kind not in "iuf":
+        raise ValueError(f"packed scenes are of type {packed.dtype}, expected float32")
+    rows = packed.astype(np.float64)
+    if not np.isfinite(rows).all():
+        raise ValueError("packed scenes hold numbers that are not finite")
+    return rows
+
+
 def drawing_of_packed(
     packed: npt.NDArray[np.float32],
 ) -> tuple[Array, npt.NDArray[np.int64], Array, npt.NDArray[np.int64]]:
@@ -94,19 +108,20 @@ def drawing_of_packed(
     Returns the columns of vehicles ``(N, 6, 32)`` (see :attr:`Scene.columns`), how many there are
     ``(N,)``, the points of the ways ahead ``(N, 16, 2)`` and how many there are ``(N,)``.
 
-    Raises ``ValueError`` for another shape, and for a scene whose rows are not in the order of
-    :meth:`Scene.pack`.
+    Raises ``ValueError`` for another shape or type, numbers that are not finite, and for a scene
+    whose rows are not in the order of :meth:`Scene.pack`.
     """
-    if packed.shape[1:] != (PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS):
+    shape = np.shape(packed)
+    if len(shape) != 3 or shape[1:] != (PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS):
         expected = f"(N, {PACKED_VEHICLES + PACKED_ROUTE}, {PACKED_COLUMNS})"
-        raise ValueError(f"packed scenes have shape {packed.shape}, expected {expected}")
-    kind = packed[:, :, 6]
+        raise ValueError(f"packed scenes have shape {shape}, expected {expected}")
+    rows = _numbers(packed)
+    kind = rows[:, :, 6]
     vehicles, route = kind[:, :PACKED_VEHICLES] == _VEHICLE, kind[:, PACKED_VEHICLES:] == _ROUTE
     totals, points = vehicles.sum(1), route.sum(1)
     in_order = (vehicles == (np.arange(PACKED_VEHICLES) < totals[:, None])).all(1) & (totals > 0)
     in_order &= (route == (np.arange(PACKED_ROUTE) < points[:, None])).all(1)
     if not in_order.all():
         raise ValueError(f"packed scene {np.flatnonzero(~in_order)[0]} is not as Scene.pack makes")
-    rows = packed.astype(np.float64)
     columns = np.ascontiguousarray(rows[:, :PACKED_VEHICLES, :6].transpose(0, 2, 1))
     return columns, totals, np.ascontiguousarray(rows[:, PACKED_VEHICLES:, :2]), points

@@ -75,16 +75,24 @@ class SceneRenderer:
         env_id: such as ``"VLSafe-Highway-v0"``, with or without ``"vlsafe_envs:"`` before it.
         env_kwargs: what the environment was made with; only what shapes the road matters.
 
-    Raises ``ValueError`` for an id that is not ours, or whose road is not in the scene.
+    Raises ``ValueError`` for an id that is not ours, or whose road is not in the scene, and for
+    arguments that the environment would refuse.
     """
 
     frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px], as the environments' safety_frame_sizes
     _size = FRAME_SIZE
 
     def __init__(self, env_id: str, **env_kwargs: Any) -> None:
-        from .registration import METADRIVE_IDS, TASK_IDS, bare_id, scenario_of
+        from .registration import (
+            METADRIVE_IDS,
+            TASK_IDS,
+            bare_id,
+            check_env_options,
+            scenario_of,
+        )
 
         name = bare_id(env_id)
+        check_env_options(name, env_kwargs)
         if name in METADRIVE_IDS:
             raise ValueError(
                 f"env_id={env_id!r}: every map of MetaDrive has another road, which scenes do not "

@@ -16,6 +16,8 @@ from itertools import pairwise
 
 import numba
 
+from .checks import check_integer
+
 SHARES = 4  # for each thread: uneven scenes even out
 Work = Callable[[int, int], None]
 
@@ -35,8 +37,7 @@ def limit_threads(most: int) -> None:
     For processes that share the machine's cores.  Raises ``ValueError`` for fewer than 1.
     """
     global _most
-    if most < 1:
-        raise ValueError(f"most={most}: give at least 1 thread")
+    check_integer("most", most, 1, 1_000_000)
     _most = most
 
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 
+from .actions import check_actions
+from .checks import check_autoreset, check_kind, check_seeds, reset_mask
 from .driving_batch import Arrival, DrivingBatch, Seat, put_rows, rows_of
 
 Flags = npt.NDArray[np.bool_]
@@ -28,6 +30,8 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
         batch: the environments.
         autoreset_mode: what happens after the end of an episode, see
             https://farama.org/Vector-Autoreset-Mode.
+
+    Raises ``ValueError`` for what is no batch, and for an unknown mode.
     """
 
     def __init__(
@@ -35,10 +39,11 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
         batch: DrivingBatch,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
+        check_kind("batch", batch, DrivingBatch, "a DrivingBatch")
         super().__init__()
         self.batch = batch
         self.num_envs = len(batch)
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode = check_autoreset(autoreset_mode)
         self.metadata = {**self.envs[0].metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = batch.render_mode
         self.single_observation_space = self.envs[0].observation_space
@@ -76,29 +81,14 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
         Environment i gets ``seed + i``, or entry i of a sequence of seeds.
 
         Raises ``ValueError`` for other options, a mask that is no boolean array ``(N,)`` with at
-        least one True, and a sequence of seeds of another length.
+        least one True, bad seeds and a sequence of seeds of another length.
         """
-        if seed is None or isinstance(seed, int | np.integer):
-            seeds = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
-        else:
-            seeds = list(seed)
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"seed has {len(seeds)} entries, expected {self.num_envs}")
-        rows = self._rows_to_reset(dict(options or {}))
+        seeds = check_seeds(seed, self.num_envs)
+        rows = np.flatnonzero(reset_mask(options, self.num_envs))
         arrival = self.batch.reset(rows, [seeds[n] for n in rows])
         self.batch.pass_judgement(arrival)
         self._over[rows] = False
         return self._show([arrival])
-
-    def _rows_to_reset(self, options: dict[str, Any]) -> npt.NDArray[np.int64]:
-        mask = options.pop("reset_mask", np.ones(self.num_envs, bool))
-        if options:
-            raise ValueError(f"options={options!r}: the only option of reset is reset_mask")
-        if not isinstance(mask, np.ndarray) or mask.shape != (self.num_envs,) or mask.dtype != bool:
-            raise ValueError(f"reset_mask={mask!r}: give a boolean array ({self.num_envs},)")
-        if not mask.any():
-            raise ValueError("reset_mask holds no True: nothing to reset")
-        return np.flatnonzero(mask)
 
     def step(
         self, actions: Any
@@ -108,9 +98,7 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
         Raises ``ValueError`` for bad actions and, with ``AutoresetMode.DISABLED``,
         ``RuntimeError`` when an environment's episode is over.
         """
-        actions = np.asarray(actions)
-        if len(actions) != self.num_envs:
-            raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
+        actions = check_actions(actions, self.single_action_space, self.num_envs)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             return self._step_and_restart(actions)
         if self.autoreset_mode == AutoresetMode.DISABLED and self._over.any():
@@ -189,7 +177,8 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
     def set_attr(self, name: str, values: Any) -> None:
         """Set ``rewards``, ``costs`` or ``offroad_terminal``: one value, or one an environment.
 
-        Raises ``AttributeError`` for attributes that the environments have in common.
+        Raises ``AttributeError`` for attributes that the environments have in common, and
+        ``ValueError`` for values of another type or number.
         """
         if not isinstance(values, list | tuple):
             values = [values] * self.num_envs
@@ -214,7 +203,8 @@ def _spread(columns: dict[str, Any], rows: Integers, count: int) -> dict[str, An
         elif len(rows) == count:
             infos[name] = column.copy()  # contiguous, and nobody else's
         else:
-            infos[name] = np.zeros((count, *column.shape[1:]), column.dtype)
+            nothing = None if column.dtype == object else 0
+            infos[name] = np.full((count, *column.shape[1:]), nothing, column.dtype)
             infos[name][rows] = column
         infos[f"_{name}"] = mask.copy()
     return infos

@@ -10,9 +10,10 @@ from test_collect import assert_same, seeds_in
 
 from vlsafe_agents.cli.collect import _fleet
 from vlsafe_agents.cli.environments import EnvChoice
-from vlsafe_agents.data.collect import CollectConfig, CollectSummary, _Work, collect
+from vlsafe_agents.data.collect import CollectConfig, CollectSummary, collect
 from vlsafe_agents.data.driving import Fleet
 from vlsafe_agents.data.shards import ShardFacts
+from vlsafe_agents.data.work import Work
 from vlsafe_envs.driver_batch import DriverBatch
 from vlsafe_envs.experts import DRIVER_NAMES, make_driver
 
@@ -111,7 +112,7 @@ def _facts(index: int, steps: int) -> ShardFacts:
 
 
 def test_no_more_episodes_are_begun_than_are_likely_needed() -> None:
-    work = _Work(CollectConfig("Toy-v0", steps=900), {3: _facts(3, 30)})
+    work = Work(CollectConfig("Toy-v0", steps=900), {3: _facts(3, 30)})
     lengths = np.random.default_rng(0).integers(20, 41, 1000)
     driven = 0
     for task in work.tasks(workers=1, largest=256):

@@ -9,9 +9,9 @@ from vlsafe_envs.costs import (
     CostConfig,
     cost_terms,
     headway,
+    summed_cost,
     time_to_collision,
     unsafe_gap,
-    weighted_cost,
 )
 from vlsafe_envs.scene import Scene
 
@@ -127,7 +127,7 @@ def test_unsafe_gap_grows_linearly_below_its_thresholds(
 def test_cost_is_the_weighted_sum_of_its_terms() -> None:
     terms = cost_terms(True, False, 1.0, np.inf)
     assert terms == {"collision": 1.0, "off_road": 0.0, "unsafe_gap": 0.5}
-    assert weighted_cost(terms, CostConfig()) == pytest.approx(10.5)
+    assert summed_cost(terms, CostConfig()) == pytest.approx(10.5)
 
 
 def test_negative_cost_weight_is_refused() -> None:

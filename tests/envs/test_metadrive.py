@@ -17,6 +17,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from malformed import refused
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import vlsafe_envs  # noqa: F401  # registers the ids
@@ -24,6 +25,7 @@ from vlsafe_envs.experts import make_driver
 from vlsafe_envs.metadrive.safe_env import SafeDrivingEnv
 from vlsafe_envs.metadrive.world import Outcome
 from vlsafe_envs.render.palette import OFF_ROAD
+from vlsafe_envs.sb3 import make_vec_env
 
 pytest.importorskip("metadrive", reason="MetaDrive is not installed: its wheels want Python < 3.12")
 
@@ -174,6 +176,44 @@ def test_any_seed_starts_on_a_map_of_the_range(seed: int) -> None:
     env.reset(seed=seed)
     assert 300 <= env.unwrapped.world.map_index < 307
     env.close()
+
+
+@pytest.mark.parametrize(("env_id", "rule"), [(NAVIGATION, "largest"), (SAFE, "first")])
+def test_wrong_actions_and_resets_are_refused_and_the_drive_goes_on(env_id: str, rule: str) -> None:
+    env = make(env_id, blocks=1, action="continuous")
+    _, info = env.reset(seed=0)
+    assert info["env_cost_rule"] == rule
+    for action in (None, 3, [0.0], [np.nan, 0.0], [2.0, 0.0], "ab", {"a": 1}):
+        refused(lambda action=action: env.step(action), "action=", "[-1, 1]")
+    for seed in (-1, "x", 1.5, True):
+        refused(lambda seed=seed: env.reset(seed=seed), "seed=")
+    refused(lambda: env.reset(options={"map": 3}), "options={'map': 3}")
+    env.step(np.zeros(2, np.float32))
+
+
+def test_options_of_environments_in_processes_are_checked_in_this_one() -> None:
+    refused(lambda: gym.make_vec(NAVIGATION, num_envs=2, blocks="x", scorer=None), "blocks='x'")
+    refused(lambda: make_vec_env(NAVIGATION, 2, env_kwargs={"scorer": None, "maps": 3}), "maps=3")
+
+
+@pytest.mark.slow
+def test_environments_in_processes_are_checked_before_any_moves() -> None:
+    options = {"scorer": None, "observation": "vector", "blocks": 1}
+    many = gym.make_vec(NAVIGATION, num_envs=2, **options)
+    sb3 = make_vec_env(NAVIGATION, 2, seed=0, env_kwargs=options)
+    try:
+        refused(lambda: many.reset(seed=[0, -1]), "seed[1]=-1")
+        refused(lambda: many.reset(options={"map": 3}), "reset_mask")
+        many.reset(seed=0)
+        sb3.reset()
+        for actions in ([1], [1, 2, 3], [0.5, 1.0], [0, 15], "ab", None):
+            refused(lambda actions=actions: many.step(actions), "actions=")
+            refused(lambda actions=actions: sb3.step(actions), "actions=")
+        many.step(np.array([7, 7]))
+        sb3.step(np.array([7, 7]))
+    finally:
+        many.close()
+        sb3.close()
 
 
 def test_three_dimensional_drawing_asks_for_the_assets(monkeypatch: pytest.MonkeyPatch) -> None:

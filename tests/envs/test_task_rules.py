@@ -13,8 +13,8 @@ from vlsafe_envs.tasks.rules import (
     Verdict,
     cost_terms,
     judge,
+    largest_cost,
     reward_terms,
-    weighted_cost,
     weighted_reward,
 )
 from vlsafe_envs.traffic import EgoStatus
@@ -153,11 +153,11 @@ def test_without_a_goal_nothing_is_an_arrival() -> None:
 
 def test_cost_is_binary_unless_weights_say_otherwise() -> None:
     both = cost_terms(Verdict(True, False, False, 0.3), 0.0, 0.1)
-    assert weighted_cost(both, TaskCosts()) == 1.0
-    assert weighted_cost(both, TaskCosts(collision=10.0)) == 10.0
+    assert largest_cost(both, TaskCosts()) == 1.0
+    assert largest_cost(both, TaskCosts(collision=10.0)) == 10.0
     close = cost_terms(Verdict(False, False, False, 0.0), 1.0, math.inf)
-    assert weighted_cost(close, TaskCosts()) == 0.0
-    assert weighted_cost(close, TaskCosts(unsafe_gap=2.0)) == pytest.approx(1.0)
+    assert largest_cost(close, TaskCosts()) == 0.0
+    assert largest_cost(close, TaskCosts(unsafe_gap=2.0)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

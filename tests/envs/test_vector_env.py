@@ -165,7 +165,7 @@ def test_environments_can_have_costs_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("actions", "message"),
-    [([0, 1], "2 actions for 4"), ([0, 1, 2, 5], "integers between 0 and 4"), ([0.5] * 4, "int")],
+    [([0, 1], "give 4 integers"), ([0, 1, 2, 5], "integers between 0 and 4"), ([0.5] * 4, "int")],
 )
 def test_bad_actions_are_refused(actions: list[Any], message: str) -> None:
     env = gym.make_vec(HIGHWAY, num_envs=4, scorer=None)

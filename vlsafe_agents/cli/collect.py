@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
     from .environments import EnvChoice
 
-DEFAULT_MIX = "expert=0.5,noisy=0.25,aggressive=0.15,random=0.1"
+DEFAULT_STEPS = 20_000
+DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
 
 
 def collect(
     out: Annotated[Path, typer.Option(help="Minari root folder, for example runs/mine/data.")],
     env: Annotated[str, typer.Option(help="Environment id.")] = "VLSafe-Highway-v0",
-    steps: Annotated[int | None, typer.Option(help="Stop when as many steps are there.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help=f"Stop when as many steps are there; {DEFAULT_STEPS:,} if not given."),
+    ] = None,
     episodes: Annotated[int | None, typer.Option(help="Or: as many episodes.")] = None,
     mix: Annotated[str, typer.Option(help="Drivers and their shares of episodes.")] = DEFAULT_MIX,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
@@ -36,19 +40,23 @@ def collect(
 
     The same command goes on where it was killed; no finished episode is lost or driven twice.
     """
+    from vlsafe_agents.data.claim import check_place
     from vlsafe_agents.data.collect import CollectConfig
     from vlsafe_agents.data.collect import collect as collect_episodes
-    from vlsafe_envs.experts import DRIVER_NAMES, make_driver
+    from vlsafe_envs.experts import driver_names, make_driver
 
     from .environments import choose_env, parse_mix
 
-    shares = parse_mix(mix)
-    for name in shares:
-        if name not in DRIVER_NAMES:
-            raise ValueError(f"unknown driver {name!r}; choose from {', '.join(DRIVER_NAMES)}")
     choice = choose_env(env, env_arg or [], density)
+    shares = parse_mix(mix)
+    known = driver_names(choice.env_id)
+    for name in shares:
+        if name not in known:
+            raise ValueError(
+                f"--mix: unknown driver {name!r}; {choice.env_id} has {', '.join(known)}"
+            )
     if steps is None and episodes is None:
-        steps = 20_000
+        steps = DEFAULT_STEPS
     config = CollectConfig(
         env_id=choice.env_id,
         env_kwargs=choice.kwargs,
@@ -58,10 +66,15 @@ def collect(
         seed=seed,
         dataset_id=f"vlsafe/{choice.env_id.removeprefix('VLSafe-').lower()}",
     )
+    target = out.resolve() / config.dataset_id
+    if overwrite or not target.exists():
+        check_place(target)  # before anything is compiled
     # no judge while driving: `vlsafe label` scores in batches, and may do so again
     options = {"observation": "multi", "scorer": None, "scene_in_info": True}
     make_env = choice.factory(**options)
     fleet = _fleet(choice, options, workers)
+    if workers > 1 and not choice.one_a_process and not target.exists():
+        _compile(make_env, make_driver, fleet, next(iter(shares)))
     summary = collect_episodes(
         config, out, make_env, make_driver, workers=workers, overwrite=overwrite, fleet=fleet
     )
@@ -74,6 +87,8 @@ def _fleet(choice: EnvChoice, options: dict[str, Any], workers: int) -> Fleet | 
     from vlsafe_envs.driver_batch import DriverBatch
     from vlsafe_envs.vector_env import VectorDrivingEnv
 
+    if choice.one_a_process:
+        return None
     make_envs = choice.vector_factory(**options)
     env = make_envs(1)
     env.close()
@@ -82,6 +97,26 @@ def _fleet(choice: EnvChoice, options: dict[str, Any], workers: int) -> Fleet | 
     if workers > 1:
         make_envs = partial(_with_few_threads, make_envs, workers)
     return Fleet(make_envs, DriverBatch)
+
+
+def _compile(make_env: Any, make_driver: Any, fleet: Fleet | None, driver: str) -> None:
+    """Drive one step here, so that the engine is compiled once and not by every worker."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    if fleet is None:
+        env = make_env()
+        env.reset(seed=0)
+        chosen = make_driver(driver, env, rng)
+        chosen.reset()
+        env.step(chosen.act())
+    else:
+        env = fleet.make_env(1)
+        env.reset(seed=0)
+        team = fleet.make_drivers(env)
+        team.seat(0, driver, rng)
+        env.step(team.act([0]))
+    env.close()
 
 
 def _with_few_threads(make_envs: Callable[[int], Any], workers: int, num_envs: int) -> Any:
@@ -95,14 +130,10 @@ def _with_few_threads(make_envs: Callable[[int], Any], workers: int, num_envs: i
 
 
 def _print(summary: CollectSummary) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from .tables import print_table, say
 
-    table = Table(title=f"{summary.steps:,} steps in {summary.episodes:,} episodes")
-    for column in ("driver", "episodes", "steps", "unsafe steps", "collisions", "mean return"):
-        table.add_column(column, justify="left" if column == "driver" else "right")
-    for name, row in summary.drivers.items():
-        table.add_row(
+    rows = [
+        (
             name,
             f"{row['episodes']:,}",
             f"{row['steps']:,}",
@@ -110,9 +141,11 @@ def _print(summary: CollectSummary) -> None:
             f"{row['collisions']:,}",
             f"{row['return'] / row['episodes']:.1f}",
         )
-    console = Console()
-    console.print(table)
-    console.print(
+        for name, row in summary.drivers.items()
+    ]
+    columns = ("driver", "episodes", "steps", "unsafe steps", "collisions", "mean return")
+    print_table(f"{summary.steps:,} steps in {summary.episodes:,} episodes", columns, rows)
+    say(
         f"{summary.unsafe_share:.1%} of all steps are unsafe, {summary.collisions} collisions; "
         f"{summary.megabytes} MB in {summary.path}"
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -12,12 +13,35 @@ DEFAULT_ENV = "VLSafe-Highway-v0"
 POLICIES = {"image": "CnnPolicy", "vector": "MlpPolicy", "multi": "MultiInputPolicy"}
 
 
+_LONGEST_INTEGER = 30  # digits
+SET_BY_COMMANDS = ("observation", "scorer", "cost", "scene_in_info")
+
+
 @dataclass(frozen=True)
 class EnvChoice:
-    """An environment id with what a user would vary; observation and judge are chosen apart."""
+    """An environment id with what a user would vary; observation and judge are chosen apart.
+
+    Whether it comes from a command line or from a file: an id that is not ours would import what it
+    names, and a scorer would load a model or ask a server.
+
+    Raises ``ValueError`` for an id that is not ours and for arguments that this environment does
+    not have, that are out of range, or that the commands set.
+    """
 
     env_id: str = DEFAULT_ENV
     kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from vlsafe_envs.registration import bare_id, check_env_options
+
+        name = bare_id(self.env_id)
+        if not isinstance(self.kwargs, dict):
+            raise ValueError(f"the arguments of {name} are {self.kwargs!r}, not names and values")
+        for key in SET_BY_COMMANDS:
+            if key in self.kwargs:
+                raise ValueError(f"{key}={self.kwargs[key]!r} is set by the command; leave it out")
+        check_env_options(name, self.kwargs)
+        object.__setattr__(self, "env_id", name)
 
     def factory(self, **more: Any) -> Callable[[], Any]:
         """A picklable function that makes the environment with these and more arguments."""
@@ -44,18 +68,31 @@ def make_env(env_id: str, kwargs: dict[str, Any]) -> Any:
     """``gym.make`` that knows our ids without a module prefix and does not check every step."""
     import gymnasium as gym
 
-    import vlsafe_envs  # noqa: F401  (registers the ids)
+    from vlsafe_envs.registration import bare_id
 
-    return gym.make(env_id, disable_env_checker=True, **kwargs)
+    return gym.make(bare_id(env_id), disable_env_checker=True, **kwargs)
 
 
 def make_vec_env(env_id: str, kwargs: dict[str, Any], num_envs: int) -> Any:
     """``gym.make_vec`` that knows our ids without a module prefix."""
     import gymnasium as gym
 
-    import vlsafe_envs  # noqa: F401  (registers the ids)
+    from vlsafe_envs.registration import bare_id
 
-    return gym.make_vec(env_id, num_envs=num_envs, **kwargs)
+    return gym.make_vec(bare_id(env_id), num_envs=num_envs, **kwargs)
+
+
+def recorded_env(metadata: Mapping[str, Any], where: object = "the data set") -> EnvChoice:
+    """The environment that a data set was collected in.
+
+    Raises ``ValueError``, naming ``where``, for one that is not ours: the metadata may be
+    anybody's.
+    """
+    kwargs = metadata.get("env_kwargs", {})
+    try:
+        return EnvChoice(metadata.get("env_id", ""), kwargs)
+    except ValueError as error:
+        raise ValueError(f"the metadata of {where} name no environment of ours: {error}") from None
 
 
 def choose_env(
@@ -72,19 +109,22 @@ def choose_env(
 
     known = EnvChoice()
     if metadata is not None and "env_id" in metadata:
-        known = EnvChoice(metadata["env_id"], dict(metadata["env_kwargs"]))
-    name = (env_id or known.env_id).removeprefix("vlsafe_envs:")
+        known = recorded_env(metadata)
+    name = known.env_id if env_id is None else env_id.removeprefix("vlsafe_envs:")
     if name not in known_ids():
         raise ValueError(f"unknown environment {name!r}; choose one of {', '.join(known_ids())}")
     kwargs = known.kwargs if name == known.env_id else {}
-    choice = EnvChoice(name, {**kwargs, **parse_env_args(pairs)})
+    arguments = parse_env_args(pairs)
+    if density is not None and "density" in arguments:
+        raise ValueError("the density is given twice: by --density and by --env-arg; give one")
+    choice = EnvChoice(name, {**kwargs, **arguments})
     return choice.with_kwargs(density=density)
 
 
 def parse_env_args(pairs: Iterable[str]) -> dict[str, Any]:
     """What ``--env-arg`` gives; raises ``ValueError`` for arguments that the commands set."""
     arguments = parse_pairs(pairs, "--env-arg")
-    for reserved in ("observation", "scorer", "cost", "scene_in_info"):
+    for reserved in SET_BY_COMMANDS:
         if reserved in arguments:
             raise ValueError(f"--env-arg {reserved}=... is set by the command; leave it out")
     return arguments
@@ -93,30 +133,81 @@ def parse_env_args(pairs: Iterable[str]) -> dict[str, Any]:
 def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, Any]:
     """``["a=1", "b=x"]`` as ``{"a": 1, "b": "x"}``: values are JSON, or else text.
 
-    Raises ``ValueError`` for an entry without "=" and for a key given twice.
+    Raises ``ValueError`` for an entry without "=", a key given twice, and for numbers that are not
+    finite.
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
         key, sign, text = pair.partition("=")
-        if not sign or not key:
+        if not sign or not key.strip():
             raise ValueError(f"{option} {pair!r} is not of the form key=value")
         if key in parsed:
             raise ValueError(f"{option} {key!r} is given twice")
         try:
-            parsed[key] = json.loads(text)
-        except json.JSONDecodeError:
-            parsed[key] = {"None": None, "True": True, "False": False}.get(text, text)
+            parsed[key] = _read_value(text)
+        except ValueError as error:
+            raise ValueError(f"{option} {key}={_short(text)}: {error}") from None
     return parsed
 
 
+def _read_value(text: str) -> Any:
+    """JSON, Python's three words, or text; raises ``ValueError`` for what only looks like JSON."""
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_no_twins,
+            parse_float=_finite,
+            parse_int=_integer,
+            parse_constant=_finite,
+        )
+    except json.JSONDecodeError:
+        return {"None": None, "True": True, "False": False}.get(text, text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is given twice in it")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("give a finite number")
+    return number
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_INTEGER:
+        raise ValueError("give a smaller number")
+    return int(text)
+
+
+def _short(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``."""
+    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``.
+
+    Raises ``ValueError`` for keys such as ``"a..b"`` and for two that contradict each other, such
+    as ``"a"`` and ``"a.b"``.
+    """
     nested: dict[str, Any] = {}
     for key, value in flat.items():
         *path, last = key.split(".")
+        if not all((*path, last)):
+            raise ValueError(f"{key!r} is no name of a setting: a part of it is empty")
         inner = nested
         for part in path:
             inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"{key!r} and {part!r} contradict each other; give one of them")
+        if last in inner:
+            raise ValueError(f"{key!r} is given twice, in parts and as a whole; give one of them")
         inner[last] = value
     return nested
 

@@ -49,11 +49,14 @@ def collected_metadata(data_path: Path) -> dict[str, Any]:
     """Metadata of a data set; ``ValueError`` for one that was not made by ``vlsafe collect``."""
     from vlsafe_agents.data.storage import read_metadata
 
+    from .environments import recorded_env
+
     metadata = read_metadata(data_path)
     if "env_id" not in metadata:
         raise ValueError(
             f"{data_path} was not made by `vlsafe collect`: its metadata name no env_id"
         )
+    recorded_env(metadata, data_path)
     return metadata
 
 

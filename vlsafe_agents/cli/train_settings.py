@@ -12,7 +12,7 @@ from vlsafe_agents.data.episode import CostMode
 from wrappers.checks import one_number, whole_number
 from wrappers.files import read_json
 
-from .environments import POLICIES, EnvChoice, choose_env, nest
+from .environments import POLICIES, EnvChoice, nest
 
 OFFLINE = ("vlsafe", "bc")
 SETTINGS_FILE = "settings.json"
@@ -286,5 +286,4 @@ def settings_from_json(stored: dict[str, Any]) -> TrainSettings:
     if not isinstance(env, dict) or {k: type(v) for k, v in env.items()} != _ENV_KINDS:
         raise ValueError(f"its entry 'env' is {env!r}, not an environment's id and arguments")
     # an id from a file goes through the same check as on the command line
-    choice = choose_env(None, [], None, {"env_id": env["env_id"], "env_kwargs": env["kwargs"]})
-    return TrainSettings(env=choice, **values)
+    return TrainSettings(env=EnvChoice(env["env_id"], env["kwargs"]), **values)

@@ -197,7 +197,7 @@ def _make_env(settings: TrainSettings) -> Any:
     judge = settings.scorer if settings.cost not in (None, "env") else None
     judge = None if judge == "none" else judge
     options = {"observation": settings.observation, "scorer": judge}
-    if judge is not None:
+    if settings.algo not in OFFLINE and settings.cost is not None:
         options["cost"] = settings.cost
     env = make_vec_env(
         settings.env.env_id,

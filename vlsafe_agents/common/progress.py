@@ -11,8 +11,8 @@ from typing import Any
 class ProgressReport:
     """Shows how much of a known total is done.  Use as a context manager.
 
-    On a terminal it draws rich's bar; elsewhere it prints a line every ``every`` [s], so that a
-    log stays readable.  ``enabled=False`` shows nothing.
+    On a terminal it draws rich's bar; elsewhere it prints a line at the start, one after 2 s and
+    then one every ``every`` [s], so that a log stays readable.  ``enabled=False`` shows nothing.
     """
 
     def __init__(
@@ -20,16 +20,21 @@ class ProgressReport:
     ) -> None:
         self._title, self._total, self._unit, self._every = title, total, unit, every
         self._enabled = enabled
+        self._first_line = min(every, 2.0)  # [s]: the remaining time is wanted early
         self._bar: Any = None
         self._task: Any = None
-        self._begin = self._last_line = time.monotonic()
+        self._begin = self._entered = self._last_line = time.monotonic()
         self._start: float | None = None  # amount done before this run (a resumed one)
 
     def __enter__(self) -> ProgressReport:
+        self._entered = self._last_line = time.monotonic()
         if self._enabled and sys.stderr.isatty():
             self._bar = _rich_bar()
             self._bar.start()
             self._task = self._bar.add_task(self._title, total=self._total, note="")
+        elif self._enabled:
+            line = f"{self._title}: started, {self._total:,.0f} {self._unit} in all"
+            print(line, file=sys.stderr, flush=True)
         return self
 
     def update(self, done: float, note: str = "") -> None:
@@ -40,9 +45,13 @@ class ProgressReport:
             return
         if self._bar is not None:
             self._bar.update(self._task, completed=min(done, self._total), note=note)
-        elif time.monotonic() - self._last_line >= self._every:
+        elif self._is_due():
             self._last_line = time.monotonic()
             print(self._line(done, note), file=sys.stderr, flush=True)
+
+    def _is_due(self) -> bool:
+        waited = time.monotonic() - self._last_line
+        return waited >= (self._first_line if self._last_line == self._entered else self._every)
 
     def _line(self, done: float, note: str) -> str:
         elapsed = time.monotonic() - self._begin

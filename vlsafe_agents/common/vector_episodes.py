@@ -115,5 +115,7 @@ def pick_info(infos: dict[str, Any], slot: int) -> dict[str, Any]:
             info[name] = pick_info(column, slot)
         else:
             value = column[slot]
-            info[name] = value.item() if isinstance(value, np.generic) else np.array(value)
+            if isinstance(value, np.generic | np.ndarray):
+                value = value.item() if value.ndim == 0 else value.copy()
+            info[name] = value
     return info

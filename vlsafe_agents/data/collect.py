@@ -7,10 +7,11 @@ collection that is started again therefore ends in the same data set as an unint
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -20,15 +21,18 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from wrappers.checks import one_number
+from wrappers.files import one_writer
+
 from ..common.progress import ProgressReport
+from .claim import check_place, claim, remove_leftovers, settings_hash
 from .driving import Fleet, MakeDriver, MakeEnv, Trip, drive, drive_together
 from .pool import run_tasks
-from .shards import ShardFacts, assemble, read_shards, write_shard
+from .shards import ShardFacts, assemble, count_shards, read_shards, write_shard
+from .work import Task, Work
 
 EPISODES_AT_ONCE = 8  # of each environment of a fleet, before its worker is asked for more
-LIKELY_STEPS = 30  # of an episode, before any is known
 
-Task = tuple[int, ...]  # indices of episodes
 Job = Callable[[Task], list[ShardFacts]]
 
 
@@ -36,8 +40,8 @@ Job = Callable[[Task], list[ShardFacts]]
 class CollectConfig:
     """What to collect.  Exactly one of ``steps`` and ``episodes`` says how much.
 
-    Raises ``ValueError`` for shares that are negative or do not add up to 1, and for amounts
-    below 1.
+    Raises ``ValueError`` for shares that are negative or do not add up to 1, amounts below 1,
+    negative seeds and values of another type.
     """
 
     env_id: str
@@ -49,20 +53,34 @@ class CollectConfig:
     dataset_id: str = "vlsafe/drives-v0"
 
     def __post_init__(self) -> None:
-        total = sum(self.mix.values())
-        if not self.mix or min(self.mix.values()) < 0 or abs(total - 1) > 1e-6:
+        for name, kind in (("env_id", str), ("env_kwargs", dict), ("mix", dict)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name}={getattr(self, name)!r}: give a {kind.__name__}")
+        shares = [one_number(share, name, "the mix", 0.0, 1.0) for name, share in self.mix.items()]
+        if abs(sum(shares) - 1) > 1e-6:
             raise ValueError(
                 f"shares of drivers must be at least 0 and add up to 1, not {self.mix}"
             )
         if (self.steps is None) == (self.episodes is None):
             raise ValueError("give either steps or episodes, and not both")
-        amount = self.steps if self.steps is not None else self.episodes
-        if amount is None or amount < 1:
-            raise ValueError(f"nothing to collect: steps or episodes is {amount}")
-        if not re.fullmatch(r"([\w-]{2,}/)*[\w-]{2,}-v\d+", self.dataset_id):
+        name = "episodes" if self.steps is None else "steps"
+        if not _is_whole(getattr(self, name), 1):
+            raise ValueError(
+                f"nothing to collect: {name}={getattr(self, name)!r}; give an integer of at least 1"
+            )
+        if not _is_whole(self.seed, 0):
+            raise ValueError(f"seed={self.seed!r}: give an integer that is not negative")
+        valid = isinstance(self.dataset_id, str) and re.fullmatch(
+            r"([\w-]{2,}/)*[\w-]{2,}-v\d+", self.dataset_id
+        )
+        if not valid:
             raise ValueError(
                 f"not a Minari id: {self.dataset_id!r}; an example is vlsafe/drives-v0"
             )
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
 
 @dataclass(frozen=True)
@@ -95,41 +113,74 @@ def collect(
     drives many episodes at once; they are the same, so that either may finish what the other has
     begun.  All of these must be picklable when ``workers`` is above 1.
 
-    Raises ``FileExistsError`` when other data are in the way and ``overwrite`` is off, and
-    ``ValueError`` for an environment without costs or with another kind of observation.
+    Raises:
+        FileExistsError: other data are in the way and ``overwrite`` is off.
+        FolderInUseError: another process collects there.
+        OSError: nothing can be written there; what has been driven is kept.
+        ValueError: an environment without costs or with other spaces than a ``Dict`` of
+            observations and ``Discrete`` or ``Box`` actions, or that says what cannot be stored.
+        WorkerError: a worker failed.
     """
+    for name, given in (("make_env", make_env), ("make_driver", make_driver)):
+        if not callable(given):
+            raise ValueError(f"{name}={given!r}: give a function")
+    if not isinstance(fleet, Fleet | None):
+        raise ValueError(f"fleet={fleet!r}: give a Fleet, or None")
+    if not _is_whole(workers, 1):
+        raise ValueError(f"workers={workers!r}: give an integer of at least 1")
     target = Path(out).resolve() / config.dataset_id  # HDF5 links are found from any folder
     shards = target.with_name(f".{target.name}.shards")
-    if overwrite:
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.rmtree(shards, ignore_errors=True)
-    if target.exists():
-        summary = _finished(target, config)
-        shutil.rmtree(shards, ignore_errors=True)
-        return summary
-    _claim(shards, config)
+    if target.is_dir() and not shards.exists() and not overwrite:
+        return _finished(target, config)
+    check_place(target)
+    with _saying_what_is_kept(shards), one_writer(target, "vlsafe collect"):
+        remove_leftovers(target)
+        if target.exists() and not overwrite:
+            summary = _finished(target, config)
+            shutil.rmtree(shards, ignore_errors=True)
+            return summary
+        spaces, spec = _look_at(make_env)
+        if overwrite:
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.rmtree(shards, ignore_errors=True)
+        settings = _settings(config)
+        claim(shards, settings)
+        plan, whose = _Plan(config), settings_hash(settings)
+        done = read_shards(shards, whose, lambda index: plan.trip(index)[1:])
+        if fleet is None:
+            job, largest = partial(_make_job, config, shards, make_env, make_driver), 1
+        else:
+            job, largest = partial(_make_fleet_job, config, shards, fleet), _largest_task(fleet)
+        work = Work(config, done)
+        _drive_all(work, job, workers, largest, progress)
+        facts = work.needed()
+        assemble(shards, facts, target, spaces, spec, _metadata(config, facts))
+        shutil.rmtree(shards)
+        return _summary(target, facts)
+
+
+def _look_at(make_env: MakeEnv) -> tuple[tuple[Any, Any], Any]:
+    """The spaces of the environment and its spec, as far as that can be stored."""
     env = make_env()
     try:
         spaces, spec = (env.observation_space, env.action_space), env.spec
-        if not isinstance(spaces[0], gym.spaces.Dict):
-            raise ValueError(
-                f"collecting needs a Dict of observations, not {spaces[0]}; make the environment "
-                "with observation='multi'"
-            )
     finally:
         env.close()
-    if fleet is None:
-        job, largest = partial(_make_job, config, shards, make_env, make_driver), 1
-    else:
-        job, largest = partial(_make_fleet_job, config, shards, fleet), _largest_task(fleet)
-    work = _Work(config, read_shards(shards))
-    _drive_all(work, job, workers, largest, progress)
-    facts = work.needed()
+    if not isinstance(spaces[0], gym.spaces.Dict):
+        raise ValueError(
+            f"collecting needs a Dict of observations, not {spaces[0]}; make the environment "
+            "with observation='multi'"
+        )
+    if not isinstance(spaces[1], gym.spaces.Discrete | gym.spaces.Box):
+        raise ValueError(f"collecting needs Discrete or Box actions, not {spaces[1]}")
     if spec is not None:
         spec.additional_wrappers = ()  # import paths of wrappers do not belong in a file
-    assemble(shards, facts, target, spaces, spec, _metadata(config, facts))
-    shutil.rmtree(shards)
-    return _summary(target, facts)
+        try:
+            spec.to_json()
+        except (TypeError, ValueError) as error:
+            warnings.warn(f"the environment's spec is not stored: {error}", stacklevel=3)
+            spec = None
+    return spaces, spec
 
 
 def driver_of(mix: Mapping[str, float], index: int) -> str:
@@ -175,14 +226,14 @@ def _make_job(
     config: CollectConfig, shards: Path, make_env: MakeEnv, make_driver: MakeDriver
 ) -> Job:
     """What a worker does: drive the episodes of some indices and write them down."""
-    env, plan = make_env(), _Plan(config)
+    env, plan, whose = make_env(), _Plan(config), settings_hash(_settings(config))
 
     def job(task: Task) -> list[ShardFacts]:
         facts = []
         for index in task:
             trip = plan.trip(index)
             record = drive(env, trip.driver, make_driver, trip.seed)
-            facts.append(write_shard(shards, replace(record, index=index)))
+            facts.append(write_shard(shards, replace(record, index=index), whose))
         return facts
 
     return job
@@ -191,11 +242,12 @@ def _make_job(
 def _make_fleet_job(config: CollectConfig, shards: Path, fleet: Fleet) -> Job:
     """The same, side by side."""
     env, plan = fleet.make_env(fleet.num_envs), _Plan(config)
+    whose = settings_hash(_settings(config))
     team = fleet.make_drivers(env)
 
     def job(task: Task) -> list[ShardFacts]:
         trips = [plan.trip(index) for index in task]
-        return [write_shard(shards, record) for record in drive_together(env, team, trips)]
+        return [write_shard(shards, record, whose) for record in drive_together(env, team, trips)]
 
     return job
 
@@ -204,81 +256,8 @@ def _largest_task(fleet: Fleet) -> int:
     return fleet.num_envs * EPISODES_AT_ONCE
 
 
-class _Work:
-    """What is done and what is still to do."""
-
-    def __init__(self, config: CollectConfig, done: dict[int, ShardFacts]) -> None:
-        self.config = config
-        self.done: dict[int, ShardFacts] = {}
-        self.episodes = self.steps = self.unsafe_steps = self.collisions = 0
-        self._next = 0  # all episodes before are done or being driven
-        self._complete = 0  # all episodes before are done
-        self._complete_steps = 0  # of theirs
-        self.add(list(done.values()))
-
-    def add(self, facts: list[ShardFacts]) -> None:
-        """Episodes are done."""
-        for f in facts:
-            self.done[f.index] = f
-            self.episodes += 1
-            self.steps += f.steps
-            self.unsafe_steps += f.unsafe_steps
-            self.collisions += f.collision
-        while self._complete in self.done:
-            self._complete_steps += self.done[self._complete].steps
-            self._complete += 1
-
-    def needed(self) -> list[ShardFacts]:
-        """The episodes, counted from the first, that make up the data set."""
-        if self.config.episodes is not None:
-            return [self.done[index] for index in range(self.config.episodes)]
-        facts: list[ShardFacts] = []
-        steps = 0
-        assert self.config.steps is not None
-        while steps < self.config.steps:
-            facts.append(self.done[len(facts)])
-            steps += facts[-1].steps
-        return facts
-
-    def tasks(self, workers: int, largest: int) -> Iterator[Task]:
-        """Indices still to drive, in order, until the finished ones before are enough."""
-        while not self._enough():
-            likely = self._episodes_left() / workers
-            yield self._draw(int(min(max(np.ceil(likely), 1), largest)))
-
-    def _enough(self) -> bool:
-        if self.config.episodes is not None:
-            return self._skip_done() >= self.config.episodes
-        assert self.config.steps is not None
-        return self._complete_steps >= self.config.steps
-
-    def _skip_done(self) -> int:
-        while self._next in self.done:
-            self._next += 1
-        return self._next
-
-    def _episodes_left(self) -> float:
-        """How many more episodes have to be begun: a guess where steps are counted."""
-        if self.config.episodes is not None:
-            return self.config.episodes - self._next
-        assert self.config.steps is not None
-        length = self.steps / self.episodes if self.episodes else LIKELY_STEPS
-        driving = sum(index not in self.done for index in range(self._complete, self._next))
-        return (self.config.steps - self.steps) / length - driving
-
-    def _draw(self, count: int) -> Task:
-        task: list[int] = []
-        while len(task) < count:
-            index = self._skip_done()
-            if self.config.episodes is not None and index >= self.config.episodes:
-                break
-            task.append(index)
-            self._next += 1
-        return tuple(task)
-
-
 def _drive_all(
-    work: _Work, make_job: Callable[[], Job], workers: int, largest: int, progress: bool
+    work: Work, make_job: Callable[[], Job], workers: int, largest: int, progress: bool
 ) -> None:
     """Drive what is missing; ``work`` grows."""
     count_steps = work.config.steps is not None
@@ -294,23 +273,21 @@ def _drive_all(
             report.update(work.steps if count_steps else work.episodes, note)
 
 
-def _claim(shards: Path, config: CollectConfig) -> None:
-    """Mark the folder as this collection's; raise when it is another's."""
-    claim = shards / "config.json"
-    wanted = json.loads(json.dumps(asdict(config), default=str))
-    if claim.exists():
-        found = json.loads(claim.read_text())
-        amounts = ("steps", "episodes")  # more or less of the same may be asked for
-        changed = [k for k in wanted if k not in amounts and wanted[k] != found.get(k)]
-        if changed:
-            raise FileExistsError(
-                f"{shards} holds an unfinished collection with another {', '.join(changed)}; "
-                "go on with its settings, use overwrite (--overwrite), or another folder"
-            )
-    shards.mkdir(parents=True, exist_ok=True)
-    temporary = shards / ".config.tmp"
-    temporary.write_text(json.dumps(wanted, indent=1))
-    os.replace(temporary, claim)
+@contextmanager
+def _saying_what_is_kept(shards: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; {count_shards(shards):,} finished episodes are kept, and the same "
+            "command drives the others"
+        ) from None
+
+
+def _settings(config: CollectConfig) -> dict[str, Any]:
+    """The configuration as JSON holds it."""
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    return settings
 
 
 def _finished(target: Path, config: CollectConfig) -> CollectSummary:
@@ -318,8 +295,7 @@ def _finished(target: Path, config: CollectConfig) -> CollectSummary:
     from .storage import read_metadata
 
     metadata = read_metadata(target / "data")
-    wanted = json.loads(json.dumps(asdict(config), default=str))
-    if metadata.get("collection") != wanted:
+    if metadata.get("collection") != _settings(config):
         raise FileExistsError(
             f"{target} already holds a data set collected with other settings; use overwrite "
             "(--overwrite) or another folder"
@@ -335,7 +311,7 @@ def _metadata(config: CollectConfig, facts: list[ShardFacts]) -> dict[str, Any]:
         "env_id": config.env_id,
         "env_kwargs": json.loads(json.dumps(config.env_kwargs, default=str)),
         "mix": config.mix,
-        "collection": json.loads(json.dumps(asdict(config), default=str)),
+        "collection": _settings(config),
         "contents": contents,
     }
 

@@ -11,9 +11,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from wrappers.checks import check_numbers, one_number
+
 from .episode import Array
 from .shards import Drive
 
+_LARGEST = float(np.finfo(np.float32).max)  # learners compute in float32
 LONGEST_TIME = 1e3  # [s], stands for an infinite time-to-collision or headway
 _TIMES = ("time_to_collision", "headway")
 _OPTIONAL_INFOS = (
@@ -65,8 +68,9 @@ class Fleet:
     num_envs: int = 32
 
     def __post_init__(self) -> None:
-        if self.num_envs < 1:
-            raise ValueError(f"num_envs={self.num_envs}: give at least 1")
+        whole = isinstance(self.num_envs, int) and not isinstance(self.num_envs, bool)
+        if not whole or self.num_envs < 1:
+            raise ValueError(f"num_envs={self.num_envs!r}: give an integer of at least 1")
 
 
 class Trip(NamedTuple):
@@ -85,23 +89,43 @@ class Trip(NamedTuple):
 def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, seed: int) -> Drive:
     """One episode from reset to its end; the index is left at 0.
 
-    Raises ``ValueError`` when the environment reports no cost.
+    Raises ``ValueError``, naming seed, step and name, for what the environment or the driver
+    should not have said: no cost, numbers that are not finite, an action outside the space.
     """
     trip = Trip(0, driver_name, seed)
     observation, info = env.reset(seed=seed)
     driver = make_driver(driver_name, env, trip.rng)
     driver.reset()
-    observations, infos = [observation], [_entries(info)]
+    if not isinstance(observation, Mapping):
+        kind = type(observation).__name__
+        raise ValueError(f"the observation is a {kind}; expected a dictionary of arrays")
+    where = f"the episode of seed {seed}, reset"
+    observations, infos = [observation], [_entries(info, where)]
     steps: list[tuple[Any, float, bool, bool]] = []
     ended = False
     while not ended:
+        where = f"the episode of seed {seed}, step {len(steps) + 1}"
         action = driver.act()
         observation, reward, terminated, truncated, info = env.step(action)
         observations.append(observation)
-        infos.append(_entries(info))
-        steps.append((action, float(reward), bool(terminated), bool(truncated)))
-        ended = bool(terminated or truncated)
+        infos.append(_entries(info, where))
+        steps.append(
+            (
+                action,
+                one_number(reward, "the reward", where),
+                _flag(terminated, "terminated", where),
+                _flag(truncated, "truncated", where),
+            )
+        )
+        ended = any(steps[-1][2:])
     return _record(trip, env.action_space, observations, infos, steps)
+
+
+def _flag(value: Any, name: str, where: str) -> bool:
+    """True or False, also as NumPy's or as 1 and 0."""
+    if np.shape(value) == () and np.asarray(value).dtype.kind in "biuf" and value in (0, 1):
+        return bool(value)
+    raise ValueError(f"{where}: {name} is {value!r}; expected True or False")
 
 
 def drive_together(
@@ -111,7 +135,7 @@ def drive_together(
 
     An environment whose episode has ended starts the next trip; without one, it idles along.
 
-    Raises ``ValueError`` when the environments report no cost.
+    Raises ``ValueError`` as :func:`drive`.
     """
     tape = _Tape(env.single_action_space)
     coming = iter(trips)
@@ -121,7 +145,7 @@ def drive_together(
         starting = dict(zip(free, coming, strict=False))
         if starting:
             observations, infos = _reset(env, starting, everything=not tape.started)
-            tape.begin(starting, observations, _entries(infos))
+            tape.begin(starting, observations, _entries(infos, "a reset"))
             for slot, trip in starting.items():
                 running[slot] = trip
                 team.seat(slot, trip.driver, trip.rng)
@@ -129,7 +153,11 @@ def drive_together(
             return
         actions = team.act(list(running))
         observations, rewards, terminated, truncated, infos = env.step(actions)
-        tape.add(_Moment(observations, _entries(infos), actions, rewards, terminated, truncated))
+        tape.add(
+            _Moment(
+                observations, _entries(infos, "a step"), actions, rewards, terminated, truncated
+            )
+        )
         free = [slot for slot in running if terminated[slot] or truncated[slot]]
         for slot in free:
             yield tape.cut(slot, running.pop(slot))
@@ -209,42 +237,111 @@ def _record(
     infos: Sequence[Mapping[str, Array]],
     steps: Sequence[tuple[Any, ...]],
 ) -> Drive:
-    """A drive of T steps: T + 1 observations and infos; action, reward, terminated, truncated."""
+    """A drive of T steps: T + 1 observations and infos; action, reward, terminated, truncated.
+
+    What is stored is checked here, however it was driven.  Entry 0 of observations and infos is the
+    reset's.
+    """
+    where = f"the episode of seed {trip.seed}"
     actions, rewards, terminations, truncations = zip(*steps, strict=True)
-    discrete = isinstance(action_space, gym.spaces.Discrete)
-    return Drive(
+    drive = Drive(
         index=trip.number,
         seed=trip.seed,
         driver=trip.driver,
-        observations={name: np.stack([o[name] for o in observations]) for name in observations[0]},
-        actions=np.array(actions, np.int64 if discrete else np.float32),
+        observations=_columns("the observation", observations, where),
+        actions=_checked_actions(actions, action_space, where),
         rewards=np.array(rewards, np.float64),
         terminations=np.array(terminations, bool),
         truncations=np.array(truncations, bool),
-        infos={name: np.stack([i[name] for i in infos]) for name in infos[0]},
+        infos=_with_checked_costs(_columns("info", infos, where), where),
     )
+    check_numbers(drive.rewards, "the reward", where, -_LARGEST, _LARGEST)
+    for name, column in drive.observations.items():
+        check_numbers(column, f"the observation[{name!r}]", where)
+    return drive
 
 
-def _entries(info: Mapping[str, Any]) -> dict[str, Array]:
-    """The stored part of one step's info, or of a vector environment's infos."""
+def _columns(what: str, rows: Sequence[Mapping[str, Array]], where: str) -> dict[str, Array]:
+    """Rows of named arrays as arrays ``(T + 1, ...)``; raises ``ValueError`` where they differ."""
+    columns = {}
+    for name in rows[0]:
+        shapes = [np.shape(row[name]) if name in row else None for row in rows]
+        for step, shape in enumerate(shapes):
+            if shape != shapes[0]:
+                raise ValueError(
+                    f"{where}: {what}[{name!r}] has shape {shapes[0]} after the reset and "
+                    f"{'is missing' if shape is None else shape} after step {step}"
+                )
+        columns[name] = np.stack([row[name] for row in rows])
+    return columns
+
+
+def _with_checked_costs(infos: dict[str, Array], where: str) -> dict[str, Array]:
+    """Costs are one number a step, finite and not negative."""
+    for name, column in infos.items():
+        if name == "env_cost" or name.startswith("cost"):
+            if column[0].size != 1:
+                raise ValueError(
+                    f"{where}: info[{name!r}] holds {column[0].size} numbers a step; expected one: "
+                    "sum them up, or take the largest, in a wrapper"
+                )
+            infos[name] = column.reshape(len(column))
+            check_numbers(infos[name], f"info[{name!r}]", where, 0.0)
+    return infos
+
+
+def _checked_actions(actions: Sequence[Any], space: gym.Space[Any], where: str) -> Array:
+    """Actions as they are stored, ``(T, ...)``; raises ``ValueError`` for one outside the space."""
+    discrete = isinstance(space, gym.spaces.Discrete)
+    for step, action in enumerate(actions):
+        if not (space.contains(action) if discrete else _in_box(action, space)):
+            raise ValueError(
+                f"{where}: the action of step {step + 1} is {action!r}; expected one of {space}"
+            )
+    return np.array(actions, np.int64 if discrete else np.float32)
+
+
+def _in_box(action: Any, space: Any) -> bool:
+    """Whether it lies in a ``Box``, whatever its float type."""
+    array = np.asarray(action)
+    if array.shape != space.shape or array.dtype.kind not in "iuf":
+        return False
+    return bool(((array >= space.low - 1e-6) & (array <= space.high + 1e-6)).all())
+
+
+def _entries(info: Mapping[str, Any], where: str) -> dict[str, Array]:
+    """The stored part of one step's info, or of a vector environment's infos.
+
+    Raises ``ValueError``, naming ``where``, for one without a cost and for what are no numbers.
+    """
     if "cost" not in info:
         raise ValueError(
-            f"the environment reports no info['cost'], only {sorted(info)}; wrap it so that every "
-            "step and reset says its cost"
+            f"{where}: the environment reports no info['cost'], only {sorted(info)}; wrap it so "
+            "that every step and reset says its cost"
         )
-    entries: dict[str, Any] = {
-        "cost": np.float32(info["cost"]),
-        "env_cost": np.float32(info.get("env_cost", info["cost"])),
+    entries = {
+        "cost": _single("cost", info["cost"], where),
+        "env_cost": _single("env_cost", info.get("env_cost", info["cost"]), where),
     }
-    for name, term in info.get("cost_terms", {}).items():
+    terms = info.get("cost_terms", {})
+    if not isinstance(terms, Mapping):
+        raise ValueError(f"{where}: info['cost_terms'] is {terms!r}; expected names and numbers")
+    for name, term in terms.items():
         if not name.startswith("_"):  # masks of a vector environment
-            entries[f"cost_{name}"] = np.float32(term)
+            entries[f"cost_{name}"] = _single(f"cost_terms.{name}", term, where)
     for name in _OPTIONAL_INFOS:
         if name in info:
             value = np.asarray(info[name])
+            entries[name] = value if value.dtype == bool else _single(name, value, where)
             if name in _TIMES:
-                value = np.minimum(
-                    np.nan_to_num(value, nan=np.nan, posinf=LONGEST_TIME), LONGEST_TIME
-                )
-            entries[name] = value if value.dtype == bool else value.astype(np.float32)
+                entries[name] = np.minimum(entries[name], np.float32(LONGEST_TIME))
     return entries
+
+
+def _single(name: str, value: Any, where: str) -> Array:
+    """In single precision; raises ``ValueError`` for what are no numbers."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{where}: info[{name!r}] is {value!r}; expected a number")
+    with np.errstate(over="ignore"):  # an infinity is found when the episode is complete
+        return array.astype(np.float32)

@@ -15,6 +15,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from pickle import PicklingError
 from typing import Any, Generic, TypeVar
 
 Task = TypeVar("Task")
@@ -23,7 +24,22 @@ Stream = Callable[[Iterator[Task]], Iterator[Result]]  # one result a task, in t
 
 
 class WorkerError(RuntimeError):
-    """A worker failed or died; the message says on which task and why."""
+    """A worker failed or died; the message says in one sentence on which task and why.
+
+    ``words`` are those of the worker's own error, empty where it died; its traceback is the
+    ``__cause__``.
+    """
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(message)
+        self.words = words
+
+
+class _WorkerTraceback(Exception):
+    """What a worker's traceback looked like."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
 
 
 def run_tasks(
@@ -47,8 +63,8 @@ def run_streams(
 
     Like :func:`run_tasks`, but a worker is given up to ``ahead`` tasks that it has not answered.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise ValueError(f"workers={workers!r}: give an integer of at least 1")
     if workers == 1:
         yield from make_stream()(tasks)
         return
@@ -109,7 +125,13 @@ class _Pool(Generic[Task, Result]):
     def _start(self) -> Any:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(self._make_stream, theirs), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except (PicklingError, AttributeError, TypeError) as error:  # of what cannot be pickled
+            raise WorkerError(
+                f"workers cannot be given what they are to do ({error}): use functions and classes "
+                "of a module, no lambdas or local ones, or workers=1"
+            ) from error
         theirs.close()
         self._processes[ours], self._given[ours] = process, deque()
         return ours
@@ -118,15 +140,19 @@ class _Pool(Generic[Task, Result]):
         task = self._given[connection].popleft()
         try:
             failure, result = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             process = self._processes[connection]
             process.join(5)
-            raise WorkerError(
-                f"the worker for task {reprlib.repr(task)} died (exit code {process.exitcode}; "
-                "-9 often means out of memory: use fewer workers)"
-            ) from None
+            why = "often out of memory: use fewer workers"
+            if process.exitcode != -signal.SIGKILL:
+                why = "a script needs `if __name__ == '__main__':` around what starts workers"
+            told = f"the worker for task {reprlib.repr(task)} died"
+            raise WorkerError(f"{told} (exit code {process.exitcode}; {why})") from None
         if failure is not None:
-            raise WorkerError(f"task {reprlib.repr(task)} failed in a worker:\n{failure}")
+            kind, words, trace = failure
+            raise WorkerError(
+                f"task {reprlib.repr(task)} failed in a worker: {_sentence(kind, words)}", words
+            ) from _WorkerTraceback(trace)
         answer: Result = result
         return answer
 
@@ -146,8 +172,14 @@ def _work(make_stream: Callable[[], Stream[Any, Any]], connection: Any) -> None:
         for result in make_stream()(_received(connection)):
             if not _send(connection, None, result):
                 return
-    except Exception:
-        _send(connection, traceback.format_exc(), None)
+    except Exception as error:
+        kind = type(error).__name__
+        _send(connection, (kind, str(error).strip() or kind, traceback.format_exc()), None)
+
+
+def _sentence(kind: str, words: str, most: int = 400) -> str:
+    text = words if words == kind else f"{kind}: {words.splitlines()[0]}"
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _received(connection: Any) -> Iterator[Any]:
@@ -160,7 +192,7 @@ def _received(connection: Any) -> Iterator[Any]:
         yield task
 
 
-def _send(connection: Any, failure: str | None, result: Any) -> bool:
+def _send(connection: Any, failure: tuple[str, str, str] | None, result: Any) -> bool:
     """Whether the parent is still there."""
     try:
         connection.send((failure, result))

@@ -7,25 +7,31 @@ frames shrink about tenfold) and assembling copies the compressed chunks as they
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import gymnasium as gym
 import h5py
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from wrappers.files import fault_of, replacing
+
 from .episode import Array
 
 _GROUP = "episode"
 _COMPRESSED_BYTES = 4096  # smaller arrays are not worth a filter
 _CHUNK_ROWS = 16
+_SPARE_BYTES = 1_000_000  # for what stands beside the episodes
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class ShardFacts:
     collision: bool
     env_return: float
     content: str  # hash of all arrays
+    collection: str = ""  # hash of the settings that it was driven with
 
 
 @dataclass(frozen=True)
@@ -92,19 +99,54 @@ def shard_path(folder: Path, index: int) -> Path:
     return folder / f"episode_{index:07d}.hdf5"
 
 
-def write_shard(folder: Path, drive: Drive) -> ShardFacts:
-    """Write one episode atomically."""
-    facts = drive.facts()
+def write_shard(folder: Path, drive: Drive, collection: str = "") -> ShardFacts:
+    """Write one episode of a collection atomically."""
+    facts = replace(drive.facts(), collection=collection)
     temporary = folder / f".{facts.index}.{os.getpid()}.tmp"
-    with h5py.File(temporary, "w") as file:
+    try:
+        with _writing(folder):
+            temporary.write_bytes(_as_bytes(drive, facts))
+            os.replace(temporary, shard_path(folder, facts.index))
+    finally:
+        temporary.unlink(missing_ok=True)
+    return facts
+
+
+def _as_bytes(drive: Drive, facts: ShardFacts) -> bytes:
+    """The HDF5 file, made in memory: on a full disk HDF5 itself ends in a segmentation fault."""
+    with h5py.File("shard", "w", driver="core", backing_store=False) as file:
         group = file.create_group(_GROUP)
         for name, array in drive.arrays().items():
             write_array(group, name, array)
         group.attrs.update({"id": facts.index, "seed": facts.seed, "total_steps": facts.steps})
         group.attrs["driver"] = facts.driver
         file.attrs["facts"] = json.dumps(vars(facts))
-    os.replace(temporary, shard_path(folder, facts.index))
-    return facts
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
+
+
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error).partition("\n")[0]
+        raise OSError(
+            f"{place} cannot be written ({why}); finished episodes are kept: make room, and the "
+            "same command goes on"
+        ) from error
+
+
+def _reserve(folder: Path, size: int) -> None:
+    """Raise ``OSError`` unless ``folder`` has room for ``size`` bytes, by quota too."""
+    file = folder / "room"
+    with file.open("wb") as room:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(room.fileno(), 0, size)
+        elif shutil.disk_usage(folder).free < size:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    file.unlink()
 
 
 def write_array(group: h5py.Group, name: str, array: Array) -> None:
@@ -131,20 +173,51 @@ def _write_small(group: h5py.Group, name: str, array: Array) -> None:
     dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(array), kind)
 
 
-def read_shards(folder: Path) -> dict[int, ShardFacts]:
-    """Facts of all finished episodes; leftovers of interrupted writes are removed."""
+def count_shards(folder: Path) -> int:
+    """How many episodes are finished."""
+    return len(list(folder.glob("episode_*.hdf5")))
+
+
+def read_shards(
+    folder: Path, collection: str, planned: Callable[[int], tuple[str, int]]
+) -> dict[int, ShardFacts]:
+    """Facts of all finished episodes; leftovers of interrupted writes are removed.
+
+    So are, with a warning, files that are damaged and those of other collections.
+
+    Args:
+        collection: the hash of the settings, see :class:`ShardFacts`.
+        planned: driver and seed of the episode of an index.
+    """
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
     found = {}
     for path in sorted(folder.glob("episode_*.hdf5")):
         try:
-            with h5py.File(path, "r") as file:
-                facts = ShardFacts(**json.loads(file.attrs["facts"]))
-        except (OSError, KeyError):  # cut off by a full disk or a power failure
-            path.unlink()
+            facts = _read_facts(path)
+            if facts.collection not in (collection, "") or shard_path(folder, facts.index) != path:
+                raise ValueError("it is another collection's")
+            if (facts.driver, facts.seed) != planned(facts.index):
+                raise ValueError("it is another collection's")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = str(error).partition("\n")[0]
+            fault = (path.is_file() and fault_of(path)) or f"cannot be used ({reason})"
+            warnings.warn(f"{path} {fault}; this episode is driven again", stacklevel=2)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
             continue
         found[facts.index] = facts
     return found
+
+
+def _read_facts(path: Path) -> ShardFacts:
+    with h5py.File(path, "r") as file:
+        facts = ShardFacts(**json.loads(file.attrs["facts"]))
+        for name, kind in get_type_hints(ShardFacts).items():
+            if not isinstance(getattr(facts, name), int if kind is bool else kind):
+                raise ValueError(f"its {name} is {getattr(facts, name)!r}")
+        if facts.steps < 1 or len(file[_GROUP]["rewards"]) != facts.steps:
+            raise ValueError("it is not complete")
+    return facts
 
 
 def assemble(
@@ -163,30 +236,30 @@ def assemble(
     import minari  # here, because workers that only write shards do without
     from minari.dataset.minari_storage import MinariStorage
 
-    building = target.with_name(f".{target.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    storage = MinariStorage.new(
-        building / "data",
-        observation_space=spaces[0],
-        action_space=spaces[1],
-        env_spec=env_spec,
-        jpeg_encoding=False,  # Minari's default is lossy
-    )
-    with h5py.File(building / "data" / "main_data.hdf5", "w", track_order=True) as main:
-        for number, fact in enumerate(facts):
-            with h5py.File(shard_path(shards, fact.index), "r") as shard:
-                main.copy(shard[_GROUP], f"episode_{number}")
-            main[f"episode_{number}"].attrs["id"] = number
-    content = hashlib.sha256("".join(fact.content for fact in facts).encode()).hexdigest()
-    storage.update_metadata(
-        {
-            "minari_version": minari.__version__,
-            "total_episodes": len(facts),
-            "total_steps": sum(fact.steps for fact in facts),
-            "dataset_size": float(storage.get_size()),
-            "content_hash": content,
-            **metadata,
-        }
-    )
-    os.replace(building, target)
+    with _writing(target), replacing(target) as building:
+        building.mkdir()
+        paths = [shard_path(shards, fact.index) for fact in facts]
+        _reserve(building, sum(path.stat().st_size for path in paths) + _SPARE_BYTES)
+        storage = MinariStorage.new(
+            building / "data",
+            observation_space=spaces[0],
+            action_space=spaces[1],
+            env_spec=env_spec,
+            jpeg_encoding=False,  # Minari's default is lossy
+        )
+        with h5py.File(building / "data" / "main_data.hdf5", "w", track_order=True) as main:
+            for number, path in enumerate(paths):
+                with h5py.File(path, "r") as shard:
+                    main.copy(shard[_GROUP], f"episode_{number}")
+                main[f"episode_{number}"].attrs["id"] = number
+        content = hashlib.sha256("".join(fact.content for fact in facts).encode()).hexdigest()
+        storage.update_metadata(
+            {
+                "minari_version": minari.__version__,
+                "total_episodes": len(facts),
+                "total_steps": sum(fact.steps for fact in facts),
+                "dataset_size": float(storage.get_size()),
+                "content_hash": content,
+                **metadata,
+            }
+        )

@@ -77,7 +77,7 @@ def run_batches(
         else:
             yield from run_streams(partial(makers.stream, source), batches, workers, _AHEAD)
     except WorkerError as error:
-        raise RuntimeError(_last_words(error)) from error
+        raise RuntimeError(error.words or str(error)) from error
 
 
 def _run_on_ray(

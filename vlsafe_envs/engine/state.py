@@ -8,11 +8,13 @@ a batch of scenes out of one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from wrappers.machine_code import machine_code
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Records = npt.NDArray[np.void]
@@ -121,9 +123,13 @@ class RoadTable(NamedTuple):
     links: Records  # (links,) LINK
 
 
+_WHAT = "the simulator for this processor, which takes up to a minute"
+_HERE = Path(__file__).parent  # whose functions are inside of what is compiled elsewhere
+
+
 def compiled(function: Function) -> Function:
     """Compile on first use and keep the machine code on disk."""
-    return numba.njit(cache=True, error_model="numpy")(function)
+    return machine_code(function, _WHAT, (_HERE,), error_model="numpy")
 
 
 def compiled_core(function: Function) -> Function:
@@ -141,16 +147,16 @@ def inlined(function: Function) -> Function:
 
 
 def _core(function: Function, forceinline: bool) -> Function:
-    options = {"cache": True, "error_model": "numpy", "forceinline": forceinline}
+    options = {"error_model": "numpy", "forceinline": forceinline}
     try:
-        return numba.njit(**options, _nrt=False)(function)
+        return machine_code(function, _WHAT, (_HERE,), **options, _nrt=False)
     except KeyError:  # a numba without that option: slower, else the same
-        return numba.njit(**options)(function)
+        return machine_code(function, _WHAT, (_HERE,), **options)
 
 
 def compiled_for_threads(function: Function) -> Function:
     """The same for functions over many scenes: they let other Python threads run meanwhile."""
-    return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+    return machine_code(function, _WHAT, (_HERE,), error_model="numpy", nogil=True)
 
 
 def empty_vehicles(rows: int) -> Records:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..actions import full_lock
-from ..scenarios import check_choice
+from ..checks import check_choice
 from ..tasks.drivers import AGGRESSIVE_SPEED, FINE, GRID, TIMID_SHARE, Attention
 from ..tasks.planner import (
     RoutePlan,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scenarios import check_choice
+from ..checks import check_choice
 from ..tasks import TaskEnv, TaskScenario
 from .observation import metadrive_space, metadrive_vector, unobserved
 from .world import MetaDriveWorld

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from ..scenarios import check_choice
+from ..checks import check_choice, check_options
 from ..tasks import TaskScenario
 from ..tasks.make import SHORT_OPTIONS, split_options
 from .missing import require_metadrive
@@ -17,8 +18,6 @@ from .safe_env import SafeDrivingEnv
 from .scenario import MetaDriveTraffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gymnasium.vector import VectorEnv
 
 METADRIVE_IDS = {
@@ -59,31 +58,24 @@ def scenario_on(name: str, **settings: Any) -> TaskScenario:
     return TaskScenario(traffic, **{"duration": DURATION, **given})
 
 
-def make_navigation(**options: Any) -> NavigationEnv:
-    """``VLSafe-Navigation-v0`` without a judge.
+def read_metadrive_options(
+    name: str, options: Mapping[str, Any]
+) -> tuple[TaskScenario, dict[str, Any]]:
+    """The scenario, and the arguments of the environment around it.
 
-    Raises ``ValueError`` for unknown options and impossible values, ``ImportError`` where
-    MetaDrive is not installed.
+    Raises ``ValueError`` for unknown options and impossible values.
     """
-    _check_options(options, _NAVIGATION_OPTIONS)
-    settings, arguments = split_options(options)
-    vector = settings.pop("vector", "features")
-    return NavigationEnv(scenario_on("navigation", **settings), vector, **arguments)
-
-
-def make_safe_driving(**options: Any) -> SafeDrivingEnv:
-    """``VLSafe-MetaDrive-v0`` without a judge; raises like :func:`make_navigation`."""
-    _check_options(options, _SAFE_OPTIONS)
-    given = {key: value for key, value in options.items() if value is not None}
-    settings = {k: given.pop(k) for k in (*_TRAFFIC, "duration", "cruise_speed") if k in given}
-    return SafeDrivingEnv(scenario_on("metadrive", **settings), **given)
-
-
-def _check_options(options: dict[str, Any], known: tuple[str, ...]) -> None:
-    for key in options:
-        if key not in known:
-            names = ", ".join(sorted((*known, "scorer", "cost")))
-            raise ValueError(f"unknown option {key!r}={options[key]!r}: the options are {names}")
+    if name == "navigation":
+        check_options(options, _NAVIGATION_OPTIONS)
+        settings, arguments = split_options(options)
+        if "vector" in settings:
+            arguments["vector"] = settings.pop("vector")
+    else:
+        check_options(options, _SAFE_OPTIONS)
+        arguments = {key: value for key, value in options.items() if value is not None}
+        names = (*_TRAFFIC, "duration", "cruise_speed")
+        settings = {key: arguments.pop(key) for key in names if key in arguments}
+    return scenario_on(name, **settings), arguments
 
 
 def make_metadrive_env(
@@ -101,11 +93,13 @@ def make_metadrive_env(
     Raises ``ImportError`` where MetaDrive is not installed, ``ValueError`` for unknown options and
     impossible values.
     """
-    from ..registration import COST_MODES, judged
+    from ..registration import check_cost, judged
 
     require_metadrive()
-    check_choice("cost", cost, COST_MODES)
-    return judged(_MAKERS[scenario](**options), scorer, cost)
+    check_cost(cost, scorer)
+    check_choice("scenario", scenario, tuple(_ENVS))
+    road, arguments = read_metadrive_options(scenario, options)
+    return judged(_ENVS[scenario](road, **arguments), scorer, cost)
 
 
 def make_metadrive_vector_env(
@@ -115,10 +109,11 @@ def make_metadrive_vector_env(
 
     What ``gym.make_vec`` calls.  Takes the arguments of :func:`make_metadrive_env`.
     """
+    from ..gym_vector import CheckedAsyncVectorEnv
+
     require_metadrive()
     one = functools.partial(make_metadrive_env, scenario, **options)
-    mode = gym.vector.AutoresetMode(autoreset_mode)
-    return gym.vector.AsyncVectorEnv([one] * num_envs, context="spawn", autoreset_mode=mode)
+    return CheckedAsyncVectorEnv(one, num_envs, autoreset_mode)
 
 
 def metadrive_scenario(env_id: str) -> TaskScenario:
@@ -126,10 +121,7 @@ def metadrive_scenario(env_id: str) -> TaskScenario:
     return scenario_on(METADRIVE_IDS[env_id])
 
 
-_MAKERS: dict[str, Callable[..., gym.Env[Any, Any]]] = {
-    "navigation": make_navigation,
-    "metadrive": make_safe_driving,
-}
+_ENVS: dict[str, Any] = {"navigation": NavigationEnv, "metadrive": SafeDrivingEnv}
 
 
 def register_metadrive() -> None:

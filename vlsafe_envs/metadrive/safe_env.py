@@ -9,10 +9,10 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import check_choice, check_flag, check_kind, check_seed, refuse_reset_options
 from ..costs import headway, time_to_collision
 from ..driving_env import OBSERVATION_KINDS, RENDER_MODES
 from ..observations import IMAGE_SIZE
-from ..scenarios import check_choice
 from ..scene import Scene
 from ..scene_renderer import FRAME_SIZE
 from ..tasks.scenario import TaskScenario, task_actions
@@ -23,6 +23,7 @@ from .observation import metadrive_space, metadrive_vector, unobserved
 from .world import MetaDriveWorld
 
 CRASH_COSTS = ("step", "event")
+FIRST = "first"  # info["env_cost_rule"]: MetaDrive counts the first event of a step
 EVENTS = ("crash_vehicle", "crash_object", "out_of_road")
 CRASHES = ("crash_vehicle", "crash_object", "crash_building", "crash_human")
 
@@ -42,8 +43,9 @@ class SafeDrivingEnv(gym.Env[Any, Any]):
 
     ``info`` has the keys of :class:`~vlsafe_envs.driving_env.DrivingEnv` and MetaDrive's
     ``crash_vehicle``, ``crash_object``, ``out_of_road``, ``arrive_dest`` and ``route_completion``.
-    ``cost_terms`` are what the cost is made from, {0, 1} each; ``reward_terms`` MetaDrive's
-    ``step_reward`` and the events that replace it.
+    ``cost_terms`` are what the cost is made from, {0, 1} each, of which MetaDrive counts only the
+    first (``env_cost_rule`` is ``"first"``); ``reward_terms`` MetaDrive's ``step_reward`` and the
+    events that replace it.
 
     The image shows MetaDrive's objects as it draws them itself: a cone is 0.8 m wide.
 
@@ -73,7 +75,11 @@ class SafeDrivingEnv(gym.Env[Any, Any]):
         scene_in_info: bool = False,
         render_mode: str | None = None,
     ) -> None:
+        check_kind("scenario", scenario, TaskScenario, "a TaskScenario")
         check_choice("observation", observation, OBSERVATION_KINDS)
+        check_flag("solid_lines", solid_lines)
+        check_flag("crash_terminal", crash_terminal)
+        check_flag("scene_in_info", scene_in_info)
         check_choice("crash_cost", crash_cost, CRASH_COSTS)
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
@@ -117,12 +123,11 @@ class SafeDrivingEnv(gym.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode on a map of the range.
 
-        Raises ``ValueError`` for options, there are none; ``RuntimeError`` when another environment
-        of this process has MetaDrive's engine.
+        Raises ``ValueError`` for a bad seed and for options, there are none; ``RuntimeError`` when
+        another environment of this process has MetaDrive's engine.
         """
-        super().reset(seed=seed)
-        if options:
-            raise ValueError(f"options={options!r}: reset has no options; set them in gym.make")
+        refuse_reset_options(options)
+        super().reset(seed=check_seed(seed))
         self.world.reset(self.np_random)
         self._steps, self._distance, self._touching = 0, 0.0, False
         self._scene, self._ego = self.world.scene, self.world.ego
@@ -166,6 +171,7 @@ class SafeDrivingEnv(gym.Env[Any, Any]):
         info: dict[str, Any] = {
             "cost": cost,
             "env_cost": cost,
+            "env_cost_rule": FIRST,
             "cost_terms": terms,
             "reward_terms": {"step_reward": float(theirs["step_reward"]), **events},
             "speed": float(self._ego.speed),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..scenarios import check_choice, check_integer, check_number
+from ..checks import check_choice, check_integer, check_number
 from ..tasks.scenario import check_task_action
 
 TRAIN_MAPS = (0, 1000)  # first map and number of maps

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from ..threads import share_out
+from .compiling import drawing
 from .rasteriser import Rasteriser, draw_scene
 
 Array = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ def draw_many(
     return frames
 
 
-@njit(cache=True, nogil=True)
+@drawing(nogil=True)
 def _draw_scenes(
     texels: Frames,
     placing: Array,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from ..checks import check_integer, check_number
 from ..scene import Scene
 from . import palette
+from .compiling import drawing
 from .road_shape import RoadShape
 from .texture import road_texture
 
@@ -64,12 +65,9 @@ class Rasteriser:
         ego_row_fraction: float = 0.75,
         trails: bool = False,
     ) -> None:
-        if size < 8:
-            raise ValueError(f"size must be at least 8 px, got {size}")
-        if not metres > 0:
-            raise ValueError(f"metres must be positive, got {metres}")
-        if not 0 <= ego_row_fraction <= 1:
-            raise ValueError(f"ego_row_fraction must be in [0, 1], got {ego_row_fraction}")
+        check_integer("size", size, 8, 4096)
+        check_number("metres", metres, 0.1, 10_000.0, "m")
+        check_number("ego_row_fraction", ego_row_fraction, 0.0, 1.0)
         self.size = size
         self.pixel = metres / size  # [m]
         self.trails = trails
@@ -113,7 +111,7 @@ class Rasteriser:
         return self.pixel, self.ego_row + 0.5, _COLOURS, self.trails
 
 
-@njit(cache=True)
+@drawing()
 def draw_scene(
     texels: npt.NDArray[np.uint8],
     placing: npt.NDArray[np.float64],
@@ -171,7 +169,7 @@ def draw_scene(
                 _draw_vehicle(out, row, column, up, side, half_length, half_width, pixel, own)
 
 
-@njit(cache=True)
+@drawing()
 def _draw_ground(
     texels: npt.NDArray[np.uint8],
     placing: npt.NDArray[np.float64],
@@ -226,13 +224,13 @@ def _draw_ground(
                 _blend(out, i, j, off_road, 1.0 - min(max(covered, 0.0), 1.0))
 
 
-@njit(cache=True, inline="always")
+@drawing(inline="always")
 def _to_frame(dx: float, dy: float, cos: float, sin: float) -> tuple[float, float]:
     """World offset [m] to distances ahead of and right of the ego vehicle [m]."""
     return dx * cos + dy * sin, dy * cos - dx * sin
 
 
-@njit(cache=True)
+@drawing()
 def _draw_tail(
     out: npt.NDArray[np.uint8],
     row: float,
@@ -260,7 +258,7 @@ def _draw_tail(
     )
 
 
-@njit(cache=True)
+@drawing()
 def _draw_trail(
     out: npt.NDArray[np.uint8],
     row: float,
@@ -284,7 +282,7 @@ def _draw_trail(
     _fade_box(out, row, column, up, side, half, TRAIL_WIDTH * half_width, colours[2], middle, slope)
 
 
-@njit(cache=True)
+@drawing()
 def _draw_vehicle(
     out: npt.NDArray[np.uint8],
     row: float,
@@ -313,7 +311,7 @@ def _draw_vehicle(
     )
 
 
-@njit(cache=True)
+@drawing()
 def _draw_box(
     out: npt.NDArray[np.uint8],
     row: float,
@@ -328,7 +326,7 @@ def _draw_box(
     _fade_box(out, row, column, up, side, half_length, half_width, colour, 1.0, 0.0)
 
 
-@njit(cache=True)
+@drawing()
 def _fade_box(
     out: npt.NDArray[np.uint8],
     row: float,
@@ -357,13 +355,13 @@ def _fade_box(
                 _blend(out, i, j, colour, cover * opacity)
 
 
-@njit(cache=True, inline="always")
+@drawing(inline="always")
 def _overlap(distance: float, half: float) -> float:
     """Length that a unit interval around ``distance`` shares with [-half, half]."""
     return max(0.0, min(distance + 0.5, half) - max(distance - 0.5, -half))
 
 
-@njit(cache=True, inline="always")
+@drawing(inline="always")
 def _blend(
     out: npt.NDArray[np.uint8],
     i: int,

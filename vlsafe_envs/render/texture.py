@@ -12,9 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from . import palette
+from .compiling import drawing
 from .road_shape import LaneShape, Line, RoadShape
 
 DASH_PERIOD = 8.0  # [m] from the start of one dash to the next
@@ -169,7 +169,7 @@ def _inside(
     return surface[index[:, 1], index[:, 0]]
 
 
-@njit(cache=True)
+@drawing()
 def _fill_strip(cells: npt.NDArray[np.uint8], strip: npt.NDArray[np.float64]) -> None:
     """Mark the cells in a strip (K, 2 sides, 2), in cell units, as road."""
     rows, columns = cells.shape
@@ -195,7 +195,7 @@ def _fill_strip(cells: npt.NDArray[np.uint8], strip: npt.NDArray[np.float64]) ->
                     cells[i, j] = _ROAD
 
 
-@njit(cache=True)
+@drawing()
 def _paint_line(
     cells: npt.NDArray[np.uint8],
     starts: npt.NDArray[np.float64],
@@ -228,7 +228,7 @@ def _paint_line(
                     cells[i, j] = colours[k]
 
 
-@njit(cache=True)
+@drawing()
 def _filter(
     cells: npt.NDArray[np.uint8],
     window: int,

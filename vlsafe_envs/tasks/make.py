@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..checks import check_choice, check_integer, check_number, check_options, settings, shown
 from ..render import RoadShape
-from ..scenarios import check_choice, check_integer, check_number
 from .four_lane import FOUR_LANE_SHAPE, MOST_VEHICLES, FourLane
 from .junction import GAPS, JUNCTION_SHAPE, Junction
 from .motion import SIMULATION_FREQUENCY
@@ -78,7 +79,7 @@ def make_task_scenario(name: str, **overrides: Any) -> TaskScenario:
             raise ValueError(f"unknown task option {key!r}: the options are {names}")
         if name not in _ONLY_FOR.get(key, TASK_NAMES):
             tasks = " and ".join(_ONLY_FOR[key])
-            raise ValueError(f"{key}={value!r}: only {tasks} have it")
+            raise ValueError(f"{key}={shown(value)}: only {tasks} have it")
     traffic = PathTraffic(name, **{k: v for k, v in given.items() if k in known})
     return TaskScenario(traffic, **{k: v for k, v in given.items() if k in _SCENARIO_OPTIONS})
 
@@ -100,7 +101,7 @@ def task_road(name: str) -> RoadShape:
     return FOUR_LANE_SHAPE if name == "four_lane" else JUNCTION_SHAPE
 
 
-def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of ``gym.make`` as those of the scenario and those of :class:`TaskEnv`.
 
     ``desired_speed`` [m/s] and ``collision_cost`` are short ways to set one number in ``rewards``
@@ -110,29 +111,29 @@ def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
     given = {key: value for key, value in options.items() if value is not None}
     arguments = {key: given.pop(key) for key in _ENV_OPTIONS if key in given}
     for key, kind in (("rewards", TaskRewards), ("costs", TaskCosts), ("rules", TaskRules)):
-        if not isinstance(arguments.get(key), kind | None):
-            raise ValueError(f"{key}={arguments[key]!r}: give a {kind.__name__}")
+        settings(key, arguments.get(key), kind)
     if "desired_speed" in given:
         speed = given.pop("desired_speed")
         check_number("desired_speed", speed, 0.5, 40.0, "m/s")
-        rewards = arguments.get("rewards") or TaskRewards()
+        rewards = arguments.get("rewards", TaskRewards())
         arguments["rewards"] = dataclasses.replace(rewards, desired_speed=float(speed))
     if "collision_cost" in given:
         weight = given.pop("collision_cost")
         check_number("collision_cost", weight, 0.0, 1e6)
-        costs = arguments.get("costs") or TaskCosts()
+        costs = arguments.get("costs", TaskCosts())
         arguments["costs"] = dataclasses.replace(costs, collision=float(weight))
     return given, arguments
 
 
-def make_task(name: str, options: dict[str, Any]) -> TaskEnv:
-    """The environment of a task.  Raises ``ValueError`` for unknown options and bad values."""
+def read_task_options(name: str, options: Mapping[str, Any]) -> tuple[TaskScenario, dict[str, Any]]:
+    """The task, and the arguments of the environment around it; raises ``ValueError``."""
     fields = (field.name for field in dataclasses.fields(PathTraffic) if field.name != "scenario")
-    known = (*fields, *_SCENARIO_OPTIONS, *_ENV_OPTIONS, *SHORT_OPTIONS)
-    for key in options:
-        if key not in known:
-            names = ", ".join(sorted((*known, "scorer", "cost")))
-            raise ValueError(f"unknown option {key!r}={options[key]!r}: the options are {names}")
-    settings, arguments = split_options(options)
-    scenario = make_task_scenario(name, **settings)
+    check_options(options, (*fields, *_SCENARIO_OPTIONS, *_ENV_OPTIONS, *SHORT_OPTIONS))
+    scenario, arguments = split_options(options)
+    return make_task_scenario(name, **scenario), arguments
+
+
+def make_task(name: str, options: Mapping[str, Any]) -> TaskEnv:
+    """The environment of a task.  Raises ``ValueError`` for unknown options and bad values."""
+    scenario, arguments = read_task_options(name, options)
     return TaskEnv(make_world(scenario.traffic), scenario, **arguments)

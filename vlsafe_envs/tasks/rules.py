@@ -20,15 +20,20 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..checks import check_integer, check_number
 from ..costs import unsafe_gap
-from ..scenarios import check_integer, check_number
 from ..traffic import EgoStatus
 from .progress import Place
+
+LARGEST = "largest"  # info["env_cost_rule"] of the tasks, whose cost :func:`largest_cost` makes
 
 
 @dataclass(frozen=True)
 class TaskRewards:
-    """Weights of the reward terms, per decision, and the speed that is asked for."""
+    """Weights of the reward terms, per decision, and the speed that is asked for.
+
+    Raises ``ValueError`` for weights that are no numbers in [-1e6, 1e6].
+    """
 
     waypoint: float = 2.0  # when one or more waypoints were reached
     speed: float = 0.5  # per m/s of the speed term
@@ -46,7 +51,10 @@ class TaskRewards:
 
 @dataclass(frozen=True)
 class TaskCosts:
-    """Weights of the cost terms; the cost of a decision is the largest weighted term."""
+    """Weights of the cost terms; the cost of a decision is the largest weighted term.
+
+    Raises ``ValueError`` for weights that are no numbers in [0, 1e6].
+    """
 
     collision: float = 1.0
     out_of_lane: float = 1.0
@@ -59,7 +67,10 @@ class TaskCosts:
 
 @dataclass(frozen=True)
 class TaskRules:
-    """When a waypoint counts, and what ends an episode."""
+    """When a waypoint counts, and what ends an episode.
+
+    Raises ``ValueError`` for numbers out of range.
+    """
 
     reach: float = 0.5  # [m], a waypoint nearer than this is completed
     lane_margin: float = 0.5  # [m] beside the route that are still in lane
@@ -131,6 +142,9 @@ def cost_terms(verdict: Verdict, time_to_collision: float, headway: float) -> di
     }
 
 
-def weighted_cost(terms: dict[str, float], costs: TaskCosts) -> float:
-    """``max(weight * term)``, >= 0: with the weights as they are, 0 or 1."""
+def largest_cost(terms: dict[str, float], costs: TaskCosts) -> float:
+    """``max(weight * term)``, >= 0: with the weights as they are, 0 or 1.
+
+    On highway-env's roads the terms are added up instead, see ``costs.summed_cost``.
+    """
     return float(max(getattr(costs, name) * value for name, value in terms.items()))

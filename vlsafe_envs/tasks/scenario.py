@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..actions import ContinuousActions, GridActions
-from ..scenarios import check_choice, check_number
+from ..checks import check_choice, check_flag, check_number
 
 DURATION = 50.0  # [s], CarDreamer's 500 steps of 0.1 s
 CRUISE_SPEED = 8.0  # [m/s], near the 30 km/h of the traffic
@@ -48,6 +48,7 @@ class TaskScenario:
     def __post_init__(self) -> None:
         check_number("duration", self.duration, 1.0, 3600.0, "s")
         check_number("cruise_speed", self.cruise_speed, 0.5, 40.0, "m/s")
+        check_flag("has_goal", self.has_goal)
 
     @property
     def decisions(self) -> int:
@@ -67,7 +68,7 @@ def task_actions(traffic: TaskTraffic) -> GridActions | ContinuousActions:
 
 def check_task_action(action: str) -> None:
     """Raise ``ValueError`` for an action kind that tasks do not have."""
-    if action == "meta":
+    if isinstance(action, str) and action == "meta":
         raise ValueError(
             "action='meta': a task's route prescribes the lanes; use action='grid' or 'continuous'"
         )

@@ -10,25 +10,33 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import (
+    Setting,
+    check_choice,
+    check_flag,
+    check_kind,
+    check_seed,
+    refuse_reset_options,
+)
 from ..costs import headway, time_to_collision
 from ..driving_env import OBSERVATION_KINDS, RENDER_MODES
 from ..observations import IMAGE_SIZE, observation_space, vector_observation
 from ..render import RoadShape
-from ..scenarios import check_choice
 from ..scene import Scene
 from ..scene_renderer import FRAME_SIZE, SceneFrames
 from ..traffic import EgoStatus
 from ..window import Window
 from .progress import Place, RouteProgress
 from .rules import (
+    LARGEST,
     TaskCosts,
     TaskRewards,
     TaskRules,
     Verdict,
     cost_terms,
     judge,
+    largest_cost,
     reward_terms,
-    weighted_cost,
     weighted_reward,
 )
 from .scenario import TaskScenario, task_actions
@@ -51,6 +59,7 @@ class TaskEnv(gym.Env[Any, Any]):
     ``info`` has the keys of :class:`~vlsafe_envs.driving_env.DrivingEnv`, with the terms of this
     task's reward and cost, and
 
+    - ``env_cost_rule``: ``"largest"``, the cost is the largest weighted term, not their sum;
     - ``off_route``: farther from the route than allowed;
     - ``out_of_lane``: the bound of the reward's lane term is exceeded;
     - ``waypoints_completed``: since ``reset``; ``route_completion``: share of waypoints behind.
@@ -67,11 +76,14 @@ class TaskEnv(gym.Env[Any, Any]):
         scene_in_info: whether ``info`` carries the scene.
         render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
 
-    Raises ``ValueError`` for unknown choices.
+    Raises ``ValueError`` for unknown choices and settings of another type.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
     safety_frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px]
+    rewards = Setting(TaskRewards)
+    costs = Setting(TaskCosts)
+    rules = Setting(TaskRules)
 
     def __init__(
         self,
@@ -84,15 +96,17 @@ class TaskEnv(gym.Env[Any, Any]):
         scene_in_info: bool = False,
         render_mode: str | None = None,
     ) -> None:
+        check_kind("scenario", scenario, TaskScenario, "a TaskScenario")
         check_choice("observation", observation, OBSERVATION_KINDS)
+        check_flag("scene_in_info", scene_in_info)
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
         self.world = world
         self.scenario = scenario
         self.observation = observation
-        self.rewards = rewards or TaskRewards()
-        self.costs = costs or TaskCosts()
-        self.rules = rules or TaskRules()
+        self.rewards = rewards
+        self.costs = costs
+        self.rules = rules
         self.scene_in_info = scene_in_info
         self.render_mode = render_mode
         frequency = scenario.traffic.policy_frequency
@@ -129,10 +143,9 @@ class TaskEnv(gym.Env[Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start an episode.  Raises ``ValueError`` for options: there are none."""
-        super().reset(seed=seed)
-        if options:
-            raise ValueError(f"options={options!r}: reset has no options; set them in gym.make")
+        """Start an episode.  Raises ``ValueError`` for bad seeds and options: it has none."""
+        refuse_reset_options(options)
+        super().reset(seed=check_seed(seed))
         self.world.reset(self.np_random)
         self._steps, self._distance = 0, 0.0
         self._scene, self._ego = self.world.scene, self.world.ego
@@ -169,10 +182,11 @@ class TaskEnv(gym.Env[Any, Any]):
         terms = reward_terms(ego, place, completed, verdict, self.rewards.desired_speed)
         ttc, gap = time_to_collision(self.scene), headway(self.scene)
         costs = cost_terms(verdict, ttc, gap)
-        cost = weighted_cost(costs, self.costs)
+        cost = largest_cost(costs, self.costs)
         info: dict[str, Any] = {
             "cost": cost,
             "env_cost": cost,
+            "env_cost_rule": LARGEST,
             "cost_terms": costs,
             "reward_terms": terms,
             "speed": float(ego.speed),

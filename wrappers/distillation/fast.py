@@ -7,18 +7,20 @@ go through all layers, so that what lies between these stays in the processor's 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from ..machine_code import machine_code
 from ..scorer import Frames
 from .network import MERGED, MIDDLE, PATCH, POOLED, SPREAD, Pupil
 
 Floats = npt.NDArray[np.float32]
 
 _AT_ONCE = 16  # frames
+compiled = partial(machine_code, nogil=True)
 
 
 class FastPupil:
@@ -67,7 +69,7 @@ def _as_matrix(kernel: Floats) -> Floats:
     return np.ascontiguousarray(flat)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _cut_patches(lines: Any, patches: Any) -> None:
     """Patches ``(N * places * 4, 24)`` of sums of two rows, those that merge side by side.
 
@@ -92,7 +94,7 @@ def _cut_patches(lines: Any, patches: Any) -> None:
                     patches[place, inner * length + k] = pooled[column * length + k]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_and_rectify(seen: Any, bias: Any) -> None:
     """``max(seen + bias, 0)`` in place, for ``seen (N, C)`` and ``bias (C,)``."""
     for n in range(seen.shape[0]):
