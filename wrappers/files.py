@@ -7,6 +7,7 @@ file, what is wrong with it and what to do.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -89,6 +90,22 @@ def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
     """Write arrays to a compressed .npz, which :func:`read_npz` reads."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def reserve(folder: Path, size: int) -> None:
+    """Raise ``OSError`` unless ``folder`` has room for ``size`` bytes, by quota too.
+
+    For libraries that end in a signal where a disk is full, as HDF5 and memory-mapped files do.
+    """
+    file = folder / f".room.{os.getpid()}.tmp"
+    try:
+        with file.open("wb") as room:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(room.fileno(), 0, size)
+            elif shutil.disk_usage(folder).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

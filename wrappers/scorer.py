@@ -156,6 +156,10 @@ def make_scorer(spec: str | Path | SafetyScorer, **options: Any) -> SafetyScorer
     name, colon, argument = spec.partition(":")
     factory = find_factory(name)
     if factory is not None:
+        if colon and not argument:
+            raise ValueError(
+                f"the scorer {spec!r} names nothing after its colon; write {known_scorers()[name]}"
+            )
         _check_options(name, factory, options)
         scorer = factory(unquoted(argument) if colon else None, **options)
         return _check_object(scorer, {})

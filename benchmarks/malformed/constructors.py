@@ -79,7 +79,7 @@ def _vlsafe() -> Iterator[Case]:
     wrong: dict[str, tuple[Any, ...]] = {
         "preset": ("huge", None, 5),
         "update": ("ppo", None, 1),
-        "safety": ("clip", 1.5, -0.1, NAN, True, [0.5]),
+        "safety": ("clip", 1.5, -0.1, NAN, True, [0.5, 0.5]),
         "cost_limit": (-1, NAN, INF, "much", None),
         "dataset": ("nowhere", 5, [], {"vector": 1}),
         "config": (5, "fast", [1], {"speed": 1}, {"train": 5}),
@@ -90,7 +90,7 @@ def _vlsafe() -> Iterator[Case]:
                 f"VLSafe({name}={value!r})",
                 partial(make, **{name: value}),
                 name,
-                "config",
+                *("speed", "train"),
                 "no data set",
                 "nowhere",
             )

@@ -16,11 +16,11 @@ HIGHWAY, TURN = "VLSafe-Highway-v0", "VLSafe-LeftTurn-v0"
 
 OPTIONS: dict[str, tuple[Any, ...]] = {
     "density": (-1, 0, NAN, INF, "dense", [1], True),
-    "duration": (-1, 0, NAN, "long", None),
-    "observation": ("pixel", "", None, 3),
-    "action": ("joystick", None, 3),
+    "duration": (-1, 0, NAN, "long"),
+    "observation": ("pixel", "", 3),
+    "action": ("joystick", 3),
     "scorer": ("nonsense", 3, {"a": 1}),
-    "cost": ("vim", None, 3),
+    "cost": ("vim", 3),
     "costs": (0, {"collision": 1}, "low", [1]),
     "rewards": (0, {"speed": 1}, "high", [1]),
     "colour": ("red",),
@@ -28,7 +28,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
 OF_HIGHWAY: dict[str, tuple[Any, ...]] = {
     "lanes": (0, -1, 2.5, "two", NAN),
     "vehicles": (-1, 2.5, "many", NAN),
-    "engine": ("steam", None, 3),
+    "engine": ("steam", 3),
     "frame_size": (0, -1, "large", 2.5),
 }
 

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import gymnasium as gym
+
 SECONDS = 20  # a case that takes longer hangs
-CLEAR = (ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError)
+CLEAR = (ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError, gym.error.Error)
 # Python's own words, which name no argument.
 UNCLEAR = (
     "not supported between",

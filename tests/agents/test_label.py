@@ -410,7 +410,7 @@ def test_damaged_data_are_named(tmp_path: Path) -> None:
     damaged = bytearray(whole)
     damaged[place.byte_offset : place.byte_offset + place.size] = b"\xff" * place.size
     file.write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"main_data\.hdf5.*restore it"):
+    with pytest.raises(ValueError, match=r"main_data\.hdf5.*copy or download"):
         label(path, SceneScorer, ToyDrawing, progress=False)
 
 

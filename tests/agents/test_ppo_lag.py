@@ -312,3 +312,27 @@ def test_presets_are_accepted_and_copied(name):
     assert PRESETS[name]["lagrange_kwargs"]["maximum"] > 0.0
     with pytest.raises(ValueError, match="nowhere"):
         preset("nowhere")
+
+
+def test_collisions_that_nobody_reports_are_not_known(tmp_path):
+    class Silent(SpeedLimitEnv):
+        def step(self, action):
+            *rest, info = super().step(action)
+            info.pop("collision", None)
+            return *rest, info
+
+    model = PPOLag("MlpPolicy", Silent(), **SMALL).learn(20)
+    assert model.collisions_caused is None
+    model.save(tmp_path / "a.zip")
+    assert PPOLag.load(tmp_path / "a.zip").collisions_caused is None
+
+
+def test_a_crash_in_a_rollout_that_a_callback_ends_is_counted():
+    class Crash(CountingEnv):
+        def step(self, action):
+            *rest, info = super().step(action)
+            return *rest, {**info, "collision": True}
+
+    model = PPOLag("MlpPolicy", Crash(), **SMALL)
+    model.learn(100, callback=lambda scope, _: not scope["dones"].any())
+    assert model.collisions_caused == 1

@@ -22,6 +22,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat
 
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.ppo_lag.cost_stream import count_collisions
 from wrappers.files import read_json
 
 CHECKPOINT = "checkpoint.zip"
@@ -168,12 +169,7 @@ class Watch(BaseCallback):
             self._running = self._running + np.array([info.get("cost", 0.0) for info in infos])
             self._costs.extend(self._running[dones])
             self._running = np.where(dones, 0.0, self._running)
-        if not any("collision" in info for info in infos):
-            return None
-        return sum(
-            bool(done and info.get("collision", False))
-            for done, info in zip(dones, infos, strict=True)
-        )
+        return count_collisions(dones, infos)
 
     def _note(self) -> str:
         episodes = self.model.ep_info_buffer

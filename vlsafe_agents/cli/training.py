@@ -217,7 +217,11 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
     data = {} if dataset is None else {"dataset": dataset}
     agent = kind(POLICIES[settings.observation], env, **data, **settings.arguments())
     if settings.world_model is not None:
-        agent.adopt_world_model(load_agent(Path(settings.world_model))[0])
+        other = load_agent(Path(settings.world_model))[0]
+        try:
+            agent.adopt_world_model(other)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--world-model {settings.world_model}: {error}") from error
     return agent
 
 

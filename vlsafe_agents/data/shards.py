@@ -7,7 +7,6 @@ frames shrink about tenfold) and assembling copies the compressed chunks as they
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ import h5py
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from wrappers.files import fault_of, replacing
+from wrappers.files import fault_of, replacing, reserve
 
 from .episode import Array
 
@@ -138,17 +137,6 @@ def _writing(place: Path) -> Iterator[None]:
         ) from error
 
 
-def _reserve(folder: Path, size: int) -> None:
-    """Raise ``OSError`` unless ``folder`` has room for ``size`` bytes, by quota too."""
-    file = folder / "room"
-    with file.open("wb") as room:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(room.fileno(), 0, size)
-        elif shutil.disk_usage(folder).free < size:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    file.unlink()
-
-
 def write_array(group: h5py.Group, name: str, array: Array) -> None:
     """Create one dataset, in compressed chunks of whole rows where that pays.
 
@@ -239,7 +227,7 @@ def assemble(
     with _writing(target), replacing(target) as building:
         building.mkdir()
         paths = [shard_path(shards, fact.index) for fact in facts]
-        _reserve(building, sum(path.stat().st_size for path in paths) + _SPARE_BYTES)
+        reserve(building, sum(path.stat().st_size for path in paths) + _SPARE_BYTES)
         storage = MinariStorage.new(
             building / "data",
             observation_space=spaces[0],

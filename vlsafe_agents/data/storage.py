@@ -158,7 +158,7 @@ def open_data(data_path: Path) -> Iterator[h5py.File]:
     Raises ``FileNotFoundError`` where there is none and ``ValueError`` where it is damaged.
     """
     path = data_path / MAIN_FILE
-    with reading(path, "a Minari data set (HDF5)", _open, COPY_AGAIN) as file:
+    with open_file(data_path) as file:
         try:
             yield file
         except ValueError as error:
@@ -170,8 +170,13 @@ def open_data(data_path: Path) -> Iterator[h5py.File]:
             raise ValueError(f"{path} cannot be read ({reason}); {COPY_AGAIN}") from error
 
 
-def _open(path: Path) -> h5py.File:
-    return h5py.File(path, "r")
+def open_file(data_path: Path) -> h5py.File:
+    """The data file, open for reading, which the caller closes.
+
+    Raises ``FileNotFoundError`` where there is none and ``ValueError`` where it cannot be opened.
+    """
+    path = data_path / MAIN_FILE
+    return reading(path, "a Minari data set (HDF5)", lambda p: h5py.File(p, "r"), COPY_AGAIN)
 
 
 def read_spaces(data_path: Path, metadata: dict[str, Any]) -> tuple[gym.spaces.Dict, gym.Space]:

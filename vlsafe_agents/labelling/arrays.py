@@ -7,28 +7,14 @@ its low-level one, two to four times as fast.
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import h5py
 import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
-from wrappers.files import reading
-
 from ..data.episode import Array
-from ..data.storage import MAIN_FILE
+from ..data.storage import COPY_AGAIN
 from .protocols import Scores
-
-_REMEDY = "restore it from a copy, or collect the data again"
-
-
-def open_data(data_path: Path) -> h5py.File:
-    """The data file of a data set, to be read.
-
-    Raises ``FileNotFoundError``, or ``ValueError`` for a file that cannot be read.
-    """
-    path = data_path / MAIN_FILE
-    return reading(path, "a data set (HDF5)", lambda path: h5py.File(path, "r"), _REMEDY)
 
 
 def array_length(file: h5py.File, name: str) -> int:
@@ -45,7 +31,7 @@ def read_array(file: h5py.File, name: str, first: int = 0, last: int | None = No
         return _read(file, name, first, last)
     except OSError as error:
         fault = f"{file.filename}: {name} cannot be read ({error})"
-        raise ValueError(f"{fault}; {_REMEDY}") from error
+        raise ValueError(f"{fault}; {COPY_AGAIN}") from error
 
 
 def _read(file: h5py.File, name: str, first: int, last: int | None) -> Array:

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.episode import Array
-from .arrays import array_length, open_data, read_array
+from ..data.storage import open_file
+from .arrays import array_length, read_array
 
 _JUDGEMENTS = ("safety_score", "vlm_cost")  # infos that an earlier judge wrote
 
@@ -35,7 +36,7 @@ class FrameSource:
     @classmethod
     def of(cls, data_path: Path, episodes: int, scenes: bool, context: int = 1) -> FrameSource:
         """The source of a data set."""
-        with open_data(data_path) as file:
+        with open_file(data_path) as file:
             steps = [array_length(file, f"episode_{number}/rewards") for number in range(episodes)]
         starts = np.concatenate(([0], np.cumsum(np.array(steps, np.int64) + 1)))
         return cls(data_path, starts, scenes, context)
@@ -65,7 +66,7 @@ class FrameReader:
 
     def __init__(self, source: FrameSource) -> None:
         self.source = source
-        self._file = open_data(source.data_path)
+        self._file = open_file(source.data_path)
 
     def pictures(self, rows: Rows) -> Array:
         """Packed scenes or images ``(N, ...)`` of ascending rows.

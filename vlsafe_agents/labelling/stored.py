@@ -16,11 +16,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from wrappers.files import read_json, replacing, write_text
+from wrappers.files import read_json, replacing, reserve, write_text
 
 from ..common.version import vlsafe_version
-from ..data.storage import MAIN_FILE, METADATA_FILE, update_metadata
-from .arrays import open_data, read_array, write_scores
+from ..data.storage import MAIN_FILE, METADATA_FILE, open_file, update_metadata
+from .arrays import read_array, write_scores
 from .frames import FrameSource
 from .protocols import Scores
 
@@ -42,7 +42,7 @@ class StoredLabels:
 def read_labels(data_path: Path, episodes: int) -> StoredLabels:
     """The labels in a data set."""
     scores = []
-    with open_data(data_path) as file:
+    with open_file(data_path) as file:
         scope = _read_scope(file)
         try:
             for number in range(episodes):
@@ -58,7 +58,7 @@ def read_labels(data_path: Path, episodes: int) -> StoredLabels:
 def read_costs(source: FrameSource) -> np.ndarray:
     """Simulator truth ``(R,)``: ``env_cost`` of every frame, else ``cost``."""
     costs = np.zeros(len(source), np.float32)
-    with open_data(source.data_path) as file:
+    with open_file(source.data_path) as file:
         name = "env_cost" if "env_cost" in file["episode_0/infos"] else "cost"
         for number, (begin, end) in enumerate(zip(source.starts, source.starts[1:], strict=False)):
             costs[begin:end] = read_array(file, f"episode_{number}/infos/{name}")
@@ -116,6 +116,7 @@ def _write_scores(source: FrameSource, scores: Scores, scope: Mapping[str, Any])
     main = source.data_path / MAIN_FILE
     with replacing(main) as copy:
         shutil.copyfile(main, copy)
+        reserve(copy.parent, 2 * scores.nbytes + 2**20)  # HDF5 crashes where a disk is full
         with h5py.File(copy, "r+") as file:
             for number, (begin, end) in enumerate(
                 zip(source.starts, source.starts[1:], strict=False)

@@ -40,29 +40,34 @@ def read_costs(infos: Sequence[dict[str, Any]], steps: CheckedSteps) -> np.ndarr
 class EpisodeCosts:
     """Running cost sum of each parallel environment and the sums of finished episodes.
 
-    `finished` holds the costs of the episodes that ended since `start_rollout`, `collisions` how
-    many of those ended in a collision, `recent` the costs of the last `window` episodes.
+    `finished` holds the costs of the episodes that ended since `start_rollout`, `recent` those of
+    the last `window` episodes.
     """
 
     def __init__(self, n_envs: int, window: int) -> None:
         self._running = np.zeros(n_envs, dtype=np.float64)
         self.finished: list[float] = []
         self.recent: deque[float] = deque(maxlen=window)
-        self.collisions = 0
 
     def start_rollout(self) -> None:
         self.finished = []
-        self.collisions = 0
 
-    def add(self, costs: np.ndarray, dones: np.ndarray, infos: Sequence[dict[str, Any]]) -> None:
-        """Add one step of every environment; all arguments are (n_envs,).
-
-        :raises ValueError: if info["collision"] is no truth value
-        """
+    def add(self, costs: np.ndarray, dones: np.ndarray) -> None:
+        """Add one step of every environment; all arguments are (n_envs,)."""
         self._running += costs
         for index in np.flatnonzero(dones).tolist():
             self.finished.append(float(self._running[index]))
             self.recent.append(float(self._running[index]))
-            said = infos[index].get("collision", False)
-            self.collisions += one_flag(said, "info['collision']", f"environment {index}")
             self._running[index] = 0.0
+
+
+def count_collisions(dones: np.ndarray, infos: Sequence[dict[str, Any]]) -> int | None:
+    """How many episodes ended in a collision in this step; None where nobody reports any.
+
+    :raises ValueError: if info["collision"] is no truth value
+    """
+    if not any("collision" in info for info in infos):
+        return None
+    ended = np.flatnonzero(dones).tolist()
+    said = [(i, infos[i].get("collision", False)) for i in ended]
+    return sum(one_flag(flag, "info['collision']", f"environment {i}") for i, flag in said)

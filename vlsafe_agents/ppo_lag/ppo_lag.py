@@ -26,7 +26,7 @@ from vlsafe_agents.ppo_lag.buffers import (
     CostRolloutBuffer,
     CostRolloutBufferSamples,
 )
-from vlsafe_agents.ppo_lag.cost_stream import EpisodeCosts, read_costs
+from vlsafe_agents.ppo_lag.cost_stream import EpisodeCosts, count_collisions, read_costs
 from vlsafe_agents.ppo_lag.policies import (
     CostActorCriticCnnPolicy,
     CostActorCriticPolicy,
@@ -76,7 +76,8 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
 
     The environment must put a finite `cost` >= 0 into `info` at every step. `info["collision"]`,
     where present, is counted on the last step of each episode: `collisions_caused` is the number
-    of collisions that learning itself caused in the environment, over the life of the model.
+    of collisions that learning itself caused in the environment, over the life of the model; None
+    where none has ever been reported, nor that there was none.
 
     :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a `CostActorCriticPolicy` class
     :param env: the environment, or its registered id
@@ -128,7 +129,8 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         self.cost_gamma = cost_gamma
         self.cost_gae_lambda = cost_gae_lambda
         self.cost_vf_coef = cost_vf_coef
-        self.collisions_caused = 0
+        self.collisions_caused: int | None = None
+        self._caused_before = 0  # before the present rollout
         super().__init__(policy, env, **ppo_kwargs)
 
     def _setup_model(self) -> None:
@@ -183,6 +185,7 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         self._episode_costs.start_rollout()
+        self._caused_before = self.collisions_caused or 0
         if self.use_sde:
             self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
@@ -200,13 +203,16 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
             new_obs, rewards, dones, infos = steps.step(clipped_actions)
             costs = read_costs(infos, steps)
             self.num_timesteps += env.num_envs
+            self._episode_costs.add(costs, dones)
+            collisions = count_collisions(dones, infos)
+            if collisions is not None:
+                self.collisions_caused = (self.collisions_caused or 0) + collisions
 
             callback.update_locals(locals())
             if not callback.on_step():
                 return False
 
             self._update_info_buffer(infos, dones)
-            self._episode_costs.add(costs, dones, infos)
             if isinstance(self.action_space, spaces.Discrete):
                 actions = actions.reshape(-1, 1)
             self._bootstrap_timeouts(rewards, costs, dones, infos)
@@ -265,11 +271,11 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
 
     def _record_rollout(self) -> None:
         episodes = self._episode_costs
-        self.collisions_caused += episodes.collisions
         if episodes.recent:
             self.logger.record("rollout/ep_cost_mean", float(np.mean(episodes.recent)))
-        self.logger.record("rollout/collisions", episodes.collisions)
-        self.logger.record("rollout/collisions_caused", self.collisions_caused)
+        if self.collisions_caused is not None:
+            self.logger.record("rollout/collisions", self.collisions_caused - self._caused_before)
+            self.logger.record("rollout/collisions_caused", self.collisions_caused)
 
     def train(self) -> None:
         """Update lambda once, then actor and both critics for `n_epochs` over the rollout."""
@@ -381,7 +387,10 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        self.collisions_caused = int(state["collisions_caused"])
+        caused = state["collisions_caused"]
+        self.collisions_caused = (
+            None if caused is None else whole_number(caused, "collisions_caused")
+        )
         self.multiplier.load_state_dict(state["multiplier"])
 
 

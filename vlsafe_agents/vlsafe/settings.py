@@ -159,6 +159,11 @@ def make_config(preset: str, overrides: Mapping[str, Any] | None = None) -> VLSa
     :param overrides: nested, such as ``{"imagination": {"horizon": 15}, "model_every": 2}``.
     :raises ValueError: for an unknown preset or setting, or a value out of range.
     """
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise ValueError(
+            f"config is {overrides!r}; expected nested settings such as "
+            '{"imagination": {"horizon": 15}}'
+        )
     base = find_preset(preset)
     config = VLSafeConfig(world_model=base.world_model, train=base.train)
     units = base.world_model.heads.units

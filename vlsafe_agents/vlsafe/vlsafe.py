@@ -177,8 +177,11 @@ class VLSafe(OfflineAlgorithm):
         :meth:`learn` then trains prior, actor and critics only, on a fresh schedule: several
         policies can share the price of one world model.  Until then the agent acts as the prior.
 
+        :raises TypeError: for an agent without a world model.
         :raises ValueError: if the two agents' spaces or sizes differ.
         """
+        if not isinstance(other, VLSafe):
+            raise TypeError(f"a {type(other).__name__} has no world model to take over")
         for name in ("world_model", "actor_critic.behaviour"):
             mine, theirs = self.policy.get_submodule(name), other.policy.get_submodule(name)
             try:
