@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     agent, settings, _ = load_agent(arguments.folder)
-    choice = settings.env.with_kwargs(**parse_pairs(arguments.env_arg, "--env-arg"))
+    choice = settings.env.with_kwargs(parse_pairs(arguments.env_arg, "--env-arg"))
     env = choice.factory(observation=settings.observation, scorer=None)()
     if env.action_space != gym.spaces.Discrete(len(ACCELERATIONS) * len(STEERINGS)):
         raise SystemExit(f"{choice.env_id} has {env.action_space}; only the grid is compared")

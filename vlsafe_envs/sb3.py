@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterable, Mapping
+import signal
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def make_vec_env(
             vec_env = CheckedDummyVecEnv([one] * n_envs)
         else:
             one().close()  # a fault of the options shows here, not as a worker that is gone
-            vec_env = CheckedSubprocVecEnv([one] * n_envs)
+            vec_env = CheckedSubprocVecEnv([functools.partial(_in_worker, one)] * n_envs)
     else:
         spec = copy.deepcopy(gym.spec(name))  # the registry hands out its own
         spec.kwargs = {**spec.kwargs, **options}
@@ -92,6 +93,12 @@ class CheckedDummyVecEnv(DummyVecEnv):
 
     def step_async(self, actions: np.ndarray) -> None:
         super().step_async(check_actions(actions, self.action_space, self.num_envs))
+
+
+def _in_worker(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
+    """The environment of a worker process, which Ctrl-C reaches too: its parent decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return make()
 
 
 class CheckedSubprocVecEnv(SubprocVecEnv):

@@ -186,10 +186,10 @@ def _others() -> Iterator[Case]:
 
     for mix in ({}, {"expert": 0.5}, {"expert": 2, "noisy": -1}, {"expert": NAN}, {"expert": "x"}):
         run = partial(CollectConfig, "VLSafe-Highway-v0", mix=mix, episodes=1)
-        yield _case(f"CollectConfig(mix={mix!r})", run, "shares")
+        yield _case(f"CollectConfig(mix={mix!r})", run, "shares", "mix")
     for amounts in ({}, {"steps": 1, "episodes": 1}, {"steps": 0}, {"episodes": -3}):
         run = partial(CollectConfig, "VLSafe-Highway-v0", **amounts)
-        yield _case(f"CollectConfig({amounts!r})", run, "steps")
+        yield _case(f"CollectConfig({amounts!r})", run, "steps", "episodes")
     specs = (
         "",
         "nonsense",

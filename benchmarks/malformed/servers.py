@@ -96,7 +96,7 @@ def cases() -> Iterator[Case]:
             "servers",
             f"address {address!r}",
             partial(_address, address),
-            (address or "chat", "URL"),
+            (address or "api.openai.com", "URL"),
         )
 
 

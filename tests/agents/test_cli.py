@@ -106,7 +106,7 @@ def test_an_agent_drives_where_its_data_were_collected() -> None:
     metadata = {"env_id": "VLSafe-Merge-v0", "env_kwargs": {"density": 1.5}}
     choice = choose_env(None, [], None, metadata)
     assert choice == EnvChoice("VLSafe-Merge-v0", {"density": 1.5})
-    assert choice.with_kwargs(density=2.0).kwargs == {"density": 2.0}
+    assert choice.with_kwargs({"density": 2.0}).kwargs == {"density": 2.0}
     assert choose_env("VLSafe-Highway-v0", [], None, metadata).kwargs == {}
 
 

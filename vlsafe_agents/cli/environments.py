@@ -58,10 +58,9 @@ class EnvChoice:
 
         return self.env_id in METADRIVE_IDS
 
-    def with_kwargs(self, **changes: Any) -> EnvChoice:
-        """A copy with some arguments replaced; None leaves an argument as it is."""
-        given = {key: value for key, value in changes.items() if value is not None}
-        return EnvChoice(self.env_id, {**self.kwargs, **given})
+    def with_kwargs(self, changes: Mapping[str, Any]) -> EnvChoice:
+        """A copy with some arguments replaced."""
+        return EnvChoice(self.env_id, {**self.kwargs, **changes})
 
 
 def make_env(env_id: str, kwargs: dict[str, Any]) -> Any:
@@ -114,16 +113,19 @@ def choose_env(
     if name not in known_ids():
         raise ValueError(f"unknown environment {name!r}; choose one of {', '.join(known_ids())}")
     kwargs = known.kwargs if name == known.env_id else {}
-    arguments = parse_env_args(pairs)
-    if density is not None and "density" in arguments:
-        raise ValueError("the density is given twice: by --density and by --env-arg; give one")
-    choice = EnvChoice(name, {**kwargs, **arguments})
-    return choice.with_kwargs(density=density)
+    return EnvChoice(name, {**kwargs, **parse_env_args(pairs, density)})
 
 
-def parse_env_args(pairs: Iterable[str]) -> dict[str, Any]:
-    """What ``--env-arg`` gives; raises ``ValueError`` for arguments that the commands set."""
+def parse_env_args(pairs: Iterable[str], density: float | None = None) -> dict[str, Any]:
+    """What ``--env-arg`` and ``--density`` give.
+
+    Raises ``ValueError`` for arguments that the commands set, and for two densities.
+    """
     arguments = parse_pairs(pairs, "--env-arg")
+    if density is not None:
+        if "density" in arguments:
+            raise ValueError("the density is given twice: by --density and by --env-arg; give one")
+        arguments["density"] = density
     for reserved in SET_BY_COMMANDS:
         if reserved in arguments:
             raise ValueError(f"--env-arg {reserved}=... is set by the command; leave it out")

@@ -81,7 +81,7 @@ def evaluate(
             raise ValueError("a trained agent knows its environment; leave out --env and --data")
         subject = _trained(Path(agent), out, allow_pickle)
         _set_threads(threads)
-    choice = subject.env.with_kwargs(density=density, **env_args)
+    choice = subject.env.with_kwargs(parse_env_args(env_arg or [], density))
     judge = None if scorer == "none" else scorer
     suffix = _suffix(subject.env.kwargs, choice.kwargs)
     path = subject.folder / f"evaluation{suffix}.json"
