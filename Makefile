@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# One process a core; the tests of a file share what they set up.
+PARALLEL := --quiet -n auto --dist loadfile
 
 # Small networks on few cores run several times faster with one thread a process.
 export OMP_NUM_THREADS ?= 1
@@ -15,10 +17,10 @@ demo: $(STAMP)  ## drive, judge, dream, drive more safely: the whole chain, ends
 	$(BIN)/vlsafe demo --out runs/demo
 
 test: $(STAMP) lint type  ## lint, types and the tests that fit in minutes
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-all: $(STAMP) lint type
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
