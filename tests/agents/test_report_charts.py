@@ -48,6 +48,11 @@ def check_layout(figure: Any) -> None:
         assert figure.bbox.padded(1).containsy(box.y0)
         assert figure.bbox.padded(1).containsx(box.x1)
     for axes in panels:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axes.axison and axis.get_visible() and len(axes.lines):
+                texts = [tick.label1.get_text() for tick in shown_ticks(axis)]
+                hidden = axis is axes.xaxis and not axis.get_tick_params().get("labelbottom", True)
+                assert hidden or sum(map(bool, texts)) >= 2, "an axis without numbers"
         others = [area for other, area in zip(panels, inside, strict=True) if other is not axes]
         labels = [tick.label1 for axis in (axes.xaxis, axes.yaxis) for tick in shown_ticks(axis)]
         for label in (label for label in labels if label.get_text()):
@@ -117,6 +122,18 @@ def test_a_quantity_has_one_colour_imagined_or_recorded(tmp_path: Path, drawn: l
         assert (first[imagined][1], first[recorded][1]) == ("--", "-")
     assert second == {label: first[label] for label in second}
     assert first["image_loss"][0] != first["reward_loss"][0]
+
+
+@pytest.mark.parametrize("last", [0.9, 0.4, 1e-3, -1.0])
+def test_losses_of_any_range_have_numbers_beside_them(
+    last: float, tmp_path: Path, drawn: list[Any]
+) -> None:
+    agent = logged(tmp_path)
+    steps = len(agent.progress["time/total_timesteps"])
+    for key in [k for k in agent.progress if k.endswith("_loss")]:
+        agent.progress[key] = np.linspace(1.0, last, steps)
+    figures.learning_curves(agent, figures.line_colours([agent.progress]))
+    check_layout(drawn[0])
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
             agent.adopt_world_model(other)
         except (TypeError, ValueError) as error:
             raise ValueError(f"--world-model {settings.world_model}: {error}") from error
+        agent.set_random_seed(settings.seed)  # loading the other has set torch's generator
     return agent
 
 

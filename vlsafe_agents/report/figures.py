@@ -121,7 +121,7 @@ def learning_curves(agent: AgentRun, colours: LineColours) -> str | None:
             label = key.removeprefix("rollout/").removeprefix("train/")
             colour = colours[title, _quantity(title, key)]
             axes.plot(x[known], values[known], style, color=colour, label=literal(label))
-        if title == "Losses" and all(np.nanmin(agent.progress[key]) > 0 for key in keys):
+        if title == "Losses" and _spans_decades([agent.progress[key] for key in keys]):
             axes.set_yscale("log")
             axes.yaxis.set_minor_formatter("")
         else:
@@ -137,6 +137,12 @@ def learning_curves(agent: AgentRun, colours: LineColours) -> str | None:
             borderaxespad=0.0, labelspacing=0.25,
         )  # fmt: skip
     return svg(figure, f"learning-{agent.name}")
+
+
+def _spans_decades(lines: Sequence[npt.NDArray[np.float64]]) -> bool:
+    """Whether a logarithmic axis shows more, and has at least two labels."""
+    low = min(float(np.nanmin(line)) for line in lines)
+    return 0.0 < 100.0 * low <= max(float(np.nanmax(line)) for line in lines)
 
 
 def still_climbing(log: Columns) -> str:
