@@ -213,16 +213,18 @@ def _make_env(settings: TrainSettings) -> Any:
 
 
 def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None) -> Any:
+    import torch
+
     kind = algorithm(settings.algo)
     data = {} if dataset is None else {"dataset": dataset}
     agent = kind(POLICIES[settings.observation], env, **data, **settings.arguments())
     if settings.world_model is not None:
-        other = load_agent(Path(settings.world_model))[0]
+        with torch.random.fork_rng():  # another's seed is not this one's
+            other = load_agent(Path(settings.world_model))[0]
         try:
             agent.adopt_world_model(other)
         except (TypeError, ValueError) as error:
             raise ValueError(f"--world-model {settings.world_model}: {error}") from error
-        agent.set_random_seed(settings.seed)  # loading the other has set torch's generator
     return agent
 
 
