@@ -1,0 +1,44 @@
+"""The README's first steps run as they are pasted; here with less of everything, slowly as is."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LESS = {"3000": "200", "learn(200": "learn(2"}
+
+
+def first_steps() -> tuple[str, str]:
+    """The shell and the Python block of the section."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## First steps") : text.index("## Results")]
+    shell, code = (
+        re.search(rf"```{kind}\n(.*?)```", section, re.DOTALL) for kind in ("bash", "python")
+    )
+    assert shell is not None
+    assert code is not None
+    return shell[1], code[1]
+
+
+@pytest.mark.parametrize("less", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_first_steps_run_as_pasted(less: bool, tmp_path: Path) -> None:
+    shell, code = first_steps()
+    for much, little in LESS.items() if less else ():
+        assert much in shell + code
+        shell, code = shell.replace(much, little), code.replace(much, little)
+    command = f"{sys.executable} -m vlsafe_agents.cli.main"
+    (tmp_path / "steps.py").write_text(code, encoding="utf-8")
+    script = re.sub(r"^vlsafe", command, shell, flags=re.MULTILINE)
+    script = f"set -e\n{script}\n{sys.executable} steps.py\n"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    answer = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    assert (tmp_path / "runs" / "first" / "agent.zip").exists()
