@@ -246,7 +246,8 @@ def test_sb3s_own_files_need_a_flag_that_says_what_it_means(tmp_path: Path) -> N
         stock.predict(OBS, deterministic=True)[0], again.predict(OBS, deterministic=True)[0]
     )
     again.save(tmp_path / "safe.zip")
-    assert PPO.load(tmp_path / "safe.zip").n_steps == 8
+    for allowed in (False, True):
+        assert PPO.load(tmp_path / "safe.zip", allow_pickle=allowed).n_steps == 8
 
 
 def test_a_file_cut_anywhere_is_named(saved: Any, tmp_path: Path) -> None:

@@ -31,8 +31,12 @@ _CLASS, _LINEAR = "__class__", "__linear_schedule__"
 _CLASS_HOMES = ("torch.nn.", "torch.optim.", "stable_baselines3.common.", "vlsafe_agents.")
 
 
-class CannotStore(TypeError):
+class CannotStoreError(TypeError):
     """A value is neither plain data nor one of the classes that files may name."""
+
+
+class HoldsPicklesError(ValueError):
+    """A file has parts that would run code."""
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -41,7 +45,7 @@ class CannotStore(TypeError):
 def to_plain(value: Any) -> Any:
     """A value as JSON holds it: plain data, constant and linear schedules, networks' classes.
 
-    :raises CannotStore: for functions, objects and foreign classes.
+    :raises CannotStoreError: for functions, objects and foreign classes.
     """
     if isinstance(value, FloatSchedule):
         value = value.value_schedule
@@ -59,7 +63,7 @@ def to_plain(value: Any) -> Any:
         return {key: to_plain(entry) for key, entry in value.items()}
     if isinstance(value, type) and _may_be_named(value):
         return {_CLASS: f"{value.__module__}:{value.__qualname__}"}
-    raise CannotStore(f"{value!r} cannot be stored without pickling")
+    raise CannotStoreError(f"{value!r} cannot be stored without pickling")
 
 
 def from_plain(value: Any) -> Any:
@@ -208,7 +212,7 @@ def _read(
         raise ValueError(f"{name}: its part 'data' holds no JSON object")
     pickled = [k for k, v in data.items() if isinstance(v, dict) and _SERIALIZED in v]
     if pickled:
-        raise ValueError(
+        raise HoldsPicklesError(
             f"{name} holds pickled objects ({', '.join(pickled)}), which run code when they are "
             "loaded: it was saved by Stable-Baselines3's own classes, or by vlsafe up to November "
             "2026. If you trust where it came from, load it with allow_pickle=True "

@@ -14,7 +14,8 @@ from stable_baselines3.common.utils import check_for_correct_spaces, get_system_
 
 from vlsafe_agents.common.agent_file import (
     AgentPath,
-    CannotStore,
+    CannotStoreError,
+    HoldsPicklesError,
     from_plain,
     read_agent,
     space_from_json,
@@ -100,7 +101,7 @@ class SavedAgent(BaseAlgorithm):
             if name not in left_out:
                 try:
                     arguments[name] = to_plain(self._setting(name))
-                except CannotStore:
+                except CannotStoreError:
                     left_out.append(name)
         data = {
             "algorithm": type(self).__name__,
@@ -139,8 +140,8 @@ class SavedAgent(BaseAlgorithm):
         :param custom_objects: ``{"policy_class": ...}`` for a policy of one's own; further entries
             count as ``changes``.
         :param force_reset: as SB3's; the environment is always reset before learning goes on.
-        :param allow_pickle: read a file of Stable-Baselines3's own, whose pickled entries run code;
-            only for files that you trust.
+        :param allow_pickle: also read a file of Stable-Baselines3's own, whose pickled entries run
+            code; only for files that you trust.
         :param changes: constructor's arguments to replace.
         :raises FileNotFoundError: where there is no file.
         :raises ValueError: for a file that is damaged, another algorithm's, or holds pickled
@@ -149,8 +150,6 @@ class SavedAgent(BaseAlgorithm):
         """
         if print_system_info:
             get_system_info()
-        if allow_pickle:
-            return super().load(path, env, device, custom_objects, False, force_reset, **changes)
         custom = dict(custom_objects or {})
         policy_class = custom.pop("policy_class", None)
         changes = {**custom, **changes}
@@ -161,7 +160,12 @@ class SavedAgent(BaseAlgorithm):
                 f"{cls.__name__}.load got unknown arguments {', '.join(unknown)}; what can be "
                 f"changed is {', '.join(cls._settings())}"
             )
-        data, params = read_agent(path, device)
+        try:
+            data, params = read_agent(path, device)
+        except HoldsPicklesError:
+            if not allow_pickle:
+                raise
+            return super().load(path, env, device, custom_objects, False, force_reset, **changes)
         try:
             model = cls._build(cls._upgraded(data), policy_class, env, device, changes)
             model.set_parameters(params, exact_match=True, device=device)
