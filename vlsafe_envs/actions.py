@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from .checks import shown
-from .engine.commands import (
+from vlsafe_envs.checks import shown
+from vlsafe_envs.engine.commands import (
     ACCELERATIONS,
     HALF_LENGTH,
     MAX_ACCELERATION,
@@ -36,8 +36,8 @@ from .engine.commands import (
     full_lock,
     pedals,
 )
-from .scenarios import TrafficConfig
-from .traffic import EgoStatus
+from vlsafe_envs.scenarios import TrafficConfig
+from vlsafe_envs.traffic import EgoStatus
 
 __all__ = [
     "ACCELERATIONS",

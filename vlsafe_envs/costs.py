@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .checks import check_number
-from .engine import gaps
-from .scene import Scene
+from vlsafe_envs.checks import check_number
+from vlsafe_envs.engine import gaps
+from vlsafe_envs.scene import Scene
 
 HORIZON = 4.0  # [s], conflicts later than this are not looked for
 

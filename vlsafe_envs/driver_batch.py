@@ -9,10 +9,17 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
-from .checks import check_choice, check_integer, check_kind, check_rng, shown
-from .engine.decisions import Decisions
-from .experts import DISTURBED, DRIVER_NAMES, Bursts, driver_record, random_action, road_and_ways
-from .vector_env import VectorDrivingEnv
+from vlsafe_envs.checks import check_choice, check_integer, check_kind, check_rng, shown
+from vlsafe_envs.engine.decisions import Decisions
+from vlsafe_envs.experts import (
+    DISTURBED,
+    DRIVER_NAMES,
+    Bursts,
+    driver_record,
+    random_action,
+    road_and_ways,
+)
+from vlsafe_envs.vector_env import VectorDrivingEnv
 
 
 class DriverBatch:

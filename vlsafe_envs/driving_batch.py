@@ -12,20 +12,19 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
+from vlsafe_envs.costs import HORIZON, CostConfig
+from vlsafe_envs.driving_env import DrivingEnv
+from vlsafe_envs.engine.batch import STATUS, TrafficBatch, View, ego_of
+from vlsafe_envs.engine.compiled_traffic import CompiledTraffic
+from vlsafe_envs.engine.packing import pack_scenes
+from vlsafe_envs.observations import IMAGE_SIZE
+from vlsafe_envs.outcomes import Situation, reset_info, step_outcome
+from vlsafe_envs.rewards import RewardConfig
+from vlsafe_envs.scenarios import Scenario
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.traffic import EgoStatus
 from wrappers import FrameHistory, FrameJudge
-
-from .checks import check_kind, check_num_envs, check_seed
-from .costs import HORIZON, CostConfig
-from .driving_env import DrivingEnv
-from .engine.batch import STATUS, TrafficBatch, View, ego_of
-from .engine.compiled_traffic import CompiledTraffic
-from .engine.packing import pack_scenes
-from .observations import IMAGE_SIZE
-from .outcomes import Situation, reset_info, step_outcome
-from .rewards import RewardConfig
-from .scenarios import Scenario
-from .scene import Scene
-from .traffic import EgoStatus
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]

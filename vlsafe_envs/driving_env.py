@@ -10,8 +10,8 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from .actions import make_actions
-from .checks import (
+from vlsafe_envs.actions import make_actions
+from vlsafe_envs.checks import (
     Setting,
     check_choice,
     check_flag,
@@ -19,18 +19,18 @@ from .checks import (
     check_seed,
     refuse_reset_options,
 )
-from .costs import CostConfig, headway, time_to_collision
-from .observations import IMAGE_SIZE, observation_space, vector_observation
-from .outcomes import Situation, reset_info, step_outcome
-from .rewards import RewardConfig
-from .scenarios import Scenario, TrafficConfig
-from .scene import Scene
-from .scene_renderer import FRAME_SIZE, SceneFrames
-from .traffic import EgoStatus, Traffic
-from .window import Window
+from vlsafe_envs.costs import CostConfig, headway, time_to_collision
+from vlsafe_envs.observations import IMAGE_SIZE, observation_space, vector_observation
+from vlsafe_envs.outcomes import Situation, reset_info, step_outcome
+from vlsafe_envs.rewards import RewardConfig
+from vlsafe_envs.scenarios import Scenario, TrafficConfig
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.scene_renderer import FRAME_SIZE, SceneFrames
+from vlsafe_envs.traffic import EgoStatus, Traffic
+from vlsafe_envs.window import Window
 
 if TYPE_CHECKING:
-    from .engine import CompiledTraffic
+    from vlsafe_envs.engine import CompiledTraffic
 
 OBSERVATION_KINDS = ("image", "vector", "multi")
 RENDER_MODES = ("rgb_array", "human")
@@ -54,7 +54,7 @@ def compiled_traffic(config: TrafficConfig, engine: str) -> CompiledTraffic | No
     if engine == "highway_env":
         return None
     try:
-        from .engine import CompiledTraffic
+        from vlsafe_envs.engine import CompiledTraffic
 
         return CompiledTraffic(config)
     except (ImportError, NotImplementedError) as error:
@@ -72,7 +72,7 @@ def make_traffic(config: TrafficConfig, engine: str) -> Traffic:
     traffic = compiled_traffic(config, engine)
     if traffic is not None:
         return traffic
-    from .highway_env_traffic import HighwayEnvTraffic
+    from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
 
     return HighwayEnvTraffic(config)
 

@@ -22,12 +22,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from .actions import IDLE, SLOWER
-from .checks import check_choice, check_rng, shown
-from .driving_env import DrivingEnv
-from .engine.compiled_traffic import road_of
-from .engine.network import LaneNumbers
-from .engine.rule_drivers import (
+from vlsafe_envs.actions import IDLE, SLOWER
+from vlsafe_envs.checks import check_choice, check_rng, shown
+from vlsafe_envs.driving_env import DrivingEnv
+from vlsafe_envs.engine.compiled_traffic import road_of
+from vlsafe_envs.engine.network import LaneNumbers
+from vlsafe_envs.engine.rule_drivers import (
     BRISK,
     CONTINUOUS,
     DRIVER,
@@ -40,14 +40,14 @@ from .engine.rule_drivers import (
     RECKLESS,
     decide,
 )
-from .engine.state import Records, RoadTable
-from .engine.ways import NO_WAYS, Ways, find_ways
-from .lapses import Spells
-from .metadrive.experts import SHIPPED_NAMES, make_metadrive_driver, on_metadrive
-from .scenarios import Scenario, TrafficConfig
-from .tasks import TaskEnv
-from .tasks.drivers import RouteDriver
-from .traffic import IdmAdvice
+from vlsafe_envs.engine.state import Records, RoadTable
+from vlsafe_envs.engine.ways import NO_WAYS, Ways, find_ways
+from vlsafe_envs.lapses import Spells
+from vlsafe_envs.metadrive.experts import SHIPPED_NAMES, make_metadrive_driver, on_metadrive
+from vlsafe_envs.scenarios import Scenario, TrafficConfig
+from vlsafe_envs.tasks import TaskEnv
+from vlsafe_envs.tasks.drivers import RouteDriver
+from vlsafe_envs.traffic import IdmAdvice
 
 DRIVER_NAMES = ("expert", "noisy", "inattentive", "brisk", "aggressive", "timid", "random")
 DISTURBED = ("noisy", "inattentive")  # the expert, but for spells of something else
@@ -66,7 +66,7 @@ def driver_names(env_id: str) -> tuple[str, ...]:
 
     Raises ``ValueError`` for an id that is not ours.
     """
-    from .registration import METADRIVE_IDS, bare_id
+    from vlsafe_envs.registration import METADRIVE_IDS, bare_id
 
     return (*DRIVER_NAMES, *SHIPPED_NAMES) if bare_id(env_id) in METADRIVE_IDS else DRIVER_NAMES
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
-from .actions import check_actions
-from .checks import check_autoreset, check_num_envs, check_seeds, reset_mask
+from vlsafe_envs.actions import check_actions
+from vlsafe_envs.checks import check_autoreset, check_num_envs, check_seeds, reset_mask
 
 if TYPE_CHECKING:
     Base = gym.vector.VectorEnv[Any, Any, Any]

@@ -18,7 +18,7 @@ from highway_env.road.road import Road
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
-from .scenarios import TrafficConfig
+from vlsafe_envs.scenarios import TrafficConfig
 
 MERGE_EGO_START = 30.0  # [m]
 ROUNDABOUT_ENTRIES = ("eer", "ees"), ("ner", "nes"), ("wer", "wes")

@@ -16,11 +16,11 @@ from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.controller import ControlledVehicle, MDPVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
-from .highway_env_stages import STAGES, Stage
-from .route import plan_of, route_ahead
-from .scenarios import TrafficConfig
-from .scene import Scene
-from .traffic import EgoStatus, IdmAdvice
+from vlsafe_envs.highway_env_stages import STAGES, Stage
+from vlsafe_envs.route import plan_of, route_ahead
+from vlsafe_envs.scenarios import TrafficConfig
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.traffic import EgoStatus, IdmAdvice
 
 META_ACTIONS = ("LANE_LEFT", "IDLE", "LANE_RIGHT", "FASTER", "SLOWER")
 ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)

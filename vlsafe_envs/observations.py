@@ -41,9 +41,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from .engine.features import write_features
-from .scene import Scene
-from .traffic import EgoStatus
+from vlsafe_envs.engine.features import write_features
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.traffic import EgoStatus
 
 EGO_FEATURES = (
     "speed",

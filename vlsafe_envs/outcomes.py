@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .costs import SUM, cost_terms, summed_cost
-from .rewards import reward_terms, weighted_reward
-from .scenarios import Scenario
-from .traffic import EgoStatus
+from vlsafe_envs.costs import SUM, cost_terms, summed_cost
+from vlsafe_envs.rewards import reward_terms, weighted_reward
+from vlsafe_envs.scenarios import Scenario
+from vlsafe_envs.traffic import EgoStatus
 
 
 class Rules(Protocol):

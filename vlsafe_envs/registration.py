@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from .checks import (
+from vlsafe_envs.checks import (
     check_autoreset,
     check_choice,
     check_integer,
@@ -17,20 +17,20 @@ from .checks import (
     check_options,
     shown,
 )
-from .metadrive.registration import (
+from vlsafe_envs.metadrive.registration import (
     METADRIVE_IDS,
     make_metadrive_env,
     metadrive_scenario,
     read_metadrive_options,
     register_metadrive,
 )
-from .scenarios import SCENARIOS, Scenario, make_scenario
+from vlsafe_envs.scenarios import SCENARIOS, Scenario, make_scenario
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
-    from .driving_batch import DrivingBatch
-    from .tasks import TaskScenario
+    from vlsafe_envs.driving_batch import DrivingBatch
+    from vlsafe_envs.tasks import TaskScenario
 
 # Those on highway-env's roads.
 ENV_IDS = {
@@ -90,7 +90,7 @@ def scenario_of(env_id: str) -> Scenario | TaskScenario:
         return SCENARIOS[ENV_IDS[name]]
     if name in METADRIVE_IDS:
         return metadrive_scenario(name)
-    from .tasks.make import make_task_scenario
+    from vlsafe_envs.tasks.make import make_task_scenario
 
     return make_task_scenario(TASK_IDS[name])
 
@@ -119,7 +119,7 @@ def make_env(
 
     Raises ``ValueError`` for unknown options and impossible values.
     """
-    from .driving_env import DrivingEnv
+    from vlsafe_envs.driving_env import DrivingEnv
 
     check_cost(cost, scorer)
     road, arguments = _read_options(scenario, options)
@@ -173,7 +173,7 @@ def make_task_env(
 
     Raises ``ValueError`` for unknown options and impossible values.
     """
-    from .tasks.make import make_task
+    from vlsafe_envs.tasks.make import make_task
 
     check_cost(cost, scorer)
     return judged(make_task(scenario, options), scorer, cost)
@@ -187,7 +187,7 @@ def make_task_vector_env(
     Takes the arguments of :func:`make_task_env` and ``autoreset_mode``, see
     :func:`make_vector_env`.  Raises ``ValueError`` for unknown options and impossible values.
     """
-    from .gym_vector import CheckedSyncVectorEnv
+    from vlsafe_envs.gym_vector import CheckedSyncVectorEnv
 
     one = functools.partial(make_task_env, scenario, **options)
     return CheckedSyncVectorEnv(one, num_envs, autoreset_mode)
@@ -219,8 +219,8 @@ def make_vector_env(
 
     Raises ``ValueError`` for unknown options and impossible values.
     """
-    from .gym_vector import CheckedSyncVectorEnv
-    from .vector_env import VectorDrivingEnv
+    from vlsafe_envs.gym_vector import CheckedSyncVectorEnv
+    from vlsafe_envs.vector_env import VectorDrivingEnv
 
     check_num_envs(num_envs)
     mode = check_autoreset(autoreset_mode)
@@ -238,8 +238,8 @@ def make_batch(
 
     Raises ``ValueError`` for unknown options and impossible values.
     """
-    from .driving_batch import DrivingBatch
-    from .driving_env import compiled_traffic
+    from vlsafe_envs.driving_batch import DrivingBatch
+    from vlsafe_envs.driving_env import compiled_traffic
 
     check_cost(cost, scorer)
     road, arguments = _read_options(scenario, options)
@@ -269,7 +269,7 @@ def check_env_options(env_id: str, options: Mapping[str, Any]) -> None:
     elif name in METADRIVE_IDS:
         read_metadrive_options(METADRIVE_IDS[name], given)
     else:
-        from .tasks.make import read_task_options
+        from vlsafe_envs.tasks.make import read_task_options
 
         read_task_options(TASK_IDS[name], given)
 

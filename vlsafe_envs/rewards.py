@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .checks import check_number
-from .traffic import EgoStatus
+from vlsafe_envs.checks import check_number
+from vlsafe_envs.traffic import EgoStatus
 
 
 @dataclass(frozen=True)

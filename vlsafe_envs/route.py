@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from highway_env.road.road import LaneIndex, RoadNetwork
 
-from .scene import PACKED_ROUTE
+from vlsafe_envs.scene import PACKED_ROUTE
 
 ROUTE_SPACING = 4.0  # [m] between points
 

@@ -21,10 +21,10 @@ import numpy as np
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecMonitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from .actions import check_actions
-from .checks import check_kind, check_num_envs, check_seed
-from .driving_batch import Arrival, DrivingBatch, Seat, put_rows
-from .registration import (
+from vlsafe_envs.actions import check_actions
+from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
+from vlsafe_envs.driving_batch import Arrival, DrivingBatch, Seat, put_rows
+from vlsafe_envs.registration import (
     ENV_IDS,
     METADRIVE_IDS,
     bare_id,

@@ -13,7 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .checks import check_choice, check_flag, check_integer, check_kind, check_number, shown
+from vlsafe_envs.checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_kind,
+    check_number,
+    shown,
+)
 
 ACTION_KINDS = ("meta", "grid", "continuous")
 SCENARIO_NAMES = ("highway", "merge", "roundabout", "intersection")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .highway_env_traffic import build_network
-from .observations import IMAGE_SIZE
-from .render import Rasteriser, RoadShape, draw_many, fingerprint
-from .scenarios import TrafficConfig
-from .scene import Scene, drawing_of_packed
+from vlsafe_envs.highway_env_traffic import build_network
+from vlsafe_envs.observations import IMAGE_SIZE
+from vlsafe_envs.render import Rasteriser, RoadShape, draw_many, fingerprint
+from vlsafe_envs.scenarios import TrafficConfig
+from vlsafe_envs.scene import Scene, drawing_of_packed
 
 FRAME_SIZE = 224  # [px], 3.5 a metre
 GROUND = 64.0  # [m], side of the square that a frame shows
@@ -83,7 +83,7 @@ class SceneRenderer:
     _size = FRAME_SIZE
 
     def __init__(self, env_id: str, **env_kwargs: Any) -> None:
-        from .registration import (
+        from vlsafe_envs.registration import (
             METADRIVE_IDS,
             TASK_IDS,
             bare_id,
@@ -99,7 +99,7 @@ class SceneRenderer:
                 "hold; judge while driving (scorer=...), or use the images that are stored"
             )
         if name in TASK_IDS:
-            from .tasks.make import task_road
+            from vlsafe_envs.tasks.make import task_road
 
             self._frames = SceneFrames(task_road(TASK_IDS[name]))
             return

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numba
 
-from .checks import check_integer
+from vlsafe_envs.checks import check_integer
 
 SHARES = 4  # for each thread: uneven scenes even out
 Work = Callable[[int, int], None]

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .scene import Scene
+from vlsafe_envs.scene import Scene
 
 
 class EgoStatus(NamedTuple):

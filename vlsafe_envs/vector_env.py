@@ -12,9 +12,9 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 
-from .actions import check_actions
-from .checks import check_autoreset, check_kind, check_seeds, reset_mask
-from .driving_batch import Arrival, DrivingBatch, Seat, put_rows, rows_of
+from vlsafe_envs.actions import check_actions
+from vlsafe_envs.checks import check_autoreset, check_kind, check_seeds, reset_mask
+from vlsafe_envs.driving_batch import Arrival, DrivingBatch, Seat, put_rows, rows_of
 
 Flags = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]

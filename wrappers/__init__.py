@@ -1,5 +1,4 @@
-"""Eyes that judge: scorers that turn frames into a safety probability, and the wrapper that uses
-them.
+"""Scorers, which turn frames into a safety score, and the wrapper that makes it a cost.
 
 This package imports no other package of the project, so it works with any Gymnasium environment.
 ``ClipScorer`` is loaded on first use, because it needs PyTorch and ``transformers``.
@@ -9,20 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .calibrated import CalibratedScorer, Calibration, fit_calibration, held_out
-from .controls import ConstantScorer, RandomScorer, ShuffledScorer
-from .ensemble import EnsembleScorer
-from .forms import fit_temperature
-from .frame_windows import FrameHistory, context_frames, window_indices
-from .oracle import OracleConfig, OracleScorer, safety_degree
-from .prompts import Prompts
-from .registry import known_scorers
-from .scorer import SafetyScorer, make_scorer
-from .vlm_cost import FrameJudge, VLMCost, combine_cost, cost_from_score
-from .window_scorer import WindowScorer
+from wrappers.calibrated import CalibratedScorer, Calibration, fit_calibration, held_out
+from wrappers.controls import ConstantScorer, RandomScorer, ShuffledScorer
+from wrappers.ensemble import EnsembleScorer
+from wrappers.forms import fit_temperature
+from wrappers.frame_windows import FrameHistory, context_frames, window_indices
+from wrappers.oracle import OracleConfig, OracleScorer, safety_degree
+from wrappers.prompts import Prompts
+from wrappers.registry import known_scorers
+from wrappers.scorer import SafetyScorer, make_scorer
+from wrappers.vlm_cost import FrameJudge, VLMCost, combine_cost, cost_from_score
+from wrappers.window_scorer import WindowScorer
 
 if TYPE_CHECKING:
-    from .clip_scorer import ClipScorer
+    from wrappers.clip_scorer import ClipScorer
 
 __all__ = [
     "CalibratedScorer",
@@ -55,7 +54,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "ClipScorer":
-        from .clip_scorer import ClipScorer
+        from wrappers.clip_scorer import ClipScorer
 
         return ClipScorer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

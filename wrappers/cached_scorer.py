@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .combinator import Wrapper
-from .frame_windows import check_windows
-from .score_cache import ScoreCache
-from .scorer import (
+from wrappers.combinator import Wrapper
+from wrappers.frame_windows import check_windows
+from wrappers.score_cache import ScoreCache
+from wrappers.scorer import (
     Frames,
     Infos,
     SafetyScorer,
@@ -56,8 +56,10 @@ class CachedScorer(Wrapper):
         return self.scorer.identity
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
-        """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8, or of windows where the scorer looks at
-        several; ``infos`` are not read."""
+        """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8, or of windows of frames.
+
+        ``infos`` are not read.
+        """
         length = self.context_frames
         frames = check_frames(frames) if length == 1 else check_windows(frames, length)
         scope = {"scorer": self.identity, "frames": {"name": "pixels"}}

@@ -19,10 +19,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .combinator import Wrapper
-from .files import read_json, write_json
-from .forms import log_odds, logistic
-from .scorer import Frames, Infos, SafetyScorer, Scores, check_scores, last_reasons, make_scorer
+from wrappers.combinator import Wrapper
+from wrappers.files import read_json, write_json
+from wrappers.forms import log_odds, logistic
+from wrappers.scorer import (
+    Frames,
+    Infos,
+    SafetyScorer,
+    Scores,
+    check_scores,
+    last_reasons,
+    make_scorer,
+)
 
 METHODS = ("isotonic", "platt")
 FORMAT = 1  # of the file

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .files import fault_of, read_json
+from wrappers.files import fault_of, read_json
 
 _MOST_TOKENIZER = 512 << 20  # [bytes] of a tokenizer's JSON; large vocabularies take some 40 MB
 _JSON_FILES = (

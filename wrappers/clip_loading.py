@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .checkpoints import UnfitError, check_folder, check_vocabulary, load_whole, loading
-from .scorer import Frames
+from wrappers.checkpoints import UnfitError, check_folder, check_vocabulary, load_whole, loading
+from wrappers.scorer import Frames
 
 _REMEDY = (
     'without a network give the path of a folder written by save_pretrained, or scorer="bundled"'

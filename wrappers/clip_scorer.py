@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import forms
-from .backbones import checkpoint_of
-from .checkpoints import UnfitError, loading
-from .checks import one_number, whole_number
-from .clip_loading import (
+from wrappers import forms
+from wrappers.backbones import checkpoint_of
+from wrappers.checkpoints import UnfitError, loading
+from wrappers.checks import one_number, whole_number
+from wrappers.clip_loading import (
     FastPreprocessor,
     bundled_folder,
     features_of,
@@ -23,13 +23,13 @@ from .clip_loading import (
     text_features,
     text_length,
 )
-from .devices import device_of
-from .first_batch import FirstBatch
-from .options import check_known, option_names
-from .prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
-from .scorer import BUNDLED, Frames, Infos, Scores, check_frames
-from .sentence_checks import check_sentences, check_sides, warn_of_equal_sides
-from .weights import weights_sha256
+from wrappers.devices import device_of
+from wrappers.first_batch import FirstBatch
+from wrappers.options import check_known, option_names
+from wrappers.prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
+from wrappers.scorer import BUNDLED, Frames, Infos, Scores, check_frames
+from wrappers.sentence_checks import check_sentences, check_sides, warn_of_equal_sides
+from wrappers.weights import weights_sha256
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 THRESHOLDS = {"threshold": 0.32, "softmax_threshold": 0.5}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .frame_windows import context_frames
-from .scorer import (
+from wrappers.frame_windows import context_frames
+from wrappers.scorer import (
     Reasons,
     SafetyScorer,
     frame_size,

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .checks import one_number, whole_number
-from .combinator import Wrapper
-from .scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, check_frames, make_scorer
+from wrappers.checks import one_number, whole_number
+from wrappers.combinator import Wrapper
+from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, check_frames, make_scorer
 
 Number = TypeVar("Number", int, float)
 

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .checks import whole_number
-from .devices import device_of
-from .distillation.fast import FastPupil
-from .distillation.folder import Record, load_pupil
-from .distillation.frames import fit_frames
-from .first_batch import FirstBatch
-from .options import check_known, option_names
-from .scorer import Frames, Infos, Scores, check_frames
-from .weights import weights_sha256
+from wrappers.checks import whole_number
+from wrappers.devices import device_of
+from wrappers.distillation.fast import FastPupil
+from wrappers.distillation.folder import Record, load_pupil
+from wrappers.distillation.frames import fit_frames
+from wrappers.first_batch import FirstBatch
+from wrappers.options import check_known, option_names
+from wrappers.scorer import Frames, Infos, Scores, check_frames
+from wrappers.weights import weights_sha256
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled_distilled"
 

@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import whole_number
-from .combinator import Combinator
-from .frame_windows import context_frames, latest
-from .scorer import Frames, Infos, SafetyScorer, Scores, check_scores, last_reasons, make_scorer
-from .specs import split_members
+from wrappers.checks import whole_number
+from wrappers.combinator import Combinator
+from wrappers.frame_windows import context_frames, latest
+from wrappers.scorer import (
+    Frames,
+    Infos,
+    SafetyScorer,
+    Scores,
+    check_scores,
+    last_reasons,
+    make_scorer,
+)
+from wrappers.specs import split_members
 
 COMBINATIONS = ("mean", "min")
 _WEIGHTED = re.compile(r"^(\d+(?:\.\d+)?)\*")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .scorer import Frames, check_frames
+from wrappers.scorer import Frames, check_frames
 
 
 def context_frames(scorer: Any) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import one_number
-from .options import check_known, option_names
-from .scorer import Frames, Infos, Scores, check_frames
+from wrappers.checks import one_number
+from wrappers.options import check_known, option_names
+from wrappers.scorer import Frames, Infos, Scores, check_frames
 
 REQUIRED_KEYS = ("time_to_collision", "headway", "collision", "off_road")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from .files import read_json
+from wrappers.files import read_json
 
 # The two sentences of VL-SAFE (arXiv 2505.16377, fig. 2a), word for word.
 SAFE_PROMPT = "red vehicle is driving safely with no car accidents."

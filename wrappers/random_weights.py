@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from .checks import whole_number
-from .clip_loading import bundled_folder, load_tokenizer
-from .clip_scorer import ClipScorer
-from .options import check_known, option_names
-from .scorer import BUNDLED
+from wrappers.checks import whole_number
+from wrappers.clip_loading import bundled_folder, load_tokenizer
+from wrappers.clip_scorer import ClipScorer
+from wrappers.options import check_known, option_names
+from wrappers.scorer import BUNDLED
 
 
 class RandomWeightsScorer(ClipScorer):

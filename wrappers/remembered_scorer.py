@@ -17,10 +17,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .files import read_json, write_json
-from .frame_windows import context_frames
-from .score_cache import cache_folder
-from .scorer import (
+from wrappers.files import read_json, write_json
+from wrappers.frame_windows import context_frames
+from wrappers.score_cache import cache_folder
+from wrappers.scorer import (
     BUNDLED,
     Frames,
     Infos,
@@ -30,7 +30,7 @@ from .scorer import (
     reads_history,
     reads_infos,
 )
-from .specs import path_exists, split_spec, unquoted
+from wrappers.specs import path_exists, split_spec, unquoted
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 _HERE = Path(__file__).parent

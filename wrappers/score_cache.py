@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .byte_locks import ByteLocks
-from .checks import whole_number
-from .score_database import ScoreDatabase
-from .scorer import Scores
+from wrappers.byte_locks import ByteLocks
+from wrappers.checks import whole_number
+from wrappers.score_database import ScoreDatabase
+from wrappers.scorer import Scores
 
 DEFAULT_LIMIT = 1 << 30  # [bytes], some 20 million entries
 KEPT_SHARE = 0.8  # of the limit, when entries have to go

@@ -60,10 +60,10 @@ class ScoreDatabase:
         return self._folder / f"scores.v{_FORMAT}.{self._number}.sqlite"
 
     def read(self, action: Action[Result]) -> Result:
-        """What ``action`` makes of the connection; called again, with an empty file, where the
-        present one is damaged.
+        """What ``action`` makes of the connection.
 
-        Raises ``OSError`` where the folder cannot be used.
+        Called again, with an empty file, where the present one is damaged.  Raises ``OSError``
+        where the folder cannot be used.
         """
         with self._lock:
             for _ in range(_MOST_DAMAGED):

@@ -11,9 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from .options import check_known, option_names
-from .registry import find_factory, known_scorers
-from .specs import split_spec, unquoted
+from wrappers.options import check_known, option_names
+from wrappers.registry import find_factory, known_scorers
+from wrappers.specs import split_spec, unquoted
 
 Frames = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
@@ -190,6 +190,6 @@ def _check_object(spec: object, options: dict[str, Any]) -> SafetyScorer:
 
 
 def _checkpoint(source: str, options: dict[str, Any]) -> SafetyScorer:
-    from .clip_scorer import make_clip_scorer
+    from wrappers.clip_scorer import make_clip_scorer
 
     return make_clip_scorer(source, **options)

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .checkpoints import UnfitError
-from .prompts import Prompts
+from wrappers.checkpoints import UnfitError
+from wrappers.prompts import Prompts
 
 _NEARLY_EQUAL = 1e-4  # 1 - cosine of two sides
 _MOSTLY = 0.5  # share of a sentence's tokens

@@ -42,8 +42,7 @@ def split_spec(spec: str) -> tuple[str, dict[str, Any]]:
 
 
 def split_members(text: str) -> list[str]:
-    """The scorers of an ensemble, ``"a+b"``; a plus sign in quotes or in a path that exists is none
-    between two."""
+    """The scorers of an ensemble, ``"a+b"``, but for plus signs in quotes and in existing paths."""
     parts = _PARTS.findall(text) if not re.search(r"^\+|\+\+|\+$", text) else [text]
     members: list[str] = []
     for part in parts:

@@ -10,9 +10,17 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from .checks import check_numbers, one_cost, one_number, reset_values, step_values
-from .frame_windows import FrameHistory, context_frames
-from .scorer import BUNDLED, Frames, Infos, SafetyScorer, check_scores, frame_size, make_scorer
+from wrappers.checks import check_numbers, one_cost, one_number, reset_values, step_values
+from wrappers.frame_windows import FrameHistory, context_frames
+from wrappers.scorer import (
+    BUNDLED,
+    Frames,
+    Infos,
+    SafetyScorer,
+    check_scores,
+    frame_size,
+    make_scorer,
+)
 
 COST_MODES = ("either", "env", "vlm")
 

@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .checks import whole_number
-from .combinator import Wrapper
-from .forms import log_odds, logistic
-from .frame_windows import check_windows, context_frames
-from .scorer import Frames, Infos, SafetyScorer, Scores, check_scores, last_reasons, make_scorer
+from wrappers.checks import whole_number
+from wrappers.combinator import Wrapper
+from wrappers.forms import log_odds, logistic
+from wrappers.frame_windows import check_windows, context_frames
+from wrappers.scorer import (
+    Frames,
+    Infos,
+    SafetyScorer,
+    Scores,
+    check_scores,
+    last_reasons,
+    make_scorer,
+)
 
 COMBINATIONS = ("tile", "mean", "min", "trend")
 

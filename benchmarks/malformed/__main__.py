@@ -17,8 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import commands, constructors, data, environments, files, servers
-from .runner import Case, judge, table
+from benchmarks.malformed import commands, constructors, data, environments, files, servers
+from benchmarks.malformed.runner import Case, judge, table
 
 
 def all_cases() -> list[Case]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from .files import good
-from .runner import Case, command
+from benchmarks.malformed.files import good
+from benchmarks.malformed.runner import Case, command
 
 WRONG: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("collect --out {}/x --env Atari", ("Atari",)),

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from .runner import Case
+from benchmarks.malformed.runner import Case
 
 NAN, INF = float("nan"), float("inf")
 NUMBERS = (-1, NAN, INF, "many", [1], True)

@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from .constructors import Road, drives, episode
-from .runner import Case
+from benchmarks.malformed.constructors import Road, drives, episode
+from benchmarks.malformed.runner import Case
 
 NAN, INF = float("nan"), float("inf")
 

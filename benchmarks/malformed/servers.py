@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .runner import Case
+from benchmarks.malformed.runner import Case
 
 
 def completion(content: Any, **more: Any) -> bytes:

@@ -21,7 +21,8 @@ SMALL: dict[str, Any] = {"n_steps": 16, "batch_size": 8, "n_epochs": 1, "device"
 class FaultyEnv(gym.Env[Any, Any]):
     """Episodes of five steps; step 4 of the first one has some values replaced.
 
-    :param shape: "six", "four" or "text": what step returns from the beginning
+    Args:
+        shape: "six", "four" or "text": what step returns from the beginning
     """
 
     action_space = spaces.Discrete(2)

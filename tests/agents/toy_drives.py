@@ -16,8 +16,9 @@ from vlsafe_agents.data.collect import CollectConfig, CollectSummary, collect
 class NoisyCountingEnv(CountingEnv):
     """`CountingEnv` with random pictures, lengths from 3 to 7 and a packed scene, all by seed.
 
-    :param pause: [s] of each step
-    :param log: file that gets a line with the seed at every reset
+    Args:
+        pause: [s] of each step
+        log: file that gets a line with the seed at every reset
     """
 
     def __init__(self, pause: float = 0.0, log: str | None = None) -> None:

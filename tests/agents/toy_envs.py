@@ -72,10 +72,11 @@ class NoisyEnv(SpeedLimitEnv):
 class CountingEnv(gym.Env[Any, Any]):
     """After t steps: observation t, reward t, cost 10 t, safety score 1 / (1 + t).
 
-    :param length: steps per episode
-    :param ends: "terminated" or "truncated"
-    :param observation: "vector", "image" or "multi"
-    :param crash: report a collision on the last step
+    Args:
+        length: steps per episode
+        ends: "terminated" or "truncated"
+        observation: "vector", "image" or "multi"
+        crash: report a collision on the last step
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}

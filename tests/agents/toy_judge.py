@@ -10,9 +10,10 @@ import numpy as np
 class SceneScorer:
     """p = 1 / (1 + t), read from the drawn scene; keeps a log of what it was shown.
 
-    :param log: file that gets a line for every call, the t of each frame
-    :param pause: [s] of each call
-    :param speechless: t of frames that get no label
+    Args:
+        log: file that gets a line for every call, the t of each frame
+        pause: [s] of each call
+        speechless: t of frames that get no label
     """
 
     def __init__(

@@ -238,14 +238,13 @@ def _vlsafe(*arguments: str) -> None:
     """One command, in this process: starting it would take longer than most of them."""
     from vlsafe_agents.cli.main import main
 
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()) as said,
-    ):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
             main(arguments)
         except SystemExit as end:
-            assert not end.code, f"vlsafe {' '.join(arguments)}: {said.getvalue()}"
+            if end.code:
+                raise RuntimeError(f"vlsafe {' '.join(arguments)}: {said.getvalue()}") from end
 
 
 # --- scorers --------------------------------------------------------------------------------------

@@ -7,14 +7,14 @@ is 1 - p.  N frames, E episodes, B resamples.
 
 from __future__ import annotations
 
-from .audit import Findings, audit
-from .candidates import Candidate
-from .config import AuditConfig
-from .drives import Source
-from .page import write_audit
-from .record import failed_audit, warn_of_failed_audit, write_verdicts
-from .results import Audit, JudgeAudit, PromptPair
-from .verdict import VERDICTS, interval, passed
+from vlsafe_agents.audit.audit import Findings, audit
+from vlsafe_agents.audit.candidates import Candidate
+from vlsafe_agents.audit.config import AuditConfig
+from vlsafe_agents.audit.drives import Source
+from vlsafe_agents.audit.page import write_audit
+from vlsafe_agents.audit.record import failed_audit, warn_of_failed_audit, write_verdicts
+from vlsafe_agents.audit.results import Audit, JudgeAudit, PromptPair
+from vlsafe_agents.audit.verdict import VERDICTS, interval, passed
 
 __all__ = [
     "VERDICTS",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..common.ranking import mid_ranks
-from .truth import Bools
+from vlsafe_agents.audit.truth import Bools
+from vlsafe_agents.common.ranking import mid_ranks
 
 Scores = npt.NDArray[np.float32]
 

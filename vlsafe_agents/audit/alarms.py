@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from .resampling import Estimate, Floats
-from .truth import Bools, Integers
+from vlsafe_agents.audit.resampling import Estimate, Floats
+from vlsafe_agents.audit.truth import Bools, Integers
 
 Scores = npt.NDArray[np.float32]
 

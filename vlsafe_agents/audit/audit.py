@@ -8,19 +8,19 @@ from itertools import combinations
 
 import numpy as np
 
-from ..common.progress import ProgressReport
-from ..labelling.protocols import Scores, ScoreStore
-from .agreement import kappa, spearman
-from .candidates import Candidate
-from .config import AuditConfig
-from .controls import CONTROLS
-from .drives import Drives, Source
-from .examine import MAIN, Examiner
-from .judge_audit import judge_audit
-from .resampling import Estimate
-from .results import Agreement, Audit, DataSetFacts, JudgeAudit, PromptPair
-from .scoring import Bench, Looks, judge_scores
-from .truth import Integers
+from vlsafe_agents.audit.agreement import kappa, spearman
+from vlsafe_agents.audit.candidates import Candidate
+from vlsafe_agents.audit.config import AuditConfig
+from vlsafe_agents.audit.controls import CONTROLS
+from vlsafe_agents.audit.drives import Drives, Source
+from vlsafe_agents.audit.examine import MAIN, Examiner
+from vlsafe_agents.audit.judge_audit import judge_audit
+from vlsafe_agents.audit.resampling import Estimate
+from vlsafe_agents.audit.results import Agreement, Audit, DataSetFacts, JudgeAudit, PromptPair
+from vlsafe_agents.audit.scoring import Bench, Looks, judge_scores
+from vlsafe_agents.audit.truth import Integers
+from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.labelling.protocols import Scores, ScoreStore
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..labelling.protocols import Scorer, reads_infos
+from vlsafe_agents.labelling.protocols import Scorer, reads_infos
 
 
 @dataclass(frozen=True)

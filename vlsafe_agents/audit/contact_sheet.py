@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from ..report.figures import literal
-from .sections import Gallery
+from vlsafe_agents.audit.sections import Gallery
+from vlsafe_agents.report.figures import literal
 
 _FRAME, _TEXT = 1.75, 0.75  # [inch], side of a frame and height of the words below it
 _WIDEST = 6  # frames side by side

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..labelling.protocols import Drawing, Frames
-from .drives import Packed, Source
+from vlsafe_agents.audit.drives import Packed, Source
+from vlsafe_agents.labelling.protocols import Drawing, Frames
 
 BLANK_LEVEL = 127  # of all three colours
 

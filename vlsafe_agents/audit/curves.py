@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..report.figures import INK, canvas, literal, shortened
-from .dot_plots import DASHES, colours, legend, legend_height, short
-from .examine import APPROACH
-from .results import Audit
-from .verdict import ABSENT
+from vlsafe_agents.audit.dot_plots import DASHES, colours, legend, legend_height, short
+from vlsafe_agents.audit.examine import APPROACH
+from vlsafe_agents.audit.results import Audit
+from vlsafe_agents.audit.verdict import ABSENT
+from vlsafe_agents.report.figures import INK, canvas, literal, shortened
 
 _PER_ROW = 4  # small charts side by side
 
@@ -93,7 +93,7 @@ def reliabilities(audit: Audit) -> Any:
 
 
 def approaches(audit: Audit) -> Any:
-    """p in the seconds before a collision or departure; one chart a judge."""
+    """P in the seconds before a collision or departure; one chart a judge."""
     figure, panels = _panels(len(audit.judges))
     shade = colours(audit)
     for axes, judge in zip(panels, audit.judges, strict=True):

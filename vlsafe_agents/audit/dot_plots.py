@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from ..report.figures import INK, canvas, literal, shortened
-from .examine import MAIN
-from .resampling import Estimate
-from .results import Audit, Group, JudgeAudit
-from .verdict import GOOD_FROM, USABLE_FROM
+from vlsafe_agents.audit.examine import MAIN
+from vlsafe_agents.audit.resampling import Estimate
+from vlsafe_agents.audit.results import Audit, Group, JudgeAudit
+from vlsafe_agents.audit.verdict import GOOD_FROM, USABLE_FROM
+from vlsafe_agents.report.figures import INK, canvas, literal, shortened
 
 PALETTE = (
     "#3b82d6", "#d9822b", "#1f9d8a", "#a371c9", "#c75d5d",

@@ -11,14 +11,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_agents.audit.truth import Integers, Truth, truth_of
+from vlsafe_agents.data.driving import LONGEST_TIME
+from vlsafe_agents.data.storage import MAIN_FILE, read_metadata, resolve_dataset
+from vlsafe_agents.labelling.frames import FrameReader, FrameSource
+from vlsafe_agents.labelling.protocols import Drawing, Frames
 from wrappers.checks import check_numbers
 from wrappers.files import reading
-
-from ..data.driving import LONGEST_TIME
-from ..data.storage import MAIN_FILE, read_metadata, resolve_dataset
-from ..labelling.frames import FrameReader, FrameSource
-from ..labelling.protocols import Drawing, Frames
-from .truth import Integers, Truth, truth_of
 
 Packed = npt.NDArray[np.float32]
 TRUTH_COLUMNS = ("time_to_collision", "headway", "collision", "off_road")

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..common.ranking import Ranking
-from ..labelling.protocols import Scores
-from .alarms import LeadTimes, lead_times, scores_before, threshold_at
-from .config import AuditConfig
-from .drives import Drives
-from .reliability import Reliability, reliability
-from .resampling import Estimate, Floats, episode_weights, weighted_share
-from .results import Answer, Group, Mistakes, ScoreSpread, WarningPoint
-from .truth import Bools, Integers, Question, calm, questions
-from .verdict import Evidence
+from vlsafe_agents.audit.alarms import LeadTimes, lead_times, scores_before, threshold_at
+from vlsafe_agents.audit.config import AuditConfig
+from vlsafe_agents.audit.drives import Drives
+from vlsafe_agents.audit.reliability import Reliability, reliability
+from vlsafe_agents.audit.resampling import Estimate, Floats, episode_weights, weighted_share
+from vlsafe_agents.audit.results import Answer, Group, Mistakes, ScoreSpread, WarningPoint
+from vlsafe_agents.audit.truth import Bools, Integers, Question, calm, questions
+from vlsafe_agents.audit.verdict import Evidence
+from vlsafe_agents.common.ranking import Ranking
+from vlsafe_agents.labelling.protocols import Scores
 
 MAIN = ("event", "time_to_collision")  # questions asked of every group, control and prompt
 SPREAD_BINS = 20

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .audit import Findings
-from .controls import CONTROLS
-from .results import JudgeAudit
-from .sections import Gallery, Picture
-from .verdict import CHANCE
+from vlsafe_agents.audit.audit import Findings
+from vlsafe_agents.audit.controls import CONTROLS
+from vlsafe_agents.audit.results import JudgeAudit
+from vlsafe_agents.audit.sections import Gallery, Picture
+from vlsafe_agents.audit.verdict import CHANCE
 
 
 def galleries_of_mistakes(findings: Findings) -> list[Gallery]:

@@ -6,14 +6,21 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..labelling.protocols import Scores
-from .agreement import spearman
-from .candidates import Candidate
-from .examine import LEADS, MAIN, Examiner
-from .results import Control, DataSetVerdict, Group, JudgeAudit, PromptPair, PromptResult
-from .scoring import Looks
-from .sentence import reasons, sentence
-from .truth import Integers
+from vlsafe_agents.audit.agreement import spearman
+from vlsafe_agents.audit.candidates import Candidate
+from vlsafe_agents.audit.examine import LEADS, MAIN, Examiner
+from vlsafe_agents.audit.results import (
+    Control,
+    DataSetVerdict,
+    Group,
+    JudgeAudit,
+    PromptPair,
+    PromptResult,
+)
+from vlsafe_agents.audit.scoring import Looks
+from vlsafe_agents.audit.sentence import reasons, sentence
+from vlsafe_agents.audit.truth import Integers
+from vlsafe_agents.labelling.protocols import Scores
 
 UNCHANGED = "as it is"
 

@@ -8,17 +8,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from vlsafe_agents.audit.audit import Findings
+from vlsafe_agents.audit.contact_sheet import contact_sheet
+from vlsafe_agents.audit.record import as_json
+from vlsafe_agents.audit.sections import Chart, Gallery, Section
+from vlsafe_agents.audit.story import sections
+from vlsafe_agents.audit.verdict import CHANCE, GOOD, RULE, UNKNOWN, USABLE, WEAK, WORSE
+from vlsafe_agents.common.version import vlsafe_version
+from vlsafe_agents.report.figures import svg
+from vlsafe_agents.report.pictures import png_uri
 from wrappers.files import replacing, write_npz, write_text
-
-from ..common.version import vlsafe_version
-from ..report.figures import svg
-from ..report.pictures import png_uri
-from .audit import Findings
-from .contact_sheet import contact_sheet
-from .record import as_json
-from .sections import Chart, Gallery, Section
-from .story import sections
-from .verdict import CHANCE, GOOD, RULE, UNKNOWN, USABLE, WEAK, WORSE
 
 PICTURES = "pictures"  # folder beside the Markdown file
 _OPTIONS = {

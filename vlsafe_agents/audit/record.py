@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..data.storage import read_metadata, update_metadata
-from .results import Audit, DataSetVerdict, plain
-from .verdict import RULE, passed
+from vlsafe_agents.audit.results import Audit, DataSetVerdict, plain
+from vlsafe_agents.audit.verdict import RULE, passed
+from vlsafe_agents.data.storage import read_metadata, update_metadata
 
 AUDITS = "audits"  # key of a data set's metadata
 

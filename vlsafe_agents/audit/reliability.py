@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .resampling import Estimate, Floats, weighted_share
+from vlsafe_agents.audit.resampling import Estimate, Floats, weighted_share
 
 BINS = 10
 

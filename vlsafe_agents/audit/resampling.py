@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..evaluation.intervals import share_interval
+from vlsafe_agents.evaluation.intervals import share_interval
 
 Floats = npt.NDArray[np.float64]
 

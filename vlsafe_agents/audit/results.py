@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .alarms import LeadTimes
-from .config import AuditConfig
-from .reliability import Reliability
-from .resampling import Estimate
-from .truth import Integers
-from .verdict import UNKNOWN, Evidence
+from vlsafe_agents.audit.alarms import LeadTimes
+from vlsafe_agents.audit.config import AuditConfig
+from vlsafe_agents.audit.reliability import Reliability
+from vlsafe_agents.audit.resampling import Estimate
+from vlsafe_agents.audit.truth import Integers
+from vlsafe_agents.audit.verdict import UNKNOWN, Evidence
 
 
 @dataclass(frozen=True)

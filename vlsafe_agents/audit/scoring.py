@@ -9,13 +9,20 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from ..labelling.engines import Makers, run_batches
-from ..labelling.frames import FrameReader
-from ..labelling.job import LabelJob, score_missing
-from ..labelling.protocols import Drawing, Scorer, Scores, ScoreStore, context_frames, drawing_for
-from .candidates import Candidate
-from .drives import Drives, Source
-from .truth import Integers
+from vlsafe_agents.audit.candidates import Candidate
+from vlsafe_agents.audit.drives import Drives, Source
+from vlsafe_agents.audit.truth import Integers
+from vlsafe_agents.labelling.engines import Makers, run_batches
+from vlsafe_agents.labelling.frames import FrameReader
+from vlsafe_agents.labelling.job import LabelJob, score_missing
+from vlsafe_agents.labelling.protocols import (
+    Drawing,
+    Scorer,
+    Scores,
+    ScoreStore,
+    context_frames,
+    drawing_for,
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..labelling.protocols import Frames
+from vlsafe_agents.labelling.protocols import Frames
 
 
 @dataclass(frozen=True)

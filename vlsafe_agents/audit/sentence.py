@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .resampling import Estimate
-from .results import Answers, Group, WarningPoint
-from .verdict import CHANCE, FEWEST_EPISODES, UNKNOWN, WORSE, interval
+from vlsafe_agents.audit.resampling import Estimate
+from vlsafe_agents.audit.results import Answers, Group, WarningPoint
+from vlsafe_agents.audit.verdict import CHANCE, FEWEST_EPISODES, UNKNOWN, WORSE, interval
 
 
 def sentence(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import curves, dot_plots, gallery, tables
-from .audit import Findings
-from .results import Audit
-from .sections import Chart, Section
-from .truth import CALM_HEADWAY
+from vlsafe_agents.audit import curves, dot_plots, gallery, tables
+from vlsafe_agents.audit.audit import Findings
+from vlsafe_agents.audit.results import Audit
+from vlsafe_agents.audit.sections import Chart, Section
+from vlsafe_agents.audit.truth import CALM_HEADWAY
 
 
 def sections(findings: Findings) -> list[Section]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .examine import MAIN
-from .resampling import Estimate
-from .results import Audit, Group, JudgeAudit
-from .sections import Table
-from .verdict import ABSENT, interval
+from vlsafe_agents.audit.examine import MAIN
+from vlsafe_agents.audit.resampling import Estimate
+from vlsafe_agents.audit.results import Audit, Group, JudgeAudit
+from vlsafe_agents.audit.sections import Table
+from vlsafe_agents.audit.verdict import ABSENT, interval
 
 _EXPECTED = {
     "as it is": "",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .resampling import Estimate
+from vlsafe_agents.audit.resampling import Estimate
 
 WORSE = "worse than chance"
 CHANCE = "no better than chance"

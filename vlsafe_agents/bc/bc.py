@@ -42,21 +42,24 @@ class BC(OfflineAlgorithm):
     the policy's entropy, over transitions drawn uniformly from the data. The networks are SB3's
     feed-forward actor-critic policies; their value head stays untrained.
 
-    :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an `ActorCriticPolicy` class
-    :param env: gives the spaces and serves evaluation callbacks; None takes the data's spaces
-    :param dataset: what to imitate; None only for prediction
-    :param learning_rate: of the policy's optimiser, a number or SB3 schedule
-    :param batch_size: transitions per update
-    :param ent_coef: weight of the entropy bonus
-    :param max_grad_norm: gradients are clipped to this norm
-    :param validation_share: share of the episodes held out, in [0, 1); their loss is logged as
-        `validation/loss`
-    :param validation_interval: updates between two validation checks
-    :param patience: stop after so many checks without improvement and keep the best parameters;
-        None never stops; needs a `validation_share`
-    :param base_kwargs: `policy_kwargs`, `seed`, `device`, `tensorboard_log`, `verbose` as in SB3
-    :raises ValueError: if the data do not fit the environment's spaces, or `patience` is set
-        without held-out episodes
+    Args:
+        policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an `ActorCriticPolicy` class
+        env: gives the spaces and serves evaluation callbacks; None takes the data's spaces
+        dataset: what to imitate; None only for prediction
+        learning_rate: of the policy's optimiser, a number or SB3 schedule
+        batch_size: transitions per update
+        ent_coef: weight of the entropy bonus
+        max_grad_norm: gradients are clipped to this norm
+        validation_share: share of the episodes held out, in [0, 1); their loss is logged as
+            `validation/loss`
+        validation_interval: updates between two validation checks
+        patience: stop after so many checks without improvement and keep the best parameters; None
+            never stops; needs a `validation_share`
+        base_kwargs: `policy_kwargs`, `seed`, `device`, `tensorboard_log`, `verbose` as in SB3
+
+    Raises:
+        ValueError: if the data do not fit the environment's spaces, or `patience` is set without
+            held-out episodes
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -129,9 +132,10 @@ class BC(OfflineAlgorithm):
 
         Warns of an environment with another id than the one that was recorded.
 
-        :raises ValueError: if its spaces are not the model's, or if the environment's observations
-            are changed on their way (`VecNormalize`)
-        :raises TypeError: if it is no data set
+        Raises:
+            ValueError: if its spaces are not the model's, or if the environment's observations are
+                changed on their way (`VecNormalize`)
+            TypeError: if it is no data set
         """
         dataset = self._accept_data(dataset)
         if dataset.action_space != self.action_space:
@@ -160,7 +164,8 @@ class BC(OfflineAlgorithm):
         Another call starts learning rate and early stopping afresh from the weights as they are;
         with `reset_num_timesteps=False` both go on where they were.
 
-        :raises ValueError: without a data set, or for a negative number of updates
+        Raises:
+            ValueError: without a data set, or for a negative number of updates
         """
         if self._training_data is None:
             raise ValueError("BC has no data set; pass dataset= or call set_dataset() first.")
@@ -228,7 +233,8 @@ class BC(OfflineAlgorithm):
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
         """SB3's `predict`, with actions of a `Discrete` space counted from its `start`.
 
-        :raises ValueError: if the observation is not finite
+        Raises:
+            ValueError: if the observation is not finite
         """
         check_seen(observation)
         actions, state = super().predict(observation, *args, **kwargs)

@@ -12,7 +12,8 @@ from torch import nn
 class EarlyStopping:
     """Keeps the parameters of the lowest validation loss and says when patience is over.
 
-    :param patience: checks without improvement that end the training; None never ends it
+    Args:
+        patience: checks without improvement that end the training; None never ends it
     """
 
     def __init__(self, patience: int | None) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .collect import DEFAULT_MIX
-from .judges import load_scorer, source_of
+from vlsafe_agents.cli.collect import DEFAULT_MIX
+from vlsafe_agents.cli.judges import load_scorer, source_of
 
 if TYPE_CHECKING:
     from vlsafe_agents.audit import Audit, AuditConfig, Candidate, PromptPair
@@ -135,9 +135,8 @@ class _HeldOut:
 
     def collect(self, root: Path, workers: int) -> list[Path]:
         """Record what is not there yet; the folders of the data sets."""
+        from vlsafe_agents.cli.collect import collect
         from vlsafe_envs import ENV_IDS
-
-        from .collect import collect
 
         folders = []
         options = [_values(pair) for pair in self.env_args]
@@ -216,8 +215,7 @@ def _score_cache() -> Any:
 
 def _print(result: Audit, page: Path) -> None:
     from vlsafe_agents.audit import interval
-
-    from .tables import print_table, say
+    from vlsafe_agents.cli.tables import print_table, say
 
     keys = ("event", "time_to_collision")
     rows = [

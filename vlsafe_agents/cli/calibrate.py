@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .judges import load_scorer, source_of, spec_argument
-from .tables import print_table, say
+from vlsafe_agents.cli.judges import load_scorer, source_of, spec_argument
+from vlsafe_agents.cli.tables import print_table, say
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.data.collect import CollectSummary
     from vlsafe_agents.data.driving import Fleet
-
-    from .environments import EnvChoice
 
 DEFAULT_STEPS = 20_000
 DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
@@ -40,12 +39,11 @@ def collect(
 
     The same command goes on where it was killed; no finished episode is lost or driven twice.
     """
+    from vlsafe_agents.cli.environments import choose_env, parse_mix
     from vlsafe_agents.data.claim import check_place
     from vlsafe_agents.data.collect import CollectConfig
     from vlsafe_agents.data.collect import collect as collect_episodes
     from vlsafe_envs.experts import driver_names, make_driver
-
-    from .environments import choose_env, parse_mix
 
     choice = choose_env(env, env_arg or [], density)
     shares = parse_mix(mix)
@@ -130,7 +128,7 @@ def _with_few_threads(make_envs: Callable[[int], Any], workers: int, num_envs: i
 
 
 def _print(summary: CollectSummary) -> None:
-    from .tables import print_table, say
+    from vlsafe_agents.cli.tables import print_table, say
 
     rows = [
         (

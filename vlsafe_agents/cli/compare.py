@@ -26,10 +26,9 @@ def compare(
     over the seeds and, within them, their episodes, never narrower than
     all those episodes allow; below them stand the seeds' own values.
     """
+    from vlsafe_agents.cli.tables import print_table, say
     from vlsafe_agents.evaluation.comparison import compare as read
     from vlsafe_agents.report.tables import NARROW, columns_of, narrow_title, spaced
-
-    from .tables import print_table, say
 
     comparison = read(files)
     columns = columns_of([a.summary for a in comparison.algorithms], NARROW)

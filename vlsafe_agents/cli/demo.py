@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .stages import Stage, StageError, run_stages
+from vlsafe_agents.cli.stages import Stage, StageError, run_stages
 
 STEPS = 40_000  # recorded decisions, and as many for PPO-Lag to drive
 MODEL_UPDATES = 600  # of the world model, and of the clone of the data that lives in it
@@ -38,10 +38,9 @@ def demo(
 
     The same command goes on where it was stopped.
     """
+    from vlsafe_agents.cli.environments import POLICIES
+    from vlsafe_agents.cli.tables import say
     from wrappers.files import one_writer, read_json, write_json
-
-    from .environments import POLICIES
-    from .tables import say
 
     if not math.isfinite(scale):
         raise ValueError(f"--scale {scale} is no number to multiply with")
@@ -161,10 +160,9 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
 
 def _print_table(out: Path) -> None:
     """The agents side by side, with what their learning cost: the report's own table."""
+    from vlsafe_agents.cli.tables import print_table
     from vlsafe_agents.report.run_folder import read_run_folder
     from vlsafe_agents.report.tables import in_terminal, spaced
-
-    from .tables import print_table
 
     titles, rows = in_terminal(read_run_folder(out).agents)
     print_table("Same road, same seeds (below: 95% intervals)", titles, spaced(rows))

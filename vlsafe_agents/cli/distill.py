@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .judges import source_of, spec_argument
-from .tables import print_table, say
+from vlsafe_agents.cli.judges import source_of, spec_argument
+from vlsafe_agents.cli.tables import print_table, say
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from vlsafe_agents.audit.drives import Drives
+    from vlsafe_agents.cli.pictures import Pictures
     from wrappers.distillation import Pupil
-
-    from .pictures import Pictures
 
 HORIZON = 2.0  # [s], of both questions to the simulator
 _AT_ONCE = 512  # frames drawn and judged in the examination
@@ -54,14 +53,13 @@ def distill(
 
     from vlsafe_agents.audit import warn_of_failed_audit
     from vlsafe_agents.audit.drives import Drives
+    from vlsafe_agents.cli.pictures import Pictures
     from vlsafe_agents.common.progress import ProgressReport
     from vlsafe_envs.threads import limit_threads
     from wrappers import held_out as rows_to_learn
     from wrappers.devices import device_of
     from wrappers.distillation import DistillConfig, Record, save_pupil, train_pupil
     from wrappers.files import one_writer
-
-    from .pictures import Pictures
 
     place = _device(device)
     device_of(place)  # now, not after the lessons are drawn

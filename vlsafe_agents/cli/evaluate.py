@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.evaluation import Evaluation
-
-    from .environments import EnvChoice
 
 FIRST_SEED = 3_000_000_000  # data sets are collected with seeds below 2**31
 
@@ -71,8 +70,8 @@ def evaluate(
     ] = False,
 ) -> None:
     """Drive fixed seeds and write evaluation.json, with recordings for the report."""
-    from .environments import parse_env_args
-    from .tables import say
+    from vlsafe_agents.cli.environments import parse_env_args
+    from vlsafe_agents.cli.tables import say
 
     env_args = parse_env_args(env_arg or [])
     subject = _driver(agent, out, data, env, env_arg or []) if _is_driver(agent) else None
@@ -219,8 +218,8 @@ def _is_driver(name: str) -> bool:
 def _driver(
     name: str, out: Path | None, data: Path | None, env: str | None, pairs: list[str]
 ) -> _Subject:
-    from .environments import choose_env
-    from .train import _metadata
+    from vlsafe_agents.cli.environments import choose_env
+    from vlsafe_agents.cli.train import _metadata
 
     if out is None:
         raise ValueError(
@@ -238,11 +237,10 @@ def _make_driver(name: str, env: Any, rng: Any) -> Any:
 
 
 def _trained(folder: Path, out: Path | None, allow_pickle: bool) -> _Subject:
+    from vlsafe_agents.cli.train_settings import SETTINGS_FILE
+    from vlsafe_agents.cli.training import load_agent
     from vlsafe_agents.evaluation.stored import figures
     from wrappers.files import read_json
-
-    from .train_settings import SETTINGS_FILE
-    from .training import load_agent
 
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -285,10 +283,9 @@ def _record(
 
 
 def _print(result: Evaluation, name: str) -> None:
+    from vlsafe_agents.cli.tables import print_table
     from vlsafe_agents.evaluation import METRICS
     from vlsafe_agents.report.tables import NOT_KNOWN, figure, interval, percent
-
-    from .tables import print_table
 
     rows = []
     for metric, entry in result.summary.items():

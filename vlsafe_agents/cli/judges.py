@@ -47,9 +47,8 @@ def about_reading(identity: Mapping[str, Any]) -> list[str]:
 
 def collected_metadata(data_path: Path) -> dict[str, Any]:
     """Metadata of a data set; ``ValueError`` for one that was not made by ``vlsafe collect``."""
+    from vlsafe_agents.cli.environments import recorded_env
     from vlsafe_agents.data.storage import read_metadata
-
-    from .environments import recorded_env
 
     metadata = read_metadata(data_path)
     if "env_id" not in metadata:
@@ -66,10 +65,9 @@ def source_of(data: Path) -> Source:
     Raises ``ValueError`` for one that was not made by ``vlsafe collect``.
     """
     from vlsafe_agents.audit import Source
+    from vlsafe_agents.cli.environments import choose_env
     from vlsafe_agents.data.storage import resolve_dataset
     from vlsafe_envs import SceneRenderer
-
-    from .environments import choose_env
 
     path = resolve_dataset(data)
     metadata = collected_metadata(path)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .judges import about_reading, collected_metadata, load_scorer
-from .tables import print_table, say
+from vlsafe_agents.cli.judges import about_reading, collected_metadata, load_scorer
+from vlsafe_agents.cli.tables import print_table, say
 
 if TYPE_CHECKING:
     from vlsafe_agents.labelling import LabelEstimate, LabelSummary
@@ -109,8 +109,7 @@ def _scores_in(folder: Path | None, megabytes: int, remove: bool) -> Iterator[An
 
 
 def _split_shuffled(scorer: str) -> tuple[str, dict[str, Any], int | None]:
-    """The scorer inside "shuffled:<scorer>", its options, and the seed: all scores are there to be
-    permuted."""
+    """The scorer inside "shuffled:<scorer>", its options, and the seed."""
     from wrappers.checks import whole_number
     from wrappers.scorer import BUNDLED
     from wrappers.specs import split_spec

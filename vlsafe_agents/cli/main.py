@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from . import (
+from vlsafe_agents.cli import (
     audit,
     calibrate,
     collect,

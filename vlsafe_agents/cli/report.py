@@ -13,8 +13,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The page; default RUN/report.html.")] = None,
 ) -> None:
     """Write tables, learning curves, dreams and videos of a run into one HTML file."""
+    from vlsafe_agents.cli.tables import say
     from vlsafe_agents.report import write_report
-
-    from .tables import say
 
     say(write_report(run, out or run / "report.html"))

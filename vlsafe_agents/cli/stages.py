@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from vlsafe_agents.cli.tables import say
 from vlsafe_agents.common.progress import duration
-
-from .tables import say
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,9 @@ def run_stages(stages: Sequence[Stage], logs: Path, slots: int) -> None:
     What the processes print appears line by line behind the stage's name, and in
     ``logs/<stage>.log``.
 
-    :raises StageError: when a stage fails; the others are stopped first.
-    :raises ValueError: when a stage waits for one that does not exist or comes later.
+    Raises:
+        StageError: when a stage fails; the others are stopped first.
+        ValueError: when a stage waits for one that does not exist or comes later.
     """
     _check_order(stages)
     logs.mkdir(parents=True, exist_ok=True)

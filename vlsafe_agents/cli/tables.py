@@ -50,9 +50,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def _widths(lines: Sequence[Sequence[str]], room: int) -> list[int | None]:
-    """Widths of columns that are too wide together and have room for their longest words; else None
-    for each.
-    """
+    """Widths of columns that are too wide together; None for each where words would not fit."""
     from rich.cells import cell_len
 
     columns = list(zip(*lines, strict=True))

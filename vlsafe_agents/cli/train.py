@@ -90,9 +90,9 @@ def train(
     """
     import torch
 
-    from .environments import choose_env, parse_pairs
-    from .train_settings import ALGORITHMS, OFFLINE, make_settings, refuse_unread
-    from .training import run_training
+    from vlsafe_agents.cli.environments import choose_env, parse_pairs
+    from vlsafe_agents.cli.train_settings import ALGORITHMS, OFFLINE, make_settings, refuse_unread
+    from vlsafe_agents.cli.training import run_training
 
     if algo not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {algo!r}; choose from {ALGORITHMS}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .tables import print_table
+from vlsafe_agents.cli.tables import print_table
 
 TRAIN_DENSITIES = (0.5, 1.0, 1.5, 2.0, 2.5)
 HELD_OUT_DENSITIES = (0.75, 1.25, 1.75)
@@ -42,13 +42,12 @@ def train_clip(
     """
     import torch
 
+    from vlsafe_agents.cli.clip_data import Split, make_set
     from vlsafe_agents.common.progress import ProgressReport
     from wrappers.clip_training.model import ModelConfig, build_model, count_parameters, save_clip
     from wrappers.clip_training.model_card import render_card
     from wrappers.clip_training.trainer import ClipTrainer, TrainerConfig
     from wrappers.files import one_writer, write_json, write_text
-
-    from .clip_data import Split, make_set
 
     torch.set_num_threads(threads)
     model_config = ModelConfig()

@@ -8,11 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from vlsafe_agents.cli.environments import POLICIES, EnvChoice, nest
 from vlsafe_agents.data.episode import CostMode
 from wrappers.checks import one_number, whole_number
 from wrappers.files import read_json
-
-from .environments import POLICIES, EnvChoice, nest
 
 OFFLINE = ("vlsafe", "bc")
 SETTINGS_FILE = "settings.json"

@@ -8,16 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wrappers.files import one_writer, read_json, write_json
-
-from .environments import POLICIES
-from .train_settings import (
+from vlsafe_agents.cli.environments import POLICIES
+from vlsafe_agents.cli.train_settings import (
     OFFLINE,
     SETTINGS_FILE,
     TrainSettings,
     algorithm,
     read_settings,
 )
+from wrappers.files import one_writer, read_json, write_json
 
 if TYPE_CHECKING:
     from vlsafe_agents.data import EpisodeDataset
@@ -50,7 +49,7 @@ def run_training(settings: TrainSettings, out: Path, overwrite: bool = False) ->
 
 
 def _train(settings: TrainSettings, out: Path) -> dict[str, Any]:
-    from .callbacks import CHECKPOINT, COUNTS, Counts
+    from vlsafe_agents.cli.callbacks import CHECKPOINT, COUNTS, Counts
 
     dataset, held_out = _open_data(settings)
     env = _make_env(settings)
@@ -70,7 +69,7 @@ def _train(settings: TrainSettings, out: Path) -> dict[str, Any]:
         env.close()
     facts = _facts(settings, model, counts, dataset)
     if settings.algo == "vlsafe" and held_out is not None:
-        from .open_loop import write_open_loop
+        from vlsafe_agents.cli.open_loop import write_open_loop
 
         facts["open_loop"] = write_open_loop(model, held_out, out / "open_loop.npz")
     model.save(out / MODEL_FILE)
@@ -84,7 +83,7 @@ def _learn(settings: TrainSettings, model: Any, out: Path, counts: Any) -> None:
     """Learn what is left; saves a checkpoint now and then, and when asked to stop."""
     from stable_baselines3.common.logger import HumanOutputFormat, Logger, TensorBoardOutputFormat
 
-    from .callbacks import ContinuedCSV, Watch, stop_requests
+    from vlsafe_agents.cli.callbacks import ContinuedCSV, Watch, stop_requests
 
     left = settings.steps - model.num_timesteps
     if left <= 0:
@@ -135,7 +134,7 @@ def _is_finished(settings: TrainSettings, out: Path) -> bool:
 
     Raises ``FileExistsError`` where there is an agent, or the beginning of one, of other settings.
     """
-    from .callbacks import CHECKPOINT
+    from vlsafe_agents.cli.callbacks import CHECKPOINT
 
     trained = [name for name in (MODEL_FILE, CHECKPOINT) if (out / name).exists()]
     if not (out / SETTINGS_FILE).exists() or not trained:
@@ -207,7 +206,7 @@ def _make_env(settings: TrainSettings) -> Any:
     )
     if settings.reward_scale in (None, 1.0):
         return env
-    from .reward_scale import RewardScale
+    from vlsafe_agents.cli.reward_scale import RewardScale
 
     return RewardScale(env, float(settings.reward_scale or 1.0))
 

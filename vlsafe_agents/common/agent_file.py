@@ -45,7 +45,8 @@ class HoldsPicklesError(ValueError):
 def to_plain(value: Any) -> Any:
     """A value as JSON holds it: plain data, constant and linear schedules, networks' classes.
 
-    :raises CannotStoreError: for functions, objects and foreign classes.
+    Raises:
+        CannotStoreError: for functions, objects and foreign classes.
     """
     if isinstance(value, FloatSchedule):
         value = value.value_schedule
@@ -69,7 +70,8 @@ def to_plain(value: Any) -> Any:
 def from_plain(value: Any) -> Any:
     """Inverse of :func:`to_plain`; tuples have become lists.
 
-    :raises ValueError: for a class that files may not name.
+    Raises:
+        ValueError: for a class that files may not name.
     """
     if isinstance(value, list):
         return [from_plain(entry) for entry in value]
@@ -102,7 +104,8 @@ def _named_class(name: str) -> type:
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     """Describe a Box, Discrete or Dict space.
 
-    :raises ValueError: for other spaces.
+    Raises:
+        ValueError: for other spaces.
     """
     if isinstance(space, spaces.Discrete):
         return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
@@ -122,7 +125,8 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
 def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
     """Inverse of :func:`space_to_json`.
 
-    :raises ValueError: for an unknown kind, or a Box too large to be meant.
+    Raises:
+        ValueError: for an unknown kind, or a Box too large to be meant.
     """
     if data["kind"] == "Discrete":
         return spaces.Discrete(data["n"], start=data["start"])
@@ -168,9 +172,10 @@ def read_agent(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Plain data and ``state_dict`` by name; nothing in the file is run.
 
-    :raises FileNotFoundError: where there is no file.
-    :raises ValueError: for a file that is cut off or no agent, holds pickled objects, or would
-        inflate beyond measure; the message names it.
+    Raises:
+        FileNotFoundError: where there is no file.
+        ValueError: for a file that is cut off or no agent, holds pickled objects, or would inflate
+            beyond measure; the message names it.
     """
     name = _name(path)
     try:

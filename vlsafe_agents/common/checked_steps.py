@@ -65,7 +65,8 @@ class CheckedSteps(VecEnvWrapper):
     Raises ``ValueError`` where an observation or a reward is not finite.  Takes actions of a
     ``Discrete`` space as those policies count them, from 0 whatever the space's ``start``.
 
-    :param venv: environments at the beginning of their episodes
+    Args:
+        venv: environments at the beginning of their episodes
     """
 
     def __init__(self, venv: VecEnv) -> None:
@@ -159,7 +160,8 @@ class ChecksEnvironment(OnPolicyAlgorithm):
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
         """SB3's ``predict``, with actions of a ``Discrete`` space counted from its ``start``.
 
-        :raises ValueError: if the observation is not finite
+        Raises:
+            ValueError: if the observation is not finite
         """
         check_seen(observation)
         actions, state = super().predict(observation, *args, **kwargs)

@@ -28,7 +28,8 @@ def symexp_bins(count: int, limit: float = 20.0) -> Tensor:
 
     The negative half is the mirror of the positive one, so the positions cancel exactly.
 
-    :raises ValueError: if ``count`` is not odd and at least 3 (0 must be a bin).
+    Raises:
+        ValueError: if ``count`` is not odd and at least 3 (0 must be a bin).
     """
     if count < 3 or count % 2 == 0:
         raise ValueError(f"bins must be an odd number of at least 3 so that 0 is one; got {count}")
@@ -83,8 +84,9 @@ def exponential_noise(shape: tuple[int, ...], like: Tensor) -> Tensor:
 def sample_index(probs: Tensor, uniform: Tensor | None) -> Tensor:
     """Class ``(..., 1)`` drawn from ``probs (..., K)`` by inverting the cumulative distribution.
 
-    :param uniform: numbers ``(..., 1)`` from ``torch.rand``; None takes the most probable class.
-        One number a variable is several times cheaper than the K that Gumbel noise needs.
+    Args:
+        uniform: numbers ``(..., 1)`` from ``torch.rand``; None takes the most probable class. One
+            number a variable is several times cheaper than the K that Gumbel noise needs.
     """
     if uniform is None:
         return probs.argmax(-1, keepdim=True)
@@ -117,8 +119,9 @@ def softmax_backward(grad: Tensor, probs: Tensor) -> Tensor:
 def sample_one_hot(logits: Tensor, uniform: Tensor | None, unimix: float = 0.0) -> Tensor:
     """One-hot sample ``(..., K)`` with straight-through gradient (Bengio et al. 2013).
 
-    :param uniform: ``torch.rand`` of the logits' shape with a last axis of 1; None takes the mode.
-    :param unimix: share of the uniform distribution mixed into the probabilities.
+    Args:
+        uniform: ``torch.rand`` of the logits' shape with a last axis of 1; None takes the mode.
+        unimix: share of the uniform distribution mixed into the probabilities.
     """
     sample: Tensor = _StraightThrough.apply(logits, uniform, unimix)
     return sample

@@ -34,11 +34,14 @@ class LagrangeMultiplier:
     libraries hand lambda to Adam, which divides by the size of the violation and so forgets it; we
     do not.
 
-    :param cost_limit: the constraint's right-hand side, in the unit of `cost`
-    :param initial: first value of lambda, in [0, maximum]
-    :param learning_rate: step [reward / cost^2], >= 0
-    :param maximum: upper bound of lambda; 0 switches the constraint off
-    :raises ValueError: on a value outside these ranges
+    Args:
+        cost_limit: the constraint's right-hand side, in the unit of `cost`
+        initial: first value of lambda, in [0, maximum]
+        learning_rate: step [reward / cost^2], >= 0
+        maximum: upper bound of lambda; 0 switches the constraint off
+
+    Raises:
+        ValueError: on a value outside these ranges
     """
 
     def __init__(
@@ -64,7 +67,8 @@ class LagrangeMultiplier:
     def update(self, cost: float) -> float:
         """Take one step for a measured mean cost and return the new multiplier.
 
-        :raises ValueError: if `cost` is not finite
+        Raises:
+            ValueError: if `cost` is not finite
         """
         error = _finite(cost) - self.cost_limit
         self._value = _bounded(self._value + self.learning_rate * error, self.maximum)
@@ -92,13 +96,16 @@ class PIDLagrange:
     violation lambda falls as soon as the cost does), and the moving average starts at the first
     measurement instead of at zero. `ema=0` is the paper's algorithm without smoothing.
 
-    :param cost_limit: the constraint's right-hand side, in the unit of `cost`
-    :param kp: proportional gain, >= 0
-    :param ki: integral gain, >= 0
-    :param kd: derivative gain, >= 0
-    :param ema: weight of the past in the moving averages of e and J, in [0, 1)
-    :param maximum: upper bound of lambda; 0 switches the constraint off
-    :raises ValueError: on a value outside these ranges
+    Args:
+        cost_limit: the constraint's right-hand side, in the unit of `cost`
+        kp: proportional gain, >= 0
+        ki: integral gain, >= 0
+        kd: derivative gain, >= 0
+        ema: weight of the past in the moving averages of e and J, in [0, 1)
+        maximum: upper bound of lambda; 0 switches the constraint off
+
+    Raises:
+        ValueError: on a value outside these ranges
     """
 
     def __init__(
@@ -129,7 +136,8 @@ class PIDLagrange:
     def update(self, cost: float) -> float:
         """Take one controller step for a measured mean cost and return the new multiplier.
 
-        :raises ValueError: if `cost` is not finite
+        Raises:
+            ValueError: if `cost` is not finite
         """
         cost = _finite(cost)
         previous = self._mean_cost
@@ -171,7 +179,8 @@ MULTIPLIERS: dict[str, type[LagrangeMultiplier] | type[PIDLagrange]] = {
 def make_multiplier(kind: str, cost_limit: float, **settings: Any) -> Multiplier:
     """Build the multiplier called `kind` ("plain" or "pid") with its keyword settings.
 
-    :raises ValueError: if the kind or a setting is unknown, with the known ones
+    Raises:
+        ValueError: if the kind or a setting is unknown, with the known ones
     """
     if kind not in MULTIPLIERS:
         raise ValueError(f"Unknown multiplier {kind!r}; choose one of {sorted(MULTIPLIERS)}.")

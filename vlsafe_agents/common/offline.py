@@ -34,8 +34,9 @@ class OfflineAlgorithm(SavedAgent):
     def _accept_data(self, dataset: Any) -> EpisodeDataset:
         """Check what was given as a data set, and the environment against where it comes from.
 
-        :raises TypeError: if it is no data set
-        :raises ValueError: if the environment's observations are changed on their way
+        Raises:
+            TypeError: if it is no data set
+            ValueError: if the environment's observations are changed on their way
         """
         dataset = check_dataset(dataset)
         origin = origin_of(dataset.metadata)
@@ -47,7 +48,8 @@ class OfflineAlgorithm(SavedAgent):
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """SB3's `set_env`.
 
-        :raises ValueError: also if the environment's observations are changed on their way
+        Raises:
+            ValueError: also if the environment's observations are changed on their way
         """
         wrapped = self._wrap_env(env, self.verbose)
         if self.data_origin is not None:
@@ -82,7 +84,8 @@ class OfflineAlgorithm(SavedAgent):
     ) -> tuple[int, BaseCallback]:
         """SB3's preparations without its reset of the environment (there may be none).
 
-        :raises ValueError: unless ``total_timesteps`` is a whole number of at least 0.
+        Raises:
+            ValueError: unless ``total_timesteps`` is a whole number of at least 0.
         """
         total_timesteps = whole_number(total_timesteps, "total_timesteps", "learn")
         self.start_time = time.time_ns()

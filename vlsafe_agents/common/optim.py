@@ -22,10 +22,13 @@ class LaProp(Optimizer):
     3. Momentum (``beta1``, bias-corrected) is taken of that *normalised* gradient: this order is
        what distinguishes LaProp from Adam.
 
-    :param lr: learning rate after the warm-up.
-    :param warmup: steps over which the learning rate rises linearly from 0.
-    :param clip: limit of the ratio of norms; 0 switches AGC off.
-    :raises ValueError: for a negative learning rate or warm-up, or betas outside [0, 1).
+    Args:
+        lr: learning rate after the warm-up.
+        warmup: steps over which the learning rate rises linearly from 0.
+        clip: limit of the ratio of norms; 0 switches AGC off.
+
+    Raises:
+        ValueError: for a negative learning rate or warm-up, or betas outside [0, 1).
     """
 
     def __init__(

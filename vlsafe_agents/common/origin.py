@@ -78,7 +78,8 @@ def check_environment(env: VecEnv, origin: Mapping[str, Any]) -> None:
     change observations on one side only are refused, or warned of where it is not known how the
     data were recorded.
 
-    :raises ValueError: naming such wrappers
+    Raises:
+        ValueError: naming such wrappers
     """
     recorded = _bare(origin["env_id"])
     given = _bare(getattr(env_spec_of(env), "id", None))

@@ -17,12 +17,17 @@ def lambda_return(
 
     ``R_j = r_j + gamma * cont_j * ((1 - lambda) * V_{j+1} + lambda * R_{j+1})``, ``R_H = V_H``.
 
-    :param reward: ``(N, H)`` received on arriving at state ``j + 1``.
-    :param value: ``(N, H + 1)``.
-    :param cont: ``(N, H)``, probability that state ``j + 1`` is not terminal.
-    :param lambda_: 0 gives one-step targets, 1 the full sum bootstrapped once at the end.
-    :return: ``(N, H)``.
-    :raises ValueError: if the shapes do not fit.
+    Args:
+        reward: ``(N, H)`` received on arriving at state ``j + 1``.
+        value: ``(N, H + 1)``.
+        cont: ``(N, H)``, probability that state ``j + 1`` is not terminal.
+        lambda_: 0 gives one-step targets, 1 the full sum bootstrapped once at the end.
+
+    Returns:
+        ``(N, H)``.
+
+    Raises:
+        ValueError: if the shapes do not fit.
     """
     if reward.shape != cont.shape or value.shape != (*reward.shape[:-1], reward.shape[-1] + 1):
         raise ValueError(
@@ -42,8 +47,11 @@ def lambda_return(
 def discount_weights(cont: Tensor, gamma: float) -> Tensor:
     """How much state ``j`` of an imagined trajectory counts: ``prod_{i<j} gamma * cont_i``.
 
-    :param cont: ``(N, H)``, as in :func:`lambda_return`.
-    :return: ``(N, H + 1)``; the first column is 1, the start state being real.
+    Args:
+        cont: ``(N, H)``, as in :func:`lambda_return`.
+
+    Returns:
+        ``(N, H + 1)``; the first column is 1, the start state being real.
     """
     first = torch.ones_like(cont[..., :1])
     return torch.cat([first, torch.cumprod(gamma * cont, -1)], -1)

@@ -85,9 +85,12 @@ class SavedAgent(BaseAlgorithm):
     ) -> None:
         """Write SB3's zip file, whole or not at all, without data set and pickled objects.
 
-        :param exclude: arguments to leave out, which ``load`` then asks for.
-        :param include: as SB3's; nothing beyond the arguments can be stored.
-        :raises ValueError: for an ``include`` that cannot be stored.
+        Args:
+            exclude: arguments to leave out, which ``load`` then asks for.
+            include: as SB3's; nothing beyond the arguments can be stored.
+
+        Raises:
+            ValueError: for an ``include`` that cannot be stored.
         """
         known = self._settings()
         foreign = sorted(set(include or ()) - set(known))
@@ -136,17 +139,20 @@ class SavedAgent(BaseAlgorithm):
     ) -> Self:
         """Load a saved agent; no code in the file is run.
 
-        :param env: where to go on learning; must have the agent's spaces.
-        :param custom_objects: ``{"policy_class": ...}`` for a policy of one's own; further entries
-            count as ``changes``.
-        :param force_reset: as SB3's; the environment is always reset before learning goes on.
-        :param allow_pickle: also read a file of Stable-Baselines3's own, whose pickled entries run
-            code; only for files that you trust.
-        :param changes: constructor's arguments to replace.
-        :raises FileNotFoundError: where there is no file.
-        :raises ValueError: for a file that is damaged, another algorithm's, or holds pickled
-            objects; for arguments that the file lacks; or for an ``env`` with other spaces.
-        :raises TypeError: for a change that the constructor does not know.
+        Args:
+            env: where to go on learning; must have the agent's spaces.
+            custom_objects: ``{"policy_class": ...}`` for a policy of one's own; further entries
+                count as ``changes``.
+            force_reset: as SB3's; the environment is always reset before learning goes on.
+            allow_pickle: also read a file of Stable-Baselines3's own, whose pickled entries run
+                code; only for files that you trust.
+            changes: constructor's arguments to replace.
+
+        Raises:
+            FileNotFoundError: where there is no file.
+            ValueError: for a file that is damaged, another algorithm's, or holds pickled objects;
+                for arguments that the file lacks; or for an ``env`` with other spaces.
+            TypeError: for a change that the constructor does not know.
         """
         if print_system_info:
             get_system_info()
@@ -229,7 +235,8 @@ class SavedAgent(BaseAlgorithm):
     def _merged(cls, arguments: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         """Stored arguments with changes.
 
-        :raises ValueError: for other ``policy_kwargs``, as SB3: the weights would not fit.
+        Raises:
+            ValueError: for other ``policy_kwargs``, as SB3: the weights would not fit.
         """
         given, stored = changes.get("policy_kwargs"), arguments.get("policy_kwargs")
         if stored is not None and given is not None and to_plain(given) != to_plain(stored):

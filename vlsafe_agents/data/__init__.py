@@ -1,7 +1,7 @@
 """Recorded drives: collect them, have them judged, sample them."""
 
-from .dataset import EpisodeDataset, SequenceBatch, TransitionBatch
-from .episode import CostMode, Episode, training_cost
+from vlsafe_agents.data.dataset import EpisodeDataset, SequenceBatch, TransitionBatch
+from vlsafe_agents.data.episode import CostMode, Episode, training_cost
 
 __all__ = [
     "CostMode",

@@ -21,15 +21,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.data.claim import check_place, claim, remove_leftovers, settings_hash
+from vlsafe_agents.data.driving import Fleet, MakeDriver, MakeEnv, Trip, drive, drive_together
+from vlsafe_agents.data.pool import run_tasks
+from vlsafe_agents.data.shards import ShardFacts, assemble, count_shards, read_shards, write_shard
+from vlsafe_agents.data.work import Task, Work
 from wrappers.checks import one_number
 from wrappers.files import one_writer
-
-from ..common.progress import ProgressReport
-from .claim import check_place, claim, remove_leftovers, settings_hash
-from .driving import Fleet, MakeDriver, MakeEnv, Trip, drive, drive_together
-from .pool import run_tasks
-from .shards import ShardFacts, assemble, count_shards, read_shards, write_shard
-from .work import Task, Work
 
 EPISODES_AT_ONCE = 8  # of each environment of a fleet, before its worker is asked for more
 
@@ -292,7 +291,7 @@ def _settings(config: CollectConfig) -> dict[str, Any]:
 
 def _finished(target: Path, config: CollectConfig) -> CollectSummary:
     """Summary of an existing data set if it is what was asked for; raises otherwise."""
-    from .storage import read_metadata
+    from vlsafe_agents.data.storage import read_metadata
 
     metadata = read_metadata(target / "data")
     if metadata.get("collection") != _settings(config):

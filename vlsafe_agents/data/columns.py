@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from ..common.border import Array
+from vlsafe_agents.common.border import Array
 
 # How much a filter can shrink at best: deflate's is 1032 to 1, of a column of zeros.
 _SHRINKING = {h5py.h5z.FILTER_DEFLATE: 1032, h5py.h5z.FILTER_LZF: 256, h5py.h5z.FILTER_SZIP: 128}
@@ -38,9 +38,12 @@ def column_of(group: h5py.Group, name: str, episode: int) -> h5py.Dataset:
 class Column:
     """One array of each episode, to be laid end to end: ``(R, ...)``.
 
-    :param starts: first row of each episode, then their number ``(E + 1,)``
-    :param single: each entry is one number
-    :raises ValueError: for an episode without it or with another length, shape or type
+    Args:
+        starts: first row of each episode, then their number ``(E + 1,)``
+        single: each entry is one number
+
+    Raises:
+        ValueError: for an episode without it or with another length, shape or type
     """
 
     def __init__(

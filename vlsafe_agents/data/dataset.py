@@ -16,11 +16,15 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from wrappers.checks import one_number, whole_number
-
-from ..common.border import Array
-from .episode import CostMode, Episode, check_cost_mode, episodes_of, training_cost
-from .rows import (
+from vlsafe_agents.common.border import Array
+from vlsafe_agents.data.episode import (
+    CostMode,
+    Episode,
+    check_cost_mode,
+    episodes_of,
+    training_cost,
+)
+from vlsafe_agents.data.rows import (
     FlatRows,
     check_spaces,
     check_values,
@@ -28,6 +32,7 @@ from .rows import (
     labelled_episodes,
     matching_names,
 )
+from wrappers.checks import one_number, whole_number
 
 __all__ = ["CostMode", "Episode", "EpisodeDataset", "SequenceBatch", "TransitionBatch"]
 
@@ -127,7 +132,7 @@ class EpisodeDataset:
         without costs, or without a wholly labelled episode where ``cost`` needs safety scores, and
         for damaged files and impossible values, naming file, episode and remedy.
         """
-        from .storage import read_flat_rows  # h5py and minari load slowly
+        from vlsafe_agents.data.storage import read_flat_rows  # h5py and minari load slowly
 
         check_cost_mode(cost)
         rows, observation_space, action_space, metadata = read_flat_rows(id_or_path, cache)

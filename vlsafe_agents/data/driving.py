@@ -11,10 +11,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from vlsafe_agents.data.episode import Array
+from vlsafe_agents.data.shards import Drive
 from wrappers.checks import check_numbers, one_number
-
-from .episode import Array
-from .shards import Drive
 
 _LARGEST = float(np.finfo(np.float32).max)  # learners compute in float32
 LONGEST_TIME = 1e3  # [s], stands for an infinite time-to-collision or headway

@@ -10,10 +10,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_agents.common.border import Array, numbers_of
 from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag, whole_number
 from wrappers.vlm_cost import combine_cost
-
-from ..common.border import Array, numbers_of
 
 CostMode = Literal["vlm", "env", "either"]
 

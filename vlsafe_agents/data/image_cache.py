@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vlsafe_agents.common.border import Array
+from vlsafe_agents.data.columns import Column
 from wrappers.files import one_writer, replacing
-
-from ..common.border import Array
-from .columns import Column
 
 
 def mapped(column: Column, folder: Path, name: str, content: str) -> Array:
@@ -20,8 +19,9 @@ def mapped(column: Column, folder: Path, name: str, content: str) -> Array:
     Another ``content`` makes another file.  One of a wrong size is written again.  Where the folder
     cannot be written, for example because the disk is full, memory is used, with a warning.
 
-    :param name: what the file's name begins with
-    :param content: a text that changes with the images
+    Args:
+        name: what the file's name begins with
+        content: a text that changes with the images
     """
     stamp = hashlib.sha256(content.encode()).hexdigest()[:16]
     path = folder / f"{name}-{stamp}.npy"

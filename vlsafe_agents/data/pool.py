@@ -111,8 +111,7 @@ class _Pool(Generic[Task, Result]):
                 yield self._receive(ready)
 
     def _free(self) -> Any:
-        """The worker with the least to do, a new one if all have something; None when all are
-        busy."""
+        """The worker with the least to do, or a new one; None when all are busy."""
         load, connection = min(
             ((len(given), c) for c, given in self._given.items()),
             key=lambda pair: pair[0],

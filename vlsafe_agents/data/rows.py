@@ -12,14 +12,14 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from ..common.border import (
+from vlsafe_agents.common.border import (
     Array,
     action_dtype,
     actions_of,
     blank_actions,
     check_observations,
 )
-from .episode import Episode
+from vlsafe_agents.data.episode import Episode
 
 
 @dataclass(frozen=True)

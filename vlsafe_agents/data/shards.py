@@ -23,9 +23,8 @@ import h5py
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from vlsafe_agents.data.episode import Array
 from wrappers.files import fault_of, replacing, reserve
-
-from .episode import Array
 
 _GROUP = "episode"
 _COMPRESSED_BYTES = 4096  # smaller arrays are not worth a filter
@@ -218,8 +217,9 @@ def assemble(
 ) -> None:
     """Join episodes into one Minari data set at ``target``, which appears whole or not at all.
 
-    :param spaces: observation space and action space
-    :param metadata: more entries for Minari's ``metadata.json``; needs ``dataset_id``
+    Args:
+        spaces: observation space and action space
+        metadata: more entries for Minari's ``metadata.json``; needs ``dataset_id``
     """
     import minari  # here, because workers that only write shards do without
     from minari.dataset.minari_storage import MinariStorage

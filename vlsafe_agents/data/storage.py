@@ -14,19 +14,18 @@ import gymnasium as gym
 import h5py
 import numpy as np
 
-from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag
-from wrappers.files import read_json, reading, write_text
-
-from ..common.border import (
+from vlsafe_agents.common.border import (
     RECORD_AGAIN,
     Array,
     actions_of,
     blank_actions,
     check_column,
 )
-from .columns import Column, column_of
-from .image_cache import mapped
-from .rows import FlatRows, check_spaces, check_values
+from vlsafe_agents.data.columns import Column, column_of
+from vlsafe_agents.data.image_cache import mapped
+from vlsafe_agents.data.rows import FlatRows, check_spaces, check_values
+from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag
+from wrappers.files import read_json, reading, write_text
 
 MAIN_FILE = "main_data.hdf5"
 METADATA_FILE = "metadata.json"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .shards import ShardFacts
+from vlsafe_agents.data.shards import ShardFacts
 
 if TYPE_CHECKING:
-    from .collect import CollectConfig
+    from vlsafe_agents.data.collect import CollectConfig
 
 LIKELY_STEPS = 30  # of an episode, before any is known
 

@@ -49,7 +49,8 @@ def start_episode(
     All randomness of the agent is drawn from `seed`, so an episode does not depend on those before
     it, nor on the worker process that runs it.
 
-    :raises TypeError: if `agent` is neither a model, nor a driver, nor a factory of drivers
+    Raises:
+        TypeError: if `agent` is neither a model, nor a driver, nor a factory of drivers
     """
     if hasattr(agent, "predict"):
         if not deterministic:

@@ -31,8 +31,9 @@ def run_episode(
 ) -> EpisodeRecord:
     """Drive one episode from `env.reset(seed=seed)` to its end.
 
-    :raises KeyError: if the environment reports no `info["cost"]`
-    :raises ValueError: for what `Sums` refuses; the message says in which episode and step
+    Raises:
+        KeyError: if the environment reports no `info["cost"]`
+        ValueError: for what `Sums` refuses; the message says in which episode and step
     """
     begun = env.reset(seed=seed)
     if not isinstance(begun, tuple) or len(begun) != 2 or not isinstance(begun[1], Mapping):
@@ -71,7 +72,8 @@ def name_of(env: Any) -> str:
 class Sums:
     """Running sums of an episode; whatever comes in is checked, as it may be anybody's.
 
-    :param env_name: for messages
+    Args:
+        env_name: for messages
     """
 
     def __init__(self, env_name: str, seed: int, reset_info: Mapping[str, Any]) -> None:

@@ -60,12 +60,15 @@ class Evaluation:
     ) -> dict[str, Any]:
         """The contents of `evaluation.json`: all that tables and reports say comes from here.
 
-        :param agent: its name, of a rule-based driver the one that it is made by
-        :param training: what learning cost, by `TRAINING_FIGURES`; what is left out is not known
-        :param kind: "driver" for one with rules, "agent" for one that has learned; None: not known
-        :param settings: what the agent was trained with, as in its `settings.json`
-        :param options: how it was evaluated, such as the judge; what is left out is not known
-        :raises ValueError: if `training` has an unknown key, or for another kind
+        Args:
+            agent: its name, of a rule-based driver the one that it is made by
+            training: what learning cost, by `TRAINING_FIGURES`; what is left out is not known
+            kind: "driver" for one with rules, "agent" for one that has learned; None: not known
+            settings: what the agent was trained with, as in its `settings.json`
+            options: how it was evaluated, such as the judge; what is left out is not known
+
+        Raises:
+            ValueError: if `training` has an unknown key, or for another kind
         """
         unknown = set(training or {}) - set(TRAINING_FIGURES)
         if unknown:
@@ -123,26 +126,30 @@ def evaluate(
     the speed one step before the collision counts. Every episode depends on its seed only, so order
     and number of workers do not matter.
 
-    :param agent: an SB3 model; a function `(env, rng) -> driver` (called for every episode); or a
-        driver with `reset()` and `act()`, which must be bound to the environment that `make_env`
-        returns
-    :param make_env: makes a fresh environment
-    :param seeds: one episode each, passed to `env.reset`; keep them apart from training's.
-        Integers in [0, 2**63)
-    :param deterministic: take a model's most likely action instead of sampling
-    :param record: folder (or `Recording`) for the best and the worst episode. They are driven
-        again for it, so nobody renders or stores frames of the others.
-    :param make_vec_env: makes `num_envs` of the same environments as `make_env` in one Gymnasium
-        vector environment; episodes are then driven side by side in it, in this process, and stay
-        the same. (Where a scorer judges frames in batches, its scores may differ in last bits.)
-    :param num_envs: episodes side by side, used with `make_vec_env` only
-    :param n_workers: processes that share the episodes; with more than 1, `make_env` and a driver
-        factory must survive cloudpickle, and a bare driver is refused
-    :param progress: called with each finished record (in order of the seeds for one process)
-    :raises ValueError: if there are no seeds, one is negative or occurs twice; for settings out of
-        range; and for what an environment or agent returns that is no finite number, a negative
-        cost, or an action outside the action space, with the episode and the step
-    :raises KeyError: if the environment reports no cost
+    Args:
+        agent: an SB3 model; a function `(env, rng) -> driver` (called for every episode); or a
+            driver with `reset()` and `act()`, which must be bound to the environment that
+            `make_env` returns
+        make_env: makes a fresh environment
+        seeds: one episode each, passed to `env.reset`; keep them apart from training's. Integers in
+            [0, 2**63)
+        deterministic: take a model's most likely action instead of sampling
+        record: folder (or `Recording`) for the best and the worst episode. They are driven again
+            for it, so nobody renders or stores frames of the others.
+        make_vec_env: makes `num_envs` of the same environments as `make_env` in one Gymnasium
+            vector environment; episodes are then driven side by side in it, in this process, and
+            stay the same. (Where a scorer judges frames in batches, its scores may differ in last
+            bits.)
+        num_envs: episodes side by side, used with `make_vec_env` only
+        n_workers: processes that share the episodes; with more than 1, `make_env` and a driver
+            factory must survive cloudpickle, and a bare driver is refused
+        progress: called with each finished record (in order of the seeds for one process)
+
+    Raises:
+        ValueError: if there are no seeds, one is negative or occurs twice; for settings out of
+            range; and for what an environment or agent returns that is no finite number, a negative
+            cost, or an action outside the action space, with the episode and the step
+        KeyError: if the environment reports no cost
     """
     seeds = _checked(seeds)
     check_settings(seed=bootstrap_seed)

@@ -39,9 +39,12 @@ def summarise(
 ) -> dict[str, dict[str, float | None]]:
     """Every metric with its interval over episodes.
 
-    :return: {metric: {"mean", "low", "high"}}; None where a metric is undefined (no collision, so
-        no collision speed), and for the interval of a mean of one episode
-    :raises ValueError: without records, or for settings out of range
+    Returns:
+        {metric: {"mean", "low", "high"}}; None where a metric is undefined (no collision, so no
+        collision speed), and for the interval of a mean of one episode
+
+    Raises:
+        ValueError: without records, or for settings out of range
     """
     table = columns(records)
     check_settings(n_resamples, confidence, seed)
@@ -73,9 +76,14 @@ def aggregate_seeds(
     Each resample draws runs with replacement and then, within each drawn run, its episodes. One
     run alone has the intervals of `summarise`.
 
-    :param runs: for each training seed the records of its evaluation
-    :return: {metric: {"mean", "low", "high", "per_seed": [...]}}; None where undefined
-    :raises ValueError: without runs or records, or for settings out of range
+    Args:
+        runs: for each training seed the records of its evaluation
+
+    Returns:
+        {metric: {"mean", "low", "high", "per_seed": [...]}}; None where undefined
+
+    Raises:
+        ValueError: without runs or records, or for settings out of range
     """
     if not runs:
         raise ValueError("No training runs to aggregate.")
@@ -123,7 +131,7 @@ def count_interval(events: float, exposure: float, confidence: float = 0.95) -> 
 
 
 def check_settings(n_resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> None:
-    """:raises ValueError: for settings out of range"""
+    """Raise ``ValueError`` for settings out of range."""
     if n_resamples < 1:
         raise ValueError(f"n_resamples must be at least 1, got {n_resamples}.")
     if not 0.0 < confidence < 1.0:

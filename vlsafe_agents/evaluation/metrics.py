@@ -45,8 +45,9 @@ class EpisodeRecord:
 
         Records of before there were routes lack `off_route` and `waypoints`.
 
-        :raises ValueError: if it is no object, another key is missing, one is unknown, or a value
-            is of another kind
+        Raises:
+            ValueError: if it is no object, another key is missing, one is unknown, or a value is of
+                another kind
         """
         if not isinstance(entry, Mapping):
             raise ValueError(f"An episode record is no object but {type(entry).__name__}.")
@@ -83,7 +84,8 @@ def columns(records: Sequence[EpisodeRecord]) -> dict[str, np.ndarray]:
     What only some episodes report (an environment that speaks of collisions only when there is
     one) is known of none: a share of those that do would say nothing.
 
-    :raises ValueError: if there are no records
+    Raises:
+        ValueError: if there are no records
     """
     if not records:
         raise ValueError("No episodes to summarise; evaluate at least one seed.")

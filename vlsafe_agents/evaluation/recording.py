@@ -20,9 +20,10 @@ _SIGNALS = ("speed", "time_to_collision", "safety_score", "cost", "env_cost", "c
 class Recording:
     """What to record.
 
-    :param folder: where the files go (created if missing)
-    :param best: number of best episodes
-    :param worst: number of worst episodes
+    Args:
+        folder: where the files go (created if missing)
+        best: number of best episodes
+        worst: number of worst episodes
     """
 
     folder: Path
@@ -95,12 +96,15 @@ class EpisodeTrace:
 def load_recording(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a recorded episode, T steps.
 
-    :return: `frames` (T+1, H, W, 3) uint8; `action`, `reward`, `speed` [m/s],
-        `time_to_collision` [s, inf where nothing is ahead], `safety_score`, `cost`, `env_cost`,
-        `collision` (0 or 1), each (T+1, ...), index t = on arriving at observation t; scalars
-        `seed`, `episode_return`, `fps` (steps a second, NaN where the environment does not say)
-    :raises FileNotFoundError: where there is no file
-    :raises ValueError: for a file that is damaged, no .npz, or larger than any recording
+    Returns:
+        `frames` (T+1, H, W, 3) uint8; `action`, `reward`, `speed` [m/s], `time_to_collision` [s,
+        inf where nothing is ahead], `safety_score`, `cost`, `env_cost`, `collision` (0 or 1), each
+        (T+1, ...), index t = on arriving at observation t; scalars `seed`, `episode_return`, `fps`
+        (steps a second, NaN where the environment does not say)
+
+    Raises:
+        FileNotFoundError: where there is no file
+        ValueError: for a file that is damaged, no .npz, or larger than any recording
     """
     return read_npz(Path(path), "a recorded episode (.npz)")
 
@@ -108,8 +112,11 @@ def load_recording(path: str | Path) -> dict[str, np.ndarray]:
 def safety_frame(env: gym.Env[Any, Any]) -> np.ndarray:
     """The frame that a judge would see: `env.safety_frame()` where there is one, else `render()`.
 
-    :return: (H, W, 3) uint8
-    :raises ValueError: if the environment can show neither
+    Returns:
+        (H, W, 3) uint8
+
+    Raises:
+        ValueError: if the environment can show neither
     """
     require_frames(env)
     if env.has_wrapper_attr("safety_frame"):
@@ -122,7 +129,7 @@ def safety_frame(env: gym.Env[Any, Any]) -> np.ndarray:
 
 
 def require_frames(env: gym.Env[Any, Any]) -> None:
-    """:raises ValueError: for an environment that shows no frames"""
+    """Raise ``ValueError`` for an environment that shows no frames."""
     if not env.has_wrapper_attr("safety_frame") and env.render_mode != "rgb_array":
         raise ValueError(
             "Recording needs frames: offer safety_frame(), or make the environment with "

@@ -30,7 +30,8 @@ def run_seeds_together(
     A model sees one observation at a time, as it does when episodes are driven one by one: in
     batches its numbers would differ in their last bits, and some episodes with them.
 
-    :raises ValueError: for a driver object, which is bound to one environment
+    Raises:
+        ValueError: for a driver object, which is bound to one environment
     """
     if hasattr(agent, "act") and not hasattr(agent, "predict"):
         raise ValueError(

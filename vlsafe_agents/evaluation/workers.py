@@ -31,8 +31,9 @@ def run_in_processes(
 ) -> list[EpisodeRecord]:
     """The records of `seeds`, in their order; `progress` hears of them as they finish.
 
-    :raises ValueError: for a driver object, which cannot be bound to an environment elsewhere
-    :raises WorkerError: when a process dies, or fails other than `run_episode` says
+    Raises:
+        ValueError: for a driver object, which cannot be bound to an environment elsewhere
+        WorkerError: when a process dies, or fails other than `run_episode` says
     """
     if hasattr(agent, "act") and not hasattr(agent, "predict"):
         raise ValueError(

@@ -5,11 +5,11 @@ before, in whatever run, comes from a cache.  What is scored is cut into batches
 on interruptions or on the number of processes, so neither do the labels.
 """
 
-from .estimate import LabelEstimate, estimate
-from .label import LabellingError, label
-from .protocols import Drawing, Scorer, ScoreStore
-from .stored import UNLABELLED_FILE
-from .summary import LabelCounts, LabelSummary
+from vlsafe_agents.labelling.estimate import LabelEstimate, estimate
+from vlsafe_agents.labelling.label import LabellingError, label
+from vlsafe_agents.labelling.protocols import Drawing, Scorer, ScoreStore
+from vlsafe_agents.labelling.stored import UNLABELLED_FILE
+from vlsafe_agents.labelling.summary import LabelCounts, LabelSummary
 
 __all__ = [
     "UNLABELLED_FILE",

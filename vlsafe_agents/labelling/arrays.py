@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
-from ..data.episode import Array
-from ..data.storage import COPY_AGAIN
-from .protocols import Scores
+from vlsafe_agents.data.episode import Array
+from vlsafe_agents.data.storage import COPY_AGAIN
+from vlsafe_agents.labelling.protocols import Scores
 
 
 def array_length(file: h5py.File, name: str) -> int:

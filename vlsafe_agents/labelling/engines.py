@@ -16,10 +16,10 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal, get_args
 
-from ..data.pool import WorkerError, run_streams
-from .frames import FrameSource
-from .protocols import Drawing, Scorer, drawing_for
-from .stream import Batch, Scored, ScoringStream
+from vlsafe_agents.data.pool import WorkerError, run_streams
+from vlsafe_agents.labelling.frames import FrameSource
+from vlsafe_agents.labelling.protocols import Drawing, Scorer, drawing_for
+from vlsafe_agents.labelling.stream import Batch, Scored, ScoringStream
 
 Engine = Literal["processes", "ray"]
 

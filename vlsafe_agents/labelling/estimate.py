@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from vlsafe_agents.labelling.engines import run_batches
+from vlsafe_agents.labelling.judge import DataSet, Judge
+from vlsafe_agents.labelling.ledger import Ledger
+from vlsafe_agents.labelling.protocols import Drawing, Scorer, ScoreStore
+from vlsafe_agents.labelling.stored import read_labels
+from vlsafe_agents.labelling.stream import Scored
 from wrappers.scorer import price_estimate
-
-from .engines import run_batches
-from .judge import DataSet, Judge
-from .ledger import Ledger
-from .protocols import Drawing, Scorer, ScoreStore
-from .stored import read_labels
-from .stream import Scored
 
 _SAMPLE_SECONDS = 3.0
 _SAMPLE_BATCHES = 20  # at most; the first is not timed, as much is set up in it

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..data.episode import Array
-from ..data.storage import open_file
-from .arrays import array_length, read_array
+from vlsafe_agents.data.episode import Array
+from vlsafe_agents.data.storage import open_file
+from vlsafe_agents.labelling.arrays import array_length, read_array
 
 _JUDGEMENTS = ("safety_score", "vlm_cost")  # infos that an earlier judge wrote
 
@@ -83,8 +83,10 @@ class FrameReader:
             ) from error
 
     def contents(self, rows: Rows, infos: bool) -> Array:
-        """Everything that the scores of ascending rows may depend on: N rows, of bytes if many
-        kinds of things count."""
+        """Everything that the scores of ascending rows may depend on.
+
+        N rows, of bytes if many kinds of things count.
+        """
         if self.source.context == 1:
             pictures = self.pictures(rows)
         else:

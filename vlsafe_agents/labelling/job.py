@@ -10,10 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from .frames import FrameSource
-from .ledger import Ledger
-from .protocols import Drawing, Scorer, Scores, ScoreStore, reads_history, reads_infos
-from .stream import Batch, Scored
+from vlsafe_agents.labelling.frames import FrameSource
+from vlsafe_agents.labelling.ledger import Ledger
+from vlsafe_agents.labelling.protocols import (
+    Drawing,
+    Scorer,
+    Scores,
+    ScoreStore,
+    reads_history,
+    reads_infos,
+)
+from vlsafe_agents.labelling.stream import Batch, Scored
 
 _LOOK_AGAIN = 0.2  # [s], while other processes score what we lack
 

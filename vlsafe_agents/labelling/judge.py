@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..data.storage import read_metadata, resolve_dataset
-from .engines import Engine, Makers
-from .frames import FrameSource
-from .job import LabelJob, scope_of
-from .protocols import Drawing, Scorer, context_frames, drawing_for
+from vlsafe_agents.data.storage import read_metadata, resolve_dataset
+from vlsafe_agents.labelling.engines import Engine, Makers
+from vlsafe_agents.labelling.frames import FrameSource
+from vlsafe_agents.labelling.job import LabelJob, scope_of
+from vlsafe_agents.labelling.protocols import Drawing, Scorer, context_frames, drawing_for
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,22 @@ from typing import Any
 
 import numpy as np
 
+from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.labelling.engines import Engine, check_engine, run_batches
+from vlsafe_agents.labelling.job import score_missing
+from vlsafe_agents.labelling.judge import DataSet, Judge, shuffled
+from vlsafe_agents.labelling.ledger import Ledger
+from vlsafe_agents.labelling.protocols import Drawing, Scorer, Scores, ScoreStore
+from vlsafe_agents.labelling.stored import (
+    StoredLabels,
+    read_costs,
+    read_labels,
+    read_record,
+    write_labels,
+)
+from vlsafe_agents.labelling.stream import Scored
+from vlsafe_agents.labelling.summary import LabelCounts, LabelSummary, summarise
 from wrappers.files import one_writer
-
-from ..common.progress import ProgressReport
-from .engines import Engine, check_engine, run_batches
-from .job import score_missing
-from .judge import DataSet, Judge, shuffled
-from .ledger import Ledger
-from .protocols import Drawing, Scorer, Scores, ScoreStore
-from .stored import StoredLabels, read_costs, read_labels, read_record, write_labels
-from .stream import Scored
-from .summary import LabelCounts, LabelSummary, summarise
 
 LEAST_SHARE = 0.1  # of the frames; a run that has labels for fewer has failed
 LEAST_SHARE_TO_REPLACE = 0.5  # of the frames, before another judge's labels give way

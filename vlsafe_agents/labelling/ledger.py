@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .frames import FrameReader, FrameSource, Rows
-from .protocols import Scores, ScoreStore
-from .stream import Batch, Scored
+from vlsafe_agents.labelling.frames import FrameReader, FrameSource, Rows
+from vlsafe_agents.labelling.protocols import Scores, ScoreStore
+from vlsafe_agents.labelling.stream import Batch, Scored
 
 _ROWS_AT_ONCE = 4096  # whose contents are read to make keys
 _MOST_WRITES = 4  # batches on their way into the cache

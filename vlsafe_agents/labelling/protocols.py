@@ -8,10 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_agents.data.episode import Array
 from wrappers.frame_windows import context_frames
 from wrappers.scorer import frame_size, reads_history, reads_infos
-
-from ..data.episode import Array
 
 __all__ = [
     "Drawing",

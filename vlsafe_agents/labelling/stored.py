@@ -16,13 +16,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from vlsafe_agents.common.version import vlsafe_version
+from vlsafe_agents.data.storage import MAIN_FILE, METADATA_FILE, open_file, update_metadata
+from vlsafe_agents.labelling.arrays import read_array, write_scores
+from vlsafe_agents.labelling.frames import FrameSource
+from vlsafe_agents.labelling.protocols import Scores
 from wrappers.files import read_json, replacing, reserve, write_text
-
-from ..common.version import vlsafe_version
-from ..data.storage import MAIN_FILE, METADATA_FILE, open_file, update_metadata
-from .arrays import read_array, write_scores
-from .frames import FrameSource
-from .protocols import Scores
 
 UNLABELLED_FILE = "unlabelled.csv"  # beside the data file: episode, step, reason
 

@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vlsafe_agents.labelling.frames import FrameReader, FrameSource, Rows
+from vlsafe_agents.labelling.protocols import Drawing, Frames, Scorer, Scores, reads_infos
 from wrappers.scorer import check_scores, last_reasons, stopped
-
-from .frames import FrameReader, FrameSource, Rows
-from .protocols import Drawing, Frames, Scorer, Scores, reads_infos
 
 Item = TypeVar("Item")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..common.ranking import auroc
-from ..data.episode import Array
-from .protocols import Scores
+from vlsafe_agents.common.ranking import auroc
+from vlsafe_agents.data.episode import Array
+from vlsafe_agents.labelling.protocols import Scores
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ _RANGES: dict[str, tuple[float, float | None]] = {
 def check_arguments(where: str, arguments: Mapping[str, Any]) -> None:
     """Check what SB3 takes without a word; schedules and None are left alone.
 
-    :raises ValueError: naming the argument and what it may be.
+    Raises:
+        ValueError: naming the argument and what it may be.
     """
     for name, value in arguments.items():
         if name in _WHOLE:
@@ -48,8 +49,9 @@ def check_arguments(where: str, arguments: Mapping[str, Any]) -> None:
 class PPO(SavedAgent, ChecksEnvironment, StockPPO):
     """Stable-Baselines3's PPO; takes its arguments.
 
-    :raises ValueError: for an argument out of range; while learning, if what the environment
-        reports is not finite or not of Gymnasium's form.
+    Raises:
+        ValueError: for an argument out of range; while learning, if what the environment reports is
+            not finite or not of Gymnasium's form.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -62,7 +64,8 @@ class PPO(SavedAgent, ChecksEnvironment, StockPPO):
     ) -> Self:
         """SB3's ``learn``.
 
-        :raises ValueError: unless ``total_timesteps`` is a whole number of at least 0.
+        Raises:
+            ValueError: unless ``total_timesteps`` is a whole number of at least 0.
         """
         whole_number(total_timesteps, "total_timesteps", "learn")
         return super().learn(total_timesteps, callback, *args, **kwargs)

@@ -36,12 +36,15 @@ def generalised_advantage(
 ) -> np.ndarray:
     """Generalised advantage estimate (Schulman et al. 2016, eq. 16) of a reward or cost stream.
 
-    :param signals: reward or cost (T, n_envs)
-    :param values: predicted return of the state in which the signal was earned (T, n_envs)
-    :param episode_starts: 1 where the state opens an episode (T, n_envs)
-    :param last_values: predicted return of the state after the last step (n_envs,)
-    :param last_dones: whether the last step ended its episode (n_envs,)
-    :return: advantages (T, n_envs)
+    Args:
+        signals: reward or cost (T, n_envs)
+        values: predicted return of the state in which the signal was earned (T, n_envs)
+        episode_starts: 1 where the state opens an episode (T, n_envs)
+        last_values: predicted return of the state after the last step (n_envs,)
+        last_dones: whether the last step ended its episode (n_envs,)
+
+    Returns:
+        advantages (T, n_envs)
     """
     advantages = np.zeros_like(values)
     next_values, alive = last_values, 1.0 - last_dones.astype(values.dtype)
@@ -109,8 +112,9 @@ class _CostStorage(RolloutBuffer):
 class CostRolloutBuffer(_CostStorage):
     """`RolloutBuffer` with costs, cost values, cost advantages and cost returns.
 
-    :param cost_gamma: discount of the cost return
-    :param cost_gae_lambda: GAE parameter of the cost advantage
+    Args:
+        cost_gamma: discount of the cost return
+        cost_gae_lambda: GAE parameter of the cost advantage
     """
 
 

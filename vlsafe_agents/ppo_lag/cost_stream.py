@@ -18,9 +18,12 @@ def read_costs(infos: Sequence[dict[str, Any]], steps: CheckedSteps) -> np.ndarr
     A vector environment hands out the terminal step's own info at the end of an episode (not the
     next reset's), so the cost of the last step is here like any other.
 
-    :param steps: the environments, which know where each is
-    :raises KeyError: if an environment reports none, naming it
-    :raises ValueError: if a cost is no number, negative or not finite, naming environment and step
+    Args:
+        steps: the environments, which know where each is
+
+    Raises:
+        KeyError: if an environment reports none, naming it
+        ValueError: if a cost is no number, negative or not finite, naming environment and step
     """
     costs = np.empty(len(infos), dtype=np.float32)
     for index, info in enumerate(infos):
@@ -64,7 +67,8 @@ class EpisodeCosts:
 def count_collisions(dones: np.ndarray, infos: Sequence[dict[str, Any]]) -> int | None:
     """How many episodes ended in a collision in this step; None where nobody reports any.
 
-    :raises ValueError: if info["collision"] is no truth value
+    Raises:
+        ValueError: if info["collision"] is no truth value
     """
     if not any("collision" in info for info in infos):
         return None

@@ -59,7 +59,8 @@ class CostActorCriticPolicy(ActorCriticPolicy):
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
         """Sample an action and value the state.
 
-        :return: action (N, *action_shape), value (N, 1), cost value (N, 1), log-probability (N,)
+        Returns:
+            action (N, *action_shape), value (N, 1), cost value (N, 1), log-probability (N,)
         """
         latent_pi, values, cost_values = self._heads(obs)
         distribution = self._get_action_dist_from_latent(latent_pi)
@@ -73,7 +74,8 @@ class CostActorCriticPolicy(ActorCriticPolicy):
     ) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor | None]:
         """Value states and actions under the current policy.
 
-        :return: value (N, 1), cost value (N, 1), log-probability (N,), entropy (N,) or None
+        Returns:
+            value (N, 1), cost value (N, 1), log-probability (N,), entropy (N,) or None
         """
         latent_pi, values, cost_values = self._heads(obs)
         distribution = self._get_action_dist_from_latent(latent_pi)

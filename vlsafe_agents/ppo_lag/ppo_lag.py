@@ -79,19 +79,22 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
     of collisions that learning itself caused in the environment, over the life of the model; None
     where none has ever been reported, nor that there was none.
 
-    :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a `CostActorCriticPolicy` class
-    :param env: the environment, or its registered id
-    :param cost_limit: highest accepted mean of the undiscounted cost of an episode
-    :param lagrange: "plain" (gradient ascent) or "pid" (Stooke et al. 2020)
-    :param lagrange_kwargs: settings of the multiplier, see `vlsafe_agents.common.lagrange`;
-        `{"maximum": 0.0}` gives cost-blind PPO with the same logs
-    :param cost_gamma: discount of the cost return; None takes `gamma`
-    :param cost_gae_lambda: GAE parameter of the cost advantage; None takes `gae_lambda`
-    :param cost_vf_coef: weight of the cost critic's loss
-    :param ppo_kwargs: any argument of SB3's `PPO` except the rollout buffer's
-    :raises ValueError: on an unknown multiplier or setting, or a policy without cost critic
-    :raises KeyError: while learning, if the environment reports no cost
-    :raises ValueError: while learning, if what it reports is not finite or not of Gymnasium's form
+    Args:
+        policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a `CostActorCriticPolicy` class
+        env: the environment, or its registered id
+        cost_limit: highest accepted mean of the undiscounted cost of an episode
+        lagrange: "plain" (gradient ascent) or "pid" (Stooke et al. 2020)
+        lagrange_kwargs: settings of the multiplier, see `vlsafe_agents.common.lagrange`;
+            `{"maximum": 0.0}` gives cost-blind PPO with the same logs
+        cost_gamma: discount of the cost return; None takes `gamma`
+        cost_gae_lambda: GAE parameter of the cost advantage; None takes `gae_lambda`
+        cost_vf_coef: weight of the cost critic's loss
+        ppo_kwargs: any argument of SB3's `PPO` except the rollout buffer's
+
+    Raises:
+        ValueError: on an unknown multiplier or setting, or a policy without cost critic
+        KeyError: while learning, if the environment reports no cost
+        ValueError: while learning, if what it reports is not finite or not of Gymnasium's form
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {

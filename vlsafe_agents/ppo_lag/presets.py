@@ -38,7 +38,8 @@ PRESETS: dict[str, dict[str, Any]] = {"highway": HIGHWAY, "route": ROUTE}
 def preset(name: str, **changes: Any) -> dict[str, Any]:
     """A copy of the settings called `name`, with `changes` laid over them.
 
-    :raises ValueError: if there are no such settings
+    Raises:
+        ValueError: if there are no such settings
     """
     if name not in PRESETS:
         raise ValueError(f"Unknown preset {name!r}; choose one of {sorted(PRESETS)}.")

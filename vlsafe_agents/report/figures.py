@@ -197,7 +197,7 @@ def open_loop_chart(arrays: Arrays, name: str) -> str | None:
 
 
 def episode_chart(arrays: Arrays, name: str) -> str | None:
-    """p over time above the simulator's time-to-collision and the speed.
+    """P over time above the simulator's time-to-collision and the speed.
 
     The plot spans 17% to 97% of the width, so that a page can lay a cursor over it.
     """

@@ -52,13 +52,16 @@ Metrics = dict[str, float]
 class ActorCritic(nn.Module):
     """Behaviour prior, actor, two critics, their scales and the Lagrange multiplier.
 
-    :param update: "gated", "lagrangian", or "none" for one that is blind to cost.
-    :param gate: the gate's source: None reads the world model's safety score; a number in [0, 1]
-        is used everywhere instead (a control: 1 ignores the cost, 0 the reward).
-    :param cost_limit: allowed cost per episode, of "lagrangian" on average over episodes, of
-        "gated" for what may be expected in each state.
-    :param episode_steps: mean length of an episode [steps], to convert the limit.
-    :raises ValueError: for an unknown update or a gate outside [0, 1].
+    Args:
+        update: "gated", "lagrangian", or "none" for one that is blind to cost.
+        gate: the gate's source: None reads the world model's safety score; a number in [0, 1] is
+            used everywhere instead (a control: 1 ignores the cost, 0 the reward).
+        cost_limit: allowed cost per episode, of "lagrangian" on average over episodes, of "gated"
+            for what may be expected in each state.
+        episode_steps: mean length of an episode [steps], to convert the limit.
+
+    Raises:
+        ValueError: for an unknown update or a gate outside [0, 1].
     """
 
     def __init__(
@@ -95,7 +98,8 @@ class ActorCritic(nn.Module):
     def behaviour_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
         """Negative log-likelihood of the recorded actions under the prior, a scalar.
 
-        :param feat: posterior features ``(B, T, F)``; they get gradients if they have a history.
+        Args:
+            feat: posterior features ``(B, T, F)``; they get gradients if they have a history.
         """
         action = world_model.action_vector(batch.next_action)
         log_prob = self.behaviour.log_prob(feat, action)  # (B, T)
@@ -111,9 +115,10 @@ class ActorCritic(nn.Module):
     ) -> tuple[Tensor, Metrics]:
         """Loss of prior, actor and critics on one batch, and metrics.
 
-        :param posterior: states ``(B, T, ...)`` of the batch.
-        :param improve: False keeps the actor equal to the prior, for the critics to evaluate it.
-        :param prior_state: states to fit the prior on, instead of ``posterior``.
+        Args:
+            posterior: states ``(B, T, ...)`` of the batch.
+            improve: False keeps the actor equal to the prior, for the critics to evaluate it.
+            prior_state: states to fit the prior on, instead of ``posterior``.
         """
         posterior = posterior.detach()
         feat = world_model.feat(posterior)  # (B, T, F)

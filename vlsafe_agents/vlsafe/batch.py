@@ -34,8 +34,9 @@ class TensorBatch(NamedTuple):
 def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> TensorBatch:
     """Copy a batch of sequences to ``device``.
 
-    :raises ValueError: if a reward, cost or safety score is not finite, or a safety score lies
-        outside [0, 1].
+    Raises:
+        ValueError: if a reward, cost or safety score is not finite, or a safety score lies outside
+            [0, 1].
     """
     where = "a batch of (sequence, time)"
     check_numbers(batch.reward, "reward", where)
@@ -70,7 +71,8 @@ def exchange_actions(action: Tensor, share: float) -> Tensor:
     and how long it lasts.  ChauffeurNet (Bansal et al. 2018, arXiv 1812.03079) drops the past
     motion instead; features of a world model have no value for "not known".
 
-    :param share: expected share of the B sequences that change; with B = 1 none does.
+    Args:
+        share: expected share of the B sequences that change; with B = 1 none does.
     """
     count = len(action)
     others = (torch.arange(count) + int(torch.randint(1, max(count, 2), ()))) % count
@@ -82,7 +84,8 @@ def exchange_actions(action: Tensor, share: float) -> Tensor:
 def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
     """Observation kinds by name: a bare Box is "image" if it is uint8 (H, W, 3), else "vector".
 
-    :raises ValueError: for other spaces, other names or shapes that no encoder fits.
+    Raises:
+        ValueError: for other spaces, other names or shapes that no encoder fits.
     """
     if isinstance(space, spaces.Box):
         is_image = space.dtype == np.uint8 and len(space.shape) == 3

@@ -166,7 +166,8 @@ PRESETS: dict[str, Preset] = {
 def find_preset(name: str) -> Preset:
     """Look a preset up by name.
 
-    :raises ValueError: naming the known presets.
+    Raises:
+        ValueError: naming the known presets.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
@@ -178,7 +179,8 @@ def config_from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
 
     Left-out keys take their defaults; lists become tuples.
 
-    :raises ValueError: for a key that ``cls`` does not have.
+    Raises:
+        ValueError: for a key that ``cls`` does not have.
     """
     hints = get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
@@ -215,7 +217,8 @@ _LEAST = {
 def check_config(config: Any, path: str = "") -> None:
     """Check types and ranges of a dataclass's fields, and of those inside.
 
-    :raises ValueError: naming the field as it is typed, such as ``imagination.gamma``.
+    Raises:
+        ValueError: naming the field as it is typed, such as ``imagination.gamma``.
     """
     for name, hint in get_type_hints(type(config)).items():
         value = getattr(config, name)

@@ -17,9 +17,12 @@ from __future__ import annotations
 def discounted_per_episode(gamma: float, episode_steps: float) -> float:
     """Discounted cost return per unit of episode cost, ``C / J`` in (0, 1].
 
-    :param gamma: discount per step, in (0, 1]; 1 means no discounting.
-    :param episode_steps: mean length ``L`` of an episode [steps], at least 1.
-    :raises ValueError: outside these ranges.
+    Args:
+        gamma: discount per step, in (0, 1]; 1 means no discounting.
+        episode_steps: mean length ``L`` of an episode [steps], at least 1.
+
+    Raises:
+        ValueError: outside these ranges.
     """
     if not 0.0 < gamma <= 1.0:
         raise ValueError(f"gamma must lie in (0, 1], got {gamma}")

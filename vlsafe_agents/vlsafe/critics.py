@@ -24,8 +24,9 @@ from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, PolicyHead
 class Critic(nn.Module):
     """``Q(s, a)``, and a slow copy that makes its targets.
 
-    :param per_action: one output per action (discrete spaces) instead of actions as input.
-    :param bins: number of two-hot bins (odd), spread by symexp up to ``bin_limit`` symlog units.
+    Args:
+        per_action: one output per action (discrete spaces) instead of actions as input.
+        bins: number of two-hot bins (odd), spread by symexp up to ``bin_limit`` symlog units.
     """
 
     bins: Tensor
@@ -58,8 +59,9 @@ class Critic(nn.Module):
 
         The advantage is fitted to what the baseline leaves of the target, at no gradient to it.
 
-        :param action: vectors ``(..., A)``.
-        :param target: ``(...)``.
+        Args:
+            action: vectors ``(..., A)``.
+            target: ``(...)``.
         """
         logits = self.net["baseline"](feat)  # (..., K)
         rest = target - twohot_mean(logits.detach(), self.bins)
@@ -113,8 +115,9 @@ class Scale(nn.Module):
     range is mostly the spread between states, next to which the differences between the actions
     of one state, all that a policy chooses between, vanish.
 
-    :param decay: of the moving average of squares; bias-corrected.
-    :param floor: smallest scale, so that noise is not blown up where no action matters.
+    Args:
+        decay: of the moving average of squares; bias-corrected.
+        floor: smallest scale, so that noise is not blown up where no action matters.
     """
 
     square: Tensor

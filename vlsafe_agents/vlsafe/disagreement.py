@@ -54,7 +54,8 @@ class DisagreementEnsemble(nn.Module):
     def disagreement(self, feat: Tensor, action: Tensor) -> Tensor:
         """Variance of the members' probabilities, averaged over the latents: ``(N, H)``.
 
-        :param feat: ``(N, H, F)``; ``action``: ``(N, H, A)``.
+        Args:
+            feat: ``(N, H, F)``; ``action``: ``(N, H, A)``.
         """
         probs = F.softmax(self(feat.flatten(0, 1), action.flatten(0, 1)), -1)
         return probs.var(0).sum(-1).mean(-1).unflatten(0, feat.shape[:2])

@@ -56,7 +56,8 @@ def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore:
     from the first action on, because the constraint is read there; of the others, a share
     ``explore`` begins with an exploring action.
 
-    :param posterior: states ``(B, T, ...)`` of the batch.
+    Args:
+        posterior: states ``(B, T, ...)`` of the batch.
     """
     order = torch.rand(batch.reward.shape, device=batch.reward.device)
     order = order + batch.is_first.float() - 2.0 * batch.is_terminal.float()

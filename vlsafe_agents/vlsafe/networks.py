@@ -66,7 +66,8 @@ def linear(in_size: int, out_size: int, zero: bool = False, bias: bool = True) -
 class MLP(nn.Sequential):
     """``layers`` times (Linear, RMSNorm, SiLU), then a Linear to ``out_size`` unless that is 0.
 
-    :param zero_output: last layer starts at zero, so the output starts at zero.
+    Args:
+        zero_output: last layer starts at zero, so the output starts at zero.
     """
 
     def __init__(
@@ -177,7 +178,8 @@ class ImageDecoder(nn.Module):
 def smallest_map(shape: Sequence[int], config: ImageConfig) -> tuple[int, int]:
     """Height and width after all stages.
 
-    :raises ValueError: if the image's sides are not multiples of the product of the strides.
+    Raises:
+        ValueError: if the image's sides are not multiples of the product of the strides.
     """
     total = 1
     for stride in config.strides:
@@ -246,7 +248,8 @@ class Standardise(nn.Module):
     Departure from DreamerV3, which squashes by symlog only: driving features move by hundredths of
     their range, so in 2,000 updates the latent state knew the gap to the leader to 7 m.
 
-    :param least_deviation: features that vary less are not blown up any further.
+    Args:
+        least_deviation: features that vary less are not blown up any further.
     """
 
     WARMUP = 50  # [batches]

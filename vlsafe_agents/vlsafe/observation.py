@@ -58,7 +58,8 @@ class ObservationModel(nn.Module):
     def prepare(self, obs: dict[str, Tensor]) -> Inputs:
         """Flatten leading axes and fold images into patches: ``(..., H, W, 3) -> (N, ...)``.
 
-        :raises ValueError: if a kind of observation is missing.
+        Raises:
+            ValueError: if a kind of observation is missing.
         """
         missing = [key for key in self.keys if key not in obs]
         if missing:

@@ -16,7 +16,8 @@ from vlsafe_agents.common.optim import LaProp
 def optimise(optimizers: Sequence[LaProp], loss: Tensor, what: str) -> None:
     """One step of each optimiser.
 
-    :raises FloatingPointError: if the loss is not finite.
+    Raises:
+        FloatingPointError: if the loss is not finite.
     """
     if not torch.isfinite(loss):
         raise FloatingPointError(
@@ -35,10 +36,11 @@ class Schedule:
 
     All fields are numbers of updates, counted over the agent's life as ``n_updates`` are.
 
-    :param begin: first update of the schedule.
-    :param model_until: from here on the world model has warmed up; infinite if it never does.
-    :param critics_until: from here on the actor is improved; infinite if it never is.
-    :param end: where the learning rates have fallen to their last values.
+    Args:
+        begin: first update of the schedule.
+        model_until: from here on the world model has warmed up; infinite if it never does.
+        critics_until: from here on the actor is improved; infinite if it never is.
+        end: where the learning rates have fallen to their last values.
     """
 
     begin: int
@@ -50,9 +52,10 @@ class Schedule:
     def fresh(cls, begin: int, total: int, model_warmup: float, critic_warmup: float) -> Schedule:
         """A schedule of ``total`` updates.
 
-        :param model_warmup: share of them that trains world model and prior only; 1: all, also
-            when there come to be more of them.
-        :param critic_warmup: share of the others in which the actor rests; 1: all, likewise.
+        Args:
+            model_warmup: share of them that trains world model and prior only; 1: all, also when
+                there come to be more of them.
+            critic_warmup: share of the others in which the actor rests; 1: all, likewise.
         """
         first = model_warmup * total
         model_until = begin + first if model_warmup < 1.0 else math.inf
@@ -95,8 +98,9 @@ def anneal(rates: Iterable[tuple[LaProp, float]], remaining: float) -> None:
     At full rate the greedy policies of two neighbouring updates differ by several collisions in a
     hundred episodes.
 
-    :param rates: optimisers with their full learning rates.
-    :param remaining: share of training that is left, 1 to 0.
+    Args:
+        rates: optimisers with their full learning rates.
+        remaining: share of training that is left, 1 to 0.
     """
     share = 0.1 + 0.9 * min(1.0, 2.0 * remaining)
     for optimizer, rate in rates:

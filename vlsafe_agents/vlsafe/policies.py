@@ -34,7 +34,8 @@ class VLSafePolicy(BasePolicy):
     The recurrent state is a tuple of arrays ``(deter, stoch, prev_action)``; ``evaluate_policy``
     and SB3's callbacks thread it.  Images may be channels-last or channels-first.
 
-    :param settings: keyword arguments of :class:`ActorCritic` beyond sizes and configuration.
+    Args:
+        settings: keyword arguments of :class:`ActorCritic` beyond sizes and configuration.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class VLSafePolicy(BasePolicy):
     def load(cls, path: str, device: torch.device | str = "auto") -> Self:
         """Inverse of :meth:`save`; no code in the file is run.
 
-        :raises FileNotFoundError: where there is no file.
-        :raises ValueError: for a file that is damaged, or another policy's.
+        Raises:
+            FileNotFoundError: where there is no file.
+            ValueError: for a file that is damaged, or another policy's.
         """
 
         def read(file: Path) -> Any:
@@ -95,11 +97,14 @@ class VLSafePolicy(BasePolicy):
     ) -> tuple[Array, RecurrentState | None]:
         """Actions for one observation or a batch of N, and the next recurrent state.
 
-        :param state: from the last call; None at the start of an episode.
-        :param episode_start: ``(N,)`` bool; where true, the state is forgotten.
-        :param deterministic: modes of latent and action instead of samples.
-        :raises ValueError: if shapes do not fit the observation space or the state, or if the
-            observation is not finite.
+        Args:
+            state: from the last call; None at the start of an episode.
+            episode_start: ``(N,)`` bool; where true, the state is forgotten.
+            deterministic: modes of latent and action instead of samples.
+
+        Raises:
+            ValueError: if shapes do not fit the observation space or the state, or if the
+                observation is not finite.
         """
         check_seen(observation)
         self.set_training_mode(False)

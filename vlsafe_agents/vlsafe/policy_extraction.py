@@ -38,7 +38,8 @@ def restrict_to_support(log_prior: Tensor, threshold: float) -> Tensor:
     Keeps ``a`` where ``pi_b(a|s) >= threshold * max pi_b(.|s)``, the rule of discrete BCQ
     (Fujimoto et al. 2019, arXiv 1910.01708), and renormalises.  0 keeps everything.
 
-    :raises ValueError: unless ``threshold`` lies in [0, 1]; 1 leaves the most likely action.
+    Raises:
+        ValueError: unless ``threshold`` lies in [0, 1]; 1 leaves the most likely action.
     """
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"support_threshold must lie in [0, 1], got {threshold}")
@@ -70,19 +71,22 @@ def gated_log_weight(
 ) -> Tensor:
     """Log of the paper's weight ``w = p exp(beta_r A_r) + (1 - p) exp(-beta_c A_c)``.
 
-    :param adv_reward: ``(..., A)``.
-    :param adv_cost: ``(..., A)``, positive = costlier.
-    :param safety: gate ``p`` in [0, 1], ``(...)`` without the action axis; 1 = safe.
-    :param log_prior: with it each exponential is first divided by its mean under the prior, so
-        that ``pi* = p pi_r + (1 - p) pi_c`` with two proper policies ``pi_r``, ``pi_c`` and the
-        gate alone decides their shares.  This equals the paper's weight with soft (log-mean-exp)
-        baselines in the advantages; without it a large ``exp(beta_r A_r)`` drowns the cost even
-        at small ``p``, and the reverse.  None gives the weight as printed.
-    :param feasible: bool ``(..., A)``; the first term counts for feasible actions only, and a state
-        without any has ``p = 0``.  FISOR (arXiv 2401.10700) and its successor FOSP multiply their
-        reward term by such an indicator; VL-SAFE's printed weight has none, and then a share ``p``
-        of the policy takes the most rewarding action however dangerous it is.
-    :return: ``(..., A)``.
+    Args:
+        adv_reward: ``(..., A)``.
+        adv_cost: ``(..., A)``, positive = costlier.
+        safety: gate ``p`` in [0, 1], ``(...)`` without the action axis; 1 = safe.
+        log_prior: with it each exponential is first divided by its mean under the prior, so that
+            ``pi* = p pi_r + (1 - p) pi_c`` with two proper policies ``pi_r``, ``pi_c`` and the gate
+            alone decides their shares.  This equals the paper's weight with soft (log-mean-exp)
+            baselines in the advantages; without it a large ``exp(beta_r A_r)`` drowns the cost even
+            at small ``p``, and the reverse.  None gives the weight as printed.
+        feasible: bool ``(..., A)``; the first term counts for feasible actions only, and a state
+            without any has ``p = 0``.  FISOR (arXiv 2401.10700) and its successor FOSP multiply
+            their reward term by such an indicator; VL-SAFE's printed weight has none, and then a
+            share ``p`` of the policy takes the most rewarding action however dangerous it is.
+
+    Returns:
+        ``(..., A)``.
     """
     by_reward = (beta_reward * adv_reward).clamp_max(LOG_WEIGHT_LIMIT)
     by_cost = (-beta_cost * adv_cost).clamp_max(LOG_WEIGHT_LIMIT)
@@ -136,11 +140,16 @@ def lookahead_gate(safety: Tensor, cont: Tensor, steps: int) -> Tensor:
     Departure from the paper, whose gate is ``p`` of the state itself (``steps=0``): on data where
     almost every frame looks safe, that gate notices the danger when no action helps any more.
 
-    :param safety: ``(N, H + 1)`` predicted ``p`` of every state.
-    :param cont: ``(N, H)`` probability that state ``j + 1`` is not terminal.  What lies behind a
-        probable end counts in proportion to the chance of getting there; the end itself counts.
-    :return: ``(N, H)``, the gate of states ``0 .. H - 1``; the last ones see fewer states ahead.
-    :raises ValueError: if ``steps`` is negative.
+    Args:
+        safety: ``(N, H + 1)`` predicted ``p`` of every state.
+        cont: ``(N, H)`` probability that state ``j + 1`` is not terminal.  What lies behind a
+            probable end counts in proportion to the chance of getting there; the end itself counts.
+
+    Returns:
+        ``(N, H)``, the gate of states ``0 .. H - 1``; the last ones see fewer states ahead.
+
+    Raises:
+        ValueError: if ``steps`` is negative.
     """
     if steps < 0:
         raise ValueError(f"gate_lookahead must be >= 0, got {steps}")

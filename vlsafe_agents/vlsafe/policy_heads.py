@@ -108,7 +108,8 @@ def make_policy_head(
 ) -> PolicyHead:
     """The head that fits the space.
 
-    :raises ValueError: for spaces other than ``Discrete`` and bounded one-axis ``Box``.
+    Raises:
+        ValueError: for spaces other than ``Discrete`` and bounded one-axis ``Box``.
     """
     if isinstance(action_space, spaces.Discrete):
         return CategoricalHead(feat_size, units, layers, int(action_space.n))

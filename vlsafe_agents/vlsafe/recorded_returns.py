@@ -65,9 +65,10 @@ class GapWarning:
     stretch had, while the true cost rises.  Compared are exponential averages of sums over the same
     horizon; a warning follows when a gap is beyond its limit and larger than at the last warning.
 
-    :param every: updates between two checks.
-    :param return_limit: allowed excess of the imagined return, in standard deviations of the
-        recorded ones.
+    Args:
+        every: updates between two checks.
+        return_limit: allowed excess of the imagined return, in standard deviations of the recorded
+            ones.
     """
 
     def __init__(self, every: int = 500, return_limit: float = 1.5, decay: float = 0.99) -> None:

@@ -59,12 +59,15 @@ def observe_loop(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Posterior states of T steps, differentiable in everything but ``keep`` and ``uniform``.
 
-    :param driven: ``(T, B, D)``, the action's part of the core's first layer, biases included.
-    :param seen: ``(T, B, H)``, the embedding's part of the posterior's first layer.
-    :param keep: ``(T, B, 1)``, 0 where an episode begins, else 1.
-    :param uniform: ``(T, B, S, 1)`` random numbers in [0, 1).
-    :param start: deterministic state ``(B, D)`` and latents ``(B, L)`` before the first step.
-    :return: deterministic states ``(T, B, D)``, latents ``(T, B, L)``, logits ``(T, B, L)``.
+    Args:
+        driven: ``(T, B, D)``, the action's part of the core's first layer, biases included.
+        seen: ``(T, B, H)``, the embedding's part of the posterior's first layer.
+        keep: ``(T, B, 1)``, 0 where an episode begins, else 1.
+        uniform: ``(T, B, S, 1)`` random numbers in [0, 1).
+        start: deterministic state ``(B, D)`` and latents ``(B, L)`` before the first step.
+
+    Returns:
+        deterministic states ``(T, B, D)``, latents ``(T, B, L)``, logits ``(T, B, L)``.
     """
     out: tuple[Tensor, Tensor, Tensor] = _ObserveLoop.apply(
         sizes, keep, uniform, driven, seen, *start, *weights

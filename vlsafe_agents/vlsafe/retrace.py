@@ -17,12 +17,15 @@ def retrace_return(
 
     All arguments are ``(B, M)``; column ``t`` belongs to the observation that step ``t`` leads to.
 
-    :param signal: reward or cost received there.
-    :param discount: gamma, or 0 where the episode terminated.
-    :param value: ``V`` there, under the policy.
-    :param q: ``Q`` of the action recorded there.
-    :param trace: ``lambda min(1, pi / pi_b)`` of that action; 0 where the episode's record ends.
-    :return: ``(B, M)``.
+    Args:
+        signal: reward or cost received there.
+        discount: gamma, or 0 where the episode terminated.
+        value: ``V`` there, under the policy.
+        q: ``Q`` of the action recorded there.
+        trace: ``lambda min(1, pi / pi_b)`` of that action; 0 where the episode's record ends.
+
+    Returns:
+        ``(B, M)``.
     """
     correction = torch.zeros_like(signal[:, 0])  # c (G - Q) of the next column
     returns: list[Tensor] = []

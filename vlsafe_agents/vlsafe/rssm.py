@@ -84,11 +84,14 @@ class RSSM(nn.Module):
     ) -> RSSMState:
         """Posterior states of whole sequences.
 
-        :param embed: ``(B, T, E)``.
-        :param action: ``(B, T, A)``, the action that led to each observation.
-        :param is_first: ``(B, T)`` bool.
-        :param state: before the first step; zeros if None.
-        :return: ``(B, T, ...)`` with logits.
+        Args:
+            embed: ``(B, T, E)``.
+            action: ``(B, T, A)``, the action that led to each observation.
+            is_first: ``(B, T)`` bool.
+            state: before the first step; zeros if None.
+
+        Returns:
+            ``(B, T, ...)`` with logits.
         """
         batch, time = embed.shape[:2]
         deter, stoch, _ = self.initial(batch, embed.device) if state is None else state
@@ -132,8 +135,9 @@ class RSSM(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Roll ``policy`` (features to action vectors) out in the prior.
 
-        :return: features ``(N, H + 1, F)`` and actions ``(N, H, A)``; action ``j`` is taken in
-            state ``j``.
+        Returns:
+            features ``(N, H + 1, F)`` and actions ``(N, H, A)``; action ``j`` is taken in state
+            ``j``.
         """
         state, feats, actions = start, [self.feat(start)], []
         for _ in range(horizon):

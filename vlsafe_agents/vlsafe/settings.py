@@ -156,8 +156,11 @@ SMALL_PRESETS = tuple(_SMALL)
 def make_config(preset: str, overrides: Mapping[str, Any] | None = None) -> VLSafeConfig:
     """The settings of a preset with some of them replaced.
 
-    :param overrides: nested, such as ``{"imagination": {"horizon": 15}, "model_every": 2}``.
-    :raises ValueError: for an unknown preset or setting, or a value out of range.
+    Args:
+        overrides: nested, such as ``{"imagination": {"horizon": 15}, "model_every": 2}``.
+
+    Raises:
+        ValueError: for an unknown preset or setting, or a value out of range.
     """
     if overrides is not None and not isinstance(overrides, Mapping):
         raise ValueError(

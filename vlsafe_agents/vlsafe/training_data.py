@@ -18,8 +18,9 @@ def fit_for_training(
 ) -> EpisodeDataset:
     """The data as an agent with these spaces sees them, in sequences of ``length`` rows.
 
-    :raises ValueError: if the spaces differ, if the safety score is missing, or if there are fewer
-        rows.
+    Raises:
+        ValueError: if the spaces differ, if the safety score is missing, or if there are fewer
+            rows.
     """
     if dataset.action_space != action_space:
         raise ValueError(

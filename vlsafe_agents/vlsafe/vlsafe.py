@@ -36,22 +36,25 @@ class VLSafe(OfflineAlgorithm):
     then an actor and two critics learn in its imagination (VL-SAFE, arXiv 2505.16377; see
     :mod:`~vlsafe_agents.vlsafe.actor_critic` for what is known of the paper and where we depart).
 
-    :param policy: "CnnPolicy", "MlpPolicy" or "MultiInputPolicy": the same class under the names
-        that SB3's users know; observations are told apart by the space.
-    :param env: gives the spaces and serves for evaluation; never stepped or reset by ``learn``.
-    :param dataset: recorded episodes with cost and safety score; may be set later.
-    :param preset: sizes: "debug", "cpu", "12M", "25M" or "50M"; "route" is "cpu" with settings for
-        tasks at 10 decisions per second.
-    :param update: "gated" (the paper's weight), "lagrangian" (imagined cost return against
-        ``cost_limit``) or "none" (blind to cost).
-    :param safety: the gate's p: "score" predicts the recorded safety score; a number in [0, 1] is
-        a constant gate (a control); None switches safety off, whatever ``update`` says.
-    :param cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
-        reads it.
-    :param config: nested replacements of the preset's settings, such as
-        ``{"imagination": {"horizon": 15}}``; see :mod:`~vlsafe_agents.vlsafe.settings`.
-    :raises ValueError: for unknown names or settings, spaces that the world model does not know,
-        or a data set that does not fit them.
+    Args:
+        policy: "CnnPolicy", "MlpPolicy" or "MultiInputPolicy": the same class under the names that
+            SB3's users know; observations are told apart by the space.
+        env: gives the spaces and serves for evaluation; never stepped or reset by ``learn``.
+        dataset: recorded episodes with cost and safety score; may be set later.
+        preset: sizes: "debug", "cpu", "12M", "25M" or "50M"; "route" is "cpu" with settings for
+            tasks at 10 decisions per second.
+        update: "gated" (the paper's weight), "lagrangian" (imagined cost return against
+            ``cost_limit``) or "none" (blind to cost).
+        safety: the gate's p: "score" predicts the recorded safety score; a number in [0, 1] is a
+            constant gate (a control); None switches safety off, whatever ``update`` says.
+        cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
+            reads it.
+        config: nested replacements of the preset's settings, such as ``{"imagination": {"horizon":
+            15}}``; see :mod:`~vlsafe_agents.vlsafe.settings`.
+
+    Raises:
+        ValueError: for unknown names or settings, spaces that the world model does not know, or a
+            data set that does not fit them.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -155,9 +158,10 @@ class VLSafe(OfflineAlgorithm):
         Warns of labels that failed an audit (``vlsafe audit --write``), and of an environment with
         another id than the one that was recorded.
 
-        :raises ValueError: if the spaces differ, if cost or safety score are missing, or if the
-            environment's observations are changed on their way (``VecNormalize``).
-        :raises TypeError: if it is no data set.
+        Raises:
+            ValueError: if the spaces differ, if cost or safety score are missing, or if the
+                environment's observations are changed on their way (``VecNormalize``).
+            TypeError: if it is no data set.
         """
         dataset = self._accept_data(dataset)
         length = self.settings.train.sequence_length
@@ -177,8 +181,9 @@ class VLSafe(OfflineAlgorithm):
         :meth:`learn` then trains prior, actor and critics only, on a fresh schedule: several
         policies can share the price of one world model.  Until then the agent acts as the prior.
 
-        :raises TypeError: for an agent without a world model.
-        :raises ValueError: if the two agents' spaces or sizes differ.
+        Raises:
+            TypeError: for an agent without a world model.
+            ValueError: if the two agents' spaces or sizes differ.
         """
         if not isinstance(other, VLSafe):
             raise TypeError(f"a {type(other).__name__} has no world model to take over")
@@ -213,8 +218,11 @@ class VLSafe(OfflineAlgorithm):
         from the top); with ``reset_num_timesteps=False`` it goes on where the last call was:
         nothing warms up again, and only the end of the schedule moves.
 
-        :param log_interval: updates between two rows of the log.
-        :raises ValueError: without a data set, or for a negative number of updates.
+        Args:
+            log_interval: updates between two rows of the log.
+
+        Raises:
+            ValueError: without a data set, or for a negative number of updates.
         """
         if self.dataset is None:
             raise ValueError(
@@ -280,7 +288,8 @@ class VLSafe(OfflineAlgorithm):
     def schedule(self) -> Schedule:
         """What is trained when.
 
-        :raises ValueError: before the first call of :meth:`learn`.
+        Raises:
+            ValueError: before the first call of :meth:`learn`.
         """
         if self._schedule is None:
             raise ValueError("there is no schedule before the first call of learn()")

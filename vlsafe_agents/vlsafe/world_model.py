@@ -58,9 +58,12 @@ class Imagined(NamedTuple):
 class WorldModel(nn.Module):
     """Recurrent world model for image, vector or both kinds of observation.
 
-    :param observation_space: Box, or Dict with the keys "image" and/or "vector".
-    :param action_space: Discrete, or Box with one axis.
-    :raises ValueError: for spaces that do not fit.
+    Args:
+        observation_space: Box, or Dict with the keys "image" and/or "vector".
+        action_space: Discrete, or Box with one axis.
+
+    Raises:
+        ValueError: for spaces that do not fit.
     """
 
     bins: Tensor
@@ -129,7 +132,8 @@ class WorldModel(nn.Module):
     ) -> RSSMState:
         """Posterior state after one observation; all arguments ``(B, ...)``.
 
-        :param deterministic: take the mode of the latents instead of a sample.
+        Args:
+            deterministic: take the mode of the latents instead of a sample.
         """
         embed = self.observation.embed(self.observation.prepare(obs))
         return self.rssm.obs_step(state, prev_action_vector, embed, is_first, deterministic)
@@ -159,8 +163,9 @@ class WorldModel(nn.Module):
     ) -> RSSMState:
         """Posterior states ``(B, T, ...)`` of recorded sequences, without losses or gradients.
 
-        :param embed: what :meth:`embed` gives for the batch, where it is known already.
-        :param action: action vectors ``(B, T, A)`` to reckon with instead of the recorded ones.
+        Args:
+            embed: what :meth:`embed` gives for the batch, where it is known already.
+            action: action vectors ``(B, T, A)`` to reckon with instead of the recorded ones.
         """
         embed = self.embed(batch) if embed is None else embed
         action = self.action_vector(batch.action) if action is None else action
@@ -176,9 +181,10 @@ class WorldModel(nn.Module):
     ) -> tuple[Tensor, RSSMState, dict[str, float]]:
         """Total loss, posterior states ``(B, T, ...)`` without gradients, and metrics.
 
-        :param shaping: one more loss, of the features ``(B, T, F)``, that the model is to serve.
-        :param shaping_action: action vectors ``(B, T, A)`` with which those features are observed
-            instead of the recorded ones.
+        Args:
+            shaping: one more loss, of the features ``(B, T, F)``, that the model is to serve.
+            shaping_action: action vectors ``(B, T, A)`` with which those features are observed
+                instead of the recorded ones.
 
         The cost loss is multiplied by ``config.cost_positive_weight`` where the cost is positive,
         because such steps are rare.  This biases the predicted cost upwards: a true frequency f is
@@ -240,7 +246,8 @@ class WorldModel(nn.Module):
     ) -> Imagined:
         """Dream ``horizon`` steps from states ``(N, ...)``.
 
-        :param policy: features ``(N, F)`` to action vectors ``(N, A)``.
+        Args:
+            policy: features ``(N, F)`` to action vectors ``(N, A)``.
         """
         feat, action = self.rssm.imagine(start, policy, horizon)
         heads = self.heads(feat)
@@ -261,10 +268,13 @@ class WorldModel(nn.Module):
     def open_loop(self, batch: TensorBatch, context: int = 5) -> dict[str, npt.NDArray[Any]]:
         """Observe ``context`` frames, then dream the rest with the recorded actions.
 
-        :return: arrays ``(B, T, ...)``: "<kind>_truth" and "<kind>_dream" of each observation kind
+        Returns:
+            arrays ``(B, T, ...)``: "<kind>_truth" and "<kind>_dream" of each observation kind
             (images uint8, channels last), and "<name>_true" and "<name>_predicted" of reward, cost
             and safety_score.  The first ``context`` entries of a dream are reconstructions.
-        :raises ValueError: if an episode begins inside a sequence or ``context`` does not fit.
+
+        Raises:
+            ValueError: if an episode begins inside a sequence or ``context`` does not fit.
         """
         length = batch.reward.shape[1]
         if not 0 < context < length:

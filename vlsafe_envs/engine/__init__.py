@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .compiled_traffic import CompiledTraffic, supports
+from vlsafe_envs.engine.compiled_traffic import CompiledTraffic, supports
 
 __all__ = ["CompiledTraffic", "supports"]

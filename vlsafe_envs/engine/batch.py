@@ -9,15 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..scene import PACKED_ROUTE, Scene
-from ..threads import share_out
-from ..traffic import EgoStatus
-from .compiled_traffic import CompiledTraffic
-from .ego import ego_facts, fill_scene, route_points
-from .features import SIZE, write_features
-from .gaps import headway, time_to_collision
-from .simulation import NO_ACTION, simulate
-from .state import (
+from vlsafe_envs.engine.compiled_traffic import CompiledTraffic
+from vlsafe_envs.engine.ego import ego_facts, fill_scene, route_points
+from vlsafe_envs.engine.features import SIZE, write_features
+from vlsafe_envs.engine.gaps import headway, time_to_collision
+from vlsafe_envs.engine.simulation import NO_ACTION, simulate
+from vlsafe_envs.engine.state import (
     ROUTE_STEPS,
     WORLD,
     Integers,
@@ -26,6 +23,9 @@ from .state import (
     compiled_for_threads,
     empty_vehicles,
 )
+from vlsafe_envs.scene import PACKED_ROUTE, Scene
+from vlsafe_envs.threads import share_out
+from vlsafe_envs.traffic import EgoStatus
 
 Array = npt.NDArray[np.float64]
 

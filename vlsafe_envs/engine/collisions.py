@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .state import OBSTACLE, Records, compiled_core
+from vlsafe_envs.engine.state import OBSTACLE, Records, compiled_core
 
 Points = npt.NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .dynamics import clip
-from .state import compiled
+from vlsafe_envs.engine.dynamics import clip
+from vlsafe_envs.engine.state import compiled
 
 ACCELERATIONS = (-2.0, 0.0, 2.0)  # of the grid as published, before scaling
 STEERINGS = (-0.6, -0.2, 0.0, 0.2, 0.6)  # likewise

@@ -9,19 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from highway_env.road.road import RoadNetwork
 
-from ..highway_env_stages import STAGES
-from ..highway_env_traffic import MERGE_END, build_network
-from ..scenarios import SCENARIO_NAMES, TrafficConfig
-from ..scene import PACKED_ROUTE, Scene
-from ..traffic import EgoStatus, IdmAdvice
-from .dynamics import nearest_speed
-from .ego import advise, ego_facts, fill_scene, route_points, start_shadow
-from .entering import enter_perhaps, leave, read_crossing
-from .network import road_table
-from .population import Population
-from .simulation import NO_ACTION
-from .spawning import spawn
-from .state import META, Integers, Records, RoadTable, empty_vehicles
+from vlsafe_envs.engine.dynamics import nearest_speed
+from vlsafe_envs.engine.ego import advise, ego_facts, fill_scene, route_points, start_shadow
+from vlsafe_envs.engine.entering import enter_perhaps, leave, read_crossing
+from vlsafe_envs.engine.network import road_table
+from vlsafe_envs.engine.population import Population
+from vlsafe_envs.engine.simulation import NO_ACTION
+from vlsafe_envs.engine.spawning import spawn
+from vlsafe_envs.engine.state import META, Integers, Records, RoadTable, empty_vehicles
+from vlsafe_envs.highway_env_stages import STAGES
+from vlsafe_envs.highway_env_traffic import MERGE_END, build_network
+from vlsafe_envs.scenarios import SCENARIO_NAMES, TrafficConfig
+from vlsafe_envs.scene import PACKED_ROUTE, Scene
+from vlsafe_envs.traffic import EgoStatus, IdmAdvice
 
 ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)
 REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection

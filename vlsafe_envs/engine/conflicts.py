@@ -11,10 +11,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .gaps import Columns
-from .lanes import closest_lane, local_coordinates, wrap_to_pi
-from .state import RoadTable, compiled
-from .ways import Ways
+from vlsafe_envs.engine.gaps import Columns
+from vlsafe_envs.engine.lanes import closest_lane, local_coordinates, wrap_to_pi
+from vlsafe_envs.engine.state import RoadTable, compiled
+from vlsafe_envs.engine.ways import Ways
 
 STEP = 0.2  # [s]
 TIMES = np.arange(STEP, 5.0 + 1e-9, STEP)  # (T,) [s], at which the future is looked at

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..scene import PACKED_ROUTE
-from ..threads import share_out
-from ..traffic import IdmAdvice
-from .batch import Array, TrafficBatch
-from .ego import advise, ego_facts, fill_scene, route_points, start_shadow
-from .population import BLANK
-from .rule_drivers import DRIVER, EXPERT, decide
-from .state import VEHICLE, Integers, Records, RoadTable, compiled_for_threads
-from .ways import Ways
+from vlsafe_envs.engine.batch import Array, TrafficBatch
+from vlsafe_envs.engine.ego import advise, ego_facts, fill_scene, route_points, start_shadow
+from vlsafe_envs.engine.population import BLANK
+from vlsafe_envs.engine.rule_drivers import DRIVER, EXPERT, decide
+from vlsafe_envs.engine.state import VEHICLE, Integers, Records, RoadTable, compiled_for_threads
+from vlsafe_envs.engine.ways import Ways
+from vlsafe_envs.scene import PACKED_ROUTE
+from vlsafe_envs.threads import share_out
+from vlsafe_envs.traffic import IdmAdvice
 
 CHOICE = np.dtype([("number", "i8"), ("throttle", "f8"), ("steering", "f8")])
 

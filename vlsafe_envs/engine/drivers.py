@@ -13,10 +13,10 @@ import math
 
 import numpy as np
 
-from .dynamics import clip, has_target_speed, not_zero, steering_command
-from .lanes import coordinate_if_on_lane, is_reachable, local_coordinates
-from .network import follow_road
-from .state import (
+from vlsafe_envs.engine.dynamics import clip, has_target_speed, not_zero, steering_command
+from vlsafe_envs.engine.lanes import coordinate_if_on_lane, is_reachable, local_coordinates
+from vlsafe_envs.engine.network import follow_road
+from vlsafe_envs.engine.state import (
     NO_LANE_ID,
     OBSTACLE,
     PLAIN,

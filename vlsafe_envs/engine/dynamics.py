@@ -10,9 +10,15 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .lanes import closest_lane, heading_at, is_reachable, local_coordinates, wrap_to_pi
-from .network import follow_road
-from .state import (
+from vlsafe_envs.engine.lanes import (
+    closest_lane,
+    heading_at,
+    is_reachable,
+    local_coordinates,
+    wrap_to_pi,
+)
+from vlsafe_envs.engine.network import follow_road
+from vlsafe_envs.engine.state import (
     FASTER,
     IDM,
     LANE_LEFT,

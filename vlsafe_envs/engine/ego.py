@@ -7,10 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ..highway_env_traffic import ON_ROAD_MARGIN
-from ..traffic import EgoStatus, IdmAdvice
-from .drivers import LANE_CHANGE_DELAY, drive, rank_by_x
-from .lanes import (
+from vlsafe_envs.engine.drivers import LANE_CHANGE_DELAY, drive, rank_by_x
+from vlsafe_envs.engine.lanes import (
     coordinate_if_on_lane,
     distance,
     heading_at,
@@ -18,8 +16,19 @@ from .lanes import (
     position_at,
     wrap_to_pi,
 )
-from .network import follow_road
-from .state import IDM, META, NO_LANE_ID, Integers, Records, RoadTable, compiled, compiled_core
+from vlsafe_envs.engine.network import follow_road
+from vlsafe_envs.engine.state import (
+    IDM,
+    META,
+    NO_LANE_ID,
+    Integers,
+    Records,
+    RoadTable,
+    compiled,
+    compiled_core,
+)
+from vlsafe_envs.highway_env_traffic import ON_ROAD_MARGIN
+from vlsafe_envs.traffic import EgoStatus, IdmAdvice
 
 ROUTE_SPACING = 4.0  # [m] between points
 

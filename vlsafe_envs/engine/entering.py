@@ -8,9 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .lanes import local_coordinates
-from .population import BLANK, Population, put_on_lane
-from .state import ROUTE_STEPS, VEHICLE_LENGTH, Integers, Records, RoadTable, compiled
+from vlsafe_envs.engine.lanes import local_coordinates
+from vlsafe_envs.engine.population import BLANK, Population, put_on_lane
+from vlsafe_envs.engine.state import (
+    ROUTE_STEPS,
+    VEHICLE_LENGTH,
+    Integers,
+    Records,
+    RoadTable,
+    compiled,
+)
 
 DELTA_RANGE = (3.5, 4.5)  # of the IDM exponent
 ARMS = 4

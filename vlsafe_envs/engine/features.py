@@ -7,10 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ..traffic import EgoStatus
-from .gaps import Columns
-from .neighbours import FEATURES, SLOTS, neighbours
-from .state import compiled
+from vlsafe_envs.engine.gaps import Columns
+from vlsafe_envs.engine.neighbours import FEATURES, SLOTS, neighbours
+from vlsafe_envs.engine.state import compiled
+from vlsafe_envs.traffic import EgoStatus
 
 EGO_FEATURES = 16
 SIZE = EGO_FEATURES + SLOTS * FEATURES

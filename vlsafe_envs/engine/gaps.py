@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .state import compiled, compiled_core
+from vlsafe_envs.engine.state import compiled, compiled_core
 
 TTC_THRESHOLD = 2.0  # [s]
 HEADWAY_THRESHOLD = 0.5  # [s]

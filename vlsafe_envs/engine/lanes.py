@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .state import CIRCULAR, SINE, VEHICLE_LENGTH, Records, compiled_core, inlined
+from vlsafe_envs.engine.state import CIRCULAR, SINE, VEHICLE_LENGTH, Records, compiled_core, inlined
 
 TWO_PI = 2 * math.pi
 

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .state import compiled
+from vlsafe_envs.engine.state import compiled
 
 LANE_WIDTH = 4.0  # [m]
 RANGE = 100.0  # [m], a vehicle farther away fills no slot

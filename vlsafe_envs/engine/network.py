@@ -10,8 +10,8 @@ import numpy as np
 from highway_env.road.lane import CircularLane, SineLane, StraightLane
 from highway_env.road.road import RoadNetwork
 
-from .lanes import distance, is_after_end, local_coordinates, position_at
-from .state import (
+from vlsafe_envs.engine.lanes import distance, is_after_end, local_coordinates, position_at
+from vlsafe_envs.engine.state import (
     CIRCULAR,
     LANE,
     LINK,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..scene import PACKED_COLUMNS, PACKED_ROUTE, PACKED_VEHICLES
-from ..threads import share_out
-from .batch import View
-from .gaps import Columns
-from .state import Integers, compiled_core, compiled_for_threads
+from vlsafe_envs.engine.batch import View
+from vlsafe_envs.engine.gaps import Columns
+from vlsafe_envs.engine.state import Integers, compiled_core, compiled_for_threads
+from vlsafe_envs.scene import PACKED_COLUMNS, PACKED_ROUTE, PACKED_VEHICLES
+from vlsafe_envs.threads import share_out
 
 _VEHICLE, _ROUTE = 1.0, 2.0  # as in Scene.pack
 

@@ -8,13 +8,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..traffic import EgoStatus
-from .commands import ACCELERATIONS, HALF_LENGTH, MAX_ACCELERATION, STEERINGS, full_lock
-from .dynamics import clip
-from .gaps import Columns
-from .lanes import wrap_to_pi
-from .neighbours import LANE_WIDTH
-from .state import FASTER, IDLE, LANE_LEFT, LANE_RIGHT, SLOWER, compiled
+from vlsafe_envs.engine.commands import (
+    ACCELERATIONS,
+    HALF_LENGTH,
+    MAX_ACCELERATION,
+    STEERINGS,
+    full_lock,
+)
+from vlsafe_envs.engine.dynamics import clip
+from vlsafe_envs.engine.gaps import Columns
+from vlsafe_envs.engine.lanes import wrap_to_pi
+from vlsafe_envs.engine.neighbours import LANE_WIDTH
+from vlsafe_envs.engine.state import FASTER, IDLE, LANE_LEFT, LANE_RIGHT, SLOWER, compiled
+from vlsafe_envs.traffic import EgoStatus
 
 SPEED_TIME = 0.6  # [s], time constant of highway-env's speed controller
 HYSTERESIS = 0.5  # [m/s], gain in end speed that is worth leaving IDLE

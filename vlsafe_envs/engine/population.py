@@ -14,11 +14,11 @@ from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.controller import ControlledVehicle, MDPVehicle
 from highway_env.vehicle.objects import Obstacle, RoadObject
 
-from .dynamics import locate
-from .lanes import heading_at, position_at
-from .network import LaneNumbers
-from .simulation import simulate
-from .state import (
+from vlsafe_envs.engine.dynamics import locate
+from vlsafe_envs.engine.lanes import heading_at, position_at
+from vlsafe_envs.engine.network import LaneNumbers
+from vlsafe_envs.engine.simulation import simulate
+from vlsafe_envs.engine.state import (
     IDM,
     META,
     NO_LANE_ID,

@@ -7,8 +7,16 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .lanes import heading_at, local_coordinates, position_at
-from .state import IDM, NO_LANE_ID, PLAIN, Integers, Records, RoadTable, compiled_core
+from vlsafe_envs.engine.lanes import heading_at, local_coordinates, position_at
+from vlsafe_envs.engine.state import (
+    IDM,
+    NO_LANE_ID,
+    PLAIN,
+    Integers,
+    Records,
+    RoadTable,
+    compiled_core,
+)
 
 HORIZON = 11  # predictions, every 0.25 s up to 2.75 s
 STEP = 0.25  # [s]

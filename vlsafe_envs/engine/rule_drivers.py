@@ -8,12 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..scene import PACKED_ROUTE
-from ..traffic import EgoStatus, IdmAdvice
-from .commands import MAX_LATERAL_ACCELERATION
-from .conflicts import safest_speed
-from .gaps import Columns
-from .pilot import (
+from vlsafe_envs.engine.commands import MAX_LATERAL_ACCELERATION
+from vlsafe_envs.engine.conflicts import safest_speed
+from vlsafe_envs.engine.gaps import Columns
+from vlsafe_envs.engine.pilot import (
     Intent,
     choose_meta,
     curve_speed,
@@ -22,9 +20,17 @@ from .pilot import (
     nearest_shares,
     pursue,
 )
-from .rules import MAX_BRAKING, drive_briskly, drive_highway, drive_recklessly, rush_junction
-from .state import Records, RoadTable, compiled
-from .ways import Ways
+from vlsafe_envs.engine.rules import (
+    MAX_BRAKING,
+    drive_briskly,
+    drive_highway,
+    drive_recklessly,
+    rush_junction,
+)
+from vlsafe_envs.engine.state import Records, RoadTable, compiled
+from vlsafe_envs.engine.ways import Ways
+from vlsafe_envs.scene import PACKED_ROUTE
+from vlsafe_envs.traffic import EgoStatus, IdmAdvice
 
 EXPERT, RECKLESS, BRISK = 0, 1, 2  # kinds of driver; the brisk one knows only highways
 HIGHWAY, MERGE, JUNCTION = 0, 1, 2  # kinds of road

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..traffic import EgoStatus, IdmAdvice
-from .dynamics import clip
-from .gaps import Columns, headway
-from .neighbours import LANE_WIDTH
-from .pilot import Intent
-from .state import compiled
+from vlsafe_envs.engine.dynamics import clip
+from vlsafe_envs.engine.gaps import Columns, headway
+from vlsafe_envs.engine.neighbours import LANE_WIDTH
+from vlsafe_envs.engine.pilot import Intent
+from vlsafe_envs.engine.state import compiled
+from vlsafe_envs.traffic import EgoStatus, IdmAdvice
 
 MAX_BRAKING = -6.0  # [m/s2]
 RAMP_END = 315.0  # [m], x behind which nobody merges any more

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .collisions import collide_all
-from .drivers import drive, rank_by_x
-from .dynamics import control_ego, meta_action, move
-from .regulation import HORIZON, regulate
-from .state import IDM, META, Integers, Records, RoadTable, compiled
+from vlsafe_envs.engine.collisions import collide_all
+from vlsafe_envs.engine.drivers import drive, rank_by_x
+from vlsafe_envs.engine.dynamics import control_ego, meta_action, move
+from vlsafe_envs.engine.regulation import HORIZON, regulate
+from vlsafe_envs.engine.state import IDM, META, Integers, Records, RoadTable, compiled
 
 NO_ACTION = -1
 

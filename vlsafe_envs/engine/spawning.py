@@ -9,18 +9,18 @@ import numpy.typing as npt
 from highway_env.vehicle.kinematics import Vehicle
 from highway_env.vehicle.objects import Obstacle
 
-from ..highway_env_stages import (
+from vlsafe_envs.engine.entering import DELTA_RANGE, enter
+from vlsafe_envs.engine.lanes import position_at
+from vlsafe_envs.engine.population import Population, put_on_lane
+from vlsafe_envs.engine.simulation import NO_ACTION
+from vlsafe_envs.engine.state import META, PLAIN, Records, RoadTable, compiled
+from vlsafe_envs.highway_env_stages import (
     MERGE_EGO_START,
     ROUNDABOUT_CIRCLE,
     ROUNDABOUT_ENTRIES,
     STAGES,
 )
-from ..scenarios import TrafficConfig
-from .entering import DELTA_RANGE, enter
-from .lanes import position_at
-from .population import Population, put_on_lane
-from .simulation import NO_ACTION
-from .state import META, PLAIN, Records, RoadTable, compiled
+from vlsafe_envs.scenarios import TrafficConfig
 
 HIGHWAY_EGO_SPEED = 25.0  # [m/s] that the ego vehicle's spacing is worked out with
 WARM_UP = 3  # [s] of traffic before the ego vehicle comes to the intersection

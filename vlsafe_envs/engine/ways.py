@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .lanes import heading_at, position_at
-from .network import LaneNumbers, lane_on_next_road
-from .state import NO_LANE_ID, Integers, Records, RoadTable, compiled
+from vlsafe_envs.engine.lanes import heading_at, position_at
+from vlsafe_envs.engine.network import LaneNumbers, lane_on_next_road
+from vlsafe_envs.engine.state import NO_LANE_ID, Integers, Records, RoadTable, compiled
 
 WAY_LENGTH = 90.0  # [m], of a way beyond the lane that it starts on
 MAX_WAYS = 6  # from one lane

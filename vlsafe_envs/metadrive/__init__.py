@@ -4,7 +4,7 @@ Nothing here imports MetaDrive before an environment is reset, so the package ca
 MetaDrive is not installed.
 """
 
-from .scenario import MAPS, MetaDriveTraffic
-from .world import MetaDriveWorld
+from vlsafe_envs.metadrive.scenario import MAPS, MetaDriveTraffic
+from vlsafe_envs.metadrive.world import MetaDriveWorld
 
 __all__ = ["MAPS", "MetaDriveTraffic", "MetaDriveWorld"]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .missing import require_metadrive
+from vlsafe_envs.metadrive.missing import require_metadrive
 
 require_metadrive()
 

@@ -22,24 +22,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..actions import full_lock
-from ..checks import check_choice
-from ..tasks.drivers import AGGRESSIVE_SPEED, FINE, GRID, TIMID_SHARE, Attention
-from ..tasks.planner import (
+from vlsafe_envs.actions import full_lock
+from vlsafe_envs.checks import check_choice
+from vlsafe_envs.metadrive.pedals import acceleration_of, wheel_of
+from vlsafe_envs.metadrive.prospects import Prospects
+from vlsafe_envs.metadrive.world import MetaDriveWorld, car_of
+from vlsafe_envs.tasks.drivers import AGGRESSIVE_SPEED, FINE, GRID, TIMID_SHARE, Attention
+from vlsafe_envs.tasks.planner import (
     RoutePlan,
     best_acceleration,
     best_steering,
     nearest_station,
     route_plan,
 )
-from ..tasks.progress import RouteProgress
-from ..tasks.world import ROUTE_STEP
-from .pedals import acceleration_of, wheel_of
-from .prospects import Prospects
-from .world import MetaDriveWorld, car_of
+from vlsafe_envs.tasks.progress import RouteProgress
+from vlsafe_envs.tasks.world import ROUTE_STEP
 
 if TYPE_CHECKING:
-    from ..experts import Driver
+    from vlsafe_envs.experts import Driver
 
 SHIPPED_NAMES = ("metadrive_ppo", "metadrive_idm")
 RULE_NAMES = ("expert", "brisk", "timid", "aggressive", "inattentive")
@@ -60,7 +60,7 @@ def make_metadrive_driver(name: str, env: Any, rng: np.random.Generator) -> Driv
 
     Raises ``ValueError`` for an unknown name.
     """
-    from ..experts import DisturbedDriver, RandomDriver
+    from vlsafe_envs.experts import DisturbedDriver, RandomDriver
 
     check_choice("driver", name, (*RULE_NAMES, "noisy", "random", *SHIPPED_NAMES))
     if name == "random":

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import check_choice
-from ..tasks import TaskEnv, TaskScenario
-from .observation import metadrive_space, metadrive_vector, unobserved
-from .world import MetaDriveWorld
+from vlsafe_envs.checks import check_choice
+from vlsafe_envs.metadrive.observation import metadrive_space, metadrive_vector, unobserved
+from vlsafe_envs.metadrive.world import MetaDriveWorld
+from vlsafe_envs.tasks import TaskEnv, TaskScenario
 
 VECTORS = ("features", "metadrive")
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from ..observations import IMAGE_SIZE
+from vlsafe_envs.observations import IMAGE_SIZE
 
 # What MetaDrive tells: the ego vehicle (9), the next two checkpoints (10) and a lidar of 240 rays.
 VECTOR_SIZE = 9 + 10 + 240

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..tasks.paths import PATH_STEP, PathTable
-from ..tasks.planner import Others
-from ..tasks.progress import headings_of
-from .roads import points_on
-from .world import MetaDriveWorld, thing_row
+from vlsafe_envs.metadrive.roads import points_on
+from vlsafe_envs.metadrive.world import MetaDriveWorld, thing_row
+from vlsafe_envs.tasks.paths import PATH_STEP, PathTable
+from vlsafe_envs.tasks.planner import Others
+from vlsafe_envs.tasks.progress import headings_of
 
 Array = npt.NDArray[np.float64]
 SIGHT = 60.0  # [m] around the ego vehicle

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from ..checks import check_choice, check_options
-from ..tasks import TaskScenario
-from ..tasks.make import SHORT_OPTIONS, split_options
-from .missing import require_metadrive
-from .navigation import NavigationEnv
-from .safe_env import SafeDrivingEnv
-from .scenario import MetaDriveTraffic
+from vlsafe_envs.checks import check_choice, check_options
+from vlsafe_envs.metadrive.missing import require_metadrive
+from vlsafe_envs.metadrive.navigation import NavigationEnv
+from vlsafe_envs.metadrive.safe_env import SafeDrivingEnv
+from vlsafe_envs.metadrive.scenario import MetaDriveTraffic
+from vlsafe_envs.tasks import TaskScenario
+from vlsafe_envs.tasks.make import SHORT_OPTIONS, split_options
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -93,7 +93,7 @@ def make_metadrive_env(
     Raises ``ImportError`` where MetaDrive is not installed, ``ValueError`` for unknown options and
     impossible values.
     """
-    from ..registration import check_cost, judged
+    from vlsafe_envs.registration import check_cost, judged
 
     require_metadrive()
     check_cost(cost, scorer)
@@ -109,7 +109,7 @@ def make_metadrive_vector_env(
 
     What ``gym.make_vec`` calls.  Takes the arguments of :func:`make_metadrive_env`.
     """
-    from ..gym_vector import CheckedAsyncVectorEnv
+    from vlsafe_envs.gym_vector import CheckedAsyncVectorEnv
 
     require_metadrive()
     one = functools.partial(make_metadrive_env, scenario, **options)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..render import LaneShape, Line, RoadShape
+from vlsafe_envs.render import LaneShape, Line, RoadShape
 
 SAMPLE = 1.0  # [m] between samples of a curve
 FLIP = np.array([1.0, -1.0])  # MetaDrive's y points up, ours down

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..tasks.paths import resample
-from ..tasks.world import ROUTE_STEP
-from .roads import points_on
+from vlsafe_envs.metadrive.roads import points_on
+from vlsafe_envs.tasks.paths import resample
+from vlsafe_envs.tasks.world import ROUTE_STEP
 
 SAMPLE = 0.5  # [m] between samples of a lane
 CHANGE_LENGTH = 35.0  # [m], for one lane change where the road is long enough

@@ -9,18 +9,24 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import check_choice, check_flag, check_kind, check_seed, refuse_reset_options
-from ..costs import headway, time_to_collision
-from ..driving_env import OBSERVATION_KINDS, RENDER_MODES
-from ..observations import IMAGE_SIZE
-from ..scene import Scene
-from ..scene_renderer import FRAME_SIZE
-from ..tasks.scenario import TaskScenario, task_actions
-from ..tasks.task_env import frames_on
-from ..traffic import EgoStatus
-from ..window import Window
-from .observation import metadrive_space, metadrive_vector, unobserved
-from .world import MetaDriveWorld
+from vlsafe_envs.checks import (
+    check_choice,
+    check_flag,
+    check_kind,
+    check_seed,
+    refuse_reset_options,
+)
+from vlsafe_envs.costs import headway, time_to_collision
+from vlsafe_envs.driving_env import OBSERVATION_KINDS, RENDER_MODES
+from vlsafe_envs.metadrive.observation import metadrive_space, metadrive_vector, unobserved
+from vlsafe_envs.metadrive.world import MetaDriveWorld
+from vlsafe_envs.observations import IMAGE_SIZE
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.scene_renderer import FRAME_SIZE
+from vlsafe_envs.tasks.scenario import TaskScenario, task_actions
+from vlsafe_envs.tasks.task_env import frames_on
+from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.window import Window
 
 CRASH_COSTS = ("step", "event")
 FIRST = "first"  # info["env_cost_rule"]: MetaDrive counts the first event of a step

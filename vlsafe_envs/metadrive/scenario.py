@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import check_choice, check_integer, check_number
-from ..tasks.scenario import check_task_action
+from vlsafe_envs.checks import check_choice, check_integer, check_number
+from vlsafe_envs.tasks.scenario import check_task_action
 
 TRAIN_MAPS = (0, 1000)  # first map and number of maps
 TEST_MAPS = (100_000, 200)

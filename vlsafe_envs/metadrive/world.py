@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..render import RoadShape
-from ..scene import PACKED_ROUTE, Scene
-from ..tasks.progress import RouteProgress
-from ..traffic import EgoStatus
-from .missing import require_metadrive
-from .pedals import Car, steering_of, throttle_of
-from .scenario import MetaDriveTraffic
+from vlsafe_envs.metadrive.missing import require_metadrive
+from vlsafe_envs.metadrive.pedals import Car, steering_of, throttle_of
+from vlsafe_envs.metadrive.scenario import MetaDriveTraffic
+from vlsafe_envs.render import RoadShape
+from vlsafe_envs.scene import PACKED_ROUTE, Scene
+from vlsafe_envs.tasks.progress import RouteProgress
+from vlsafe_envs.traffic import EgoStatus
 
 if TYPE_CHECKING:
-    from .engine import AssetFreeEnv
+    from vlsafe_envs.metadrive.engine import AssetFreeEnv
 
 Array = npt.NDArray[np.float64]
 TRAFFIC_SEEDS = 2**16
@@ -73,7 +73,7 @@ class MetaDriveWorld:
         return self.simulator.agent
 
     def _started(self) -> AssetFreeEnv:
-        from .engine import AssetFreeEnv, claim_engine
+        from vlsafe_envs.metadrive.engine import AssetFreeEnv, claim_engine
 
         claim_engine(self)
         if self._env is None:
@@ -111,7 +111,7 @@ class MetaDriveWorld:
         return self._drawn_route(manager.accident_lanes if manager is not None else ())
 
     def _drawn_route(self, blocked: Sequence[Any]) -> Array:
-        from .routes import route_points, route_roads
+        from vlsafe_envs.metadrive.routes import route_points, route_roads
 
         navigation = self.agent.navigation
         lane, start = self._spawn
@@ -198,7 +198,7 @@ class MetaDriveWorld:
     @property
     def road(self) -> RoadShape:
         """The road of this episode's map."""
-        from .roads import road_shape
+        from vlsafe_envs.metadrive.roads import road_shape
 
         if self.map_index not in self._roads:
             if len(self._roads) >= ROADS_KEPT:
@@ -209,7 +209,7 @@ class MetaDriveWorld:
     def close(self) -> None:
         """Stop MetaDrive's engine, if this world has it; ``reset`` starts it again."""
         if self._env is not None:
-            from .engine import release_engine
+            from vlsafe_envs.metadrive.engine import release_engine
 
             release_engine(self)
             self._env, self._ready = None, False

@@ -9,8 +9,8 @@ import hashlib
 
 import numpy as np
 
-from ..scene import Scene
-from .rasteriser import Rasteriser
+from vlsafe_envs.render.rasteriser import Rasteriser
+from vlsafe_envs.scene import Scene
 
 
 def fingerprint(rasteriser: Rasteriser) -> str:

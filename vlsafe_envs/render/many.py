@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..threads import share_out
-from .compiling import drawing
-from .rasteriser import Rasteriser, draw_scene
+from vlsafe_envs.render.compiling import drawing
+from vlsafe_envs.render.rasteriser import Rasteriser, draw_scene
+from vlsafe_envs.threads import share_out
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

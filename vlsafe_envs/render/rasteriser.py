@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import check_integer, check_number
-from ..scene import Scene
-from . import palette
-from .compiling import drawing
-from .road_shape import RoadShape
-from .texture import road_texture
+from vlsafe_envs.checks import check_integer, check_number
+from vlsafe_envs.render import palette
+from vlsafe_envs.render.compiling import drawing
+from vlsafe_envs.render.road_shape import RoadShape
+from vlsafe_envs.render.texture import road_texture
+from vlsafe_envs.scene import Scene
 
 TAIL_SECONDS = 0.4  # a tail is as long as the way driven in this time
 TAIL_WIDTH = 0.6  # [m]

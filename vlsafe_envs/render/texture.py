@@ -13,9 +13,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from . import palette
-from .compiling import drawing
-from .road_shape import LaneShape, Line, RoadShape
+from vlsafe_envs.render import palette
+from vlsafe_envs.render.compiling import drawing
+from vlsafe_envs.render.road_shape import LaneShape, Line, RoadShape
 
 DASH_PERIOD = 8.0  # [m] from the start of one dash to the next
 DASH_LENGTH = 3.5  # [m]

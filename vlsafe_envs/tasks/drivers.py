@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..actions import MAX_ACCELERATION, full_lock
-from ..lapses import Spells
-from .path_world import PathWorld
-from .planner import (
+from vlsafe_envs.actions import MAX_ACCELERATION, full_lock
+from vlsafe_envs.lapses import Spells
+from vlsafe_envs.tasks.path_world import PathWorld
+from vlsafe_envs.tasks.planner import (
     Others,
     RoutePlan,
     best_acceleration,
@@ -29,8 +29,8 @@ from .planner import (
     nearest_station,
     route_plan,
 )
-from .task_env import TaskEnv
-from .world import ROUTE_STEP
+from vlsafe_envs.tasks.task_env import TaskEnv
+from vlsafe_envs.tasks.world import ROUTE_STEP
 
 TIMID_SHARE = 0.6  # of the expert's cruise speed
 AGGRESSIVE_SPEED = 11.0  # [m/s]

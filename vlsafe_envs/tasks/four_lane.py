@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..render import Line, RoadShape
-from .motion import Array, show, step_lanes
-from .path_world import Hypotheses
-from .paths import lane_shape, path_table, resample, straight
-from .world import ROUTE_STEP
+from vlsafe_envs.render import Line, RoadShape
+from vlsafe_envs.tasks.motion import Array, show, step_lanes
+from vlsafe_envs.tasks.path_world import Hypotheses
+from vlsafe_envs.tasks.paths import lane_shape, path_table, resample, straight
+from vlsafe_envs.tasks.world import ROUTE_STEP
 
 LANES = 4
 LANE_WIDTH = 3.5  # [m]; Town 04's are 3.2 to 3.4 m apart

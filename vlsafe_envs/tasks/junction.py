@@ -24,12 +24,20 @@ import math
 
 import numpy as np
 
-from ..engine.state import VEHICLE_LENGTH
-from ..render import LaneShape, Line, RoadShape
-from .motion import show, step_flow
-from .path_world import Hypotheses
-from .paths import PATH_STEP, Points, arc, lane_shape, path_table, resample, straight
-from .world import ROUTE_STEP
+from vlsafe_envs.engine.state import VEHICLE_LENGTH
+from vlsafe_envs.render import LaneShape, Line, RoadShape
+from vlsafe_envs.tasks.motion import show, step_flow
+from vlsafe_envs.tasks.path_world import Hypotheses
+from vlsafe_envs.tasks.paths import (
+    PATH_STEP,
+    Points,
+    arc,
+    lane_shape,
+    path_table,
+    resample,
+    straight,
+)
+from vlsafe_envs.tasks.world import ROUTE_STEP
 
 LANE_WIDTH = 4.0  # [m], as highway-env's
 HALF = 11.0  # [m] from the crossing's centre to where left turns begin

@@ -7,15 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import check_choice, check_integer, check_number, check_options, settings, shown
-from ..render import RoadShape
-from .four_lane import FOUR_LANE_SHAPE, MOST_VEHICLES, FourLane
-from .junction import GAPS, JUNCTION_SHAPE, Junction
-from .motion import SIMULATION_FREQUENCY
-from .path_world import PathWorld
-from .rules import TaskCosts, TaskRewards, TaskRules
-from .scenario import TaskScenario, check_task_action
-from .task_env import TaskEnv
+from vlsafe_envs.checks import (
+    check_choice,
+    check_integer,
+    check_number,
+    check_options,
+    settings,
+    shown,
+)
+from vlsafe_envs.render import RoadShape
+from vlsafe_envs.tasks.four_lane import FOUR_LANE_SHAPE, MOST_VEHICLES, FourLane
+from vlsafe_envs.tasks.junction import GAPS, JUNCTION_SHAPE, Junction
+from vlsafe_envs.tasks.motion import SIMULATION_FREQUENCY
+from vlsafe_envs.tasks.path_world import PathWorld
+from vlsafe_envs.tasks.rules import TaskCosts, TaskRewards, TaskRules
+from vlsafe_envs.tasks.scenario import TaskScenario, check_task_action
+from vlsafe_envs.tasks.task_env import TaskEnv
 
 TASK_NAMES = ("four_lane", "left_turn", "right_turn")
 VEHICLES = 50  # on the four-lane road at density 1, as in CarDreamer

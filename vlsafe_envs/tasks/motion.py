@@ -10,9 +10,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ..engine import gaps
-from ..engine.state import VEHICLE_LENGTH, VEHICLE_WIDTH, compiled, compiled_core
-from .paths import PathTable, pose
+from vlsafe_envs.engine import gaps
+from vlsafe_envs.engine.state import VEHICLE_LENGTH, VEHICLE_WIDTH, compiled, compiled_core
+from vlsafe_envs.tasks.paths import PathTable, pose
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

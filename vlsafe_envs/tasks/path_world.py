@@ -7,12 +7,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..render import RoadShape
-from ..scene import PACKED_ROUTE, Scene
-from ..traffic import EgoStatus
-from .motion import SIMULATION_FREQUENCY
-from .paths import PathTable
-from .progress import RouteProgress, headings_of
+from vlsafe_envs.render import RoadShape
+from vlsafe_envs.scene import PACKED_ROUTE, Scene
+from vlsafe_envs.tasks.motion import SIMULATION_FREQUENCY
+from vlsafe_envs.tasks.paths import PathTable
+from vlsafe_envs.tasks.progress import RouteProgress, headings_of
+from vlsafe_envs.traffic import EgoStatus
 
 Array = npt.NDArray[np.float64]
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.state import compiled, compiled_core
-from ..render import LaneShape, Line
-from .progress import headings_of
+from vlsafe_envs.engine.state import compiled, compiled_core
+from vlsafe_envs.render import LaneShape, Line
+from vlsafe_envs.tasks.progress import headings_of
 
 Points = npt.NDArray[np.float64]
 

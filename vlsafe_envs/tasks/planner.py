@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..engine import gaps
-from ..engine.commands import MAX_ACCELERATION, full_lock
-from ..engine.state import VEHICLE_LENGTH, VEHICLE_WIDTH, compiled, compiled_core
-from .motion import move_ego
-from .paths import PATH_STEP, PathTable, path_table, pose
+from vlsafe_envs.engine import gaps
+from vlsafe_envs.engine.commands import MAX_ACCELERATION, full_lock
+from vlsafe_envs.engine.state import VEHICLE_LENGTH, VEHICLE_WIDTH, compiled, compiled_core
+from vlsafe_envs.tasks.motion import move_ego
+from vlsafe_envs.tasks.paths import PATH_STEP, PathTable, path_table, pose
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -20,10 +20,10 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..checks import check_integer, check_number
-from ..costs import unsafe_gap
-from ..traffic import EgoStatus
-from .progress import Place
+from vlsafe_envs.checks import check_integer, check_number
+from vlsafe_envs.costs import unsafe_gap
+from vlsafe_envs.tasks.progress import Place
+from vlsafe_envs.traffic import EgoStatus
 
 LARGEST = "largest"  # info["env_cost_rule"] of the tasks, whose cost :func:`largest_cost` makes
 

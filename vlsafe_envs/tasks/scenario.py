@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ..actions import ContinuousActions, GridActions
-from ..checks import check_choice, check_flag, check_number
+from vlsafe_envs.actions import ContinuousActions, GridActions
+from vlsafe_envs.checks import check_choice, check_flag, check_number
 
 DURATION = 50.0  # [s], CarDreamer's 500 steps of 0.1 s
 CRUISE_SPEED = 8.0  # [m/s], near the 30 km/h of the traffic

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import (
+from vlsafe_envs.checks import (
     Setting,
     check_choice,
     check_flag,
@@ -18,16 +18,14 @@ from ..checks import (
     check_seed,
     refuse_reset_options,
 )
-from ..costs import headway, time_to_collision
-from ..driving_env import OBSERVATION_KINDS, RENDER_MODES
-from ..observations import IMAGE_SIZE, observation_space, vector_observation
-from ..render import RoadShape
-from ..scene import Scene
-from ..scene_renderer import FRAME_SIZE, SceneFrames
-from ..traffic import EgoStatus
-from ..window import Window
-from .progress import Place, RouteProgress
-from .rules import (
+from vlsafe_envs.costs import headway, time_to_collision
+from vlsafe_envs.driving_env import OBSERVATION_KINDS, RENDER_MODES
+from vlsafe_envs.observations import IMAGE_SIZE, observation_space, vector_observation
+from vlsafe_envs.render import RoadShape
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.scene_renderer import FRAME_SIZE, SceneFrames
+from vlsafe_envs.tasks.progress import Place, RouteProgress
+from vlsafe_envs.tasks.rules import (
     LARGEST,
     TaskCosts,
     TaskRewards,
@@ -39,8 +37,10 @@ from .rules import (
     reward_terms,
     weighted_reward,
 )
-from .scenario import TaskScenario, task_actions
-from .world import World
+from vlsafe_envs.tasks.scenario import TaskScenario, task_actions
+from vlsafe_envs.tasks.world import World
+from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.window import Window
 
 
 @functools.lru_cache(maxsize=16)

@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..render import RoadShape
-from ..scene import Scene
-from ..traffic import EgoStatus
+from vlsafe_envs.render import RoadShape
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.traffic import EgoStatus
 
 ROUTE_STEP = 0.8  # [m] between waypoints, as in CarDreamer
 

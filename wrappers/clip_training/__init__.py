@@ -6,7 +6,7 @@ Everything here takes arrays, so any simulator that can give frames and facts ca
 
 from __future__ import annotations
 
-from .facts import Facts
-from .training_set import TrainingSet
+from wrappers.clip_training.facts import Facts
+from wrappers.clip_training.training_set import TrainingSet
 
 __all__ = ["Facts", "TrainingSet"]

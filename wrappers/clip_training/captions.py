@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import phrases
-from .facts import SCENARIOS, Column, Facts
+from wrappers.clip_training import phrases
+from wrappers.clip_training.facts import SCENARIOS, Column, Facts
 
 HELD_OUT_RUN = 5  # consecutive words of a held-out prompt that no caption may contain
 

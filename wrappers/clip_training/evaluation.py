@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
-from ..ranking import auroc
-from .facts import Facts
+from wrappers.clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
+from wrappers.clip_training.facts import Facts
+from wrappers.ranking import auroc
 
 HORIZON = 2.0  # [s], of both questions
 
@@ -107,7 +107,7 @@ def histograms(score: npt.NDArray[np.floating], facts: Facts) -> dict[str, dict[
 
 
 def quantiles(score: npt.NDArray[np.floating]) -> list[float]:
-    """p at 5, 25, 50, 75 and 95%."""
+    """P at 5, 25, 50, 75 and 95%."""
     return [round(float(q), 3) for q in np.quantile(score, [0.05, 0.25, 0.5, 0.75, 0.95])]
 
 

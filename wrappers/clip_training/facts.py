@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from ..oracle import safety_degree
+from wrappers.oracle import safety_degree
 
 Column = npt.NDArray[np.float64]
 

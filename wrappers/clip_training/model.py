@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from ..checkpoints import no_weight_bars
-from ..clip_loading import image_processor_class
-from ..files import reading, replacing
-from .phrases import DRIVING_WORDS
+from wrappers.checkpoints import no_weight_bars
+from wrappers.clip_loading import image_processor_class
+from wrappers.clip_training.phrases import DRIVING_WORDS
+from wrappers.files import reading, replacing
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..oracle import safety_degree
-from .facts import AHEAD, BEHIND, SIDE
+from wrappers.clip_training.facts import AHEAD, BEHIND, SIDE
+from wrappers.oracle import safety_degree
 
 VELOCITY_UNIT = 10.0  # [m/s]
 CHANNELS = 4  # presence, danger, velocity ahead and to the right

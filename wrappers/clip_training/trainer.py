@@ -15,15 +15,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..checkpoints import loading
-from ..clip_loading import FastPreprocessor, load_tokenizer
-from ..files import reading, replacing
-from ..weights import weights_sha256
-from .captions import Caption, CaptionWriter, all_phrases
-from .evaluation import HELD_OUT_PROMPTS
-from .facts import CROSSING, SCENARIOS, Facts
-from .loss import contrast_pair_loss, contrastive_loss, patch_loss
-from .model import (
+from wrappers.checkpoints import loading
+from wrappers.clip_loading import FastPreprocessor, load_tokenizer
+from wrappers.clip_training.captions import Caption, CaptionWriter, all_phrases
+from wrappers.clip_training.evaluation import HELD_OUT_PROMPTS
+from wrappers.clip_training.facts import CROSSING, SCENARIOS, Facts
+from wrappers.clip_training.loss import contrast_pair_loss, contrastive_loss, patch_loss
+from wrappers.clip_training.model import (
     ModelConfig,
     build_model,
     build_processor,
@@ -31,8 +29,10 @@ from .model import (
     load_weights,
     save_clip,
 )
-from .patch_labels import CHANNELS, patch_labels
-from .training_set import TrainingSet
+from wrappers.clip_training.patch_labels import CHANNELS, patch_labels
+from wrappers.clip_training.training_set import TrainingSet
+from wrappers.files import reading, replacing
+from wrappers.weights import weights_sha256
 
 CHECKPOINT = "checkpoint.pt"
 

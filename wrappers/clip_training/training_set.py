@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..files import reading, replacing
-from .facts import Facts
+from wrappers.clip_training.facts import Facts
+from wrappers.files import reading, replacing
 
 _REMEDY = "remove this folder, and the same command records it again"
 

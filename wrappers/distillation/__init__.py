@@ -9,10 +9,10 @@
 ``vlsafe distill`` does all of this with labelled data sets.
 """
 
-from .agreement import compare
-from .folder import Record, load_pupil, save_pupil
-from .network import Pupil, PupilConfig
-from .training import DistillConfig, train_pupil
+from wrappers.distillation.agreement import compare
+from wrappers.distillation.folder import Record, load_pupil, save_pupil
+from wrappers.distillation.network import Pupil, PupilConfig
+from wrappers.distillation.training import DistillConfig, train_pupil
 
 __all__ = [
     "DistillConfig",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..ranking import auroc, mid_ranks
-from ..scorer import Scores
+from wrappers.ranking import auroc, mid_ranks
+from wrappers.scorer import Scores
 
 Bools = npt.NDArray[np.bool_]
 ALARM = 0.5  # below which the default cost begins

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..machine_code import machine_code
-from ..scorer import Frames
-from .network import MERGED, MIDDLE, PATCH, POOLED, SPREAD, Pupil
+from wrappers.distillation.network import MERGED, MIDDLE, PATCH, POOLED, SPREAD, Pupil
+from wrappers.machine_code import machine_code
+from wrappers.scorer import Frames
 
 Floats = npt.NDArray[np.float32]
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from ..files import read_json, reading, replacing, write_json, write_text
-from .card import render_card
-from .network import Pupil, PupilConfig, count_parameters
+from wrappers.distillation.card import render_card
+from wrappers.distillation.network import Pupil, PupilConfig, count_parameters
+from wrappers.files import read_json, reading, replacing, write_json, write_text
 
 FORMAT = 1
 WEIGHTS, FACTS, CARD = "model.safetensors", "pupil.json", "README.md"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..scorer import Frames
+from wrappers.scorer import Frames
 
 
 def fit_frames(frames: Frames, size: int) -> Frames:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from ..scorer import Frames, Scores
-from .network import Pupil, PupilConfig, new_pupil
+from wrappers.distillation.network import Pupil, PupilConfig, new_pupil
+from wrappers.scorer import Frames, Scores
 
 Rows = npt.NDArray[np.int64]
 FramesOf = Callable[[Rows], Frames]  # rows (B,) to their frames (B, S, S, 3) uint8

@@ -1,11 +1,11 @@
 """Judges that answer in words: behind a chat server, or run here through ``transformers``."""
 
-from .budget import Budget
-from .chat_scorer import ChatScorer, ChatServerError
-from .client import Limits
-from .local_scorer import LocalQuestion, LocalVLMScorer
-from .outcomes import Judgement, Outcome, Status
-from .question import Question
+from wrappers.generative.budget import Budget
+from wrappers.generative.chat_scorer import ChatScorer, ChatServerError
+from wrappers.generative.client import Limits
+from wrappers.generative.local_scorer import LocalQuestion, LocalVLMScorer
+from wrappers.generative.outcomes import Judgement, Outcome, Status
+from wrappers.generative.question import Question
 
 __all__ = [
     "Budget",

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from .outcomes import NoLabel, Status
-from .thoughts import answer_part, containers
+from wrappers.generative.outcomes import NoLabel, Status
+from wrappers.generative.thoughts import answer_part, containers
 
 VERSION = 2  # of the schemas and of how answers are read; part of a scorer's identity
 LEAST_MASS = 0.05  # probability of all answers together, below which there is no label
@@ -270,7 +270,7 @@ _FINAL_WORDS = re.compile(
 
 @lru_cache
 def _bare_pattern(form_name: str, kind: str) -> re.Pattern[str]:
-    """Text that is nothing but an answer, perhaps with its name before it: ``Grade: 7.``
+    """Text that is nothing but an answer, perhaps with its name before it (``Grade: 7.``).
 
     Of the ``kind`` "whole", or "line" for one line, which must have the name.
     """
@@ -287,8 +287,7 @@ def _bare_pattern(form_name: str, kind: str) -> re.Pattern[str]:
 
 
 def _objects(text: str, key: str) -> Iterator[tuple[Any, int, int, int]]:
-    """Values of ``key`` in the JSON objects of a text, each with where it begins and where the
-    object begins and ends."""
+    """Values of ``key`` in the JSON objects of a text, with the places of key and object."""
     decoder = json.JSONDecoder(object_pairs_hook=_refuse_repeated)
     begin = 0
     while (begin := text.find("{", begin)) >= 0:

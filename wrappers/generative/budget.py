@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..checks import one_number
+from wrappers.checks import one_number
 
 MILLION = 1_000_000
 

@@ -17,11 +17,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from ..checks import whole_number
-from ..frame_windows import check_windows
-from ..options import check_known
-from ..scorer import Frames, Infos, Scores, check_frames
-from .addresses import (
+from wrappers.checks import whole_number
+from wrappers.frame_windows import check_windows
+from wrappers.generative.addresses import (
     OPENAI_KEY,
     OPENAI_URL,
     Access,
@@ -30,12 +28,21 @@ from .addresses import (
     check_base_url,
     is_openai,
 )
-from .budget import Budget, Ledger, Usage
-from .client import ChatClient, Failure, Limits, Pace, load_packages
-from .features import Features
-from .introduction import Introduction, check_sight, introduce, model_of
-from .outcomes import Judgement, NoLabel, Outcome, RemembersOutcomes, Status, to_judgement
-from .question import Question
+from wrappers.generative.budget import Budget, Ledger, Usage
+from wrappers.generative.client import ChatClient, Failure, Limits, Pace, load_packages
+from wrappers.generative.features import Features
+from wrappers.generative.introduction import Introduction, check_sight, introduce, model_of
+from wrappers.generative.outcomes import (
+    Judgement,
+    NoLabel,
+    Outcome,
+    RemembersOutcomes,
+    Status,
+    to_judgement,
+)
+from wrappers.generative.question import Question
+from wrappers.options import check_known
+from wrappers.scorer import Frames, Infos, Scores, check_frames
 
 _TOKENS_OF_A_PICTURE, _TOKENS_OF_AN_ANSWER = 300, 10  # as long as nothing better is known
 _Result = TypeVar("_Result")

@@ -18,10 +18,10 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..checks import one_number, whole_number
-from .addresses import Access
-from .budget import Ledger
-from .outcomes import Status
+from wrappers.checks import one_number, whole_number
+from wrappers.generative.addresses import Access
+from wrappers.generative.budget import Ledger
+from wrappers.generative.outcomes import Status
 
 INSTALL = 'a chat server is asked through `openai` and `tenacity`: pip install "vlsafe[chat]"'
 _SHOWN = 300  # characters of a server's message that are kept

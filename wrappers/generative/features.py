@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .answers import AnswerForm
+from wrappers.generative.answers import AnswerForm
 
 STRUCTURES = ("json_schema", "json_object", "text")
 _FEWER_LOGPROBS = {20: 5, 5: 0}  # alternatives a token; some servers allow 5 at most

@@ -1,5 +1,4 @@
-"""What a chat server says of itself before it judges: which model answers, how, and whether it
-sees."""
+"""What a chat server says of itself: which model answers, how, and whether it sees."""
 
 from __future__ import annotations
 
@@ -9,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..scorer import Frames
-from .budget import Usage
-from .client import ChatClient, Failure, tokens_of
-from .features import Features
-from .question import Question
+from wrappers.generative.budget import Usage
+from wrappers.generative.client import ChatClient, Failure, tokens_of
+from wrappers.generative.features import Features
+from wrappers.generative.question import Question
+from wrappers.scorer import Frames
 
 _SIZE = 224  # [px], of the picture that is shown
 _FEW = 8  # tokens, less than any model makes of a picture; a word in its place may make some

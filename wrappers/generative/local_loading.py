@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ..checkpoints import UnfitError, check_folder, check_vocabulary, load_whole, loading
-from ..devices import device_of
-from ..scorer import Frames
-from ..sentence_checks import check_words
+from wrappers.checkpoints import UnfitError, check_folder, check_vocabulary, load_whole, loading
+from wrappers.devices import device_of
+from wrappers.scorer import Frames
+from wrappers.sentence_checks import check_words
 
 _REMEDY = "without a network give the path of a folder written by save_pretrained"
 

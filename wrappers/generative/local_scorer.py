@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import one_number, whole_number
-from ..first_batch import FirstBatch
-from ..frame_windows import check_windows
-from ..scorer import Frames, Infos, Scores, check_frames
-from ..weights import weights_sha256
-from .answers import FORMS, LEAST_MASS, VERSION, AnswerForm, read_answer
-from .local_loading import LocalVLM
-from .outcomes import (
+from wrappers.checks import one_number, whole_number
+from wrappers.first_batch import FirstBatch
+from wrappers.frame_windows import check_windows
+from wrappers.generative.answers import FORMS, LEAST_MASS, VERSION, AnswerForm, read_answer
+from wrappers.generative.local_loading import LocalVLM
+from wrappers.generative.outcomes import (
     Judgement,
     NoLabel,
     Outcome,
@@ -26,7 +24,9 @@ from .outcomes import (
     Status,
     to_judgement,
 )
-from .question import SCENE, SEQUENCE
+from wrappers.generative.question import SCENE, SEQUENCE
+from wrappers.scorer import Frames, Infos, Scores, check_frames
+from wrappers.weights import weights_sha256
 
 READINGS = ("first_token", "text")
 _DEFAULTS: dict[str, Any] = {"least_mass": LEAST_MASS, "max_tokens": 64}

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from ..scorer import Scores
+from wrappers.scorer import Scores
 
 
 class Status(StrEnum):

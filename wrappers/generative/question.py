@@ -8,11 +8,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..checks import one_number, whole_number
-from ..scorer import Frames
-from .answers import FORMS, LEAST_MASS, VERSION, AnswerForm, Token, expected_score, read_answer
-from .features import STRUCTURES, Features
-from .outcomes import NoLabel, Status
+from wrappers.checks import one_number, whole_number
+from wrappers.generative.answers import (
+    FORMS,
+    LEAST_MASS,
+    VERSION,
+    AnswerForm,
+    Token,
+    expected_score,
+    read_answer,
+)
+from wrappers.generative.features import STRUCTURES, Features
+from wrappers.generative.outcomes import NoLabel, Status
+from wrappers.scorer import Frames
 
 SCENE = (
     "The picture shows a road with traffic from above, in a driving simulator. The red car is to "

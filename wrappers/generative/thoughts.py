@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .outcomes import NoLabel, Status
+from wrappers.generative.outcomes import NoLabel, Status
 
 _NAMES = (
     "(?:think(?:ing)?|thoughts?|thought[_ ]process|reason(?:ing)?|analysis|reflect(?:ion)?|"
@@ -66,8 +66,7 @@ def answer_part(text: str) -> tuple[int, int]:
 
 
 def containers(text: str) -> Iterator[tuple[int, int, int, str]]:
-    """What stands in boxes and tags for final answers: begin and end of each, begin of what is in
-    it, and that."""
+    """Boxes and tags for final answers: begin and end, begin of the content, the content."""
     found = [match for pattern in _CONTAINERS for match in pattern.finditer(text)]
     for match in sorted(found, key=lambda one: one.start()):
         start, inner = match.start("inner"), match["inner"]
