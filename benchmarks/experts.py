@@ -37,9 +37,9 @@ from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.evaluation import evaluate
 from vlsafe_envs import known_ids
 from vlsafe_envs.drivers import DRIVER_NAMES, driver_names, make_driver
-from vlsafe_envs.metadrive.missing import metadrive_installed
 from vlsafe_envs.options import scenario_of
 from vlsafe_envs.registry import METADRIVE_IDS
+from vlsafe_envs.simulators.metadrive.missing import metadrive_installed
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_SEED = (

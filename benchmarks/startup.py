@@ -37,7 +37,7 @@ mark("first environment, reset and step")
 env = gym.make_vec("VLSafe-Highway-v0", num_envs=64, scorer=None, observation="multi")
 env.reset(seed=0); env.step(env.action_space.sample())
 mark("first 64 environments, reset and step")
-from vlsafe_envs.engine.simulation import simulate
+from vlsafe_envs.simulators.engine.simulation import simulate
 pairs = zip(marks, marks[1:])
 times = {b[0]: [round(b[1] - a[1], 2), round(b[2] - a[2], 2)] for a, b in pairs}
 print(json.dumps({"package": vlsafe_envs.__file__, "cache": simulate.stats.cache_path,

@@ -24,8 +24,8 @@ from typing import Any
 import gymnasium as gym
 
 from vlsafe_envs import known_ids
-from vlsafe_envs.metadrive.missing import metadrive_installed
 from vlsafe_envs.registry import METADRIVE_IDS
+from vlsafe_envs.simulators.metadrive.missing import metadrive_installed
 
 OBSERVATIONS = ("vector", "image")
 WARM_UP = 20  # steps that compile code and fill caches
@@ -45,8 +45,8 @@ def make(case: Case) -> gym.Env[Any, Any]:
         return gym.make(
             case.env_id, observation=case.observation, scorer=None, disable_env_checker=True
         )
-    from vlsafe_envs.metadrive.engine import AssetFreeEnv
     from vlsafe_envs.options import scenario_of
+    from vlsafe_envs.simulators.metadrive.engine import AssetFreeEnv
 
     settings = scenario_of(case.env_id).traffic.config()
     env: gym.Env[Any, Any] = AssetFreeEnv({**settings, "log_level": 50})

@@ -29,10 +29,10 @@ import numpy as np
 import vlsafe_envs  # noqa: F401 - registers ours
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.drivers.many import DriverBatch
-from vlsafe_envs.engine import CompiledTraffic
-from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
 from vlsafe_envs.options import make_scenario
 from vlsafe_envs.scenarios import SCENARIO_NAMES, TrafficConfig
+from vlsafe_envs.simulators.engine import CompiledTraffic
+from vlsafe_envs.simulators.highway_env.traffic import HighwayEnvTraffic
 from vlsafe_envs.threads import thread_count
 
 ENGINES = ("compiled", "highway_env")

@@ -33,13 +33,14 @@ from vlsafe_agents.report.pictures import png_uri
 from vlsafe_envs import known_ids
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.env import OBSERVATION_KINDS
-from vlsafe_envs.metadrive.scenario import MAPS
 from vlsafe_envs.observations import FEATURE_NAMES
 from vlsafe_envs.registry import ROWS, MetaDriveRoad
 from vlsafe_envs.rewards import PER_SECOND
 from vlsafe_envs.scenarios import ACTION_KINDS
 from vlsafe_envs.simulator import ROUTE_STEP
-from vlsafe_envs.tasks import RouteTask, four_lane, junction
+from vlsafe_envs.simulators.metadrive.scenario import MAPS
+from vlsafe_envs.simulators.paths import four_lane, junction
+from vlsafe_envs.tasks import RouteTask
 
 FOLDER = Path(__file__).resolve().parent
 SEEDS = range(3_000_000_000, 3_000_000_006)  # of the drives that are looked through for pictures

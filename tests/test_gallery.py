@@ -13,9 +13,9 @@ import pytest
 from load_script import ROOT, script
 
 from vlsafe_envs import known_ids
-from vlsafe_envs.metadrive.missing import metadrive_installed
 from vlsafe_envs.registry import METADRIVE_IDS
 from vlsafe_envs.rewards import RewardConfig
+from vlsafe_envs.simulators.metadrive.missing import metadrive_installed
 
 CHEAP = "VLSafe-Merge-v0"
 TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"

@@ -25,7 +25,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from vlsafe_envs.checks import check_choice, shown
-from vlsafe_envs.engine.commands import (
+from vlsafe_envs.scenarios import TrafficSettings
+from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.simulators.engine.commands import (
     ACCELERATIONS,
     HALF_LENGTH,
     MAX_ACCELERATION,
@@ -36,8 +38,6 @@ from vlsafe_envs.engine.commands import (
     full_lock,
     pedals,
 )
-from vlsafe_envs.scenarios import TrafficSettings
-from vlsafe_envs.simulator import EgoStatus
 
 __all__ = [
     "ACCELERATIONS",

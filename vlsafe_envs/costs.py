@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from vlsafe_envs.checks import check_number
-from vlsafe_envs.engine import gaps
 from vlsafe_envs.scene import Scene
+from vlsafe_envs.simulators.engine import gaps
 
 HORIZON = 4.0  # [s], conflicts later than this are not looked for
 

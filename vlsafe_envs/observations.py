@@ -44,9 +44,9 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from vlsafe_envs.engine.features import write_features
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.simulators.engine.features import write_features
 
 EGO_FEATURES = (
     "speed",

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from vlsafe_envs.checks import shown
-from vlsafe_envs.metadrive.scenario import MetaDriveTraffic
 from vlsafe_envs.registry import ROWS, Row, row_named, row_of
 from vlsafe_envs.scenarios import Scenario, TrafficConfig, highway_traffic
+from vlsafe_envs.simulators.metadrive.scenario import MetaDriveTraffic
+from vlsafe_envs.simulators.paths.traffic import PathTraffic
 from vlsafe_envs.task import Task
 from vlsafe_envs.tasks.cruise import CruiseTask
 from vlsafe_envs.tasks.metadrive import MetaDriveTask
 from vlsafe_envs.tasks.route import make_route_task
-from vlsafe_envs.tasks.traffic import PathTraffic
 
 SCORING = {"scorer": "bundled", "cost": "either"}
 ENV = {"observation": "image", "scene_in_info": False, "render_mode": None}

@@ -17,7 +17,7 @@ from vlsafe_envs.simulator import Simulator
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
-    from vlsafe_envs.driving_batch import DrivingBatch
+    from vlsafe_envs.batch.stacked import DrivingBatch
 
 ENGINES = ("auto", "compiled", "highway_env")
 VECTORS = ("features", "metadrive")
@@ -40,7 +40,7 @@ def compiled_traffic(config: TrafficConfig, engine: str) -> Simulator | None:
     if engine == "highway_env":
         return None
     try:
-        from vlsafe_envs.engine import CompiledTraffic
+        from vlsafe_envs.simulators.engine import CompiledTraffic
 
         return CompiledTraffic(config)
     except (ImportError, NotImplementedError) as error:
@@ -60,14 +60,14 @@ def make_simulator(chosen: Chosen) -> Simulator:
         compiled = compiled_traffic(traffic, chosen.simulator.get("engine", "auto"))
         if compiled is not None:
             return compiled
-        from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
+        from vlsafe_envs.simulators.highway_env.traffic import HighwayEnvTraffic
 
         return HighwayEnvTraffic(traffic)
     if isinstance(row.road, OwnRoad):
-        from vlsafe_envs.tasks import path_world
+        from vlsafe_envs.simulators.paths import world
 
-        return path_world.make_world(traffic)
-    from vlsafe_envs.metadrive.world import make_world
+        return world.make_world(traffic)
+    from vlsafe_envs.simulators.metadrive.world import make_world
 
     observed = reads_metadrive(chosen) and chosen.env.get("observation", "image") != "image"
     return make_world(traffic, observed, **_ends(chosen))
@@ -107,7 +107,7 @@ def make_env(
     chosen = read_options(row_named(scenario), options)
     more: dict[str, Any] = {}
     if reads_metadrive(chosen):
-        from vlsafe_envs.metadrive.observation import METADRIVE_VECTOR
+        from vlsafe_envs.simulators.metadrive.observation import METADRIVE_VECTOR
 
         more["vector"] = METADRIVE_VECTOR
     simulator = make_simulator(chosen)
@@ -141,8 +141,8 @@ def make_vector_env(
 
     Raises ``ValueError`` for unknown options and impossible values.
     """
-    from vlsafe_envs.gym_vector import CheckedAsyncVectorEnv, CheckedSyncVectorEnv
-    from vlsafe_envs.vector_env import VectorDrivingEnv
+    from vlsafe_envs.batch.checked import CheckedAsyncVectorEnv, CheckedSyncVectorEnv
+    from vlsafe_envs.batch.gymnasium import VectorDrivingEnv
 
     check_num_envs(num_envs)
     mode = check_autoreset(autoreset_mode)
@@ -171,7 +171,7 @@ def make_batch(
         return None
     if compiled_traffic(chosen.scenario.traffic, chosen.simulator.get("engine", "auto")) is None:
         return None
-    from vlsafe_envs.driving_batch import DrivingBatch
+    from vlsafe_envs.batch.stacked import DrivingBatch
 
     judge = None
     if scorer is not None:

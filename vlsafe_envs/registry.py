@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from vlsafe_envs.checks import check_choice
 
-STAGES = "vlsafe_envs.highway_env_stages"
-SPAWNING = "vlsafe_envs.engine.spawning"
+STAGES = "vlsafe_envs.simulators.highway_env.stages"
+SPAWNING = "vlsafe_envs.simulators.engine.spawning"
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ ROWS = (
     Row(
         "VLSafe-FourLane-v0",
         "four_lane",
-        OwnRoad("vlsafe_envs.tasks.four_lane:make_road", most_vehicles=176),
+        OwnRoad("vlsafe_envs.simulators.paths.four_lane:make_road", most_vehicles=176),
         "route",
         "multiplies the vehicles on the road",
         scenario=_TOWN,
@@ -192,7 +192,7 @@ ROWS = (
     Row(
         "VLSafe-LeftTurn-v0",
         "left_turn",
-        OwnRoad("vlsafe_envs.tasks.junction:make_left"),
+        OwnRoad("vlsafe_envs.simulators.paths.junction:make_left"),
         "route",
         "divides the seconds between cars of the flow",
         scenario=_TOWN,
@@ -203,7 +203,7 @@ ROWS = (
     Row(
         "VLSafe-RightTurn-v0",
         "right_turn",
-        OwnRoad("vlsafe_envs.tasks.junction:make_right"),
+        OwnRoad("vlsafe_envs.simulators.paths.junction:make_right"),
         "route",
         "divides the seconds between cars of the flow",
         scenario=_TOWN,

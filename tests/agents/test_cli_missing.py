@@ -8,7 +8,7 @@ import pytest
 
 from vlsafe_agents.cli import clip_data
 from vlsafe_agents.cli import main as cli
-from vlsafe_envs.metadrive import missing
+from vlsafe_envs.simulators.metadrive import missing
 
 COMMANDS = (
     ("collect", "--env", "VLSafe-Navigation-v0", "--steps", "10", "--out", "{}"),

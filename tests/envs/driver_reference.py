@@ -15,8 +15,8 @@ from vlsafe_envs.costs import headway
 from vlsafe_envs.drivers.base import TIMID_SHARE
 from vlsafe_envs.drivers.rules import BRISK_SHARE
 from vlsafe_envs.env import DrivingEnv
-from vlsafe_envs.highway_env_traffic import build_network
 from vlsafe_envs.scene import Array
+from vlsafe_envs.simulators.highway_env.traffic import build_network
 
 MAX_BRAKING = -6.0  # [m/s2]
 RAMP_END = 315.0  # [m], x behind which nobody merges any more

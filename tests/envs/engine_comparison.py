@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from vlsafe_envs.costs import headway, time_to_collision
-from vlsafe_envs.engine import CompiledTraffic
-from vlsafe_envs.engine.network import LaneNumbers
-from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
 from vlsafe_envs.observations import vector_observation
 from vlsafe_envs.options import make_scenario
 from vlsafe_envs.scenarios import ACTION_KINDS, SCENARIO_NAMES, TrafficConfig
 from vlsafe_envs.simulator import EgoStatus, Simulator
+from vlsafe_envs.simulators.engine import CompiledTraffic
+from vlsafe_envs.simulators.engine.network import LaneNumbers
+from vlsafe_envs.simulators.highway_env.traffic import HighwayEnvTraffic
 from vlsafe_envs.task import Moment, Outcome, make_info, out_of_time
 from vlsafe_envs.tasks import CruiseTask
 

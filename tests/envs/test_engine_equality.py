@@ -12,10 +12,10 @@ from engine_comparison import Comparison, compare, random_config
 from highway_env.road.lane import PolyLaneFixedWidth
 from highway_env.road.road import RoadNetwork
 
-from vlsafe_envs.engine import CompiledTraffic, supports
-from vlsafe_envs.engine.network import road_table
 from vlsafe_envs.options import make_scenario
 from vlsafe_envs.scenarios import SCENARIO_NAMES, TrafficConfig
+from vlsafe_envs.simulators.engine import CompiledTraffic, supports
+from vlsafe_envs.simulators.engine.network import road_table
 
 TOLERANCE = 1e-6  # [m], [rad], [m/s]: a few last bits, grown over an episode
 LANE_LEFT, IDLE, LANE_RIGHT, FASTER, SLOWER = range(5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vlsafe_envs  # noqa: F401 - registers the ids
-from vlsafe_envs import driving_batch
+from vlsafe_envs.batch import stacked
 from vlsafe_envs.sb3 import make_vec_env
 
 HIGHWAY = "VLSafe-Highway-v0"
@@ -99,10 +99,8 @@ def test_infos_are_made_only_for_judges_that_look_at_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []
-    whole = driving_batch.info_rows
-    monkeypatch.setattr(
-        driving_batch, "info_rows", lambda columns: made.append(1) or whole(columns)
-    )
+    whole = stacked.info_rows
+    monkeypatch.setattr(stacked, "info_rows", lambda columns: made.append(1) or whole(columns))
     vector_env(Looking(64)).step(np.ones(N, int))
     assert not made
     infos = vector_env(Reading()).step(np.ones(N, int))[4]

@@ -13,18 +13,18 @@ from malformed import refused
 
 from vlsafe_envs import ENV_IDS, TASK_IDS
 from vlsafe_envs.actions import check_action
+from vlsafe_envs.batch.checked import CheckedAsyncVectorEnv
+from vlsafe_envs.batch.gymnasium import VectorDrivingEnv
+from vlsafe_envs.batch.stacked import DrivingBatch
 from vlsafe_envs.costs import CostConfig
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.drivers.many import DriverBatch
-from vlsafe_envs.driving_batch import DrivingBatch
 from vlsafe_envs.env import DrivingEnv
-from vlsafe_envs.gym_vector import CheckedAsyncVectorEnv
 from vlsafe_envs.options import make_scenario
 from vlsafe_envs.rewards import RewardConfig
 from vlsafe_envs.sb3 import CheckedSubprocVecEnv, DrivingVecEnv, make_vec_env
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.threads import limit_threads
-from vlsafe_envs.vector_env import VectorDrivingEnv
 
 HIGHWAY = "VLSafe-Highway-v0"
 ROADS = (*ENV_IDS, *TASK_IDS)

@@ -217,7 +217,7 @@ def test_environments_in_processes_are_checked_before_any_moves() -> None:
 
 
 def test_three_dimensional_drawing_asks_for_the_assets(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vlsafe_envs.metadrive import engine
+    from vlsafe_envs.simulators.metadrive import engine
 
     monkeypatch.setattr(engine, "assets_present", lambda: False)
     with pytest.raises(ValueError, match=r"needs MetaDrive's assets.*pull_asset"):
@@ -270,7 +270,7 @@ def test_the_route_lies_on_lanes_from_the_car_to_the_destination() -> None:
 
 def test_frames_show_road_where_metadrive_has_lanes(env: gym.Env[Any, Any]) -> None:
     """Every pixel against MetaDrive's own lanes, but for those at their borders."""
-    from vlsafe_envs.metadrive.roads import lanes_of
+    from vlsafe_envs.simulators.metadrive.roads import lanes_of
 
     env.reset(seed=2)
     world = env.unwrapped.simulator

@@ -20,7 +20,7 @@ from vlsafe_envs.registry import (
     all_driver_names,
     driver_names,
 )
-from vlsafe_envs.tasks import four_lane
+from vlsafe_envs.simulators.paths import four_lane
 
 ROOT = Path(vlsafe_envs.__file__).parents[1]
 NAMES = {row.name for row in ROWS} | {row.env_id for row in ROWS}

@@ -11,9 +11,9 @@ from vlsafe_envs.env import DrivingEnv
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.simulators.paths.four_lane import FOUR_LANE_SHAPE
+from vlsafe_envs.simulators.paths.traffic import PathTraffic
 from vlsafe_envs.tasks import RouteTask, TaskRewards
-from vlsafe_envs.tasks.four_lane import FOUR_LANE_SHAPE
-from vlsafe_envs.tasks.traffic import PathTraffic
 
 STRAIGHT = np.stack((np.arange(0.0, 40.0, 0.8), np.zeros(50)), 1)
 

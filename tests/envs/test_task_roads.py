@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from vlsafe_envs.engine.gaps import time_to_collision
 from vlsafe_envs.render import palette
 from vlsafe_envs.render.texture import road_texture
 from vlsafe_envs.simulator import ROUTE_STEP
-from vlsafe_envs.tasks.four_lane import (
+from vlsafe_envs.simulators.engine.gaps import time_to_collision
+from vlsafe_envs.simulators.paths.four_lane import (
     CHANGE,
     CLEAR,
     KEEP,
@@ -21,7 +21,7 @@ from vlsafe_envs.tasks.four_lane import (
     TRAFFIC_SPEED,
     random_route,
 )
-from vlsafe_envs.tasks.junction import (
+from vlsafe_envs.simulators.paths.junction import (
     CORNER,
     FLOW_ACCELERATION,
     FLOW_SPEED,
@@ -34,9 +34,9 @@ from vlsafe_envs.tasks.junction import (
     movement,
     on_junction,
 )
-from vlsafe_envs.tasks.motion import COMFORT_ACCELERATION, JAM_GAP, TIME_GAP, idm
-from vlsafe_envs.tasks.path_world import PathWorld, make_world
-from vlsafe_envs.tasks.traffic import PathTraffic
+from vlsafe_envs.simulators.paths.motion import COMFORT_ACCELERATION, JAM_GAP, TIME_GAP, idm
+from vlsafe_envs.simulators.paths.traffic import PathTraffic
+from vlsafe_envs.simulators.paths.world import PathWorld, make_world
 
 STAND = np.zeros(2)
 

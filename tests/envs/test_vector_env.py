@@ -13,10 +13,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from vector_comparison import assert_same
 
 from vlsafe_envs import ENV_IDS
+from vlsafe_envs.batch.gymnasium import VectorDrivingEnv
 from vlsafe_envs.costs import CostConfig
 from vlsafe_envs.scenarios import ACTION_KINDS, TrafficConfig
 from vlsafe_envs.scene import PACKED_VEHICLES
-from vlsafe_envs.vector_env import VectorDrivingEnv
 
 HIGHWAY = "VLSafe-Highway-v0"
 N = 4
@@ -142,7 +142,7 @@ def test_a_road_that_the_engine_does_not_know_is_driven_by_highway_env(
     def refuse(config: TrafficConfig) -> bool:
         return False
 
-    monkeypatch.setattr("vlsafe_envs.engine.compiled_traffic.supports", refuse)
+    monkeypatch.setattr("vlsafe_envs.simulators.engine.compiled_traffic.supports", refuse)
     with pytest.warns(UserWarning, match="driving highway-env, slowly"):
         fallback = gym.make_vec(HIGHWAY, num_envs=2, scorer=None, vehicles=1)
     assert isinstance(fallback, SyncVectorEnv)

@@ -22,10 +22,10 @@ from vlsafe_agents.data.pool import run_tasks
 from vlsafe_envs import Scene, SceneRenderer
 from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.drivers import make_driver
-from vlsafe_envs.metadrive.missing import require_metadrive
 from vlsafe_envs.observations import IMAGE_SIZE
 from vlsafe_envs.registry import ROWS, Row, row_of
 from vlsafe_envs.render.frames import FRAME_SIZE
+from vlsafe_envs.simulators.metadrive.missing import require_metadrive
 from wrappers.clip_loading import resize
 from wrappers.clip_training import Facts, TrainingSet
 from wrappers.clip_training.facts import RoadWords, facts_of_scene, time_to_events

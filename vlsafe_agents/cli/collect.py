@@ -82,8 +82,8 @@ def collect(
 def _fleet(choice: EnvChoice, options: dict[str, Any], workers: int) -> Fleet | None:
     """How each worker drives many at once; None where the compiled engine cannot."""
     from vlsafe_agents.data.driving import Fleet
+    from vlsafe_envs.batch.gymnasium import VectorDrivingEnv
     from vlsafe_envs.drivers.many import DriverBatch
-    from vlsafe_envs.vector_env import VectorDrivingEnv
 
     if choice.one_a_process:
         return None

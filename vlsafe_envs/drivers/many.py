@@ -9,12 +9,12 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
+from vlsafe_envs.batch.gymnasium import VectorDrivingEnv
 from vlsafe_envs.checks import check_choice, check_integer, check_kind, check_rng, shown
 from vlsafe_envs.drivers.base import Bursts, random_action
 from vlsafe_envs.drivers.rules import DISTURBED, driver_record, road_and_ways
-from vlsafe_envs.engine.decisions import Decisions
 from vlsafe_envs.registry import DRIVER_NAMES
-from vlsafe_envs.vector_env import VectorDrivingEnv
+from vlsafe_envs.simulators.engine.decisions import Decisions
 
 
 class DriverBatch:

@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.actions import full_lock
-from vlsafe_envs.drivers.route import RouteDriver
-from vlsafe_envs.metadrive.pedals import acceleration_of, wheel_of
-from vlsafe_envs.metadrive.prospects import Prospects
-from vlsafe_envs.metadrive.world import car_of
-from vlsafe_envs.simulator import ROUTE_STEP
-from vlsafe_envs.tasks.planner import (
+from vlsafe_envs.drivers.planner import (
     best_acceleration,
     best_steering,
     nearest_station,
     route_plan,
 )
+from vlsafe_envs.drivers.prospects import Prospects
+from vlsafe_envs.drivers.route import RouteDriver
+from vlsafe_envs.simulator import ROUTE_STEP
+from vlsafe_envs.simulators.metadrive.pedals import acceleration_of, wheel_of
+from vlsafe_envs.simulators.metadrive.world import car_of
 from vlsafe_envs.tasks.progress import RouteProgress
 
 ARRIVAL = 3  # waypoints left

@@ -15,9 +15,7 @@ import numpy.typing as npt
 
 from vlsafe_envs.actions import MAX_ACCELERATION, full_lock
 from vlsafe_envs.drivers.base import TIMID_SHARE, Attention
-from vlsafe_envs.env import DrivingEnv
-from vlsafe_envs.simulator import ROUTE_STEP
-from vlsafe_envs.tasks.planner import (
+from vlsafe_envs.drivers.planner import (
     Others,
     RoutePlan,
     best_acceleration,
@@ -25,6 +23,8 @@ from vlsafe_envs.tasks.planner import (
     nearest_station,
     route_plan,
 )
+from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.simulator import ROUTE_STEP
 
 AGGRESSIVE_SPEED = 11.0  # [m/s]
 Choices = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]

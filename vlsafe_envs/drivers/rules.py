@@ -13,9 +13,11 @@ import numpy as np
 from vlsafe_envs.drivers.base import (
     TIMID_SHARE,
 )
-from vlsafe_envs.engine.compiled_traffic import road_of
-from vlsafe_envs.engine.network import LaneNumbers
-from vlsafe_envs.engine.rule_drivers import (
+from vlsafe_envs.scenarios import Scenario, TrafficConfig
+from vlsafe_envs.simulator import IdmAdvice
+from vlsafe_envs.simulators.engine.compiled_traffic import road_of
+from vlsafe_envs.simulators.engine.network import LaneNumbers
+from vlsafe_envs.simulators.engine.rule_drivers import (
     BRISK,
     CONTINUOUS,
     DRIVER,
@@ -28,10 +30,8 @@ from vlsafe_envs.engine.rule_drivers import (
     RECKLESS,
     decide,
 )
-from vlsafe_envs.engine.state import Records, RoadTable
-from vlsafe_envs.engine.ways import NO_WAYS, Ways, find_ways
-from vlsafe_envs.scenarios import Scenario, TrafficConfig
-from vlsafe_envs.simulator import IdmAdvice
+from vlsafe_envs.simulators.engine.state import Records, RoadTable
+from vlsafe_envs.simulators.engine.ways import NO_WAYS, Ways, find_ways
 
 DISTURBED = ("noisy", "inattentive")  # the expert, but for spells of something else
 BRISK_SHARE = 0.88  # of the expert's cruise speed, which traffic lets the expert seldom reach

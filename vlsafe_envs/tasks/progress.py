@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_envs.engine.state import compiled
+from vlsafe_envs.simulators.engine.state import compiled
 
 Points = npt.NDArray[np.float64]
 

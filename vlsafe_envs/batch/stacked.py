@@ -1,0 +1,340 @@
+"""Many driving environments stepped together: what both kinds of vector environment are made of."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
+from vlsafe_envs.costs import HORIZON, CostConfig
+from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.observations import IMAGE_SIZE
+from vlsafe_envs.rewards import RewardConfig
+from vlsafe_envs.scenarios import Scenario
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.simulators.engine.batch import STATUS, TrafficBatch, View, ego_of
+from vlsafe_envs.simulators.engine.compiled_traffic import CompiledTraffic
+from vlsafe_envs.simulators.engine.packing import pack_scenes
+from vlsafe_envs.task import Moment, make_info, out_of_time
+from vlsafe_envs.tasks.cruise import CruiseTask
+from wrappers import FrameHistory, FrameJudge
+
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+# What each environment may have of its own.
+OWN_SETTINGS = {"rewards": RewardConfig, "costs": CostConfig, "offroad_terminal": bool}
+
+
+class BatchMember(DrivingEnv):
+    """One environment of a batch: to be looked at, and driven through the batch only."""
+
+    simulator: CompiledTraffic
+
+    @property
+    def scene(self) -> Scene:
+        """Where everything is now.  Raises ``RuntimeError`` before the first reset."""
+        return self.simulator.scene
+
+    @property
+    def ego(self) -> EgoStatus:
+        """Facts about the ego vehicle now."""
+        return self.simulator.ego
+
+    def seed(self, seed: int | None) -> None:
+        """Seed the generator as ``reset(seed=seed)`` does; ``None`` leaves it as it is."""
+        gym.Env.reset(self, seed=check_seed(seed))
+
+    def reset(self, **_: Any) -> Any:
+        """Raises ``RuntimeError``."""
+        raise RuntimeError("this environment is one of a batch: reset the batch")
+
+    def step(self, action: Any) -> Any:
+        """Raises ``RuntimeError``."""
+        raise RuntimeError("this environment is one of a batch: step the batch")
+
+
+@dataclass
+class Arrival:
+    """What K environments show on arriving at an observation; every array has a row for each."""
+
+    rows: Integers  # (K,) which environments
+    view: View
+    observation: Any  # arrays (K, ...)
+    info: dict[str, Any]  # as of DrivingEnv, of arrays (K, ...)
+    reward: npt.NDArray[np.float64]  # (K,)
+    terminated: Flags
+    truncated: Flags
+    is_first: bool  # whether episodes begin here
+
+    @property
+    def over(self) -> Flags:
+        """Whose episode has ended, ``(K,)``."""
+        return self.terminated | self.truncated
+
+    def observation_of(self, k: int) -> Any:
+        """A copy of one environment's observation."""
+        if isinstance(self.observation, dict):
+            return {name: array[k].copy() for name, array in self.observation.items()}
+        return self.observation[k].copy()
+
+    def infos(self) -> list[dict[str, Any]]:
+        """The info of every environment by itself, as ``DrivingEnv`` would return it."""
+        return info_rows(self.info)
+
+
+class DrivingBatch:
+    """N environments that behave exactly as N ``DrivingEnv`` with the same seeds would.
+
+    Every method takes the environments that it is about, so that some can be reset while others
+    are stepped.
+
+    Args:
+        scenario: see :class:`DrivingEnv`.
+        num_envs: N.
+        judge: scores the frames of all environments in one call; ``None``: nobody does.
+        task: reward, cost and ends, of which every environment has its own copy.
+        options: further arguments of :class:`DrivingEnv`.
+
+    Raises ``ValueError`` for values that ``DrivingEnv`` refuses, for fewer environments than one,
+    and where the compiled engine cannot simulate the traffic.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        num_envs: int,
+        judge: FrameJudge | None = None,
+        task: CruiseTask | None = None,
+        **options: Any,
+    ) -> None:
+        check_num_envs(num_envs)
+        check_kind("scenario", scenario, Scenario, "a Scenario")
+        check_kind("judge", judge, FrameJudge | None, "a FrameJudge, or None")
+        self.scenario = scenario
+        self.judge = judge
+        length = 1 if judge is None else judge.context_frames
+        self._history = FrameHistory(length, num_envs) if length > 1 else None
+        self._task = CruiseTask(scenario) if task is None else task
+        self.envs = [
+            BatchMember(
+                scenario, CompiledTraffic(scenario.traffic), copy.copy(self._task), **options
+            )
+            for _ in range(num_envs)
+        ]
+        first = self.envs[0]
+        self.actions, self.observation = first.actions, first.observation
+        self.scene_in_info, self.render_mode = first.scene_in_info, first.render_mode
+        self._frames = first.frames
+        self.traffic = TrafficBatch([env.simulator for env in self.envs], HORIZON)
+        self._status = np.zeros(num_envs, STATUS)
+        self._steps = np.zeros(num_envs, np.int64)
+        self._distance = np.zeros(num_envs)
+        self._is_reset = np.zeros(num_envs, bool)
+        self._read_own()
+
+    def __len__(self) -> int:
+        return len(self.envs)
+
+    def set_own(self, name: str, rows: Integers, values: Sequence[Any]) -> None:
+        """Give environments ``rows (K,)`` their own ``rewards``, ``costs`` or ``offroad_terminal``.
+
+        Raises ``AttributeError`` for attributes that the environments have in common, and
+        ``ValueError`` for values of another type or number.
+        """
+        if name not in OWN_SETTINGS:
+            raise AttributeError(
+                f"cannot set {name!r}: of environments made together only "
+                f"{', '.join(OWN_SETTINGS)} can be changed; make them anew"
+            )
+        if len(values) != len(rows):
+            raise ValueError(f"{name}: {len(values)} values for {len(rows)} environments")
+        kind = OWN_SETTINGS[name]
+        for value in values:
+            check_kind(name, value, kind, "True or False" if kind is bool else f"a {kind.__name__}")
+        for n, value in zip(rows.tolist(), values, strict=True):
+            setattr(self.envs[n], name, value)
+        self._read_own()
+
+    def _read_own(self) -> None:
+        self._own = {
+            name: _in_columns([getattr(env, name) for env in self.envs]) for name in OWN_SETTINGS
+        }
+
+    def reset(self, rows: Integers, seeds: Sequence[int | None]) -> Arrival:
+        """Start episodes in the environments ``rows (K,)``; ``None`` goes on with a generator."""
+        for n, seed in zip(rows.tolist(), seeds, strict=True):
+            self.envs[n].seed(seed)
+            self.traffic.reset(n, self.envs[n].np_random)
+        self._steps[rows], self._distance[rows], self._is_reset[rows] = 0, 0.0, True
+        view = self.traffic.look(rows, self.observation != "image")
+        task, now = self._task_of(rows), self._moment(rows, view)
+        info = make_info(task, now, task.reset(None, now), begins=True)
+        never = np.zeros(len(rows), bool)
+        return self._arrive(rows, view, info, np.zeros(len(rows)), never, never.copy(), True)
+
+    def step(self, rows: Integers, actions: Any) -> Arrival:
+        """One decision in each of the environments ``rows (K,)``; ``actions`` have K rows.
+
+        Raises ``ValueError`` for bad actions and ``RuntimeError`` before a reset.
+        """
+        if not self._is_reset[rows].all():
+            raise RuntimeError("call reset() before step()")
+        before = self._status[rows]
+        self.traffic.step(rows, self.actions.commands(actions, before["speed"].copy()))
+        self._steps[rows] += 1
+        view = self.traffic.look(rows, self.observation != "image")
+        way_x, way_y = view.status["x"] - before["x"], view.status["y"] - before["y"]
+        self._distance[rows] += np.sqrt(way_x * way_x + way_y * way_y)
+        task, now = self._task_of(rows), self._moment(rows, view)
+        outcome = task.step(None, ego_of(before), now)
+        info, terminated = make_info(task, now, outcome), outcome.terminated
+        truncated = out_of_time(task, now, terminated)
+        return self._arrive(rows, view, info, outcome.reward, terminated, truncated)
+
+    def _arrive(
+        self,
+        rows: Integers,
+        view: View,
+        info: dict[str, Any],
+        reward: npt.NDArray[np.float64],
+        terminated: Flags,
+        truncated: Flags,
+        is_first: bool = False,
+    ) -> Arrival:
+        self._status[rows] = view.status
+        if self.scene_in_info:
+            info = {**info, "scene": pack_scenes(view)}
+        seen = self._observe(view)
+        return Arrival(rows, view, seen, info, reward, terminated, truncated, is_first)
+
+    def _moment(self, rows: Integers, view: View) -> Moment:
+        status = view.status
+        return Moment(
+            view.ego,
+            self._steps[rows],
+            self._distance[rows],
+            status["time_to_collision"].copy(),
+            status["headway"].copy(),
+        )
+
+    def _task_of(self, rows: Integers) -> CruiseTask:
+        """The task of some environments; settings are arrays ``(K,)`` where they differ."""
+        own = {name: rows_of(value, rows) for name, value in self._own.items()}
+        return self._task.of_many(**own)
+
+    def _observe(self, view: View) -> Any:
+        if self.observation == "image":
+            return self._frames.images(*view.drawing)
+        if self.observation == "vector":
+            return view.vectors
+        return {"image": self._frames.images(*view.drawing), "vector": view.vectors}
+
+    def safety_frames(self, view: View) -> npt.NDArray[np.uint8]:
+        """The judge's frames ``(K, 224, 224, 3)``."""
+        return self._frames.frames(*view.drawing)
+
+    def _judged_frames(self, arrival: Arrival, judge: FrameJudge) -> npt.NDArray[np.uint8]:
+        """What the judge looks at: frames ``(K, ...)``, or windows of k of them ``(K, k, ...)``."""
+        if judge.frame_size != IMAGE_SIZE:
+            frames = self.safety_frames(arrival.view)
+        else:  # the agent's image, drawn already where the agent sees it
+            seen = arrival.observation
+            if self.observation == "vector":
+                frames = self._frames.images(*arrival.view.drawing)
+            else:
+                frames = seen if self.observation == "image" else seen["image"]
+        if self._history is None:
+            return frames
+        return self._history.push(frames, np.full(len(frames), arrival.is_first), arrival.rows)
+
+    def score_frames(self, *arrivals: Arrival) -> None:
+        """Score all frames in one call, if somebody is to, and complete the infos."""
+        if self.judge is None or not arrivals:
+            return
+        frames = _joined([self._judged_frames(arrival, self.judge) for arrival in arrivals])
+        terminated = _joined([arrival.terminated for arrival in arrivals])
+        env_cost = _joined([arrival.info["env_cost"] for arrival in arrivals])
+        verdict = self.judge(frames, _LazyInfos(arrivals), terminated, env_cost)
+        first = 0
+        for arrival in arrivals:
+            part = slice(first, first + len(arrival.rows))
+            arrival.info.update({name: column[part] for name, column in verdict.items()})
+            first = part.stop
+
+
+class _LazyInfos(Sequence[dict[str, Any]]):
+    """The infos of all environments in turn, made when somebody looks at one.
+
+    Few judges do, and making them takes longer than a small judge needs for the frames.
+    """
+
+    def __init__(self, arrivals: Sequence[Arrival]) -> None:
+        self._length = sum(len(arrival.rows) for arrival in arrivals)
+        self._columns = [dict(arrival.info) for arrival in arrivals]  # as they are now
+
+    @cached_property
+    def _rows(self) -> list[dict[str, Any]]:
+        return [info for columns in self._columns for info in info_rows(columns)]
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._rows[index]
+
+
+def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The parts end to end; one part is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def info_rows(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """Columns ``(K, ...)``, perhaps nested, as K dictionaries of plain values."""
+    lists = []
+    for column in columns.values():
+        if isinstance(column, dict):
+            lists.append(info_rows(column))
+        else:
+            lists.append(column.tolist() if column.ndim == 1 else list(column))
+    names = tuple(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+
+
+def rows_of(columns: Any, rows: Integers) -> Any:
+    """Rows of an array, or of all arrays in a dictionary or namespace; others stay as they are."""
+    if isinstance(columns, np.ndarray):
+        return columns[rows]
+    if isinstance(columns, dict):
+        return {name: rows_of(column, rows) for name, column in columns.items()}
+    if isinstance(columns, SimpleNamespace):
+        return SimpleNamespace(**rows_of(vars(columns), rows))
+    return columns
+
+
+def put_rows(arrays: Any, values: Any, rows: Integers) -> None:
+    """Write ``values (K, ...)`` into rows of ``arrays (N, ...)``; both may be dictionaries."""
+    if not isinstance(values, dict):
+        arrays[rows] = values
+        return
+    for name, value in values.items():
+        put_rows(arrays[name], value, rows)
+
+
+def _in_columns(settings: list[Any]) -> Any:
+    """A setting common to all environments, or a namespace of its fields as arrays ``(N,)``."""
+    first = settings[0]
+    if all(setting == first for setting in settings[1:]):
+        return first
+    if isinstance(first, bool):
+        return np.array(settings)
+    fields = {name: np.array([getattr(s, name) for s in settings]) for name in vars(first)}
+    return SimpleNamespace(**fields)

@@ -1,0 +1,1 @@
+"""The four traffic simulators, each a ``simulator.Simulator``."""

@@ -1,0 +1,1 @@
+"""highway-env's own roads and vehicles: the reference, and slow."""

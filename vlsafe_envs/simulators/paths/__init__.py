@@ -1,0 +1,1 @@
+"""This package's own roads, whose vehicles keep to paths, in compiled code."""
