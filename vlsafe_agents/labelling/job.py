@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +20,6 @@ from vlsafe_agents.labelling.protocols import (
     reads_infos,
 )
 from vlsafe_agents.labelling.stream import Batch, Scored
-
-_LOOK_AGAIN = 0.2  # [s], while other processes score what we lack
 
 Run = Callable[[Iterator[Batch]], Iterator[Scored]]
 
@@ -64,20 +61,14 @@ def score_missing(
     run: Run,
     batch_size: int,
     tell: Callable[[Scored], None] = lambda scored: None,
-    claim: bool = True,
 ) -> None:
-    """Score what is not known, until nothing is left to this process or another.
+    """Score what is not known.
 
     ``run`` scores batches, ``tell`` is called after each of them has been entered.
     """
     try:
-        todo = ledger.unknown
-        while len(todo):
-            for scored in run(ledger.batches(todo, batch_size, claim)):
-                ledger.add(scored)
-                tell(scored)
-            todo = ledger.take_back()
-            if len(todo):
-                time.sleep(_LOOK_AGAIN)
+        for scored in run(ledger.batches(ledger.unknown, batch_size)):
+            ledger.add(scored)
+            tell(scored)
     finally:
         ledger.close()

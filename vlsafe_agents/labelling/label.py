@@ -109,9 +109,8 @@ def _label(
     ledger = job.ledger(stored.of(judge.scope), cache)
     run = partial(run_batches, engine, judge.makers(engine, workers), job.source, workers=workers)
     with _Report(ledger, progress) as report:
-        # Ray wants all batches at once, too many to be claimed
         try:
-            score_missing(ledger, run, batch_size, report.tell, claim=engine != "ray")
+            score_missing(ledger, run, batch_size, report.tell)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_about_interruption(ledger, cache, data)) from None
     counts = LabelCounts(

@@ -68,12 +68,6 @@ class ScoreStore(Protocol):
     def put(self, keys: Sequence[bytes], scores: Scores, /) -> None:
         """Remember scores that are not NaN."""
 
-    def claim(self, keys: Sequence[bytes], /) -> npt.NDArray[np.bool_]:
-        """Which of the keys no other process is scoring now; these are ours until released."""
-
-    def release(self, keys: Sequence[bytes], /) -> None:
-        """Give claimed keys back."""
-
 
 def drawing_for(scorer: Scorer, drawing: Drawing | None) -> Drawing | None:
     """The drawing in the size that a scorer looks at, as environments show it while driving."""
