@@ -28,11 +28,11 @@ from gymnasium import spaces
 
 from vlsafe_agents.cli.training import load_agent
 from vlsafe_agents.common.progress import ProgressReport
-from vlsafe_agents.common.ranking import auroc
 from vlsafe_agents.common.returns import discount_weights
 from vlsafe_agents.data import EpisodeDataset, SequenceBatch
 from vlsafe_agents.vlsafe.batch import to_tensors
 from vlsafe_agents.vlsafe.rssm import RSSMState
+from wrappers.ranking import auroc
 
 STEPS = (1, 2, 3, 5, 8, 10, 15, 20, 30)  # before the end
 WINDOW = 60  # rows that are observed

@@ -150,7 +150,7 @@ def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -
     if options.get("judge_all") is False:
         parts.append("--judge-recorded")
     command = _command(*parts, *(_option("--out", folder) if is_driver else ()))
-    yield command if "scorer" in options else f"{command}  # with which judge is not known"
+    yield command if "scorer" in options else f"{command}  # with which scorer is not known"
 
 
 def _changed(agent: AgentRun, found: StoredEvaluation) -> dict[str, Any]:
