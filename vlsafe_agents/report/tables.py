@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vlsafe_agents.evaluation.stored import add
 from vlsafe_agents.report.run_folder import AgentRun
+from vlsafe_agents.training.facts import add
 
 THIN_SPACE = "\u2009"  # between thousands
 ABSENT = "\u2013"  # stands where there can be no value
