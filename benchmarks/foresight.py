@@ -26,10 +26,10 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 
-from vlsafe_agents.cli.training import load_agent
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.common.returns import discount_weights
 from vlsafe_agents.data import EpisodeDataset, SequenceBatch
+from vlsafe_agents.training import load_agent
 from vlsafe_agents.vlsafe.batch import to_tensors
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from wrappers.ranking import auroc

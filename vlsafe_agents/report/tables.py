@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vlsafe_agents.evaluation.stored import add
 from vlsafe_agents.pages import ABSENT
 from vlsafe_agents.report.run_folder import AgentRun
+from vlsafe_agents.training.facts import add
 
 THIN_SPACE = "\u2009"  # between thousands
 NOT_KNOWN = "not known"  # stands where there is one that nobody wrote down
