@@ -10,8 +10,8 @@ that end without a cost.  Three opinions are compared, each the larger the more 
 - the cost that dreams meet which repeat the recorded actions up to the end.
 
 An AUROC near 1 with values far below the cost means a critic that ranks danger and has not learnt
-its size yet: more updates, or more sequences with an end (``unsafe_ends``).  Agents of algorithm
-``vlsafe`` with discrete actions only.
+its size yet: more updates, or more sequences with an end (``research.unsafe_ends``).  Agents of
+algorithm ``vlsafe`` with discrete actions only.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,20 @@ from tiny_batch import batch_of
 
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
+from vlsafe_agents.vlsafe.config import make_config
 from vlsafe_agents.vlsafe.cost_units import episode_cost
 from vlsafe_agents.vlsafe.critics import Critic, Scale
 from vlsafe_agents.vlsafe.policy_heads import CategoricalHead
 from vlsafe_agents.vlsafe.recorded_returns import recorded_steps
 from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
-from vlsafe_agents.vlsafe.settings import make_config
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
 
 VARIANTS = [
     ({}, "gated"),
-    ({"improvement": {"mixture": "geometric"}}, "gated"),
+    ({"research": {"normalise_gate": False, "feasible_only": False}}, "gated"),
     ({}, "lagrangian"),
     ({}, "none"),
-    ({"improvement": {"support": "cloning"}}, "gated"),
-    ({"improvement": {"support": "none"}}, "lagrangian"),
 ]
 
 
@@ -125,7 +122,7 @@ def test_disagreement_lowers_the_reward_and_raises_the_cost() -> None:
     config = {"world_model": {"ensemble": 2}, "imagination": {"starts": 16}}
     returns = []
     for penalty in (0.0, 10.0):
-        config["imagination"] = {"starts": 16, "disagreement_penalty": penalty}
+        config["research"] = {"disagreement_penalty": penalty}
         model, actor_critic, batch = build(config)
         _, posterior, _ = model.loss(batch)
         torch.manual_seed(1)
@@ -332,7 +329,7 @@ def test_the_actor_moves_to_the_better_action_within_the_support(
 
 
 def test_multiplier_rises_above_the_limit_and_falls_below_it() -> None:
-    config = {"multiplier": {"settings": {"learning_rate": 0.1, "initial": 1.0}}}
+    config = {"multiplier": {"plain": {"learning_rate": 0.1, "initial": 1.0}}}
     model, actor_critic, batch = build(config, update="lagrangian", cost_limit=5.0)
     _, posterior, _ = model.loss(batch)
     dream = actor_critic.dream(model, posterior, batch)
@@ -369,7 +366,7 @@ def test_the_gate_sees_danger_ahead() -> None:
     torch.testing.assert_close(actor_critic._gate(imagined), expected)
 
 
-# --- scales and settings ------------------------------------------------------------------------
+# --- scales --------------------------------------------------------------------------------------
 
 
 def test_scale_is_the_root_mean_square_from_the_first_update_on() -> None:
@@ -380,16 +377,3 @@ def test_scale_is_the_root_mean_square_from_the_first_update_on() -> None:
     for _ in range(200):
         scale.update(torch.tensor([[1e-3, -1e-3]]), probs)
     assert scale.value == pytest.approx(0.1)
-
-
-def test_settings_out_of_range_are_refused_by_name() -> None:
-    config = make_config("cpu")
-    with pytest.raises(ValueError, match=r"imagination.horizon is 0; .*at least 1"):
-        replace(config, imagination=replace(config.imagination, horizon=0))
-    with pytest.raises(ValueError, match=r"unknown improvement.mixture 'sum'"):
-        make_config("cpu", {"improvement": {"mixture": "sum"}})
-    assert make_config("cpu", config.to_dict()) == config
-    route = make_config("route", {"network": {"units": 64}})
-    assert (route.world_model, route.train) == (config.world_model, config.train)
-    assert (route.network.units, route.network.learning_rate) == (64, 2e-3)
-    assert (config.forget_actions, route.forget_actions) == (0.0, 1.0)

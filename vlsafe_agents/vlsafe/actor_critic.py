@@ -19,6 +19,7 @@ knows only actions whose expected cost is within the limit (``feasible_only``).
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.common.returns import discount_weights, lambda_return
 from vlsafe_agents.vlsafe import policy_extraction as extraction
 from vlsafe_agents.vlsafe.batch import TensorBatch
+from vlsafe_agents.vlsafe.config import UPDATES, VLSafeConfig
 from vlsafe_agents.vlsafe.cost_units import discounted_limit, episode_cost
 from vlsafe_agents.vlsafe.critics import Critic, Scale
 from vlsafe_agents.vlsafe.imagination import (
@@ -43,7 +45,6 @@ from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, make_policy_head,
 from vlsafe_agents.vlsafe.recorded_returns import masked_mean, recorded_steps
 from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
-from vlsafe_agents.vlsafe.settings import UPDATES, VLSafeConfig
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
 
 Metrics = dict[str, float]
@@ -89,9 +90,9 @@ class ActorCritic(nn.Module):
         sizes = (feat_size, size, net.units, net.layers, discrete, net.bins, net.bin_limit)
         self.reward_critic, self.cost_critic = Critic(*sizes), Critic(*sizes)
         self.reward_scale, self.cost_scale, self.scale = Scale(), Scale(), Scale()
-        self.multiplier = make_multiplier(
-            config.multiplier.kind, cost_limit, **config.multiplier.settings
-        )
+        kind = config.multiplier.kind
+        settings = asdict(config.multiplier.plain if kind == "plain" else config.multiplier.pid)
+        self.multiplier = make_multiplier(kind, cost_limit, **settings)
 
     # --- losses ---------------------------------------------------------------------------------
 
@@ -129,7 +130,7 @@ class ActorCritic(nn.Module):
         if self.update == "lagrangian" and improve:
             self._update_multiplier(dream)
             metrics["train/lagrange_multiplier"] = self.multiplier.value
-        settings = self.config.imagination
+        settings = self.config.research
         critic_loss = settings.imagined * self._imagined_critic_loss(dream)
         critic_loss = critic_loss + settings.anchor * self._anchor_loss(feat, batch, world_model)
         prior_feat = feat if prior_state is None else world_model.feat(prior_state.detach())
@@ -138,14 +139,7 @@ class ActorCritic(nn.Module):
         metrics["train/behaviour_loss"] = behaviour_loss.item()
         if not improve:
             return critic_loss + behaviour_loss, metrics
-        if self.config.improvement.support == "behaviour":
-            actor_loss, actor_metrics = self._projection_loss(dream)
-        else:
-            actor_loss, actor_metrics = self._reinforce_loss(dream)
-            if self.config.improvement.support == "cloning":
-                action = world_model.action_vector(batch.next_action)
-                cloning = -masked_mean(self.actor.log_prob(feat, action), batch.has_action)
-                actor_loss = actor_loss + self.config.improvement.cloning_scale * cloning
+        actor_loss, actor_metrics = self._projection_loss(dream)
         metrics |= actor_metrics
         metrics["train/actor_loss"] = actor_loss.item()
         return critic_loss + actor_loss + behaviour_loss, metrics
@@ -173,8 +167,9 @@ class ActorCritic(nn.Module):
             world_model, start, self.actor.sample, self._any_action, settings.horizon
         )
         reward, cost = imagined.reward, imagined.cost
-        if settings.disagreement_penalty and imagined.disagreement is not None:
-            doubt = settings.disagreement_penalty * imagined.disagreement
+        penalty = self.config.research.disagreement_penalty
+        if penalty and imagined.disagreement is not None:
+            doubt = penalty * imagined.disagreement
             reward, cost = reward - doubt, cost + doubt
         evaluation = None
         if isinstance(self.actor, CategoricalHead):
@@ -312,34 +307,11 @@ class ActorCritic(nn.Module):
         reward = reward / self.reward_scale.update(reward, probs)
         cost = cost / self.cost_scale.update(cost, probs)
         betas = (settings.beta_reward, settings.beta_cost)
-        if settings.mixture == "geometric":
-            return extraction.geometric_log_weight(reward, cost, gate, *betas)
-        prior = log_prior if settings.normalise_gate else None
-        judged = settings.feasible_only and self.gate is None  # a constant gate is a pure control
+        research = self.config.research
+        prior = log_prior if research.normalise_gate else None
+        judged = research.feasible_only and self.gate is None  # a constant gate is a pure control
         feasible = candidates.q_cost <= self._limit() if judged else None
         return extraction.gated_log_weight(reward, cost, gate, *betas, prior, feasible)
-
-    def _reinforce_loss(self, dream: Dream) -> tuple[Tensor, Metrics]:
-        """DreamerV3's actor loss on the combined advantage, without the behaviour prior."""
-        feat, action = dream.imagined.feat[:, :-1], dream.imagined.action
-        reward = dream.reward_return - dream.reward_value[:, :-1]  # (N, H)
-        cost = dream.cost_return - dream.cost_value[:, :-1]
-        one = torch.ones_like(reward)[..., None]
-        if self.update == "gated":
-            gate = self._gate(dream.imagined)
-            advantage = gate * reward / self.reward_scale.update(reward[..., None], one)
-            advantage = advantage - (1 - gate) * cost / self.cost_scale.update(cost[..., None], one)
-        else:
-            price = self.multiplier.value if self.update == "lagrangian" else 0.0
-            advantage = extraction.lagrangian_advantage(reward, cost, price)
-            advantage = advantage / self.scale.update(advantage[..., None], one)
-        own = torch.ones_like(dream.weight)
-        own[:, 0] = (~dream.explored).float()  # an explored action is no sample of the actor
-        weight = dream.weight * own
-        entropy = self.actor.entropy(feat)
-        score = advantage.detach() * self.actor.log_prob(feat, action)
-        loss = -(weight * (score + self.config.improvement.entropy_scale * entropy)).mean()
-        return loss, {"train/actor_entropy": entropy.mean().item()}
 
     @torch.no_grad()
     def _gate(self, imagined: Imagined) -> Tensor:
@@ -351,7 +323,7 @@ class ActorCritic(nn.Module):
 
     def _state_weight(self, dream: Dream) -> Tensor:
         """Weight ``(N, H)`` of each state in the actor's loss; sums to 1 over recorded and rest."""
-        share = self.config.improvement.data_share
+        share = self.config.research.data_share
         recorded, imagined = dream.weight[:, :1], dream.weight[:, 1:]
         return torch.cat(
             [

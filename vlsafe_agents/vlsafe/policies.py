@@ -18,9 +18,8 @@ from vlsafe_agents.common.agent_file import space_from_json, space_to_json, to_p
 from vlsafe_agents.common.border import check_seen
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import IMAGE, observation_spaces
-from vlsafe_agents.vlsafe.config import config_from_dict
+from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
 from vlsafe_agents.vlsafe.rssm import RSSMState
-from vlsafe_agents.vlsafe.settings import VLSafeConfig
 from vlsafe_agents.vlsafe.world_model import WorldModel
 from wrappers.files import reading, replacing
 
@@ -79,7 +78,7 @@ class VLSafePolicy(BasePolicy):
             policy = cls(
                 space_from_json(data["observation_space"]),
                 space_from_json(data["action_space"]),
-                config_from_dict(VLSafeConfig, data["config"]),
+                changed(VLSafeConfig(), data["config"]),
                 **data["settings"],
             )
             policy.load_state_dict(stored["state_dict"])

@@ -20,11 +20,11 @@ from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.saved_agent import COUNTERS
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
+from vlsafe_agents.vlsafe.config import SMALL_PRESETS, UPDATES, changed, make_config
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
 from vlsafe_agents.vlsafe.rssm import RSSMState
-from vlsafe_agents.vlsafe.settings import SMALL_PRESETS, UPDATES, make_config, merge
 from vlsafe_agents.vlsafe.training_data import fit_for_training
 from wrappers.checks import one_number
 
@@ -50,7 +50,7 @@ class VLSafe(OfflineAlgorithm):
         cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
             reads it.
         config: nested replacements of the preset's settings, such as ``{"imagination": {"horizon":
-            15}}``; see :mod:`~vlsafe_agents.vlsafe.settings`.
+            15}}``; see :mod:`~vlsafe_agents.vlsafe.config`.
 
     Raises:
         ValueError: for unknown names or settings, spaces that the world model does not know, or a
@@ -91,11 +91,11 @@ class VLSafe(OfflineAlgorithm):
             raise ValueError(f'safety must be "score", a number in [0, 1] or None; got {safety!r}')
         if safety is not None and not isinstance(safety, str):
             safety = one_number(safety, "safety", "VLSafe", low=0.0, high=1.0)
-        settings = make_config(preset, config)
+        self.config = make_config(preset, config)
         super().__init__(
             policy,
             env,
-            learning_rate=settings.train.learning_rate,
+            learning_rate=self.config.train.learning_rate,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
@@ -104,8 +104,7 @@ class VLSafe(OfflineAlgorithm):
         )
         self.preset, self.update, self.safety = preset, update, safety
         self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
-        self.config = settings.to_dict()  # JSON-able: it is saved as text
-        self.episode_steps = settings.multiplier.episode_steps
+        self.episode_steps = self.config.multiplier.episode_steps
         self.world_model_frozen = False
         self._schedule: Schedule | None = None  # of the last call of learn
         self.dataset: EpisodeDataset | None = None
@@ -118,7 +117,6 @@ class VLSafe(OfflineAlgorithm):
 
     def _setup_model(self) -> None:
         """Build networks and optimisers."""
-        self.settings = make_config(self.preset, self.config)
         self.set_random_seed(self.seed)
         self._sampler = np.random.default_rng(self.seed)
         self._gap = GapWarning()
@@ -126,13 +124,13 @@ class VLSafe(OfflineAlgorithm):
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space,
             self.action_space,
-            self.settings,
+            self.config,
             update="none" if self.safety is None else self.update,
             gate=gate,
             cost_limit=self.cost_limit,
             episode_steps=self.episode_steps or 1.0,
         ).to(self.device)
-        train, network = self.settings.train, self.settings.network
+        train, network = self.config.train, self.config.network
         self.model_optimizer = LaProp(
             self.policy.world_model.parameters(),
             lr=train.learning_rate,
@@ -164,14 +162,14 @@ class VLSafe(OfflineAlgorithm):
             TypeError: if it is no data set.
         """
         dataset = self._accept_data(dataset)
-        length = self.settings.train.sequence_length
+        length = self.config.train.sequence_length
         dataset = fit_for_training(dataset, self.observation_space, self.action_space, length)
         if "audits" in dataset.metadata:
             from vlsafe_agents.audit import warn_of_failed_audit  # draws pictures: slow to load
 
             warn_of_failed_audit(dataset.metadata)
         self.dataset = dataset
-        if self.settings.multiplier.episode_steps is None:
+        if self.config.multiplier.episode_steps is None:
             self.episode_steps = dataset.num_steps / dataset.num_episodes
             self.policy.actor_critic.episode_steps = self.episode_steps
 
@@ -237,8 +235,8 @@ class VLSafe(OfflineAlgorithm):
         self._plan(total_timesteps - self.num_timesteps, reset_num_timesteps)
         callback.on_training_start(locals(), globals())
         rates = (
-            (self.model_optimizer, self.settings.train.learning_rate),
-            (self.actor_critic_optimizer, self.settings.network.learning_rate),
+            (self.model_optimizer, self.config.train.learning_rate),
+            (self.actor_critic_optimizer, self.config.network.learning_rate),
         )
         with torch_threads(self._thread_count()):
             while self.num_timesteps < total_timesteps:
@@ -259,9 +257,9 @@ class VLSafe(OfflineAlgorithm):
         assert self.dataset is not None
         if not hasattr(self, "_logger"):
             self._logger = utils.configure_logger(self.verbose)
-        train = self.settings.train
+        train = self.config.train
         sequences = self.dataset.sample(
-            train.batch_size, train.sequence_length, self._sampler, self.settings.unsafe_ends
+            train.batch_size, train.sequence_length, self._sampler, self.config.research.unsafe_ends
         )
         batch = to_tensors(sequences, self.device)
         self.policy.set_training_mode(True)
@@ -279,10 +277,8 @@ class VLSafe(OfflineAlgorithm):
         if self._schedule is not None and not afresh:
             self._schedule = self._schedule.going_on(self._n_updates + updates)
             return
-        share = 0.0 if self.world_model_frozen else self.settings.model_warmup
-        self._schedule = Schedule.fresh(
-            self._n_updates, updates, share, self.settings.critic_warmup
-        )
+        share = 0.0 if self.world_model_frozen else self.config.model_warmup
+        self._schedule = Schedule.fresh(self._n_updates, updates, share, self.config.critic_warmup)
 
     @property
     def schedule(self) -> Schedule:
@@ -298,15 +294,15 @@ class VLSafe(OfflineAlgorithm):
     def _warm_up(self, batch: TensorBatch) -> None:
         """Fit the world model and, on its features, the behaviour prior."""
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
-        share = self.settings.shaping
+        share = self.config.shaping
 
         def prior_loss(feat: Tensor) -> Tensor:
             feat = feat if share else feat.detach()
             loss = actor_critic.behaviour_loss(feat, batch, world_model)
             self.logger.record_mean("train/behaviour_loss", loss.item())
-            return loss * (share or 1.0)
+            return share * loss if share else loss
 
-        foreign = world_model.foreign_actions(batch, self.settings.forget_actions)
+        foreign = world_model.foreign_actions(batch, self.config.forget_actions)
         loss, _, metrics = world_model.loss(batch, prior_loss, foreign)
         both = [self.model_optimizer, self.actor_critic_optimizer]
         optimise(both, loss, "world model and behaviour prior")
@@ -316,7 +312,7 @@ class VLSafe(OfflineAlgorithm):
 
     def _states(self, batch: TensorBatch) -> tuple[RSSMState, RSSMState]:
         """Posterior states of the batch, and those that the prior is fitted on."""
-        world_model, share = self.policy.world_model, self.settings.forget_actions
+        world_model, share = self.policy.world_model, self.config.forget_actions
         posterior = self._update_world_model(batch)
         if posterior is not None and not share:
             return posterior, posterior
@@ -330,7 +326,7 @@ class VLSafe(OfflineAlgorithm):
     def _update_world_model(self, batch: TensorBatch) -> RSSMState | None:
         """Posterior states of the batch; None where the model rests."""
         world_model = self.policy.world_model
-        every = self.settings.model_every
+        every = self.config.model_every
         if self.world_model_frozen or not every or self._n_updates % every:
             return None
         loss, posterior, metrics = world_model.loss(batch)
@@ -346,7 +342,7 @@ class VLSafe(OfflineAlgorithm):
         loss, metrics = actor_critic.loss(world_model, posterior, batch, improving, prior_state)
         optimise([self.actor_critic_optimizer], loss, "actor and critics")
         actor_critic.after_step()
-        imagination = self.settings.imagination
+        imagination = self.config.imagination
         recorded = recorded_returns(batch, imagination.gamma, imagination.horizon)
         metrics["imagined/gap"] = self._gap.update(metrics["imagined/return"], recorded)
         if recorded.valid.any():
@@ -358,9 +354,12 @@ class VLSafe(OfflineAlgorithm):
     def _thread_count(self) -> int | None:
         """One while a small preset learns on a CPU: more only slow tiny kernels."""
         small = self.device.type == "cpu" and self.preset in SMALL_PRESETS
-        return self.settings.torch_threads or (1 if small else None)
+        return self.config.torch_threads or (1 if small else None)
 
     # --- saving ---------------------------------------------------------------------------------
+
+    def _setting(self, name: str) -> Any:
+        return self.config.to_dict() if name == "config" else super()._setting(name)
 
     def _policy_name(self) -> str | None:
         # All names stand for one class; observations are told apart by their space.
@@ -394,8 +393,10 @@ class VLSafe(OfflineAlgorithm):
                 f"the file holds an agent of preset {arguments['preset']!r}; its sizes cannot be "
                 "changed on loading"
             )
-        config = merge(arguments["config"], changes.get("config") or {})
-        return {**super()._merged(arguments, changes), "config": config}
+        config = changed(
+            make_config(arguments["preset"], arguments["config"]), changes.get("config")
+        )
+        return {**super()._merged(arguments, changes), "config": config.to_dict()}
 
     @classmethod
     def _upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
