@@ -24,10 +24,9 @@ from wrappers.clip_loading import (
     text_length,
 )
 from wrappers.devices import device_of
-from wrappers.first_batch import FirstBatch
-from wrappers.options import check_known, option_names
 from wrappers.prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
-from wrappers.scorer import BUNDLED, Frames, Infos, Scores, check_frames
+from wrappers.registry import check_known, option_names
+from wrappers.scorer import BUNDLED, FirstBatch, Frames, Infos, Scores, check_frames
 from wrappers.sentence_checks import check_sentences, check_sides, warn_of_equal_sides
 from wrappers.weights import weights_sha256
 

@@ -15,9 +15,8 @@ from wrappers.devices import device_of
 from wrappers.distillation.fast import FastPupil
 from wrappers.distillation.folder import Record, load_pupil
 from wrappers.distillation.frames import fit_frames
-from wrappers.first_batch import FirstBatch
-from wrappers.options import check_known, option_names
-from wrappers.scorer import Frames, Infos, Scores, check_frames
+from wrappers.registry import check_known, option_names
+from wrappers.scorer import FirstBatch, Frames, Infos, Scores, check_frames
 from wrappers.weights import weights_sha256
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled_distilled"

@@ -41,7 +41,7 @@ from wrappers.generative.outcomes import (
     to_judgement,
 )
 from wrappers.generative.question import Question
-from wrappers.options import check_known
+from wrappers.registry import check_known
 from wrappers.scorer import Frames, Infos, Scores, check_frames
 
 _TOKENS_OF_A_PICTURE, _TOKENS_OF_AN_ANSWER = 300, 10  # as long as nothing better is known
