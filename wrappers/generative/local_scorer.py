@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from wrappers.checkpoints import weights_sha256
 from wrappers.checks import one_number, whole_number
 from wrappers.frame_windows import check_windows
 from wrappers.generative.answers import FORMS, LEAST_MASS, VERSION, AnswerForm, read_answer
@@ -25,7 +26,6 @@ from wrappers.generative.outcomes import (
 )
 from wrappers.generative.question import SCENE, SEQUENCE
 from wrappers.scorer import FirstBatch, Frames, Infos, Scores, check_frames
-from wrappers.weights import weights_sha256
 
 READINGS = ("first_token", "text")
 _DEFAULTS: dict[str, Any] = {"least_mass": LEAST_MASS, "max_tokens": 64}
