@@ -8,6 +8,7 @@ import numpy as np
 
 from wrappers.combinator import Wrapper
 from wrappers.frame_windows import check_windows
+from wrappers.registry import make_scorer
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import (
     Frames,
@@ -15,9 +16,6 @@ from wrappers.scorer import (
     SafetyScorer,
     Scores,
     check_frames,
-    check_scores,
-    last_reasons,
-    make_scorer,
 )
 
 
@@ -70,10 +68,10 @@ class CachedScorer(Wrapper):
         self.misses += len(missing)
         if missing:
             rows = [first[key] for key in missing]
-            scores = check_scores(self.scorer(frames[rows]), len(rows))
+            scores, said = self.ask(self.scorer, frames[rows])
             self.cache.put(missing, scores)
             known.update(zip(missing, scores.tolist(), strict=True))
-            reasons.update(zip(missing, last_reasons(self.scorer, len(missing)), strict=True))
+            reasons.update(zip(missing, said, strict=True))
         self.last_reasons = [reasons.get(key) for key in keys]
         return np.array([known[key] for key in keys], np.float32)
 

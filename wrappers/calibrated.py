@@ -22,15 +22,8 @@ import numpy.typing as npt
 from wrappers.combinator import Wrapper
 from wrappers.files import read_json, write_json
 from wrappers.forms import log_odds, logistic
-from wrappers.scorer import (
-    Frames,
-    Infos,
-    SafetyScorer,
-    Scores,
-    check_scores,
-    last_reasons,
-    make_scorer,
-)
+from wrappers.registry import make_scorer
+from wrappers.scorer import Frames, Infos, SafetyScorer, Scores
 
 METHODS = ("isotonic", "platt")
 FORMAT = 1  # of the file
@@ -234,8 +227,7 @@ class CalibratedScorer(Wrapper):
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Calibrated scores ``(N,)`` of what the scorer inside takes."""
-        scores = check_scores(self.scorer(frames, infos), len(frames))
-        self.last_reasons = last_reasons(self.scorer, len(frames))
+        scores, self.last_reasons = self.ask(self.scorer, frames, infos)
         return self.calibration(scores)
 
 

@@ -11,25 +11,22 @@ import numpy as np
 import torch
 
 from wrappers import forms
-from wrappers.backbones import checkpoint_of
-from wrappers.checkpoints import UnfitError, loading
+from wrappers.checkpoints import UnfitError, device_of, loading, weights_sha256
 from wrappers.checks import one_number, whole_number
 from wrappers.clip_loading import (
     FastPreprocessor,
     bundled_folder,
+    checkpoint_of,
     features_of,
     load_dual_encoder,
     own_temperature,
     text_features,
     text_length,
 )
-from wrappers.devices import device_of
-from wrappers.first_batch import FirstBatch
-from wrappers.options import check_known, option_names
 from wrappers.prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
-from wrappers.scorer import BUNDLED, Frames, Infos, Scores, check_frames
+from wrappers.registry import check_known, option_names
+from wrappers.scorer import BUNDLED, FirstBatch, Frames, Infos, Scores, check_frames
 from wrappers.sentence_checks import check_sentences, check_sides, warn_of_equal_sides
-from wrappers.weights import weights_sha256
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 THRESHOLDS = {"threshold": 0.32, "softmax_threshold": 0.5}
@@ -64,7 +61,7 @@ class ClipScorer:
     Scorers keep no state between calls.
 
     Args:
-        model: ``"bundled"``, a name of :data:`~.backbones.BACKBONES`, a hub name or a folder
+        model: ``"bundled"``, a name of :data:`~.clip_loading.BACKBONES`, a hub name or a folder
             written by ``save_pretrained``.
         prompts: the safe and the unsafe side, each a sentence or an ensemble of several;
             :class:`~.prompts.Prompts`; or a JSON file, see :func:`~.prompts.read_prompts`.
@@ -137,7 +134,7 @@ class ClipScorer:
 
     @cached_property
     def weights_hash(self) -> str:
-        """See :func:`~.weights.weights_sha256`."""
+        """See :func:`~.checkpoints.weights_sha256`."""
         return weights_sha256(self.model)
 
     @property

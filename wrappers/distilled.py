@@ -10,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from wrappers.checkpoints import device_of, weights_sha256
 from wrappers.checks import whole_number
-from wrappers.devices import device_of
 from wrappers.distillation.fast import FastPupil
 from wrappers.distillation.folder import Record, load_pupil
-from wrappers.distillation.frames import fit_frames
-from wrappers.first_batch import FirstBatch
-from wrappers.options import check_known, option_names
-from wrappers.scorer import Frames, Infos, Scores, check_frames
-from wrappers.weights import weights_sha256
+from wrappers.distillation.network import fit_frames
+from wrappers.registry import check_known, option_names
+from wrappers.scorer import FirstBatch, Frames, Infos, Scores, check_frames
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled_distilled"
 
@@ -59,7 +57,7 @@ class DistilledScorer:
 
     @cached_property
     def weights_hash(self) -> str:
-        """See :func:`~.weights.weights_sha256`."""
+        """See :func:`~.checkpoints.weights_sha256`."""
         return weights_sha256(self.pupil)
 
     @property

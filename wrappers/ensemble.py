@@ -1,4 +1,4 @@
-"""Several judges as one."""
+"""Several scorers as one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,8 @@ import numpy.typing as npt
 from wrappers.checks import whole_number
 from wrappers.combinator import Combinator
 from wrappers.frame_windows import context_frames, latest
-from wrappers.scorer import (
-    Frames,
-    Infos,
-    SafetyScorer,
-    Scores,
-    check_scores,
-    last_reasons,
-    make_scorer,
-)
+from wrappers.registry import make_scorer
+from wrappers.scorer import Frames, Infos, SafetyScorer, Scores
 from wrappers.specs import split_members
 
 COMBINATIONS = ("mean", "min")
@@ -33,7 +26,7 @@ class EnsembleScorer(Combinator):
     A member that has no label for a frame (NaN) is left out for that frame, the others' weights
     growing accordingly; a frame that fewer than ``quorum`` members have a label for gets none.
     Members may look at different numbers of frames.  If one looks at frames of a certain size, as
-    distilled judges do, all get such.
+    distilled scorers do, all get such.
 
     Args:
         scorers: the members.
@@ -75,8 +68,12 @@ class EnsembleScorer(Combinator):
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Scores ``(N,)`` of frames, or of windows where a member looks at several."""
-        scores = np.stack([self._ask(scorer, frames, infos) for scorer in self.scorers])  # (M, N)
-        said = [last_reasons(scorer, len(frames)) for scorer in self.scorers]
+        answers = [
+            self.ask(scorer, latest(frames, context_frames(scorer)), infos)
+            for scorer in self.scorers
+        ]
+        scores = np.stack([found for found, _ in answers])  # (M, N)
+        said = [reasons for _, reasons in answers]
         if self.combine == "min":
             combined = np.fmin.reduce(scores)  # NaN only where all are
         else:
@@ -87,10 +84,6 @@ class EnsembleScorer(Combinator):
             for missing, reasons in zip(np.isnan(combined), zip(*said, strict=True), strict=True)
         ]
         return combined
-
-    @staticmethod
-    def _ask(scorer: SafetyScorer, frames: Frames, infos: Infos | None) -> Scores:
-        return check_scores(scorer(latest(frames, context_frames(scorer)), infos), len(frames))
 
 
 def nan_mean(scores: Scores, weights: npt.NDArray[np.float64]) -> Scores:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrappers.checks import one_number
-from wrappers.options import check_known, option_names
+from wrappers.registry import check_known, option_names
 from wrappers.scorer import Frames, Infos, Scores, check_frames
 
 REQUIRED_KEYS = ("time_to_collision", "headway", "collision", "off_road")

@@ -14,7 +14,7 @@ import torch
 from wrappers.checks import whole_number
 from wrappers.clip_loading import bundled_folder, load_tokenizer
 from wrappers.clip_scorer import ClipScorer
-from wrappers.options import check_known, option_names
+from wrappers.registry import check_known, option_names
 from wrappers.scorer import BUNDLED
 
 

@@ -20,11 +20,11 @@ import pytest
 from chat_server import numbered_frames, safety
 
 from wrappers import SafetyScorer, WindowScorer, make_scorer
-from wrappers.generative.addresses import Access
 from wrappers.generative.budget import Budget
 from wrappers.generative.chat_scorer import ChatScorer, ChatServerError, make_chat_scorer
 from wrappers.generative.client import Limits
 from wrappers.generative.question import Question
+from wrappers.generative.server import Access
 
 KEY = "sk-test-1f2e3d4c5b6a"
 QUICK = Limits(attempts=2, first_wait=0.02)

@@ -302,7 +302,7 @@ class TestShipped:
     def test_it_was_taught_by_the_shipped_clip(self):
         teacher = json.loads(json.dumps(make_scorer("bundled").identity))
         assert make_scorer("distilled").identity["of"] == teacher, (
-            "the bundled CLIP has changed: distil it again (docs/judges.md says how)"
+            "the bundled CLIP has changed: distil it again (docs/scorers.md says how)"
         )
 
     def test_it_is_small_and_says_how_well_it_agrees(self):

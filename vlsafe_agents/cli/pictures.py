@@ -10,7 +10,7 @@ import numpy.typing as npt
 from vlsafe_agents.audit.drives import Drives
 from vlsafe_agents.labelling.frames import FrameReader
 from vlsafe_envs import SceneRenderer
-from wrappers.distillation.frames import fit_frames
+from wrappers.distillation.network import fit_frames
 
 Frames = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]

@@ -5,22 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, numbers_of
 from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag, whole_number
-from wrappers.vlm_cost import combine_cost
-
-CostMode = Literal["vlm", "env", "either"]
-
-
-def check_cost_mode(mode: str) -> None:
-    """Raise ``ValueError`` unless ``mode`` is one of "vlm", "env" and "either"."""
-    if not isinstance(mode, str) or mode not in get_args(CostMode):
-        raise ValueError(f"unknown cost mode {mode!r}; choose one of {get_args(CostMode)}")
+from wrappers.vlm_cost import CostMode, check_cost_mode, combine_cost
 
 
 def training_cost(
@@ -31,18 +23,14 @@ def training_cost(
     threshold: float = 0.5,
     terminal_weight: float = 10.0,
 ) -> npt.NDArray[np.float32]:
-    """The CMDP's cost from simulator truth and the judge's opinion; all arrays are ``(N,)``.
-
-    ``"env"``: ``env_cost``.  ``"vlm"``: ``clip((threshold - p) / threshold, 0, 1)``, times
-    ``terminal_weight`` where the episode terminated, because termination cuts the cost stream.
-    ``"either"``: the larger of the two.  The same rule as the online wrapper's.
+    """The CMDP's cost ``(N,)`` of stored steps: ``wrappers.combine_cost``, where scores are needed.
 
     Raises ``ValueError`` for an unknown mode and when the mode needs a missing ``safety_score``.
     """
     check_cost_mode(mode)
     if mode != "env" and safety_score is None:
         raise ValueError(
-            f"cost={mode!r} needs the judge's safety_score, which these data do not have; "
+            f"cost={mode!r} needs the safety_score, which these data do not have; "
             "add it with `vlsafe label`, or use cost='env'"
         )
     score = np.nan if safety_score is None else safety_score

@@ -9,28 +9,25 @@ import re
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from wrappers.checks import whole_number
 from wrappers.frame_windows import check_windows
-from wrappers.generative.addresses import (
-    OPENAI_KEY,
-    OPENAI_URL,
-    Access,
-    ChatServerError,
-    access_to,
-    check_base_url,
-    is_openai,
-)
 from wrappers.generative.budget import Budget, Ledger, Usage
-from wrappers.generative.client import ChatClient, Failure, Limits, Pace, load_packages
-from wrappers.generative.features import Features
+from wrappers.generative.client import (
+    ChatClient,
+    Failure,
+    Limits,
+    Pace,
+    load_packages,
+    run_to_end,
+)
 from wrappers.generative.introduction import Introduction, check_sight, introduce, model_of
 from wrappers.generative.outcomes import (
     Judgement,
@@ -41,11 +38,20 @@ from wrappers.generative.outcomes import (
     to_judgement,
 )
 from wrappers.generative.question import Question
-from wrappers.options import check_known
+from wrappers.generative.server import (
+    OPENAI_KEY,
+    OPENAI_URL,
+    Access,
+    ChatServerError,
+    Features,
+    access_to,
+    check_base_url,
+    is_openai,
+)
+from wrappers.registry import check_known
 from wrappers.scorer import Frames, Infos, Scores, check_frames
 
 _TOKENS_OF_A_PICTURE, _TOKENS_OF_AN_ANSWER = 300, 10  # as long as nothing better is known
-_Result = TypeVar("_Result")
 
 
 class ChatScorer(RemembersOutcomes):
@@ -361,44 +367,12 @@ class ChatScorer(RemembersOutcomes):
                 "a chat scorer that was given its key cannot be pickled, the key would be written "
                 "down; put the key into an environment variable and name it in api_key_env"
             )
-        arguments = (self.question, self.limits, self.budget, self.context_frames)
-        access = (self.api_key_env, self.check_sight)
-        return _rebuild, (self.model, self.base_url, *arguments, *access)
+        names = ("question", "limits", "budget", "context_frames", "api_key_env", "check_sight")
+        options = {name: getattr(self, name) for name in names}
+        return partial(ChatScorer, self.model, self.base_url, **options), ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ChatScorer:
         return self  # one budget, whoever holds the scorer
-
-
-def _rebuild(
-    model: str,
-    base_url: str,
-    question: Question,
-    limits: Limits,
-    budget: Budget,
-    context_frames: int,
-    api_key_env: str | None,
-    check_sight: bool,
-) -> ChatScorer:
-    return ChatScorer(
-        model,
-        base_url,
-        question=question,
-        limits=limits,
-        budget=budget,
-        context_frames=context_frames,
-        api_key_env=api_key_env,
-        check_sight=check_sight,
-    )
-
-
-def run_to_end(start: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
-    """Run a coroutine from ordinary code, also where an event loop is running (as in Jupyter)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(start())
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(start())).result()
 
 
 def _printable(text: str) -> str:

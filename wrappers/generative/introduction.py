@@ -10,8 +10,8 @@ import numpy as np
 
 from wrappers.generative.budget import Usage
 from wrappers.generative.client import ChatClient, Failure, tokens_of
-from wrappers.generative.features import Features
 from wrappers.generative.question import Question
+from wrappers.generative.server import Features
 from wrappers.scorer import Frames
 
 _SIZE = 224  # [px], of the picture that is shown

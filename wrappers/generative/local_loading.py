@@ -8,8 +8,14 @@ from typing import Any
 
 import torch
 
-from wrappers.checkpoints import UnfitError, check_folder, check_vocabulary, load_whole, loading
-from wrappers.devices import device_of
+from wrappers.checkpoints import (
+    UnfitError,
+    check_folder,
+    check_vocabulary,
+    device_of,
+    load_whole,
+    loading,
+)
 from wrappers.scorer import Frames
 from wrappers.sentence_checks import check_words
 

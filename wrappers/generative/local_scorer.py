@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from wrappers.checkpoints import weights_sha256
 from wrappers.checks import one_number, whole_number
-from wrappers.first_batch import FirstBatch
 from wrappers.frame_windows import check_windows
 from wrappers.generative.answers import FORMS, LEAST_MASS, VERSION, AnswerForm, read_answer
 from wrappers.generative.local_loading import LocalVLM
@@ -25,8 +25,7 @@ from wrappers.generative.outcomes import (
     to_judgement,
 )
 from wrappers.generative.question import SCENE, SEQUENCE
-from wrappers.scorer import Frames, Infos, Scores, check_frames
-from wrappers.weights import weights_sha256
+from wrappers.scorer import FirstBatch, Frames, Infos, Scores, check_frames
 
 READINGS = ("first_token", "text")
 _DEFAULTS: dict[str, Any] = {"least_mass": LEAST_MASS, "max_tokens": 64}

@@ -18,8 +18,8 @@ from wrappers.generative.answers import (
     expected_score,
     read_answer,
 )
-from wrappers.generative.features import STRUCTURES, Features
 from wrappers.generative.outcomes import NoLabel, Status
+from wrappers.generative.server import STRUCTURES, Features
 from wrappers.scorer import Frames
 
 SCENE = (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from wrappers import backbones
-from wrappers.backbones import BACKBONES, PAPER_BACKBONES, checkpoint_of
+from wrappers.clip_loading import BACKBONES, PAPER_BACKBONES, checkpoint_of
 
 
 def vision(width, layers, heads, mlp, patch, image=224):
