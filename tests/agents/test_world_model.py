@@ -78,7 +78,7 @@ def test_overfitting_one_batch_lowers_every_reconstruction(space: spaces.Space[A
         f"{k}_loss" for k in keys
     }
     for name in ("model", *keys, "reward", "cost", "cont"):
-        assert history[-1][f"{name}_loss"] < 0.97 * history[0][f"{name}_loss"], name
+        assert history[-1][f"train/{name}_loss"] < 0.97 * history[0][f"train/{name}_loss"], name
 
 
 def test_losses_must_match_the_loss_scales(monkeypatch: pytest.MonkeyPatch) -> None:
