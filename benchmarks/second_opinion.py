@@ -26,7 +26,7 @@ from vlsafe_agents.cli.evaluate import FIRST_SEED
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.training import load_agent
 from vlsafe_envs.actions import ACCELERATIONS, STEERINGS
-from vlsafe_envs.experts import make_driver
+from vlsafe_envs.drivers import make_driver
 
 PEDALS = ("brake", "coast", "accelerate")  # of the grid's ACCELERATIONS
 

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_envs.highway_env_traffic import road_shape
-from vlsafe_envs.registration import (
-    METADRIVE_IDS,
-    TASK_IDS,
-    bare_id,
-    check_env_options,
-    scenario_of,
-)
+from vlsafe_envs.options import read_options
+from vlsafe_envs.registration import make_simulator
+from vlsafe_envs.registry import row_of
 from vlsafe_envs.render import fingerprint
 from vlsafe_envs.render.frames import FRAME_SIZE, FRAME_SIZES, Frame, frames_on
 from vlsafe_envs.scene import Scene, drawing_of_packed
@@ -38,23 +32,14 @@ class SceneRenderer:
     _size = FRAME_SIZE
 
     def __init__(self, env_id: str, **env_kwargs: Any) -> None:
-        name = bare_id(env_id)
-        check_env_options(name, env_kwargs)
-        if name in METADRIVE_IDS:
+        row = row_of(env_id)
+        chosen = read_options(row, env_kwargs)
+        if not row.fixed_road:
             raise ValueError(
                 f"env_id={env_id!r}: every map of MetaDrive has another road, which scenes do not "
-                "hold; judge while driving (scorer=...), or use the images that are stored"
+                "hold; score while driving (scorer=...), or use the images that are stored"
             )
-        if name in TASK_IDS:
-            from vlsafe_envs.tasks.make import task_road
-
-            self._frames = frames_on(task_road(TASK_IDS[name]))
-            return
-        config = scenario_of(name).traffic
-        lanes = env_kwargs.get("lanes")
-        if lanes is not None:
-            config = dataclasses.replace(config, lanes=lanes)
-        self._frames = frames_on(road_shape(config))
+        self._frames = frames_on(make_simulator(chosen).road)
 
     def at_size(self, size: int) -> SceneRenderer:
         """The same drawing with :meth:`frames` of ``size`` px, as ``env.safety_frame(size)``.

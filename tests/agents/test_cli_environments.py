@@ -267,7 +267,7 @@ def test_what_is_no_number_is_refused_by_the_command_line(
 
 
 def test_metadrives_own_drivers_are_known_where_they_can_drive() -> None:
-    from vlsafe_envs.experts import DRIVER_NAMES, driver_names
+    from vlsafe_envs.registry import DRIVER_NAMES, driver_names
 
     assert driver_names("VLSafe-Highway-v0") == DRIVER_NAMES
     assert {"metadrive_ppo", "metadrive_idm"} < set(driver_names("VLSafe-MetaDrive-v0"))

@@ -17,7 +17,7 @@ from toy_envs import CountingEnv, Driver, NoisyEnv, SpeedLimitEnv
 import vlsafe_envs  # noqa: F401 - registers the ids
 from vlsafe_agents.common.vector_episodes import VectorStep, drive_episodes, pick, pick_info
 from vlsafe_agents.evaluation import evaluate
-from vlsafe_envs.experts import make_driver
+from vlsafe_envs.drivers import make_driver
 
 
 class CountingLonger(CountingEnv):

@@ -11,10 +11,14 @@ from typing import Any
 
 from vlsafe_agents.training.settings import EnvName
 
-DEFAULT_ENV = "VLSafe-Highway-v0"
-
 _LONGEST_INTEGER = 30  # digits
 SET_BY_COMMANDS = ("observation", "scorer", "cost", "scene_in_info")
+
+
+def _default_id() -> str:
+    from vlsafe_envs.registry import DEFAULT_ID
+
+    return DEFAULT_ID
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,12 @@ class EnvChoice(EnvName):
     not have, that are out of range, or that the commands set.
     """
 
-    env_id: str = DEFAULT_ENV
+    env_id: str = field(default_factory=_default_id)
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from vlsafe_envs.registration import bare_id, check_env_options
+        from vlsafe_envs.options import check_env_options
+        from vlsafe_envs.registry import bare_id
 
         name = bare_id(self.env_id)
         if not isinstance(self.kwargs, dict):
@@ -54,9 +59,9 @@ class EnvChoice(EnvName):
     @property
     def one_a_process(self) -> bool:
         """Whether two such environments cannot live in one process, as MetaDrive's."""
-        from vlsafe_envs.registration import METADRIVE_IDS
+        from vlsafe_envs.registry import row_of
 
-        return self.env_id in METADRIVE_IDS
+        return row_of(self.env_id).one_per_process
 
     def with_kwargs(self, changes: Mapping[str, Any]) -> EnvChoice:
         """A copy with some arguments replaced."""
@@ -67,7 +72,7 @@ def make_env(env_id: str, kwargs: dict[str, Any]) -> Any:
     """``gym.make`` that knows our ids without a module prefix and does not check every step."""
     import gymnasium as gym
 
-    from vlsafe_envs.registration import bare_id
+    from vlsafe_envs.registry import bare_id
 
     return gym.make(bare_id(env_id), disable_env_checker=True, **kwargs)
 
@@ -76,7 +81,7 @@ def make_vec_env(env_id: str, kwargs: dict[str, Any], num_envs: int) -> Any:
     """``gym.make_vec`` that knows our ids without a module prefix."""
     import gymnasium as gym
 
-    from vlsafe_envs.registration import bare_id
+    from vlsafe_envs.registry import bare_id
 
     return gym.make_vec(bare_id(env_id), num_envs=num_envs, **kwargs)
 

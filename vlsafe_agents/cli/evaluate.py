@@ -198,10 +198,9 @@ def _suffix(trained: dict[str, Any], driven: dict[str, Any]) -> str:
 
 
 def _drivers() -> tuple[str, ...]:
-    from vlsafe_envs.experts import DRIVER_NAMES
-    from vlsafe_envs.metadrive.experts import SHIPPED_NAMES
+    from vlsafe_envs.registry import all_driver_names
 
-    return (*DRIVER_NAMES, *SHIPPED_NAMES)
+    return all_driver_names()
 
 
 def _is_driver(name: str) -> bool:
@@ -231,7 +230,7 @@ def _driver(
 
 
 def _make_driver(name: str, env: Any, rng: Any) -> Any:
-    from vlsafe_envs.experts import make_driver
+    from vlsafe_envs.drivers import make_driver
 
     return make_driver(name, env, rng)
 

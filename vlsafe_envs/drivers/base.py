@@ -9,7 +9,6 @@ from gymnasium import spaces
 
 from vlsafe_envs.actions import IDLE, SLOWER
 
-DRIVER_NAMES = ("expert", "noisy", "inattentive", "brisk", "aggressive", "timid", "random")
 TIMID_SHARE = 0.6  # of the expert's cruise speed
 BURST_RATE = 0.1  # [1/s], with which a disturbed driver's spell starts
 BURST_SECONDS = (0.5, 3.0)  # [s]

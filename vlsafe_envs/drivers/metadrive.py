@@ -1,17 +1,8 @@
-"""Drivers for the environments on MetaDrive.
+"""Drivers of a route on MetaDrive's maps, and the two that MetaDrive ships.
 
-- ``expert`` (and ``brisk``, which is the same here): holds the route, keeps its distance, and looks
-  6 s ahead along all ways that may be the others'; see ``tasks.planner``.
-- ``timid``: the expert at 0.6 of its speed.
-- ``aggressive``: holds the route at 11 m/s and looks out for nobody.
-- ``noisy``: the expert with bursts of random actions.
-- ``inattentive``: the expert that now and then looks out for nobody for a few seconds.
-- ``random``: random actions.
-- ``metadrive_ppo``: the policy that MetaDrive ships, its mean action.
-- ``metadrive_idm``: MetaDrive's own IDM driver.
-
-All act through the environment's action space.  MetaDrive's two steer and accelerate as they like;
-with ``action="continuous"`` that is passed on, with the grid the nearest of 15 actions is taken.
+Those of a route look 6 s ahead along all ways that may be the others'; see ``planner``.
+MetaDrive's two steer and accelerate as they like; with ``action="continuous"`` that is passed on,
+with the grid the nearest of 15 actions is taken.
 """
 
 from __future__ import annotations
@@ -23,30 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.actions import full_lock
-from vlsafe_envs.checks import check_choice
-from vlsafe_envs.drivers.base import (
-    TIMID_SHARE,
-    Attention,
-    DisturbedDriver,
-    Driver,
-    RandomDriver,
-)
+from vlsafe_envs.drivers.route import RouteDriver
 from vlsafe_envs.metadrive.pedals import acceleration_of, wheel_of
 from vlsafe_envs.metadrive.prospects import Prospects
-from vlsafe_envs.metadrive.world import MetaDriveWorld, car_of
-from vlsafe_envs.tasks.drivers import AGGRESSIVE_SPEED, FINE, GRID
+from vlsafe_envs.metadrive.world import car_of
+from vlsafe_envs.simulator import ROUTE_STEP
 from vlsafe_envs.tasks.planner import (
-    RoutePlan,
     best_acceleration,
     best_steering,
     nearest_station,
     route_plan,
 )
 from vlsafe_envs.tasks.progress import RouteProgress
-from vlsafe_envs.tasks.world import ROUTE_STEP
 
-SHIPPED_NAMES = ("metadrive_ppo", "metadrive_idm")
-RULE_NAMES = ("expert", "brisk", "timid", "aggressive", "inattentive")
 ARRIVAL = 3  # waypoints left
 SLACK = 0.8  # of the car's acceleration, that plans count on
 PASSING = 2.5  # [m/s], more than those beside
@@ -54,53 +34,18 @@ BESIDE = 5.5  # [m], between the middles of two cars
 EASY_BRAKING = 2.0  # [m/s2]
 
 
-def on_metadrive(env: Any) -> bool:
-    """Whether an unwrapped environment drives MetaDrive."""
-    return isinstance(getattr(env, "world", None), MetaDriveWorld)
-
-
-def make_metadrive_driver(name: str, env: Any, rng: np.random.Generator) -> Driver:
-    """The driver ``name`` for an unwrapped environment on MetaDrive.
-
-    Raises ``ValueError`` for an unknown name.
-    """
-    check_choice("driver", name, (*RULE_NAMES, "noisy", "random", *SHIPPED_NAMES))
-    if name == "random":
-        return RandomDriver(env, rng)
-    if name == "noisy":
-        return DisturbedDriver(env, rng, MetaDriveDriver(env, "expert", rng), name)
-    return ShippedDriver(env, name) if name in SHIPPED_NAMES else MetaDriveDriver(env, name, rng)
-
-
-class MetaDriveDriver:
-    """A driver with rules on MetaDrive's maps; ``name`` is one of ``RULE_NAMES``."""
-
-    def __init__(self, env: Any, name: str, rng: np.random.Generator) -> None:
-        self._env, self._world = env, env.world
-        self._speed = env.scenario.cruise_speed  # [m/s]
-        if name == "timid":
-            self._speed *= TIMID_SHARE
-        if name == "aggressive":
-            self._speed = AGGRESSIVE_SPEED
-        self._attention = Attention(name, rng, env.scenario.traffic.policy_frequency)
-        grid = env.scenario.traffic.action == "grid"
-        self._accelerations, self._shares = GRID if grid else FINE
-        self._plan: RoutePlan | None = None
-
-    def reset(self) -> None:
-        """Forget the last episode."""
-        self._plan = None
-        self._attention.reset()
+class MetaDriveRouteDriver(RouteDriver):
+    """A driver of a route on MetaDrive's maps."""
 
     def act(self) -> Any:
         """The action that the planner advises."""
         if self._plan is None:
-            route = self._world.clear_route()
-            most = car_of(self._world.agent).full_throttle  # [m/s2], less than the grid's 5
+            route = self._simulator.clear_route()
+            most = car_of(self._simulator.agent).full_throttle  # [m/s2], less than the grid's 5
             self._plan = route_plan(route, ARRIVAL * ROUTE_STEP, SLACK * most)
             self._reachable = np.minimum(self._accelerations, most)
             self._progress = RouteProgress(route)
-            self._prospects = Prospects(self._world, route)
+            self._prospects = Prospects(self._simulator, route)
         ego = np.ascontiguousarray(self._env.scene.columns[:4, 0])
         self._progress.advance(ego[0], ego[1])
         around = self._progress.next * ROUTE_STEP
@@ -138,8 +83,10 @@ def passing_speed(columns: npt.NDArray[np.float64]) -> float:
 class ShippedDriver:
     """A driver of MetaDrive's own."""
 
-    def __init__(self, env: Any, name: str) -> None:
-        self._env, self._world, self._name = env, env.world, name
+    disturbed = ()
+
+    def __init__(self, env: Any, name: str, rng: np.random.Generator) -> None:
+        self._env, self._simulator, self._name = env, env.simulator, name
         self._policy: Any = None
 
     def reset(self) -> None:
@@ -148,7 +95,7 @@ class ShippedDriver:
 
     def _pedals(self) -> tuple[float, float]:
         """MetaDrive's steering and throttle, each in [-1, 1]."""
-        agent = self._world.agent
+        agent = self._simulator.agent
         if self._name == "metadrive_ppo":
             from metadrive.examples.ppo_expert.numpy_expert import expert
 
@@ -157,13 +104,13 @@ class ShippedDriver:
             if self._policy is None:
                 from metadrive.policy.idm_policy import IDMPolicy
 
-                self._policy = IDMPolicy(agent, self._world.map_index)
+                self._policy = IDMPolicy(agent, self._simulator.map_index)
             steering, throttle = self._policy.act()
         return float(np.clip(steering, -1, 1)), float(np.clip(throttle, -1, 1))
 
     def act(self) -> Any:
         """The action nearest to what MetaDrive's driver does."""
         steering, throttle = self._pedals()
-        car = car_of(self._world.agent)
+        car = car_of(self._simulator.agent)
         wish = acceleration_of(throttle, car), wheel_of(steering, car)
         return self._env.actions.nearest(*wish, self._env.ego)

@@ -10,9 +10,10 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
 from vlsafe_envs.checks import check_choice, check_integer, check_kind, check_rng, shown
-from vlsafe_envs.drivers.base import DRIVER_NAMES, Bursts, random_action
+from vlsafe_envs.drivers.base import Bursts, random_action
+from vlsafe_envs.drivers.rules import DISTURBED, driver_record, road_and_ways
 from vlsafe_envs.engine.decisions import Decisions
-from vlsafe_envs.experts import DISTURBED, driver_record, road_and_ways
+from vlsafe_envs.registry import DRIVER_NAMES
 from vlsafe_envs.vector_env import VectorDrivingEnv
 
 
@@ -41,12 +42,12 @@ class DriverBatch:
         self._rngs: dict[int, np.random.Generator] = {}
         self._bursts: dict[int, Bursts] = {}
 
-    def seat(self, slot: int, name: str, rng: np.random.Generator) -> None:
+    def assign(self, slot: int, name: str, rng: np.random.Generator) -> None:
         """Put the driver ``name`` into environment ``slot``; to be done after each of its resets.
 
         Args:
             slot: which environment, in [0, N).
-            name: see ``experts``.
+            name: see ``drivers``.
             rng: the driver's own randomness.
 
         Raises ``ValueError`` for an unknown name, another slot and what is no generator.
@@ -62,6 +63,8 @@ class DriverBatch:
         if name in DISTURBED:
             self._bursts[slot] = Bursts(self._env.envs[slot], rng, name)
 
+    seat = assign  # what vlsafe_agents calls it
+
     def act(self, slots: list[int]) -> Any:
         """Actions ``(N, ...)`` of all environments, of which only those of ``slots`` are chosen.
 
@@ -73,7 +76,7 @@ class DriverBatch:
             check_integer("slots", slot, 0, self._env.num_envs - 1)
         empty = [slot for slot in slots if not self._names[slot]]
         if empty:
-            raise ValueError(f"environments {empty} have no driver: seat one after every reset")
+            raise ValueError(f"environments {empty} have no driver: assign one after every reset")
         space = self._env.single_action_space
         actions: Any = create_empty_array(space, self._env.num_envs, np.zeros)
         ruled = np.array([slot for slot in slots if self._names[slot] != "random"], np.int64)

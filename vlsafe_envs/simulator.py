@@ -1,17 +1,21 @@
-"""What an environment needs from a traffic simulator; two simulators provide it.
+"""What an environment needs from a traffic simulator; four of them provide it.
 
 ``HighwayEnvTraffic`` drives highway-env's own Python objects (the reference);
-``engine.CompiledTraffic`` steps the same rules in compiled code over arrays.
+``engine.CompiledTraffic`` steps the same rules in compiled code over arrays; ``PathWorld`` has the
+roads of this package, and ``MetaDriveWorld`` MetaDrive's maps.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_envs.render import RoadShape
 from vlsafe_envs.scene import Scene
+
+ROUTE_STEP = 0.8  # [m] between waypoints, as in CarDreamer
 
 
 class EgoStatus(NamedTuple):
@@ -45,26 +49,41 @@ class IdmAdvice(NamedTuple):
     steering: float  # [rad], to follow the lane that it advises
 
 
-class Traffic(Protocol):
-    """A road full of vehicles; the ego vehicle is row 0 of ``scene``."""
+class Simulator(Protocol):
+    """A road full of vehicles; the ego vehicle is row 0 of ``scene``.
+
+    Coordinates are those of :mod:`vlsafe_envs.scene`: x right, y *down*, headings from +x to +y.
+    """
 
     def reset(self, rng: np.random.Generator) -> None:
         """Build the road and spawn vehicles; all later randomness comes from ``rng`` too."""
 
-    def step(self, action: int | npt.NDArray[np.floating]) -> None:
+    def step(self, action: Any) -> None:
         """Apply one decision for ``1 / policy_frequency`` seconds.
 
-        A meta-action index (0 LANE_LEFT, 1 IDLE, 2 LANE_RIGHT, 3 FASTER, 4 SLOWER) or an array
-        ``(2,)`` of acceleration [m/s2] and steering [rad].
+        An array ``(2,)`` of acceleration [m/s2] and steering [rad]; on highway-env's roads also a
+        meta-action index (0 LANE_LEFT, 1 IDLE, 2 LANE_RIGHT, 3 FASTER, 4 SLOWER).
         """
 
     @property
     def scene(self) -> Scene:
-        """Where everything is now."""
+        """Where everything is now; ``route`` holds the next points, at most 16, 4 m apart."""
 
     @property
     def ego(self) -> EgoStatus:
         """Facts about the ego vehicle now."""
 
-    def idm(self, target_speed: float) -> IdmAdvice:
-        """IDM and MOBIL advice for the ego vehicle, wishing to drive at ``target_speed`` [m/s]."""
+    @property
+    def road(self) -> RoadShape:
+        """The road of this episode, as it is drawn."""
+
+    def close(self) -> None:
+        """Give back what the simulator holds."""
+
+
+class RouteSimulator(Simulator, Protocol):
+    """A simulator in which the ego vehicle has a route to follow."""
+
+    @property
+    def waypoints(self) -> npt.NDArray[np.float64]:
+        """The whole route ``(K, 2)`` [m], ``ROUTE_STEP`` apart; fixed between resets."""

@@ -1,16 +1,6 @@
-"""Rule-based drivers that act through the environment's own action space.
+"""Drivers with rules on highway-env's roads; the rules are compiled (``engine.rule_drivers``).
 
-- ``expert``: IDM and MOBIL; makes room for merging vehicles; yields at junctions.
-- ``noisy``: the expert with bursts of random actions.
-- ``inattentive``: the expert that now and then does nothing for a while; where there is a route to
-  follow it keeps to it then, but sees nobody.
-- ``aggressive``: as fast as possible, weaves, brakes late.
-- ``brisk``: seeks the freest lane of a highway; elsewhere the expert.
-- ``timid``: always slow, never overtakes.
-- ``random``: random actions.
-
-Their rules are compiled (``engine.rule_drivers``) and see an environment's scene, whichever engine
-drives it.
+They see an environment's scene, whichever simulator drives it.
 """
 
 from __future__ import annotations
@@ -18,18 +8,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
-from vlsafe_envs.checks import check_choice, check_rng, shown
 from vlsafe_envs.drivers.base import (
-    DRIVER_NAMES,
     TIMID_SHARE,
-    DisturbedDriver,
-    Driver,
-    RandomDriver,
 )
-from vlsafe_envs.driving_env import DrivingEnv
 from vlsafe_envs.engine.compiled_traffic import road_of
 from vlsafe_envs.engine.network import LaneNumbers
 from vlsafe_envs.engine.rule_drivers import (
@@ -47,52 +30,14 @@ from vlsafe_envs.engine.rule_drivers import (
 )
 from vlsafe_envs.engine.state import Records, RoadTable
 from vlsafe_envs.engine.ways import NO_WAYS, Ways, find_ways
-from vlsafe_envs.metadrive.experts import SHIPPED_NAMES, make_metadrive_driver, on_metadrive
 from vlsafe_envs.scenarios import Scenario, TrafficConfig
-from vlsafe_envs.tasks import TaskEnv
-from vlsafe_envs.tasks.drivers import RouteDriver
-from vlsafe_envs.traffic import IdmAdvice
+from vlsafe_envs.simulator import IdmAdvice
 
 DISTURBED = ("noisy", "inattentive")  # the expert, but for spells of something else
 BRISK_SHARE = 0.88  # of the expert's cruise speed, which traffic lets the expert seldom reach
-AGGRESSIVE_SPEED = {"highway": 32.0, "merge": 32.0, "roundabout": 16.0, "intersection": 14.0}
-_ROADS = {"highway": HIGHWAY, "merge": MERGE, "roundabout": JUNCTION, "intersection": JUNCTION}
+_ROADS = {"lanes": HIGHWAY, "merging": MERGE, "junction": JUNCTION}
 _ACTIONS = {"meta": META_ACTION, "grid": GRID, "continuous": CONTINUOUS}
 _NO_ADVICE = IdmAdvice(0.0, 0, 0.0)
-
-
-def driver_names(env_id: str) -> tuple[str, ...]:
-    """The drivers that an id of ours has; MetaDrive brings two of its own.
-
-    Raises ``ValueError`` for an id that is not ours.
-    """
-    from vlsafe_envs.registration import METADRIVE_IDS, bare_id
-
-    return (*DRIVER_NAMES, *SHIPPED_NAMES) if bare_id(env_id) in METADRIVE_IDS else DRIVER_NAMES
-
-
-def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> Driver:
-    """The driver ``name`` for ``env``, which may be wrapped.
-
-    Raises ``ValueError`` for an unknown name, an environment that is none of ours and what is no
-    generator.
-    """
-    check_rng(rng)
-    inner = getattr(env, "unwrapped", env)
-    if on_metadrive(inner):
-        return make_metadrive_driver(name, inner, rng)
-    check_choice("driver", name, DRIVER_NAMES)
-    if not isinstance(inner, DrivingEnv | TaskEnv):
-        raise ValueError(f"env={shown(env)}: drivers need one of the VLSafe environments")
-    if name == "random":
-        return RandomDriver(inner, rng)
-    if isinstance(inner, TaskEnv):
-        if name == "noisy":
-            return DisturbedDriver(inner, rng, RouteDriver(inner, "expert", rng), name)
-        return RouteDriver(inner, name, rng)
-    if name in DISTURBED:
-        return DisturbedDriver(inner, rng, RuleDriver(inner, "expert"), name)
-    return RuleDriver(inner, name)
 
 
 def driver_record(name: str, scenario: Scenario) -> Records:
@@ -100,13 +45,13 @@ def driver_record(name: str, scenario: Scenario) -> Records:
     traffic = scenario.traffic
     record = np.zeros(1, DRIVER)
     record["kind"] = RECKLESS if name == "aggressive" else EXPERT
-    record["road"] = _ROADS[traffic.scenario]
+    record["road"] = _ROADS[traffic.road.rules]
     record["action"] = _ACTIONS[traffic.action]
     record["overtakes"] = name != "timid"
     record["speed"] = scenario.cruise_speed * (TIMID_SHARE if name == "timid" else 1.0)
     if name == "aggressive":
-        record["speed"] = AGGRESSIVE_SPEED[traffic.scenario]
-    if name == "brisk" and _ROADS[traffic.scenario] == HIGHWAY:
+        record["speed"] = traffic.road.aggressive_speed
+    if name == "brisk" and _ROADS[traffic.road.rules] == HIGHWAY:
         record["kind"] = BRISK
         record["speed"] = scenario.cruise_speed * BRISK_SHARE
     record["period"] = 1.0 / traffic.policy_frequency
@@ -116,7 +61,7 @@ def driver_record(name: str, scenario: Scenario) -> Records:
 @cache
 def _road_and_ways(scenario: str, lanes: int) -> tuple[RoadTable, Ways]:
     network, table = road_of(scenario, lanes)
-    if _ROADS[scenario] != JUNCTION:
+    if TrafficConfig(scenario, vehicles=0).road.rules != "junction":
         return table, NO_WAYS
     return table, find_ways(table, LaneNumbers(network))
 
@@ -129,8 +74,11 @@ def road_and_ways(config: TrafficConfig) -> tuple[RoadTable, Ways]:
 class RuleDriver:
     """The ``expert``, ``brisk``, ``aggressive`` or ``timid`` driver."""
 
-    def __init__(self, env: DrivingEnv, name: str) -> None:
+    disturbed = DISTURBED
+
+    def __init__(self, env: Any, name: str, rng: np.random.Generator) -> None:
         self._env, self._name = env, name
+        self._idm: Any = env.simulator.idm
         self._record = driver_record(name, env.scenario)
         self._speed = float(self._record["speed"][0])  # [m/s]
         self._asks_idm = bool(self._record["kind"][0] == EXPERT)
@@ -155,6 +103,6 @@ class RuleDriver:
             self._env.ego,
             scene.route,
             len(scene.route),
-            self._env.traffic.idm(self._speed) if self._asks_idm else _NO_ADVICE,
+            self._idm(self._speed) if self._asks_idm else _NO_ADVICE,
         )
         return np.array([throttle, steering], np.float32) if self._continuous else number

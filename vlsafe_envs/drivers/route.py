@@ -1,14 +1,9 @@
-"""Rule-based drivers of the tasks; their names are those of ``vlsafe_envs.experts``.
+"""Drivers of a route on this package's own roads.
 
-- ``expert`` (and ``brisk``, which is the same here): holds the route, keeps its distance, waits for
-  a gap where ways cross or lanes are changed (see ``planner``).  It sees what a frame shows: poses
-  and speeds, but not which way a car will take before it takes it.
-- ``timid``: the expert at 0.6 of its speed.
-- ``aggressive``: holds the route at 11 m/s and looks out for nobody.
-- ``noisy``: the expert with bursts of random actions.
-- ``inattentive``: the expert that now and then looks out for nobody for a few seconds, then brakes
-  as late as it takes: data of close calls, from which a learner sees how to get out of them.
-- ``random``: random actions.
+The ``expert`` sees what a frame shows: poses and speeds, but not which way a car will take before
+it takes it; see ``planner``.  The ``aggressive`` driver holds the route at 11 m/s.  The
+``inattentive`` one looks out for nobody for a few seconds now and then, then brakes as late as it
+takes: data of close calls, from which a learner sees how to get out of them.
 """
 
 from __future__ import annotations
@@ -20,7 +15,8 @@ import numpy.typing as npt
 
 from vlsafe_envs.actions import MAX_ACCELERATION, full_lock
 from vlsafe_envs.drivers.base import TIMID_SHARE, Attention
-from vlsafe_envs.tasks.path_world import PathWorld
+from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.simulator import ROUTE_STEP
 from vlsafe_envs.tasks.planner import (
     Others,
     RoutePlan,
@@ -29,8 +25,6 @@ from vlsafe_envs.tasks.planner import (
     nearest_station,
     route_plan,
 )
-from vlsafe_envs.tasks.task_env import TaskEnv
-from vlsafe_envs.tasks.world import ROUTE_STEP
 
 AGGRESSIVE_SPEED = 11.0  # [m/s]
 Choices = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -43,14 +37,16 @@ FINE: Choices = (GRID[0], np.linspace(-1.0, 1.0, 31))  # finer pedals only creep
 
 
 class RouteDriver:
-    """A driver with rules of a task on one of our own roads.
+    """A driver of a route.
 
     ``name`` is ``expert``, ``timid``, ``aggressive`` or ``inattentive``.
     """
 
-    def __init__(self, env: TaskEnv, name: str, rng: np.random.Generator) -> None:
-        assert isinstance(env.world, PathWorld)
-        self._env, self._world = env, env.world
+    disturbed = ("noisy",)
+
+    def __init__(self, env: DrivingEnv, name: str, rng: np.random.Generator) -> None:
+        self._env: Any = env
+        self._simulator: Any = env.simulator
         self._speed = env.scenario.cruise_speed  # [m/s]
         if name == "timid":
             self._speed *= TIMID_SHARE
@@ -70,13 +66,15 @@ class RouteDriver:
         """The action that the planner advises."""
         if self._plan is None:
             arrival = self._env.rules.arrival * ROUTE_STEP
-            self._plan = route_plan(self._world.waypoints, arrival)
-        columns, progress = self._env.scene.columns, self._env.progress
+            self._plan = route_plan(self._simulator.waypoints, arrival)
+        columns, progress = self._env.scene.columns, self._env.task.progress
         ego = np.ascontiguousarray(columns[:4, 0])
         around = progress.next * ROUTE_STEP
         station = nearest_station(self._plan.table, around, 6.0, ego[0], ego[1])
         share = best_steering(self._plan, station, ego, self._shares)
-        others = Others(self._world.table, *self._world.hypotheses(), self._world.others_yield)
+        world = self._simulator
+        path, stations, speeds = world.hypotheses()
+        others = Others(world.table, path, stations, speeds, world.others_yield)
         looks = self._attention.looks()
         acceleration = best_acceleration(
             self._plan, others, ego, station, self._speed, self._accelerations, looks
