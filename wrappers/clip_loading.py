@@ -59,7 +59,8 @@ def checkpoint_of(name: str) -> str:
 def bundled_folder() -> Path:
     """Folder of the CLIP shipped with this package.
 
-    Raises ``ValueError`` when its weights are missing.
+    Raises:
+        ValueError: when its weights are missing.
     """
     folder = Path(__file__).parent / "bundled_clip"
     if not (folder / "model.safetensors").is_file():

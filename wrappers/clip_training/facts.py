@@ -26,7 +26,7 @@ SCENARIOS = (
     "right_turn",
     "navigation",
 )
-# Roads cross there: harder to judge.
+# Roads cross there: harder to score.
 CROSSING = ("roundabout", "intersection", "left_turn", "right_turn")
 AHEAD, BEHIND, SIDE = 48.0, 16.0, 32.0  # [m], how far a frame shows from the ego vehicle
 _LANE = 2.0  # [m], half a lane's width
@@ -96,7 +96,8 @@ class Facts:
 def facts_of_scene(scene: npt.NDArray[np.floating]) -> dict[str, float]:
     """The facts that follow from geometry alone; ``scene`` is ``(M, 7)``, see the module.
 
-    Raises ``ValueError`` for another shape or when row 0 is no vehicle.
+    Raises:
+        ValueError: for another shape or when row 0 is no vehicle.
     """
     if scene.ndim != 2 or scene.shape[1] != 7:
         raise ValueError(f"scene has shape {scene.shape}, expected (M, 7)")
