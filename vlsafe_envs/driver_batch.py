@@ -10,15 +10,9 @@ from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
 from vlsafe_envs.checks import check_choice, check_integer, check_kind, check_rng, shown
+from vlsafe_envs.drivers.base import DRIVER_NAMES, Bursts, random_action
 from vlsafe_envs.engine.decisions import Decisions
-from vlsafe_envs.experts import (
-    DISTURBED,
-    DRIVER_NAMES,
-    Bursts,
-    driver_record,
-    random_action,
-    road_and_ways,
-)
+from vlsafe_envs.experts import DISTURBED, driver_record, road_and_ways
 from vlsafe_envs.vector_env import VectorDrivingEnv
 
 

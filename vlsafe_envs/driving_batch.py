@@ -122,7 +122,7 @@ class DrivingBatch:
         first = self.seats[0]
         self.actions, self.observation = first.actions, first.observation
         self.scene_in_info, self.render_mode = first.scene_in_info, first.render_mode
-        self._frames = first._frames
+        self._frames = first._frames  # prepared on first use
         self.traffic = TrafficBatch([seat.traffic for seat in self.seats], HORIZON)
         self._status = np.zeros(num_envs, STATUS)
         self._steps = np.zeros(num_envs, np.int64)

@@ -20,12 +20,13 @@ from vlsafe_envs.checks import (
     refuse_reset_options,
 )
 from vlsafe_envs.costs import CostConfig, headway, time_to_collision
-from vlsafe_envs.observations import IMAGE_SIZE, observation_space, vector_observation
+from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic, road_shape
+from vlsafe_envs.observations import observation_space, vector_observation
 from vlsafe_envs.outcomes import Situation, reset_info, step_outcome
+from vlsafe_envs.render.frames import FRAME_SIZE, FRAME_SIZES, SceneFrames, frames_on
 from vlsafe_envs.rewards import RewardConfig
 from vlsafe_envs.scenarios import Scenario, TrafficConfig
 from vlsafe_envs.scene import Scene
-from vlsafe_envs.scene_renderer import FRAME_SIZE, SceneFrames
 from vlsafe_envs.traffic import EgoStatus, Traffic
 from vlsafe_envs.window import Window
 
@@ -72,8 +73,6 @@ def make_traffic(config: TrafficConfig, engine: str) -> Traffic:
     traffic = compiled_traffic(config, engine)
     if traffic is not None:
         return traffic
-    from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
-
     return HighwayEnvTraffic(config)
 
 
@@ -108,7 +107,7 @@ class DrivingEnv(gym.Env[Any, Any]):
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # noqa: RUF012
-    safety_frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px]
+    safety_frame_sizes = FRAME_SIZES  # [px]
     rewards = Setting(RewardConfig)
     costs = Setting(CostConfig)
     offroad_terminal = Setting(bool)
@@ -142,7 +141,6 @@ class DrivingEnv(gym.Env[Any, Any]):
         self.actions = make_actions(scenario.traffic)
         self.action_space = self.actions.space
         self.observation_space = observation_space(observation)
-        self._frames = SceneFrames(scenario.traffic)
         self._window = Window("VLSafe", frequency)
         self._steps = 0
         self._distance = 0.0
@@ -199,6 +197,10 @@ class DrivingEnv(gym.Env[Any, Any]):
             raise RuntimeError("call reset() before step()")
         return self._ego
 
+    @property
+    def _frames(self) -> SceneFrames:
+        return frames_on(road_shape(self.scenario.traffic))
+
     def _observe(self) -> Any:
         if self.observation == "image":
             return self._frames.image(self.scene)
@@ -213,9 +215,7 @@ class DrivingEnv(gym.Env[Any, Any]):
         224 px, or 64 for judges that look at the agent's image.  Raises ``ValueError`` for another
         size.
         """
-        if size not in self.safety_frame_sizes:
-            raise ValueError(f"size={size!r}: the judge's frame is {self.safety_frame_sizes} px")
-        return (self._frames.image if size == IMAGE_SIZE else self._frames.frame)(self.scene)
+        return self._frames.frame(self.scene, size)
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """The judge's frame (``"rgb_array"``), or show it in a window (``"human"``)."""

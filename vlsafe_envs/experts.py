@@ -16,14 +16,19 @@ drives it.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 
-from vlsafe_envs.actions import IDLE, SLOWER
 from vlsafe_envs.checks import check_choice, check_rng, shown
+from vlsafe_envs.drivers.base import (
+    DRIVER_NAMES,
+    TIMID_SHARE,
+    DisturbedDriver,
+    Driver,
+    RandomDriver,
+)
 from vlsafe_envs.driving_env import DrivingEnv
 from vlsafe_envs.engine.compiled_traffic import road_of
 from vlsafe_envs.engine.network import LaneNumbers
@@ -42,18 +47,13 @@ from vlsafe_envs.engine.rule_drivers import (
 )
 from vlsafe_envs.engine.state import Records, RoadTable
 from vlsafe_envs.engine.ways import NO_WAYS, Ways, find_ways
-from vlsafe_envs.lapses import Spells
 from vlsafe_envs.metadrive.experts import SHIPPED_NAMES, make_metadrive_driver, on_metadrive
 from vlsafe_envs.scenarios import Scenario, TrafficConfig
 from vlsafe_envs.tasks import TaskEnv
 from vlsafe_envs.tasks.drivers import RouteDriver
 from vlsafe_envs.traffic import IdmAdvice
 
-DRIVER_NAMES = ("expert", "noisy", "inattentive", "brisk", "aggressive", "timid", "random")
 DISTURBED = ("noisy", "inattentive")  # the expert, but for spells of something else
-BURST_RATE = 0.1  # [1/s], with which the noisy driver starts a burst
-BURST_SECONDS = (0.5, 3.0)  # [s]
-TIMID_SHARE = 0.6  # of the expert's cruise speed
 BRISK_SHARE = 0.88  # of the expert's cruise speed, which traffic lets the expert seldom reach
 AGGRESSIVE_SPEED = {"highway": 32.0, "merge": 32.0, "roundabout": 16.0, "intersection": 14.0}
 _ROADS = {"highway": HIGHWAY, "merge": MERGE, "roundabout": JUNCTION, "intersection": JUNCTION}
@@ -69,16 +69,6 @@ def driver_names(env_id: str) -> tuple[str, ...]:
     from vlsafe_envs.registration import METADRIVE_IDS, bare_id
 
     return (*DRIVER_NAMES, *SHIPPED_NAMES) if bare_id(env_id) in METADRIVE_IDS else DRIVER_NAMES
-
-
-class Driver(Protocol):
-    """Chooses actions for the environment that it was made for."""
-
-    def act(self) -> Any:
-        """An action for the present state of the environment."""
-
-    def reset(self) -> None:
-        """Call after every ``env.reset``."""
 
 
 def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> Driver:
@@ -136,36 +126,6 @@ def road_and_ways(config: TrafficConfig) -> tuple[RoadTable, Ways]:
     return _road_and_ways(config.scenario, config.lanes)
 
 
-def random_action(space: spaces.Space[Any], rng: np.random.Generator) -> Any:
-    """A uniformly random action."""
-    if isinstance(space, spaces.Discrete):
-        return int(rng.integers(space.n))
-    assert isinstance(space, spaces.Box)
-    return rng.uniform(space.low, space.high).astype(np.float32)
-
-
-def no_action(space: spaces.Space[Any]) -> Any:
-    """Neither pedal nor steering; IDLE of the meta actions."""
-    if isinstance(space, spaces.Discrete):
-        return IDLE if space.n == SLOWER + 1 else int(space.n) // 2  # the grid's middle: neither
-    return np.zeros(space.shape, np.float32)
-
-
-class RandomDriver:
-    """Uniformly random actions."""
-
-    def __init__(self, env: DrivingEnv | TaskEnv, rng: np.random.Generator) -> None:
-        self._space = env.action_space
-        self._rng = rng
-
-    def act(self) -> Any:
-        """A random action, drawn from the driver's own generator."""
-        return random_action(self._space, self._rng)
-
-    def reset(self) -> None:
-        """Nothing to forget."""
-
-
 class RuleDriver:
     """The ``expert``, ``brisk``, ``aggressive`` or ``timid`` driver."""
 
@@ -198,42 +158,3 @@ class RuleDriver:
             self._env.traffic.idm(self._speed) if self._asks_idm else _NO_ADVICE,
         )
         return np.array([throttle, steering], np.float32) if self._continuous else number
-
-
-class Bursts:
-    """Bursts of random actions (``noisy``) or of none (``inattentive``) in place of a driver's."""
-
-    def __init__(self, env: DrivingEnv | TaskEnv, rng: np.random.Generator, name: str) -> None:
-        self._space = env.action_space
-        self._rng, self._random = rng, name == "noisy"
-        frequency = env.scenario.traffic.policy_frequency  # [Hz]
-        self._spells = Spells(rng, frequency, BURST_RATE, BURST_SECONDS)
-
-    def reset(self) -> None:
-        """Forget the last episode."""
-        self._spells.reset()
-
-    def interrupt(self, wise: Any) -> Any:
-        """The driver's action, or what counts during a burst."""
-        if not self._spells.on():
-            return wise
-        return random_action(self._space, self._rng) if self._random else no_action(self._space)
-
-
-class DisturbedDriver:
-    """The expert, interrupted by bursts."""
-
-    def __init__(
-        self, env: DrivingEnv | TaskEnv, rng: np.random.Generator, expert: Driver, name: str
-    ) -> None:
-        self._expert = expert
-        self._bursts = Bursts(env, rng, name)
-
-    def reset(self) -> None:
-        """Forget the last episode."""
-        self._expert.reset()
-        self._bursts.reset()
-
-    def act(self) -> Any:
-        """The expert's action, or that of a burst."""
-        return self._bursts.interrupt(self._expert.act())

@@ -6,6 +6,7 @@ build a road and spawn vehicles, but never observe, reward or step.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from highway_env.vehicle.controller import ControlledVehicle, MDPVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
 from vlsafe_envs.highway_env_stages import STAGES, Stage
+from vlsafe_envs.render import RoadShape
 from vlsafe_envs.route import plan_of, route_ahead
 from vlsafe_envs.scenarios import TrafficConfig
 from vlsafe_envs.scene import Scene
@@ -61,6 +63,16 @@ def build_network(config: TrafficConfig) -> RoadNetwork:
     stage = STAGES[config.scenario](config, MDPVehicle, np.random.default_rng(0))
     stage.build_road()
     return stage.road.network
+
+
+def road_shape(config: TrafficConfig) -> RoadShape:
+    """The road that ``config`` describes, as it is drawn."""
+    return _road_shape(config.scenario, config.lanes)
+
+
+@functools.lru_cache(maxsize=16)
+def _road_shape(scenario: str, lanes: int) -> RoadShape:
+    return RoadShape.from_network(build_network(TrafficConfig(scenario, vehicles=0, lanes=lanes)))
 
 
 def ego_class(config: TrafficConfig) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -12,11 +11,10 @@ import gymnasium as gym
 from vlsafe_envs.checks import (
     check_autoreset,
     check_choice,
-    check_integer,
     check_num_envs,
     check_options,
-    shown,
 )
+from vlsafe_envs.judged import check_cost, check_scorer, judged
 from vlsafe_envs.metadrive.registration import (
     METADRIVE_IDS,
     make_metadrive_env,
@@ -45,7 +43,6 @@ TASK_IDS = {
     "VLSafe-LeftTurn-v0": "left_turn",
     "VLSafe-RightTurn-v0": "right_turn",
 }
-COST_MODES = ("either", "env", "vlm")
 _SCENARIO_OPTIONS = (
     "action",
     "density",
@@ -124,38 +121,6 @@ def make_env(
     check_cost(cost, scorer)
     road, arguments = _read_options(scenario, options)
     return judged(DrivingEnv(road, **arguments), scorer, cost)
-
-
-def judged(env: gym.Env[Any, Any], scorer: Any, cost: str) -> gym.Env[Any, Any]:
-    """``env`` with a judge of every frame, or ``env`` itself when ``scorer`` is ``None``."""
-    if scorer is None:
-        return env
-    from wrappers import VLMCost
-
-    check_scorer(scorer)
-    return VLMCost(env, scorer, cost=cost)
-
-
-def check_cost(cost: Any, scorer: Any) -> None:
-    """Raise ``ValueError`` unless ``info["cost"]`` can be made in this way."""
-    check_choice("cost", cost, COST_MODES)
-    if cost == "vlm" and scorer is None:
-        raise ValueError("cost='vlm' needs a judge: give a scorer, or leave out scorer=None")
-
-
-def check_scorer(scorer: Any) -> None:
-    """Raise ``ValueError`` for what can be no scorer, or asks for no number of pixels or frames."""
-    if isinstance(scorer, str | Path):
-        return
-    if isinstance(scorer, type) or not callable(scorer):
-        raise ValueError(
-            f"scorer={shown(scorer)}: give the name of a judge, such as 'bundled', an object with "
-            "__call__(frames, infos) and an `identity`, or None for no judge"
-        )
-    for name in ("frame_size", "context_frames"):
-        value = getattr(scorer, name, None)
-        if value is not None:
-            check_integer(f"scorer.{name}", value, 1, 4096)
 
 
 def make_task_env(

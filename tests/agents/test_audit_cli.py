@@ -104,7 +104,7 @@ def test_prompt_pairs_say_which_are_turned_round() -> None:
 
 
 def test_all_default_scorers_can_be_built_and_the_shuffled_one_shares_its_scorer() -> None:
-    found = {one.name: one for one in command._candidates(command.DEFAULT_SCORERS, threads=1)}
+    found = {one.name: one for one in command._named_scorers(command.DEFAULT_SCORERS, threads=1)}
     assert found["shuffled:bundled"].scorer is found["bundled"].scorer
     assert found["shuffled:bundled"].identity(None)["name"] == "shuffled"
     assert [name for name, one in found.items() if one.takes_prompts] == [

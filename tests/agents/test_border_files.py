@@ -134,7 +134,7 @@ FOREIGN_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "several actions": (
         {"action_space": json.dumps({"type": "MultiBinary", "n": 2})},
-        "actions must be Discrete or Box",
+        "actions must be Discrete, MultiDiscrete or Box",
     ),
     "steps text": ({"total_steps": "60"}, "steps, but metadata.json says '60'"),
     "environment": ({"env_id": 3}, "env_id is '3'; expected a JSON text"),

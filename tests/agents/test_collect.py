@@ -14,6 +14,7 @@ from pool_jobs import square_or_fail
 from toy_drives import MIX, CountingDriver, NoisyCountingEnv, collect_toy
 from toy_envs import CountingEnv
 
+from vlsafe_agents.data import EpisodeDataset
 from vlsafe_agents.data.collect import CollectConfig, collect, drive, driver_of, episode_seed
 from vlsafe_agents.data.pool import WorkerError, run_tasks
 
@@ -107,8 +108,8 @@ def test_images_are_stored_without_loss_and_infos_have_one_entry_more_than_actio
     for number, episode in enumerate(data.iterate_episodes()):
         name, seed = driver_of(MIX, number), episode_seed(0, number)
         truth = drive(NoisyCountingEnv(), name, CountingDriver, seed)
-        np.testing.assert_array_equal(episode.observations["image"], truth.observations["image"])
-        np.testing.assert_array_equal(episode.actions, truth.actions)
+        np.testing.assert_array_equal(episode.observations["image"], truth.obs["image"])
+        np.testing.assert_array_equal(episode.actions, truth.action)
         steps = len(episode.actions)
         assert len(episode.rewards) == len(episode.terminations) == steps
         assert all(len(array) == steps + 1 for array in episode.infos.values())
@@ -222,3 +223,20 @@ def test_the_pool_does_every_task_once() -> None:
 def test_a_failing_or_dying_worker_is_named_not_waited_for(task: int, message: str) -> None:
     with pytest.raises(WorkerError, match=message):
         list(run_tasks(square_or_fail, iter([1, task]), workers=2))
+
+
+def test_an_episode_in_memory_is_stored_and_read_as_it_is(tmp_path: Path) -> None:
+    class Judged(NoisyCountingEnv):
+        def _tell(self, info: dict[str, Any]) -> dict[str, Any]:
+            return super()._tell(dict(info)) | {"safety_score": info["safety_score"]}
+
+    config = CollectConfig("Toy-v0", mix=MIX, episodes=4, dataset_id="vlsafe/toy-v0")
+    path = collect(config, tmp_path, Judged, CountingDriver, progress=False).path
+    dataset = EpisodeDataset.from_minari(path)
+    for number, read in enumerate(dataset.episodes):
+        truth = drive(Judged(), driver_of(MIX, number), CountingDriver, episode_seed(0, number))
+        for name in ("action", "reward", "env_cost", "safety_score"):
+            np.testing.assert_array_equal(getattr(read, name), getattr(truth, name))
+        np.testing.assert_array_equal(read.obs["image"], truth.obs["image"])
+        for name in ("terminated", "truncated", "seed", "driver"):
+            assert getattr(read, name) == getattr(truth, name)

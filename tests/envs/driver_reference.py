@@ -12,8 +12,9 @@ from scene_reference import ego_frame
 
 from vlsafe_envs.actions import MAX_LATERAL_ACCELERATION
 from vlsafe_envs.costs import headway
+from vlsafe_envs.drivers.base import TIMID_SHARE
 from vlsafe_envs.driving_env import DrivingEnv
-from vlsafe_envs.experts import AGGRESSIVE_SPEED, BRISK_SHARE, TIMID_SHARE
+from vlsafe_envs.experts import AGGRESSIVE_SPEED, BRISK_SHARE
 from vlsafe_envs.highway_env_traffic import build_network
 from vlsafe_envs.scene import Array
 

@@ -105,10 +105,10 @@ def test_what_some_ids_have_is_checked_when_made(env_id: str, option: str) -> No
 @pytest.mark.parametrize("env_id", IDS)
 def test_judges_and_costs_of_a_wrong_kind_are_refused_when_made(env_id: str) -> None:
     for value in (0, True, 1.5, [], {}, object(), ConstantScorer, np.zeros(2)):
-        refused(lambda value=value: make(env_id, scorer=value), "scorer=", "name of a judge")
+        refused(lambda value=value: make(env_id, scorer=value), "scorer=", "name of a scorer")
     for value in ("both", 0, True, [], None, {"vlm": 1}):
         refused(lambda value=value: make(env_id, cost=value), "cost=", "'either'")
-    refused(lambda: make(env_id, cost="vlm"), "cost='vlm' needs a judge")
+    refused(lambda: make(env_id, cost="vlm"), "cost='vlm' needs a scorer")
 
 
 @pytest.mark.parametrize("name", ["frame_size", "context_frames"])

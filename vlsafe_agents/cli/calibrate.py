@@ -26,7 +26,7 @@ class Method(StrEnum):
 
 
 class Event(StrEnum):
-    """What makes a frame unsafe: a question of ``vlsafe_agents.audit.truth.questions``."""
+    """What makes a frame unsafe: a question of ``vlsafe_agents.audit.drives.questions``."""
 
     EVENT = "event"
     TIME_TO_COLLISION = "time_to_collision"
@@ -55,8 +55,7 @@ def calibrate(
     """
     import numpy as np
 
-    from vlsafe_agents.audit.drives import Drives
-    from vlsafe_agents.audit.truth import questions
+    from vlsafe_agents.audit.drives import Drives, questions
     from wrappers import fit_calibration
     from wrappers import held_out as rows_to_fit
     from wrappers.checks import one_number
@@ -98,7 +97,7 @@ def _print(
 ) -> None:
     import numpy as np
 
-    from vlsafe_agents.audit.reliability import reliability
+    from vlsafe_agents.audit.statistics import reliability
 
     # Weights of a bootstrap are for intervals, which are not shown here.
     episode, weights = np.zeros(len(safe), np.int64), np.ones((2, 1))

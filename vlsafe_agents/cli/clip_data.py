@@ -25,7 +25,7 @@ from vlsafe_envs.experts import make_driver
 from vlsafe_envs.metadrive.missing import require_metadrive
 from vlsafe_envs.observations import IMAGE_SIZE
 from vlsafe_envs.registration import METADRIVE_IDS
-from vlsafe_envs.scene_renderer import FRAME_SIZE
+from vlsafe_envs.render.frames import FRAME_SIZE
 from wrappers.clip_loading import resize
 from wrappers.clip_training import Facts, TrainingSet
 from wrappers.clip_training.facts import SCENARIOS, facts_of_scene, time_to_events

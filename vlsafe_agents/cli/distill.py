@@ -146,7 +146,7 @@ def _examine(
     pupil: Pupil, drives: Drives, pictures: Pictures, rows: npt.NDArray[np.int64]
 ) -> dict[str, Any]:
     """Agreement on held-out rows: all, by data set, and of frames shrunk from larger ones."""
-    from vlsafe_agents.audit.truth import questions
+    from vlsafe_agents.audit.drives import questions
     from wrappers.distillation import compare
     from wrappers.distillation.agreement import Question
 

@@ -12,7 +12,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,14 @@ import numpy as np
 
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.data.claim import check_place, claim, remove_leftovers, settings_hash
-from vlsafe_agents.data.driving import Fleet, MakeDriver, MakeEnv, Trip, drive, drive_together
+from vlsafe_agents.data.driving import (
+    EpisodePlan,
+    Fleet,
+    MakeDriver,
+    MakeEnv,
+    drive,
+    drive_together,
+)
 from vlsafe_agents.data.pool import run_tasks
 from vlsafe_agents.data.shards import ShardFacts, assemble, count_shards, read_shards, write_shard
 from vlsafe_agents.data.work import Task, Work
@@ -145,7 +152,7 @@ def collect(
         settings = _settings(config)
         claim(shards, settings)
         plan, whose = _Plan(config), settings_hash(settings)
-        done = read_shards(shards, whose, lambda index: plan.trip(index)[1:])
+        done = read_shards(shards, whose, lambda index: plan[index][1:])
         if fleet is None:
             job, largest = partial(_make_job, config, shards, make_env, make_driver), 1
         else:
@@ -209,16 +216,16 @@ def episode_seed(seed: int, index: int) -> int:
 
 
 class _Plan:
-    """Which trip each index stands for."""
+    """Driver and seed of the episode of each index."""
 
     def __init__(self, config: CollectConfig) -> None:
         self._seed = config.seed
         self._coming = _drivers(config.mix)
         self._known: list[str] = []
 
-    def trip(self, index: int) -> Trip:
+    def __getitem__(self, index: int) -> EpisodePlan:
         self._known += islice(self._coming, max(0, index + 1 - len(self._known)))
-        return Trip(index, self._known[index], episode_seed(self._seed, index))
+        return EpisodePlan(index, self._known[index], episode_seed(self._seed, index))
 
 
 def _make_job(
@@ -230,9 +237,9 @@ def _make_job(
     def job(task: Task) -> list[ShardFacts]:
         facts = []
         for index in task:
-            trip = plan.trip(index)
-            record = drive(env, trip.driver, make_driver, trip.seed)
-            facts.append(write_shard(shards, replace(record, index=index), whose))
+            _, driver, seed = plan[index]
+            episode = drive(env, driver, make_driver, seed)
+            facts.append(write_shard(shards, index, episode, whose))
         return facts
 
     return job
@@ -245,8 +252,8 @@ def _make_fleet_job(config: CollectConfig, shards: Path, fleet: Fleet) -> Job:
     team = fleet.make_drivers(env)
 
     def job(task: Task) -> list[ShardFacts]:
-        trips = [plan.trip(index) for index in task]
-        return [write_shard(shards, record, whose) for record in drive_together(env, team, trips)]
+        episodes = drive_together(env, team, [plan[index] for index in task])
+        return [write_shard(shards, number, episode, whose) for number, episode in episodes]
 
     return job
 

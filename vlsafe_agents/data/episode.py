@@ -59,6 +59,7 @@ class Episode:
     seed: int | None = None
     driver: str = ""
     infos: dict[str, Array] = field(default_factory=dict)  # each (T + 1, ...), anything else
+    truncated: bool | None = None  # ended from outside; None: where it did not terminate
 
     def __post_init__(self) -> None:
         action = numbers_of(self.action, "action")
@@ -88,6 +89,9 @@ class Episode:
         checked = {"action": action, "obs": obs, "infos": infos, "reward": reward}
         checked |= {"env_cost": env_cost, "safety_score": score}
         checked["terminated"] = one_flag(self.terminated, "terminated")
+        checked["truncated"] = not checked["terminated"]
+        if self.truncated is not None:
+            checked["truncated"] = one_flag(self.truncated, "truncated")
         if self.seed is not None:
             checked["seed"] = whole_number(self.seed, "seed")
         for name, value in checked.items():

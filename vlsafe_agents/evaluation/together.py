@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import create_empty_array
 
-from vlsafe_agents.common.vector_episodes import drive_episodes, pick
+from vlsafe_agents.common.vector_episodes import VectorStep, drive_episodes, pick, pick_info
 from vlsafe_agents.evaluation.agents import Agent, Pilot, start_episode
 from vlsafe_agents.evaluation.episode import Sums, name_of
 from vlsafe_agents.evaluation.metrics import EpisodeRecord
@@ -39,68 +39,61 @@ def run_seeds_together(
             "(env, rng) -> driver."
         )
     env = make_vec_env(min(num_envs, len(seeds)))
-    seats: dict[int, _Seat] = {}
-
-    def begin(slot: int, seed: int, observation: Any, info: dict[str, Any]) -> _Seat:
-        seats[slot] = _Seat(agent, env, slot, seed, deterministic, info)
-        return seats[slot]
-
-    def act(observations: Any, slots: list[int]) -> Any:
-        actions: Any = create_empty_array(env.single_action_space, env.num_envs, np.zeros)
-        for slot in slots:
-            actions[slot] = seats[slot].act(pick(observations, slot))
-        return actions
-
+    episodes = _Episodes(agent, env, deterministic)
     records: dict[int, EpisodeRecord] = {}
     try:
-        for seed, seat in drive_episodes(env, iter(seeds), int, begin, act):
-            records[seed] = seat.sums.record(seat.last_info)
+        for record in drive_episodes(env, iter(seeds), int, episodes.act, episodes):
+            records[record.seed] = record
             if progress is not None:
-                progress(records[seed])
+                progress(record)
     finally:
         env.close()
     return [records[seed] for seed in seeds]
 
 
-class _Seat:
-    """An agent in one episode, and what is written down of it."""
+class _Episodes:
+    """The agent in every environment, and what is written down of each episode."""
 
-    def __init__(
-        self,
-        agent: Agent,
-        env: VectorEnv[Any, Any, Any],
-        slot: int,
-        seed: int,
-        deterministic: bool,
-        info: dict[str, Any],
-    ) -> None:
-        self._space = env.single_action_space
-        needs_env = not hasattr(agent, "predict")
-        own: Any = env.envs[slot] if needs_env else env  # type: ignore[attr-defined]
-        self._pilot: Pilot = start_episode(agent, own, seed, deterministic)
-        if not deterministic and not needs_env:
-            self._pilot = _OwnRandomness(self._pilot)
-        self.sums = Sums(name_of(env), seed, info)
-        self.last_info = info
+    def __init__(self, agent: Agent, env: VectorEnv[Any, Any, Any], deterministic: bool) -> None:
+        self._agent, self._env, self._deterministic = agent, env, deterministic
+        self._running: dict[int, tuple[Pilot, Sums]] = {}
+        self._last_info: dict[int, dict[str, Any]] = {}
 
-    def act(self, observation: Any) -> Any:
-        if self._pilot.sees_observations:
-            self.sums.check_observation(observation)
-        action = self._pilot.act(observation)
-        self.sums.check_action(action, self._space)
-        return action
+    def begin(self, tasks: Mapping[int, int], observations: Any, infos: dict[str, Any]) -> None:
+        """Get the agent ready in the environments that have just been reset."""
+        for slot, seed in tasks.items():
+            info = self._last_info[slot] = pick_info(infos, slot)
+            self._running[slot] = self._pilot(slot, seed), Sums(name_of(self._env), seed, info)
 
-    def add(
-        self,
-        action: Any,
-        observation: Any,
-        reward: float,
-        terminated: bool,
-        truncated: bool,
-        info: dict[str, Any],
-    ) -> None:
-        self.sums.add(reward, info)
-        self.last_info = info
+    def _pilot(self, slot: int, seed: int) -> Pilot:
+        needs_env = not hasattr(self._agent, "predict")
+        own: Any = self._env.envs[slot] if needs_env else self._env  # type: ignore[attr-defined]
+        pilot = start_episode(self._agent, own, seed, self._deterministic)
+        return pilot if self._deterministic or needs_env else _OwnRandomness(pilot)
+
+    def act(self, observations: Any, slots: list[int]) -> Any:
+        """Actions of all environments, zeros where nobody drives."""
+        space = self._env.single_action_space
+        actions: Any = create_empty_array(space, self._env.num_envs, np.zeros)
+        for slot in slots:
+            pilot, sums = self._running[slot]
+            observation = pick(observations, slot)
+            if pilot.sees_observations:
+                sums.check_observation(observation)
+            action = pilot.act(observation)
+            sums.check_action(action, space)
+            actions[slot] = action
+        return actions
+
+    def add(self, step: VectorStep, slots: Sequence[int]) -> None:
+        """Take down a step of each episode."""
+        for slot in slots:
+            info = self._last_info[slot] = pick_info(step.infos, slot)
+            self._running[slot][1].add(float(step.rewards[slot]), info)
+
+    def end(self, slot: int) -> EpisodeRecord:
+        """The record of the episode in ``slot``."""
+        return self._running.pop(slot)[1].record(self._last_info[slot])
 
 
 class _OwnRandomness:

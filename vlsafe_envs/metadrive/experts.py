@@ -17,17 +17,24 @@ with ``action="continuous"`` that is passed on, with the grid the nearest of 15 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.actions import full_lock
 from vlsafe_envs.checks import check_choice
+from vlsafe_envs.drivers.base import (
+    TIMID_SHARE,
+    Attention,
+    DisturbedDriver,
+    Driver,
+    RandomDriver,
+)
 from vlsafe_envs.metadrive.pedals import acceleration_of, wheel_of
 from vlsafe_envs.metadrive.prospects import Prospects
 from vlsafe_envs.metadrive.world import MetaDriveWorld, car_of
-from vlsafe_envs.tasks.drivers import AGGRESSIVE_SPEED, FINE, GRID, TIMID_SHARE, Attention
+from vlsafe_envs.tasks.drivers import AGGRESSIVE_SPEED, FINE, GRID
 from vlsafe_envs.tasks.planner import (
     RoutePlan,
     best_acceleration,
@@ -37,9 +44,6 @@ from vlsafe_envs.tasks.planner import (
 )
 from vlsafe_envs.tasks.progress import RouteProgress
 from vlsafe_envs.tasks.world import ROUTE_STEP
-
-if TYPE_CHECKING:
-    from vlsafe_envs.experts import Driver
 
 SHIPPED_NAMES = ("metadrive_ppo", "metadrive_idm")
 RULE_NAMES = ("expert", "brisk", "timid", "aggressive", "inattentive")
@@ -60,8 +64,6 @@ def make_metadrive_driver(name: str, env: Any, rng: np.random.Generator) -> Driv
 
     Raises ``ValueError`` for an unknown name.
     """
-    from vlsafe_envs.experts import DisturbedDriver, RandomDriver
-
     check_choice("driver", name, (*RULE_NAMES, "noisy", "random", *SHIPPED_NAMES))
     if name == "random":
         return RandomDriver(env, rng)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from vlsafe_envs.checks import check_choice, check_options
+from vlsafe_envs.judged import check_cost, judged
 from vlsafe_envs.metadrive.missing import require_metadrive
 from vlsafe_envs.metadrive.navigation import NavigationEnv
 from vlsafe_envs.metadrive.safe_env import SafeDrivingEnv
@@ -93,8 +94,6 @@ def make_metadrive_env(
     Raises ``ImportError`` where MetaDrive is not installed, ``ValueError`` for unknown options and
     impossible values.
     """
-    from vlsafe_envs.registration import check_cost, judged
-
     require_metadrive()
     check_cost(cost, scorer)
     check_choice("scenario", scenario, tuple(_ENVS))

@@ -20,11 +20,9 @@ from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.driving_env import OBSERVATION_KINDS, RENDER_MODES
 from vlsafe_envs.metadrive.observation import metadrive_space, metadrive_vector, unobserved
 from vlsafe_envs.metadrive.world import MetaDriveWorld
-from vlsafe_envs.observations import IMAGE_SIZE
+from vlsafe_envs.render.frames import FRAME_SIZE, FRAME_SIZES, frames_on
 from vlsafe_envs.scene import Scene
-from vlsafe_envs.scene_renderer import FRAME_SIZE
 from vlsafe_envs.tasks.scenario import TaskScenario, task_actions
-from vlsafe_envs.tasks.task_env import frames_on
 from vlsafe_envs.traffic import EgoStatus
 from vlsafe_envs.window import Window
 
@@ -69,7 +67,7 @@ class SafeDrivingEnv(gym.Env[Any, Any]):
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
-    safety_frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px]
+    safety_frame_sizes = FRAME_SIZES  # [px]
 
     def __init__(
         self,
@@ -208,10 +206,7 @@ class SafeDrivingEnv(gym.Env[Any, Any]):
         224 px, or 64 for judges that look at the agent's image.  Raises ``ValueError`` for another
         size.
         """
-        if size not in self.safety_frame_sizes:
-            raise ValueError(f"size={size!r}: the judge's frame is {self.safety_frame_sizes} px")
-        frames = frames_on(self.world.road)
-        return (frames.image if size == IMAGE_SIZE else frames.frame)(self.scene)
+        return frames_on(self.world.road).frame(self.scene, size)
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """The judge's frame (``"rgb_array"``), or show it in a window (``"human"``)."""

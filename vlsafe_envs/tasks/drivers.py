@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.actions import MAX_ACCELERATION, full_lock
-from vlsafe_envs.lapses import Spells
+from vlsafe_envs.drivers.base import TIMID_SHARE, Attention
 from vlsafe_envs.tasks.path_world import PathWorld
 from vlsafe_envs.tasks.planner import (
     Others,
@@ -32,10 +32,7 @@ from vlsafe_envs.tasks.planner import (
 from vlsafe_envs.tasks.task_env import TaskEnv
 from vlsafe_envs.tasks.world import ROUTE_STEP
 
-TIMID_SHARE = 0.6  # of the expert's cruise speed
 AGGRESSIVE_SPEED = 11.0  # [m/s]
-LAPSE_RATE = 0.2  # [1/s], with which the inattentive driver stops looking
-LAPSE_SECONDS = (1.0, 4.0)  # [s]
 Choices = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 # Accelerations [m/s2] and shares of full lock that are tried.
 GRID: Choices = (
@@ -43,28 +40,6 @@ GRID: Choices = (
     np.array([-1.0, -1 / 3, 0.0, 1 / 3, 1.0]),
 )
 FINE: Choices = (GRID[0], np.linspace(-1.0, 1.0, 31))  # finer pedals only creep closer
-
-
-class Attention:
-    """Whether a driver looks out for others at a decision.
-
-    The ``aggressive`` one never does, the ``inattentive`` one but for lapses, the others always.
-    """
-
-    def __init__(self, name: str, rng: np.random.Generator, frequency: float) -> None:
-        self._never = name == "aggressive"
-        self._lapses: Spells | None = None  # the others draw nothing from the generator
-        if name == "inattentive":
-            self._lapses = Spells(rng, frequency, LAPSE_RATE, LAPSE_SECONDS)
-
-    def reset(self) -> None:
-        """Forget the last episode."""
-        if self._lapses:
-            self._lapses.reset()
-
-    def looks(self) -> bool:
-        """Call it once a decision."""
-        return not (self._never or (self._lapses and self._lapses.on()))
 
 
 class RouteDriver:

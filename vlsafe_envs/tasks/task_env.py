@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -20,10 +19,9 @@ from vlsafe_envs.checks import (
 )
 from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.driving_env import OBSERVATION_KINDS, RENDER_MODES
-from vlsafe_envs.observations import IMAGE_SIZE, observation_space, vector_observation
-from vlsafe_envs.render import RoadShape
+from vlsafe_envs.observations import observation_space, vector_observation
+from vlsafe_envs.render.frames import FRAME_SIZE, FRAME_SIZES, frames_on
 from vlsafe_envs.scene import Scene
-from vlsafe_envs.scene_renderer import FRAME_SIZE, SceneFrames
 from vlsafe_envs.tasks.progress import Place, RouteProgress
 from vlsafe_envs.tasks.rules import (
     LARGEST,
@@ -41,12 +39,6 @@ from vlsafe_envs.tasks.scenario import TaskScenario, task_actions
 from vlsafe_envs.tasks.world import World
 from vlsafe_envs.traffic import EgoStatus
 from vlsafe_envs.window import Window
-
-
-@functools.lru_cache(maxsize=16)
-def frames_on(road: RoadShape) -> SceneFrames:
-    """What draws scenes on ``road``; the same for all environments on that road."""
-    return SceneFrames(road)
 
 
 class TaskEnv(gym.Env[Any, Any]):
@@ -80,7 +72,7 @@ class TaskEnv(gym.Env[Any, Any]):
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012
-    safety_frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px]
+    safety_frame_sizes = FRAME_SIZES  # [px]
     rewards = Setting(TaskRewards)
     costs = Setting(TaskCosts)
     rules = Setting(TaskRules)
@@ -228,10 +220,7 @@ class TaskEnv(gym.Env[Any, Any]):
         224 px, or 64 for judges that look at the agent's image.  Raises ``ValueError`` for another
         size.
         """
-        if size not in self.safety_frame_sizes:
-            raise ValueError(f"size={size!r}: the judge's frame is {self.safety_frame_sizes} px")
-        frames = frames_on(self.world.road)
-        return (frames.image if size == IMAGE_SIZE else frames.frame)(self.scene)
+        return frames_on(self.world.road).frame(self.scene, size)
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """The judge's frame (``"rgb_array"``), or show it in a window (``"human"``)."""

@@ -1,4 +1,4 @@
-"""What happens beside training: progress, checkpoints, what it costs, the log on disk."""
+"""What happens while an agent trains: progress, checkpoints, counts, the log on disk."""
 
 from __future__ import annotations
 

@@ -16,6 +16,11 @@ CONTEXT, DREAMED = 5, 15  # [steps]
 MAX_EPISODES = 32
 
 
+def examine(model: VLSafe, held_out: EpisodeDataset, folder: Path) -> dict[str, str]:
+    """What ``vlsafe train`` does with a trained agent: the strip, and a sentence about it."""
+    return {"open_loop": write_open_loop(model, held_out, folder / "open_loop.npz")}
+
+
 def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     """Dream ``DREAMED`` steps after ``CONTEXT`` frames of held-out episodes; returns a sentence.
 

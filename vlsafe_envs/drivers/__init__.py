@@ -1,0 +1,1 @@
+"""Drivers with rules, for every environment of this package."""
