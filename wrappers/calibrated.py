@@ -104,7 +104,7 @@ def fit_calibration(
     method: str = "isotonic",
     data_sha256: str | None = None,
 ) -> Calibration:
-    """Fit a calibration on frames that the scorer is not judged by later.
+    """Fit a calibration on frames that the scorer is not examined on later.
 
     Args:
         scores: raw scores ``(N,)``; frames without a label (NaN) are left out.
@@ -114,8 +114,10 @@ def fit_calibration(
         method: ``"isotonic"`` (needs some thousand frames) or ``"platt"`` (a few hundred do).
         data_sha256: the data set's own hash; by default that of scores and truth.
 
-    Raises ``ValueError`` for an unknown method, other shapes, frames of one kind only, and scores
-    that rank no better than backwards; ``ImportError`` without scikit-learn.
+    Raises:
+        ValueError: for an unknown method, other shapes, frames of one kind only, and scores that
+            rank no better than backwards.
+        ImportError: without scikit-learn.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
@@ -185,13 +187,14 @@ def held_out(episodes: npt.ArrayLike, share: float = 0.5, seed: int = 0) -> npt.
     """Frames to fit on, ``(N,)``: those of a random ``share`` of the episodes, at least one.
 
     ``episodes (N,)`` names the episode of each frame.  Frames of one episode are alike, so that
-    splitting by frames would fit and judge on the same scenes.
+    splitting by frames would fit and examine on the same scenes.
 
-    Raises ``ValueError`` when no episode would be left to be judged by.
+    Raises:
+        ValueError: when no episode would be left to examine on.
     """
     names = np.unique(np.asarray(episodes))
     if not 0.0 < share < 1.0 or len(names) < 2:
-        raise ValueError(f"share={share} of {len(names)} episodes: nothing to fit or to judge")
+        raise ValueError(f"share={share} of {len(names)} episodes: nothing to fit or to examine")
     count = min(max(round(share * len(names)), 1), len(names) - 1)
     chosen = np.random.default_rng(seed).permutation(names)[:count]
     return np.isin(episodes, chosen)
@@ -200,7 +203,8 @@ def held_out(episodes: npt.ArrayLike, share: float = 0.5, seed: int = 0) -> npt.
 class CalibratedScorer(Wrapper):
     """Another scorer's scores, calibrated.
 
-    Raises ``ValueError`` when the calibration was fitted on another scorer's scores.
+    Raises:
+        ValueError: when the calibration was fitted on another scorer's scores.
     """
 
     def __init__(self, scorer: SafetyScorer, calibration: Calibration) -> None:
@@ -234,10 +238,11 @@ class CalibratedScorer(Wrapper):
 def make_calibrated_scorer(argument: str | None, **options: Any) -> CalibratedScorer:
     """For ``"calibrated:<file.json>"``; ``options`` go to the scorer inside.
 
-    Raises ``ValueError`` for a file that is no calibration or does not name its scorer.
+    Raises:
+        ValueError: for a file that is no calibration or does not name its scorer.
     """
     if not argument:
-        raise ValueError("scorer 'calibrated' needs a file, for example 'calibrated:judge.json'")
+        raise ValueError("scorer 'calibrated' needs a file, for example 'calibrated:scorer.json'")
     calibration, spec = _read(argument)
     if not spec:
         raise ValueError(

@@ -34,10 +34,8 @@ class Backbone:
         return self.parameters * bytes_a_number / 1e9
 
 
-# The first four are those that VL-SAFE (arXiv 2505.16377) compares; which one it settles on is not
-# public.  VLM-RL, of the same group, uses ViT-bigG-14.  Besides the weights, a forward pass takes
-# about 4 MB for each frame of the batch with vit-b-32 and 26 MB with vit-l-14 (measured on a CPU in
-# float32), more with the wider ones.
+# Memory: docs/scorers.md.  The first four are those that VL-SAFE (arXiv 2505.16377) compares; which
+# one it settles on is not public.  VLM-RL, of the same group, uses ViT-bigG-14.
 BACKBONES = {
     "vit-b-32": Backbone("openai/clip-vit-base-patch32", 151_277_313, 224),
     "vit-l-14": Backbone("openai/clip-vit-large-patch14", 427_616_513, 224),
@@ -59,7 +57,8 @@ def checkpoint_of(name: str) -> str:
 def bundled_folder() -> Path:
     """Folder of the CLIP shipped with this package.
 
-    Raises ``ValueError`` when its weights are missing.
+    Raises:
+        ValueError: when its weights are missing.
     """
     folder = Path(__file__).parent / "bundled_clip"
     if not (folder / "model.safetensors").is_file():

@@ -34,8 +34,9 @@ class EnsembleScorer(Combinator):
         weights: of the members in the mean, in their order; ``None`` for equal ones.
         quorum: how many labels a frame needs.
 
-    Raises ``ValueError`` for no members, impossible values, or members that look at frames of
-    different sizes.
+    Raises:
+        ValueError: for no members, impossible values, or members that look at frames of different
+            sizes.
     """
 
     def __init__(
@@ -111,7 +112,8 @@ def make_ensemble_scorer(argument: str | None, **options: Any) -> EnsembleScorer
     ``options`` (``combine``, ``quorum``) are the ensemble's; a member's own are written after it,
     which works for all members but the last.
 
-    Raises ``ValueError`` for fewer than two members and unknown options.
+    Raises:
+        ValueError: for fewer than two members and unknown options.
     """
     members = split_members(argument or "")
     if len(members) < 2 or not all(members):

@@ -31,18 +31,19 @@ _ENOUGH = 8  # other frames, where they come one by one
 
 @runtime_checkable
 class SafetyScorer(Protocol):
-    """Judges frames: 1 is safe, 0 is unsafe.
+    """Scores frames: 1 is safe, 0 is unsafe.
 
     Scorers are callable on ``frames (N, H, W, 3)`` uint8 and, where they need simulator truth, on
     ``infos`` (one mapping a frame); they return ``(N,)`` float32 in [0, 1], NaN for a frame that
     they have no label for.  Optional attributes tell callers more:
 
-    - ``context_frames = k``: it looks at k frames to judge one and gets windows in place of frames,
+    - ``context_frames = k``: it looks at k frames to score one and gets windows in place of frames,
       see :mod:`~.frame_windows`.
-    - ``frame_size = S``: it looks at frames of S by S pixels; who can draw such hands them over.
+    - ``frame_size = S``: it looks at frames of S by S pixels; environments that can draw such
+      frames hand them over.
     - ``reads_infos = True``: its scores depend on ``infos``; without it they may be left out.
     - ``reads_history = True``: its scores depend on earlier calls, so that they must not be cached.
-    - ``prepare(frames)``, ``encode(prepared)``, ``judge(encoded)``: in turn the same as a call, so
+    - ``prepare(frames)``, ``encode(prepared)``, ``score(encoded)``: in turn the same as a call, so
       that a loader can run ahead.
     - ``last_reasons``: why each frame of the last call has no label, ``None`` for one that has.
     - ``stopped``: why it gives no more labels, empty while it does; it need not be called again.
@@ -93,7 +94,9 @@ def reads_history(scorer: SafetyScorer) -> bool:
 def check_frames(frames: object) -> Frames:
     """Return ``frames`` if they are uint8 ``(N, H, W, 3)``.
 
-    Raises ``TypeError`` for another type or dtype and ``ValueError`` for another shape.
+    Raises:
+        TypeError: for another type or dtype.
+        ValueError: for another shape.
     """
     if not isinstance(frames, np.ndarray):
         raise TypeError(f"frames must be a NumPy array (N, H, W, 3), got {type(frames).__name__}")
@@ -111,7 +114,8 @@ def check_frames(frames: object) -> Frames:
 def check_scores(scores: object, count: int) -> Scores:
     """A scorer's answer as float32 ``(count,)``; NaN stands for "no label".
 
-    Raises ``ValueError`` for another shape or values outside [0, 1].
+    Raises:
+        ValueError: for another shape or values outside [0, 1].
     """
     try:
         found = np.asarray(scores, np.float32)

@@ -75,7 +75,8 @@ def _check_threshold(threshold: float) -> None:
 def reported_cost(info: Mapping[str, Any], where: str = "") -> float | None:
     """The simulator's own cost: ``info["env_cost"]``, or else ``info["cost"]``; ``None`` for none.
 
-    Raises ``ValueError`` for a cost that is negative or no number.
+    Raises:
+        ValueError: for a cost that is negative or no number.
     """
     name = next((name for name in ("env_cost", "cost") if name in info), None)
     if name is None:
@@ -92,7 +93,8 @@ class FrameCost(Wrapper):
         threshold: safety score under which its cost begins.
         terminal_weight: factor of that cost on a terminating step.
 
-    Raises ``ValueError`` for an unknown scorer or cost mode, or values out of range.
+    Raises:
+        ValueError: for an unknown scorer or cost mode, or values out of range.
     """
 
     def __init__(
@@ -124,8 +126,9 @@ class FrameCost(Wrapper):
         only handed on to the scorer), or their ``env_cost``, else their ``cost``, else 0.  With
         ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take the place of frames.
 
-        Raises ``ValueError`` when the scorer returns another shape or values outside [0, 1], and
-        for costs that are negative or no numbers.
+        Raises:
+            ValueError: when the scorer returns another shape or values outside [0, 1], and for
+                costs that are negative or no numbers.
         """
         score = check_scores(self.scorer(frames, infos), len(infos)).astype(np.float64)
         if env_cost is None:

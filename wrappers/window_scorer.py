@@ -40,7 +40,8 @@ class WindowScorer(Wrapper):
         length: frames of a window, at least 2.
         combine: ``"tile"``, ``"mean"``, ``"min"`` or ``"trend"``.
 
-    Raises ``ValueError`` for impossible values and a scorer that takes windows itself.
+    Raises:
+        ValueError: for impossible values and a scorer that takes windows itself.
     """
 
     def __init__(self, scorer: SafetyScorer, length: int, combine: str = "trend") -> None:

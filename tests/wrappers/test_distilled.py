@@ -160,7 +160,7 @@ def test_the_steps_of_a_loader_are_the_same_as_a_call(folder):
     scorer, frames = DistilledScorer(folder), random_frames(5, size=32)
     prepared = scorer.prepare(frames)
     assert prepared.shape == (5, 16, 16, 3)
-    np.testing.assert_array_equal(scorer.judge(scorer.encode(prepared)), scorer(frames))
+    np.testing.assert_array_equal(scorer.score(scorer.encode(prepared)), scorer(frames))
 
 
 def test_larger_frames_are_shrunk_to_what_the_pupil_looks_at(folder):

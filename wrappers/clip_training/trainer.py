@@ -88,8 +88,9 @@ class ClipTrainer:
     short.  With ``start``, a folder that :meth:`save` wrote, weights and tokenizer come from there
     instead of from nowhere.  ``roads`` are the kinds of road that the facts count.
 
-    Raises ``ValueError`` when ``folder`` holds a checkpoint of another configuration, when
-    ``start`` holds a model of other sizes, and when a loss is not finite.
+    Raises:
+        ValueError: when ``folder`` holds a checkpoint of another configuration, when ``start``
+            holds a model of other sizes, and when a loss is not finite.
     """
 
     def __init__(

@@ -42,7 +42,8 @@ def compare(
     - ``auroc_of_alarms``: how well the pupil's p ranks the teacher's alarms below the rest;
     - ``truth``: for each question the AUROC of 1 - p of both, on the same frames.
 
-    Raises ``ValueError`` for other shapes, and where no frame has a label.
+    Raises:
+        ValueError: for other shapes, and where no frame has a label.
     """
     if teacher.ndim != 1 or teacher.shape != pupil.shape:
         raise ValueError(f"teacher {teacher.shape} and pupil {pupil.shape} must be (N,) both")

@@ -182,7 +182,8 @@ class ChatClient:
     async def ask(self, body: dict[str, Any], count: Callable[[], None]) -> Any:
         """The server's answer to a request, decoded from JSON; ``count`` hears of each attempt.
 
-        Raises :class:`Failure` when there is none after all attempts.
+        Raises:
+            Failure: when there is none after all attempts.
         """
         _, tenacity = load_packages()
         limits = self._limits

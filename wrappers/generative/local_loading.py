@@ -43,7 +43,7 @@ class LocalVLM:
             self.tokenizer = self.processor.tokenizer
             if not (self.processor.chat_template or getattr(self.tokenizer, "chat_template", None)):
                 raise UnfitError(
-                    "it has no chat template: only models tuned to answer can be judges; look for "
+                    "it has no chat template: only models tuned to answer can score; look for "
                     "its instruct version"
                 )
             if self.prompt("?", 1) == self.prompt("?", 0):

@@ -36,8 +36,9 @@ class Access:
 def check_base_url(base_url: str) -> str:
     """An address without a slash at its end.
 
-    Raises ``ValueError`` for one that is no HTTP address, or has a place where secrets may stand:
-    an address is part of a scorer's identity.
+    Raises:
+        ValueError: for one that is no HTTP address, or has a place where secrets may stand: an
+            address is part of a scorer's identity.
     """
     try:
         parts = urlsplit(base_url)
@@ -69,7 +70,8 @@ def access_to(base_url: str, key: str | None, variable: str | None) -> Access:
 
     Without either OpenAI's own servers are shown the user's key and account, others nothing.
 
-    Raises :class:`ChatServerError` for a variable that holds no key.
+    Raises:
+        ChatServerError: for a variable that holds no key.
     """
     if key is not None:
         return Access(key)

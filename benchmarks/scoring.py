@@ -1,14 +1,14 @@
-"""What a judge costs in the loop, per environment step, before and after distillation.
+"""What a scorer costs in the loop, per environment step, before and after distillation.
 
-    python benchmarks/judging.py --scenarios highway merge --windows 7
+    python benchmarks/scoring.py --scenarios highway merge --windows 7
 
 The same environments are stepped in the same run, in turns, with the same seeds and random actions:
-without a judge, with the bundled CLIP (224 px frames), with a distilled judge (the agent's own
+without a scorer, with the bundled CLIP (224 px frames), with a distilled scorer (the agent's own
 image of 64 px), and with one that takes no time but wants its frame of 224 px, which says what
 drawing that frame costs by itself.  Observations are images.
 
-"Price" is what a judge adds to a step, in processor time, because others may use the machine; "of a
-step" is that against the bare step measured right before it.  Both are medians over windows, with
+"Price" is what a scorer adds to a step, in processor time, because others may use the machine; "of
+a step" is that against the bare step measured right before it.  Both are medians over windows, with
 the lowest and the highest in brackets.  Network and frame are also timed alone.  The last line is
 JSON.
 """
@@ -30,11 +30,11 @@ from vlsafe_envs.scenarios import SCENARIO_NAMES
 from vlsafe_envs.threads import limit_threads, thread_count
 from wrappers import make_scorer
 
-BARE = "no judge"
+BARE = "no scorer"
 FRAME_ALONE = "224 px frame alone"
 
 
-def judges(distilled: str) -> dict[str, Any]:
+def scorers_by_name(distilled: str) -> dict[str, Any]:
     """Scorers by name; the first is none."""
     return {
         BARE: None,
@@ -61,7 +61,7 @@ def steps_of(scenario: str, num_envs: int, scorers: dict[str, Any]) -> dict[str,
 def prices(
     steps: dict[str, Step], num_envs: int, windows: int, seconds: float
 ) -> dict[str, np.ndarray]:
-    """Microseconds of processor time per environment step, ``(windows,)`` for each judge."""
+    """Microseconds of processor time per environment step, ``(windows,)`` for each scorer."""
     for step in steps.values():
         step()  # compiling, loading
     found: dict[str, list[float]] = {name: [] for name in steps}
@@ -72,10 +72,10 @@ def prices(
 
 
 def row(name: str, times: np.ndarray, bare: np.ndarray) -> dict[str, Any]:
-    """A judge's price, with the bare step of the same window beside it."""
+    """A scorer's price, with the bare step of the same window beside it."""
     share = times / bare - 1
     return {
-        "judge": name,
+        "scorer": name,
         "step_us": float(np.median(times)),
         "price_us": float(np.median(times - bare)),
         "share": float(np.median(share)),
@@ -87,12 +87,14 @@ def row(name: str, times: np.ndarray, bare: np.ndarray) -> dict[str, Any]:
 def measure_scenario(
     scenario: str, num_envs: int, scorers: dict[str, Any], windows: int, seconds: float
 ) -> dict[str, Any]:
-    """All judges on one road."""
+    """All scorers on one road."""
     times = prices(steps_of(scenario, num_envs, scorers), num_envs, windows, seconds)
     rows = [row(name, values, times[BARE]) for name, values in times.items()]
     for entry in rows:
         spread = f"({entry['share_lowest']:.0%} to {entry['share_highest']:.0%})"
-        price = "" if entry["judge"] == BARE else f"{entry['price_us']:10.1f} {entry['share']:9.0%}"
+        price = (
+            "" if entry["scorer"] == BARE else f"{entry['price_us']:10.1f} {entry['share']:9.0%}"
+        )
         name = f"{num_envs} x {scenario}: {entry['judge']}"
         print(f"{name:52s} {entry['step_us']:9.1f} {price} {spread if price else ''}", flush=True)
     return {"scenario": scenario, "num_envs": num_envs, "rows": rows}
@@ -113,7 +115,7 @@ def network_alone(scorer: Any, size: int, batch: int, windows: int) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seconds", type=float, default=10.0, help="processor's, per judge")
+    parser.add_argument("--seconds", type=float, default=10.0, help="processor's, per scorer")
     parser.add_argument("--windows", type=int, default=9, help="the median of so many is given")
     parser.add_argument("--num-envs", type=int, nargs="+", default=[64, 1])
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIO_NAMES))
@@ -122,7 +124,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     limit_threads(arguments.threads)
-    scorers = judges(arguments.distilled)
+    scorers = scorers_by_name(arguments.distilled)
     print(f"{platform.machine()}, PyTorch {torch.__version__}, {thread_count()} threads")
     alone = {
         "bundled": network_alone(scorers["bundled"], 224, 64, arguments.windows),
@@ -137,7 +139,7 @@ def main() -> None:
         for scenario in arguments.scenarios
     ]
     result = {"threads": thread_count(), "alone_us": alone, "scenarios": found}
-    print(json.dumps({"benchmark": "judging", **result}))
+    print(json.dumps({"benchmark": "scoring", **result}))
 
 
 if __name__ == "__main__":
