@@ -1,4 +1,4 @@
-"""Which frames of a data set have a score, and which are to be scored by whom."""
+"""Which frames of a data set have a score, and which are to be scored."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from vlsafe_agents.labelling.frames import FrameReader, FrameSource, Rows
-from vlsafe_agents.labelling.protocols import Scores, ScoreStore
+from vlsafe_agents.data.frames import FrameReader, FrameSource, Rows
 from vlsafe_agents.labelling.stream import Batch, Scored
+from wrappers.score_cache import ScoreCache
+from wrappers.scorer import Scores
 
 _ROWS_AT_ONCE = 4096  # whose contents are read to make keys
 _MOST_WRITES = 4  # batches on their way into the cache
 
 
-class Ledger:
+class KnownScores:
     """Scores of all frames of a data set as far as they are known.
 
     A frame that occurs several times is scored once.  With a cache, what is known there is not
-    scored, new scores are put there batch by batch, and frames that another process is scoring are
-    left to it.  Batches are cut from the list of what is missing: as they are finished whole or not
-    at all, a killed run that goes on cuts the same ones, and scores that depend on which frames are
-    judged together stay the same.
+    scored, and new scores are put there batch by batch.  Batches are cut from the list of what is
+    missing: as they are finished whole or not at all, a killed run that goes on cuts the same ones,
+    and scores that depend on which frames are scored together stay the same.
 
     Args:
         source: the frames.
         stored: scores ``(R,)`` that hold already, NaN for frames without.
         cache: scores of other runs; without one nothing outlives this process.
-        scope: what scores depend on besides the frames; see ``ScoreStore.keys``.
+        scope: what scores depend on besides the frames; see ``ScoreCache.keys``.
         infos: whether they also depend on a frame's infos.
     """
 
@@ -40,7 +40,7 @@ class Ledger:
         self,
         source: FrameSource,
         stored: Scores,
-        cache: ScoreStore | None,
+        cache: ScoreCache | None,
         scope: Mapping[str, Any],
         infos: bool = False,
     ) -> None:
@@ -60,20 +60,18 @@ class Ledger:
         self._occurs = np.bincount(self._place, minlength=len(self._first))  # (D,)
         known = np.full(len(self._first), np.nan) if cache is None else cache.get(self._keys)
         self._scores = known.astype(np.float32)  # (D,)
-        self._judged = np.zeros(len(self._first), bool)  # (D,), by this run's scorer
+        self._asked = np.zeros(len(self._first), bool)  # (D,), by this run's scorer
         self._reasons: dict[int, str] = {}  # by place, why a frame got no label
-        self._claimed: set[int] = set()
-        self._left_to_others: list[Rows] = []
         self._counting = threading.Lock()  # batches are drawn in another thread than scores come
         self._left = int(self._occurs[np.isnan(self._scores)].sum())
         self._scored = self._without_label = 0
-        self._writer = ThreadPoolExecutor(1, "vlsafe-scores")  # so that judging need not wait
+        self._writer = ThreadPoolExecutor(1, "vlsafe-scores")  # so that scoring need not wait
         self._writes: deque[Future[None]] = deque()
 
     @property
     def unknown(self) -> Rows:
         """Places among the distinct frames of those that have to be scored."""
-        return np.flatnonzero(np.isnan(self._scores) & ~self._judged)
+        return np.flatnonzero(np.isnan(self._scores) & ~self._asked)
 
     @property
     def scores(self) -> Scores:
@@ -117,15 +115,12 @@ class Ledger:
             for row, place in zip(self._missing[rows].tolist(), places, strict=True)
         }
 
-    def batches(self, places: Rows, size: int, claim: bool = True) -> Iterator[Batch]:
-        """Batches of frames to be scored now.
-
-        With ``claim`` those that another process is scoring are left out; see :meth:`take_back`.
-        """
+    def batches(self, places: Rows, size: int) -> Iterator[Batch]:
+        """Batches of frames to be scored now; those that another process scored are left out."""
         for begin in range(0, len(places), size):
             part = places[begin : begin + size]
-            if claim and self._cache is not None:
-                part = self._claim(self._cache, part)
+            if self._cache is not None:
+                part = self._look_again(self._cache, part)
             if len(part):
                 yield Batch(part, self._first[part])
 
@@ -133,7 +128,7 @@ class Ledger:
         """Enter the scores of a batch."""
         places = scored.batch.places
         self._scores[places] = scored.scores
-        self._judged[places] = True
+        self._asked[places] = True
         self._reasons.update({int(places[k]): reason for k, reason in scored.reasons.items()})
         missed = np.isnan(scored.scores)
         with self._counting:
@@ -141,59 +136,34 @@ class Ledger:
             self._scored += int((~missed).sum())
             self._without_label += int(self._occurs[places[missed]].sum())
         if self._cache is not None:
-            self._writes.append(
-                self._writer.submit(self._remember, self._cache, places, scored.scores)
-            )
+            keys = [self._keys[place] for place in places]
+            self._writes.append(self._writer.submit(self._cache.put, keys, scored.scores))
             self._await_writes(_MOST_WRITES)
 
-    def take_back(self) -> Rows:
-        """Places that were left to other processes; ours again, unless these have scored them."""
-        left = self._left_to_others
-        self._left_to_others = []
-        return np.concatenate(left) if left else np.zeros(0, np.int64)
-
     def close(self) -> None:
-        """See to it that all scores are in the cache; give up what was claimed and not scored."""
+        """See to it that all scores are in the cache."""
         try:
             self._await_writes(0)
         finally:
             self._writer.shutdown()
-        if self._cache is not None:
-            self._release(self._cache, np.array(sorted(self._claimed), np.int64))
-
-    def _remember(self, cache: ScoreStore, places: Rows, scores: Scores) -> None:
-        cache.put([self._keys[place] for place in places], scores)
-        self._release(cache, places)
 
     def _await_writes(self, most: int) -> None:
         """Wait until at most so many batches are being written; raises what went wrong."""
         while len(self._writes) > most or (self._writes and self._writes[0].done()):
             self._writes.popleft().result()
 
-    def _claim(self, cache: ScoreStore, places: Rows) -> Rows:
-        """Those of ``places`` that are ours to score."""
-        ours = cache.claim([self._keys[place] for place in places])
-        if not ours.all():
-            self._left_to_others.append(places[~ours])
-        mine = places[ours]
-        self._claimed.update(mine.tolist())
-        # another process may have scored them since we last looked
-        scores = cache.get([self._keys[place] for place in mine])
+    def _look_again(self, cache: ScoreCache, places: Rows) -> Rows:
+        """Those of ``places`` that no other process has scored since we last looked."""
+        scores = cache.get([self._keys[place] for place in places])
         known = ~np.isnan(scores)
-        self._scores[mine[known]] = scores[known]
+        self._scores[places[known]] = scores[known]
         with self._counting:
-            self._left -= int(self._occurs[mine[known]].sum())
-        self._release(cache, mine[known])
-        return mine[~known]
-
-    def _release(self, cache: ScoreStore, places: Rows) -> None:
-        claimed = [place for place in places.tolist() if place in self._claimed]
-        cache.release([self._keys[place] for place in claimed])
-        self._claimed.difference_update(claimed)
+            self._left -= int(self._occurs[places[known]].sum())
+        return places[~known]
 
 
 def _keys(
-    source: FrameSource, rows: Rows, cache: ScoreStore, scope: Mapping[str, Any], infos: bool
+    source: FrameSource, rows: Rows, cache: ScoreCache, scope: Mapping[str, Any], infos: bool
 ) -> list[bytes]:
     keys: list[bytes] = []
     with closing(FrameReader(source)) as reader:
