@@ -10,7 +10,7 @@ import pytest
 from vlsafe_agents.audit import failed_audit
 from vlsafe_agents.cli import audit as command
 from vlsafe_agents.cli import main as cli
-from vlsafe_agents.cli.judges import scenes_without_others
+from vlsafe_agents.cli.scorers import scenes_without_others
 from vlsafe_agents.data.storage import read_metadata, resolve_dataset
 from vlsafe_envs import Scene
 from vlsafe_envs.costs import time_to_collision

@@ -21,7 +21,7 @@ from vlsafe_agents.cli.environments import (
     parse_pairs,
     recorded_env,
 )
-from vlsafe_agents.cli.judges import collected_metadata
+from vlsafe_agents.cli.scorers import collected_metadata
 from vlsafe_agents.training import read_settings
 
 FOREIGN_IDS = (

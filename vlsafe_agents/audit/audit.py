@@ -27,7 +27,7 @@ from vlsafe_agents.audit.scoring import (
 )
 from vlsafe_agents.audit.statistics import Estimate, Integers, kappa, spearman
 from vlsafe_agents.common.progress import ProgressReport
-from vlsafe_agents.labelling.protocols import ScoreStore
+from wrappers.score_cache import ScoreCache
 from wrappers.scorer import Scores
 
 
@@ -46,7 +46,7 @@ def audit(
     scorers: Sequence[NamedScorer],
     config: AuditConfig | None = None,
     prompts: Sequence[PromptPair] = (),
-    cache: ScoreStore | None = None,
+    cache: ScoreCache | None = None,
     batch_size: int = 64,
     progress: bool = True,
 ) -> Findings:

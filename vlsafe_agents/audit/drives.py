@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from vlsafe_agents.audit.statistics import Array, Bools, Floats, Integers
 from vlsafe_agents.data.driving import LONGEST_TIME
+from vlsafe_agents.data.frames import Drawing, FrameReader, FrameSource
 from vlsafe_agents.data.storage import MAIN_FILE, read_metadata, resolve_dataset
-from vlsafe_agents.labelling.frames import FrameReader, FrameSource
-from vlsafe_agents.labelling.protocols import Drawing
 from wrappers.checks import check_numbers
 from wrappers.files import reading
 from wrappers.scorer import Frames

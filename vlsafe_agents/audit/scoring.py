@@ -16,17 +16,12 @@ import numpy as np
 
 from vlsafe_agents.audit.drives import Drives, Packed, Source
 from vlsafe_agents.audit.statistics import Bools, Integers
-from vlsafe_agents.labelling.engines import Makers, run_batches
-from vlsafe_agents.labelling.frames import FrameReader
-from vlsafe_agents.labelling.job import LabelJob, score_missing
-from vlsafe_agents.labelling.protocols import (
-    Drawing,
-    ScoreStore,
-    context_frames,
-    drawing_for,
-    reads_infos,
-)
-from wrappers.scorer import Frames, SafetyScorer, Scores
+from vlsafe_agents.data.frames import Drawing, FrameReader, drawing_for
+from vlsafe_agents.labelling.engines import run_batches
+from vlsafe_agents.labelling.scoring import Scoring, score_missing
+from wrappers.frame_windows import context_frames
+from wrappers.score_cache import ScoreCache
+from wrappers.scorer import Frames, SafetyScorer, Scores, reads_infos
 
 BLANK_LEVEL = 127  # of all three colours
 
@@ -136,7 +131,7 @@ class FrameScoring:
     """Where frames are scored, and how."""
 
     drives: Drives
-    cache: ScoreStore | None = None  # what is known there is not scored again
+    cache: ScoreCache | None = None  # what is known there is not scored again
     batch_size: int = 64
     advance: Callable[[int], None] = field(default=lambda frames: None)  # told of frames done
 
@@ -165,23 +160,23 @@ class FrameScoring:
     def _of_source(
         self, number: int, scorer: SafetyScorer, drawing: Drawing, wanted: Bools
     ) -> Scores:
-        frames = replace(self.drives.frames[number], context=context_frames(scorer))
-        drawing = drawing_for(scorer, drawing) or drawing
+        source = replace(self.drives.frames[number], context=context_frames(scorer))
         # a frame that holds a score already is left alone: here, one that nobody asks for
         held = np.where(wanted, np.float32("nan"), np.float32(0))
-        ledger = LabelJob(frames, scorer, drawing).ledger(held, self.cache)
-        makers = Makers(lambda: scorer, lambda: drawing)
-        run = partial(run_batches, "processes", makers, frames, workers=1)
+        scoring = Scoring(lambda: scorer, lambda: drawing)
+        known = scoring.known(source, held, self.cache)
+        makers = scoring.makers("processes", workers=1)
+        run = partial(run_batches, "processes", makers, source, workers=1)
         left = int(wanted.sum())
 
         def tell(_: object = None) -> None:
             nonlocal left
-            self.advance(left - ledger.left)
-            left = ledger.left
+            self.advance(left - known.left)
+            left = known.left
 
         tell()  # what the cache knew
-        score_missing(ledger, run, self.batch_size, tell)
-        return np.where(wanted, ledger.scores, np.float32("nan"))
+        score_missing(known, run, self.batch_size, tell)
+        return np.where(wanted, known.scores, np.float32("nan"))
 
     def with_prompts(
         self, named: NamedScorer, pairs: Sequence[tuple[str, str]], rows: Integers

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlsafe_agents.cli.collect import DEFAULT_MIX
-from vlsafe_agents.cli.judges import load_scorer, source_of
+from vlsafe_agents.cli.scorers import load_scorer, source_of
 
 if TYPE_CHECKING:
     from vlsafe_agents.audit import Audit, AuditConfig, NamedScorer, PromptPair

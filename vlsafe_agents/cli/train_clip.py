@@ -1,4 +1,4 @@
-"""``vlsafe train-clip``: drive, caption, train and examine the small CLIP that judges frames."""
+"""``vlsafe train-clip``: drive, caption, train and examine the small CLIP that scores frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scoring batches one after another, each made ready while the one before is judged."""
+"""Scoring batches one after another, each made ready while the one before is scored."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vlsafe_agents.labelling.frames import FrameReader, FrameSource, Rows
-from vlsafe_agents.labelling.protocols import Drawing, Frames, Scorer, Scores, reads_infos
-from wrappers.scorer import check_scores, last_reasons, stopped
+from vlsafe_agents.data.frames import Drawing, FrameReader, FrameSource, Rows
+from wrappers.scorer import (
+    Frames,
+    SafetyScorer,
+    Scores,
+    check_scores,
+    last_reasons,
+    reads_infos,
+    stopped,
+)
 
 Item = TypeVar("Item")
 
-_READY = 2  # batches made ready ahead of the one that is judged
+_READY = 2  # batches made ready ahead of the one that is scored
 _POLL = 0.1  # [s]
 
 
@@ -41,7 +48,7 @@ class Scored:
 class ScoringStream:
     """Reads, draws, prepares and scores batches; all but the last in a thread of its own."""
 
-    def __init__(self, source: FrameSource, scorer: Scorer, drawing: Drawing | None) -> None:
+    def __init__(self, source: FrameSource, scorer: SafetyScorer, drawing: Drawing | None) -> None:
         self._source = source
         self._scorer: Any = scorer
         self._drawing = drawing

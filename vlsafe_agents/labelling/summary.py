@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from vlsafe_agents.data.episode import Array
-from vlsafe_agents.labelling.protocols import Scores
 from wrappers.ranking import auroc
+from wrappers.scorer import Scores
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which frames of a data set have a score, and which are to be scored by whom."""
+"""Which frames of a data set have a score, and which are to be scored."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from vlsafe_agents.labelling.frames import FrameReader, FrameSource, Rows
-from vlsafe_agents.labelling.protocols import Scores, ScoreStore
+from vlsafe_agents.data.frames import FrameReader, FrameSource, Rows
 from vlsafe_agents.labelling.stream import Batch, Scored
+from wrappers.score_cache import ScoreCache
+from wrappers.scorer import Scores
 
 _ROWS_AT_ONCE = 4096  # whose contents are read to make keys
 _MOST_WRITES = 4  # batches on their way into the cache
 
 
-class Ledger:
+class KnownScores:
     """Scores of all frames of a data set as far as they are known.
 
     A frame that occurs several times is scored once.  With a cache, what is known there is not
@@ -31,7 +32,7 @@ class Ledger:
         source: the frames.
         stored: scores ``(R,)`` that hold already, NaN for frames without.
         cache: scores of other runs; without one nothing outlives this process.
-        scope: what scores depend on besides the frames; see ``ScoreStore.keys``.
+        scope: what scores depend on besides the frames; see ``ScoreCache.keys``.
         infos: whether they also depend on a frame's infos.
     """
 
@@ -39,7 +40,7 @@ class Ledger:
         self,
         source: FrameSource,
         stored: Scores,
-        cache: ScoreStore | None,
+        cache: ScoreCache | None,
         scope: Mapping[str, Any],
         infos: bool = False,
     ) -> None:
@@ -59,18 +60,18 @@ class Ledger:
         self._occurs = np.bincount(self._place, minlength=len(self._first))  # (D,)
         known = np.full(len(self._first), np.nan) if cache is None else cache.get(self._keys)
         self._scores = known.astype(np.float32)  # (D,)
-        self._judged = np.zeros(len(self._first), bool)  # (D,), by this run's scorer
+        self._asked = np.zeros(len(self._first), bool)  # (D,), by this run's scorer
         self._reasons: dict[int, str] = {}  # by place, why a frame got no label
         self._counting = threading.Lock()  # batches are drawn in another thread than scores come
         self._left = int(self._occurs[np.isnan(self._scores)].sum())
         self._scored = self._without_label = 0
-        self._writer = ThreadPoolExecutor(1, "vlsafe-scores")  # so that judging need not wait
+        self._writer = ThreadPoolExecutor(1, "vlsafe-scores")  # so that scoring need not wait
         self._writes: deque[Future[None]] = deque()
 
     @property
     def unknown(self) -> Rows:
         """Places among the distinct frames of those that have to be scored."""
-        return np.flatnonzero(np.isnan(self._scores) & ~self._judged)
+        return np.flatnonzero(np.isnan(self._scores) & ~self._asked)
 
     @property
     def scores(self) -> Scores:
@@ -115,7 +116,7 @@ class Ledger:
         }
 
     def batches(self, places: Rows, size: int) -> Iterator[Batch]:
-        """Batches of frames to be scored now."""
+        """Batches of frames to be scored now; those that another process scored are left out."""
         for begin in range(0, len(places), size):
             part = places[begin : begin + size]
             if self._cache is not None:
@@ -127,7 +128,7 @@ class Ledger:
         """Enter the scores of a batch."""
         places = scored.batch.places
         self._scores[places] = scored.scores
-        self._judged[places] = True
+        self._asked[places] = True
         self._reasons.update({int(places[k]): reason for k, reason in scored.reasons.items()})
         missed = np.isnan(scored.scores)
         with self._counting:
@@ -135,9 +136,8 @@ class Ledger:
             self._scored += int((~missed).sum())
             self._without_label += int(self._occurs[places[missed]].sum())
         if self._cache is not None:
-            self._writes.append(
-                self._writer.submit(self._remember, self._cache, places, scored.scores)
-            )
+            keys = [self._keys[place] for place in places]
+            self._writes.append(self._writer.submit(self._cache.put, keys, scored.scores))
             self._await_writes(_MOST_WRITES)
 
     def close(self) -> None:
@@ -147,15 +147,12 @@ class Ledger:
         finally:
             self._writer.shutdown()
 
-    def _remember(self, cache: ScoreStore, places: Rows, scores: Scores) -> None:
-        cache.put([self._keys[place] for place in places], scores)
-
     def _await_writes(self, most: int) -> None:
         """Wait until at most so many batches are being written; raises what went wrong."""
         while len(self._writes) > most or (self._writes and self._writes[0].done()):
             self._writes.popleft().result()
 
-    def _look_again(self, cache: ScoreStore, places: Rows) -> Rows:
+    def _look_again(self, cache: ScoreCache, places: Rows) -> Rows:
         """Those of ``places`` that no other process has scored since we last looked."""
         scores = cache.get([self._keys[place] for place in places])
         known = ~np.isnan(scores)
@@ -166,7 +163,7 @@ class Ledger:
 
 
 def _keys(
-    source: FrameSource, rows: Rows, cache: ScoreStore, scope: Mapping[str, Any], infos: bool
+    source: FrameSource, rows: Rows, cache: ScoreCache, scope: Mapping[str, Any], infos: bool
 ) -> list[bytes]:
     keys: list[bytes] = []
     with closing(FrameReader(source)) as reader:

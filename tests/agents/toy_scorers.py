@@ -1,4 +1,4 @@
-"""Judges of toy frames whose right answers are known."""
+"""Scorers of toy frames whose right answers are known."""
 
 import time
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class InfoScorer(SceneScorer):
 
 
 class BatchScorer(SceneScorer):
-    """Its scores depend on which frames are judged together, as rounding errors may."""
+    """Its scores depend on which frames are scored together, as rounding errors may."""
 
     def __call__(self, frames: Any, infos: Any = None) -> Any:
         super().__call__(frames)

@@ -10,18 +10,19 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5p, h5s, h5t
 
 from vlsafe_agents.common.version import vlsafe_version
+from vlsafe_agents.data.frames import FrameSource, read_array
 from vlsafe_agents.data.storage import MAIN_FILE, METADATA_FILE, open_file, update_metadata
-from vlsafe_agents.labelling.arrays import read_array, write_scores
-from vlsafe_agents.labelling.frames import FrameSource
-from vlsafe_agents.labelling.protocols import Scores
 from wrappers.files import read_json, replacing, reserve, write_text
+from wrappers.scorer import Scores
 
 UNLABELLED_FILE = "unlabelled.csv"  # beside the data file: episode, step, reason
 
@@ -120,7 +121,7 @@ def _write_scores(source: FrameSource, scores: Scores, scope: Mapping[str, Any])
             for number, (begin, end) in enumerate(
                 zip(source.starts, source.starts[1:], strict=False)
             ):
-                write_scores(file, f"episode_{number}/infos/safety_score", scores[begin:end])
+                _write_array(file, f"episode_{number}/infos/safety_score", scores[begin:end])
             facts = {
                 "scorer": json.dumps(scope["scorer"]),
                 "judged_frames": json.dumps(scope["frames"]),
@@ -161,3 +162,28 @@ def _write_metadata(
 
 def _digest(scores: Scores) -> str:
     return hashlib.sha256(scores.astype("<f4").tobytes()).hexdigest()
+
+
+def _write_array(file: h5py.File, name: str, scores: Scores) -> None:
+    """Write an array ``(N,)`` of float32; one that is there must have as many entries."""
+    place = name.encode()
+    if file.id.links.exists(place.rpartition(b"/")[0]) and file.id.links.exists(place):
+        stored = h5d.open(file.id, place)
+    else:
+        space = h5s.create_simple(scores.shape)
+        stored = h5d.create(file.id, place, h5t.IEEE_F32LE, space, _plain(), _with_groups())
+    stored.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(scores, np.float32))
+
+
+@lru_cache(maxsize=1)
+def _plain() -> h5p.PropDCID:
+    settings = h5p.create(h5p.DATASET_CREATE)
+    settings.set_obj_track_times(False)  # the same labels make the same file
+    return settings
+
+
+@lru_cache(maxsize=1)
+def _with_groups() -> h5p.PropLCID:
+    settings = h5p.create(h5p.LINK_CREATE)
+    settings.set_create_intermediate_group(True)
+    return settings

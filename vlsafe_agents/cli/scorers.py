@@ -1,4 +1,4 @@
-"""What commands about judges share: scorers by name, and data sets that can be judged again."""
+"""What commands about scorers share: scorers by name, and data sets that can be scored again."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def load_scorer(spec: str, threads: int, **options: Any) -> Any:
 
 
 def spec_argument(name: str, path: Path) -> str:
-    """``--scorer`` for a judge in a file or folder, to be pasted into a shell."""
+    """``--scorer`` for a scorer in a file or folder, to be pasted into a shell."""
     from wrappers.specs import quoted
 
     return f"--scorer {shlex.quote(f'{name}:{quoted(path)}')}"
 
 
 def about_reading(identity: Mapping[str, Any]) -> list[str]:
-    """How the judges in an identity that answer in words are read, a line each."""
+    """How the scorers in an identity that answer in words are read, a line each."""
     inside = identity.get("of", ())
     parts = inside if isinstance(inside, list) else [inside] if inside else []
     lines = [line for part in parts for line in about_reading(part)]
