@@ -18,8 +18,8 @@ from toy_drives import MIX, CountingDriver, NoisyCountingEnv, collect_toy
 from toy_envs import CountingEnv
 
 from vlsafe_agents.data import shards as shards_module
-from vlsafe_agents.data.claim import check_place
 from vlsafe_agents.data.collect import CollectConfig, collect, drive
+from vlsafe_agents.data.collection import check_place
 from vlsafe_agents.data.driving import Fleet
 from vlsafe_agents.data.pool import WorkerError, run_tasks
 from wrappers.files import FolderInUseError, one_writer

@@ -21,8 +21,7 @@ from vlsafe_agents.common.border import (
     blank_actions,
     check_column,
 )
-from vlsafe_agents.data.columns import Column, column_of
-from vlsafe_agents.data.image_cache import mapped
+from vlsafe_agents.data.columns import Column, column_of, mapped
 from vlsafe_agents.data.layout import (
     ACTIONS,
     COST,

@@ -17,9 +17,8 @@ from vlsafe_agents.evaluation.agents import Agent
 from vlsafe_agents.evaluation.episode import run_episode
 from vlsafe_agents.evaluation.intervals import check_settings, summarise
 from vlsafe_agents.evaluation.metrics import FLAGS, EpisodeRecord
+from vlsafe_agents.evaluation.parallel import MakeVecEnv, run_in_processes, run_seeds_together
 from vlsafe_agents.evaluation.recording import EpisodeTrace, Recording, require_frames
-from vlsafe_agents.evaluation.together import MakeVecEnv, run_seeds_together
-from vlsafe_agents.evaluation.workers import run_in_processes
 from vlsafe_agents.training.facts import TRAINING_FIGURES
 from wrappers.files import write_json
 
