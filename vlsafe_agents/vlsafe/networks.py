@@ -288,7 +288,9 @@ class Standardise(nn.Module):
         return variance.clamp_min(self.least_deviation**2).sqrt()
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.mean) / self._deviation()).clamp_(-self.LIMIT, self.LIMIT)
+        inverse = 1.0 / self._deviation()
+        scaled = torch.addcmul(-self.mean * inverse, x, inverse)  # one pass over many pixels
+        return scaled.clamp_(-self.LIMIT, self.LIMIT)
 
     def inverse(self, x: Tensor) -> Tensor:
         """Back to the observation's own units."""
