@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vlsafe_agents.report.pictures import png_uri
+from vlsafe_agents.pages.html import png_uri
 from vlsafe_envs import known_ids
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.env import OBSERVATION_KINDS

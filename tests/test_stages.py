@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from vlsafe_agents.cli import stages as runner
-from vlsafe_agents.cli.demo import demo_stages, judge_figures
+from vlsafe_agents.cli.demo import demo_stages, scorer_figures
 from vlsafe_agents.cli.stages import Stage, StageError, run_stages
-from vlsafe_agents.report.tables import judge_bands, judge_table
+from vlsafe_agents.report.tables import scorer_bands, scorer_table
 from wrappers.clip_loading import bundled_folder
 
 
@@ -75,16 +75,16 @@ def test_a_stage_that_waits_for_a_later_one_is_refused(tmp_path: Path) -> None:
         run_stages([Stage("a", (), after=("b",)), Stage("b", ())], tmp_path, slots=1)
 
 
-def test_the_report_shows_the_bundled_judges_figures_as_numbers() -> None:
+def test_the_report_shows_the_bundled_scorers_figures_as_numbers() -> None:
     evaluation = json.loads((bundled_folder() / "evaluation.json").read_text())
-    judge = judge_figures(evaluation)
-    titles, rows = judge_table(judge)
+    figures = scorer_figures(evaluation)
+    titles, rows = scorer_table(figures)
     assert titles == ["collision or off-road within 2 s", "time to collision under 2 s"]
     shown = dict(rows)
     own = evaluation["tables"]["all, 224 px"]["this model"]
     assert shown["this model: all, 224 px"] == [f"{own[title]:.3f}" for title in titles]
     assert {"shuffled: all, 224 px", "random weights: all, 224 px"} <= set(shown)
-    ((name, bands, _),) = judge_bands(judge)
+    ((name, bands, _),) = scorer_bands(figures)
     assert name == "mean p by time to collision"
     assert bands[0] == "0 to 1 s"
 

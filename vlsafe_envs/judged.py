@@ -8,8 +8,7 @@ from typing import Any
 import gymnasium as gym
 
 from vlsafe_envs.checks import check_choice, check_integer, shown
-
-COST_MODES = ("either", "env", "vlm")
+from wrappers.vlm_cost import COST_MODES
 
 
 def judged(env: gym.Env[Any, Any], scorer: Any, cost: str) -> gym.Env[Any, Any]:

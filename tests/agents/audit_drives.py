@@ -14,7 +14,7 @@ import numpy as np
 from toy_drives import CountingDriver
 from toy_envs import CountingEnv
 
-from vlsafe_agents.audit import Candidate, Source
+from vlsafe_agents.audit import NamedScorer, Source
 from vlsafe_agents.data.collect import CollectConfig, collect
 
 
@@ -113,6 +113,6 @@ def make_source(folder: Path, episodes: int = 40, seed: int = 0, density: float 
     return Source(folder, "toy", density, 1.0, ToyEyes(), without_others)
 
 
-def candidate(scorer: Any, **more: Any) -> Candidate:
+def candidate(scorer: Any, **more: Any) -> NamedScorer:
     """A scorer under its own name."""
-    return Candidate(scorer.identity["name"], scorer, **more)
+    return NamedScorer(scorer.identity["name"], scorer, **more)

@@ -76,7 +76,7 @@ def make_run(
             write_progress(folder / "progress.csv", rng, dreams=name.startswith(("vlsafe", "cost")))
         if name == "vlsafe-gated":
             write_open_loop(folder / "open_loop.npz", rng)
-    (root / "judge.json").write_text(json.dumps(JUDGE))
+    (root / "scorer.json").write_text(json.dumps(SCORER))
     (root / "run.json").write_text(json.dumps({"command": "vlsafe demo --out runs/demo"}))
     return root
 
@@ -163,7 +163,7 @@ def unreported(content: dict[str, Any], *names: str) -> dict[str, Any]:
     }
 
 
-JUDGE = {
+SCORER = {
     "bundled": {
         "collision or off-road within 2 s": 0.951,
         "time to collision under 2 s": 0.934,

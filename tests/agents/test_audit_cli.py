@@ -10,7 +10,7 @@ import pytest
 from vlsafe_agents.audit import failed_audit
 from vlsafe_agents.cli import audit as command
 from vlsafe_agents.cli import main as cli
-from vlsafe_agents.cli.judges import scenes_without_others
+from vlsafe_agents.cli.scorers import scenes_without_others
 from vlsafe_agents.data.storage import read_metadata, resolve_dataset
 from vlsafe_envs import Scene
 from vlsafe_envs.costs import time_to_collision
@@ -104,7 +104,7 @@ def test_prompt_pairs_say_which_are_turned_round() -> None:
 
 
 def test_all_default_scorers_can_be_built_and_the_shuffled_one_shares_its_scorer() -> None:
-    found = {one.name: one for one in command._candidates(command.DEFAULT_SCORERS, threads=1)}
+    found = {one.name: one for one in command._named_scorers(command.DEFAULT_SCORERS, threads=1)}
     assert found["shuffled:bundled"].scorer is found["bundled"].scorer
     assert found["shuffled:bundled"].identity(None)["name"] == "shuffled"
     assert [name for name, one in found.items() if one.takes_prompts] == [

@@ -3,11 +3,17 @@
 import numpy as np
 import pytest
 
-from vlsafe_agents.audit.agreement import kappa, spearman
-from vlsafe_agents.audit.alarms import lead_times, scores_before, threshold_at
-from vlsafe_agents.audit.config import AuditConfig
-from vlsafe_agents.audit.reliability import bin_numbers, reliability
-from vlsafe_agents.audit.truth import Truth, calm, questions, seconds_until, truth_of
+from vlsafe_agents.audit import AuditConfig
+from vlsafe_agents.audit.drives import Truth, calm, questions, seconds_until, truth_of
+from vlsafe_agents.audit.statistics import (
+    bin_numbers,
+    kappa,
+    lead_times,
+    reliability,
+    scores_before,
+    spearman,
+    threshold_at,
+)
 
 INF = np.inf
 

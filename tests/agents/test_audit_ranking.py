@@ -5,8 +5,22 @@ import time
 import numpy as np
 import pytest
 
-from vlsafe_agents.audit.resampling import Estimate, episode_weights, weighted_share
-from vlsafe_agents.common.ranking import Ranking, auroc, average_precision, mid_ranks
+from vlsafe_agents.audit.statistics import Estimate, Ranking, episode_weights, weighted_share
+from wrappers.ranking import mid_ranks
+
+
+def both(risk: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """AUROC and average precision of frames that count once each."""
+    (auroc,), (precision,) = Ranking(risk, positive, np.zeros(len(risk), np.int64))()
+    return float(auroc), float(precision)
+
+
+def auroc(risk: np.ndarray, positive: np.ndarray) -> float:
+    return both(risk, positive)[0]
+
+
+def average_precision(risk: np.ndarray, positive: np.ndarray) -> float:
+    return both(risk, positive)[1]
 
 
 def slow_auroc(risk: np.ndarray, positive: np.ndarray, weight: np.ndarray) -> float:

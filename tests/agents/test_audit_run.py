@@ -15,8 +15,8 @@ from test_report_charts import check_layout
 
 from vlsafe_agents.audit import (
     AuditConfig,
-    Candidate,
     Findings,
+    NamedScorer,
     PromptPair,
     Source,
     audit,
@@ -25,8 +25,8 @@ from vlsafe_agents.audit import (
     write_audit,
     write_verdicts,
 )
-from vlsafe_agents.audit.dot_plots import colours
-from vlsafe_agents.audit.story import sections
+from vlsafe_agents.audit.figures import colours
+from vlsafe_agents.audit.sections import sections
 from vlsafe_agents.data.storage import MAIN_FILE, read_metadata, resolve_dataset
 from vlsafe_agents.evaluation.intervals import share_interval
 from wrappers import ConstantScorer, RandomScorer
@@ -50,25 +50,25 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
 def findings(sources: list[Source]) -> Findings:
     """Everybody at once."""
     watcher = Watcher()
-    judges = [
+    scorers = [
         candidate(watcher),
-        Candidate("shuffled:watcher", watcher, shuffle_seed=0),
+        NamedScorer("shuffled:watcher", watcher, shuffle_seed=0),
         candidate(Watcher("turned", turned=True)),
         candidate(Watcher("left", left=True)),
         candidate(Reader(), with_prompts=Reader),
         candidate(Forgetful("forgetful")),
-        Candidate("constant:0.5", ConstantScorer(0.5)),
-        Candidate("random", RandomScorer()),
+        NamedScorer("constant:0.5", ConstantScorer(0.5)),
+        NamedScorer("random", RandomScorer()),
     ]
-    return audit(sources, judges, QUICK, PAIRS, progress=False)
+    return audit(sources, scorers, QUICK, PAIRS, progress=False)
 
 
-def judge(findings: Findings, name: str) -> Any:
-    return next(judge for judge in findings.audit.judges if judge.name == name)
+def found_of(findings: Findings, name: str) -> Any:
+    return next(scorer for scorer in findings.audit.scorers if scorer.name == name)
 
 
-def test_each_judge_gets_the_verdict_that_it_deserves(findings: Findings) -> None:
-    verdicts = {judge.name: judge.verdict for judge in findings.audit.judges}
+def test_each_scorer_gets_the_verdict_that_it_deserves(findings: Findings) -> None:
+    verdicts = {scorer.name: scorer.verdict for scorer in findings.audit.scorers}
     assert verdicts == {
         "watcher": "good",
         "shuffled:watcher": "no better than chance",
@@ -79,23 +79,23 @@ def test_each_judge_gets_the_verdict_that_it_deserves(findings: Findings) -> Non
         "constant:0.5": "no better than chance",
         "random": "no better than chance",
     }
-    near = judge(findings, "watcher").answers["time_to_collision"]
+    near = found_of(findings, "watcher").answers["time_to_collision"]
     assert near.evidence.auroc.value == near.average_precision.value == 1.0
-    assert "prompts turned round" in judge(findings, "turned").summary
-    nobody = judge(findings, "constant:0.5").answers["event"]
+    assert "prompts turned round" in found_of(findings, "turned").summary
+    nobody = found_of(findings, "constant:0.5").answers["event"]
     assert nobody.average_precision.value == pytest.approx(
         nobody.evidence.positives / nobody.evidence.frames
     )
 
 
 def test_a_question_without_events_is_left_open(findings: Findings) -> None:
-    answer = judge(findings, "watcher").answers["off_road"]
+    answer = found_of(findings, "watcher").answers["off_road"]
     assert answer.verdict == "not enough data to say"
     assert np.isnan(answer.evidence.auroc.value)
 
 
 def test_groups_are_parts_of_the_whole(findings: Findings) -> None:
-    found = judge(findings, "watcher")
+    found = found_of(findings, "watcher")
     kinds: dict[str, list[Any]] = {}
     for group in found.groups:
         kinds.setdefault(group.kind, []).append(group.answers["event"].evidence.frames)
@@ -105,29 +105,29 @@ def test_groups_are_parts_of_the_whole(findings: Findings) -> None:
 
 
 def test_frames_without_a_label_are_counted_and_left_out(findings: Findings) -> None:
-    found, scores = judge(findings, "forgetful"), findings.looks["forgetful"].scores
+    found, scores = found_of(findings, "forgetful"), findings.outputs["forgetful"].scores
     missing = int(np.isnan(scores).sum())
     assert found.unlabelled == missing > 0
     assert found.frames == len(scores) - missing
-    assert found.answers["event"].evidence.frames < judge(findings, "watcher").frames - missing
+    assert found.answers["event"].evidence.frames < found_of(findings, "watcher").frames - missing
     assert f"{missing} frames have no label" in found.summary
     pair = next(p for p in findings.audit.agreement if p.first == "watcher" and "get" in p.second)
     assert pair.rank_correlation == pytest.approx(1.0)
 
 
-def test_a_judge_without_any_label_is_no_error(sources: list[Source]) -> None:
+def test_a_scorer_without_any_label_is_no_error(sources: list[Source]) -> None:
     class Silent(Watcher):
         def __call__(self, frames: Any, infos: Any = None) -> Any:
             return np.full(len(frames), np.nan, np.float32)
 
     found = audit(sources[:1], [candidate(Silent("silent"))], QUICK, progress=False)
-    assert found.audit.judges[0].verdict == "not enough data to say"
-    assert found.audit.judges[0].frames == 0
+    assert found.audit.scorers[0].verdict == "not enough data to say"
+    assert found.audit.scorers[0].frames == 0
 
 
 def test_controls_tell_who_looks_at_what(findings: Findings) -> None:
     def control(name: str, kind: str) -> Any:
-        return next(c for c in judge(findings, name).controls if c.name == kind)
+        return next(c for c in found_of(findings, name).controls if c.name == kind)
 
     def auroc(name: str, kind: str) -> float:
         return float(control(name, kind).answers["time_to_collision"].evidence.auroc.value)
@@ -139,24 +139,24 @@ def test_controls_tell_who_looks_at_what(findings: Findings) -> None:
     rise = control("watcher", "other vehicles erased")
     assert rise.change_in_danger > 0.3 > rise.change_in_calm > 0
     assert abs(auroc("watcher", "shuffled") - 0.5) < 0.1
-    assert not findings.looks["shuffled:watcher"].changed
+    assert not findings.outputs["shuffled:watcher"].changed
 
 
 def test_other_sentences_are_tried_on_those_that_take_them(findings: Findings) -> None:
-    plain, turned = judge(findings, "reader").prompts
+    plain, turned = found_of(findings, "reader").prompts
     assert plain.answers["event"].evidence.auroc.value > 0.9
     assert turned.answers["event"].evidence.auroc.value < 0.1
     assert plain.follows_its_words is True
     assert turned.follows_its_words is True
     stubborn = replace(turned, pair=PAIRS[0])
     assert stubborn.follows_its_words is False
-    assert judge(findings, "watcher").prompts == ()
+    assert found_of(findings, "watcher").prompts == ()
 
 
 def test_mistakes_are_the_worst_frames_one_an_episode(findings: Findings) -> None:
-    truth, found = findings.drives.truth, judge(findings, "random")
+    truth, found = findings.drives.truth, found_of(findings, "random")
     safe, unsafe = found.mistakes.called_safe, found.mistakes.called_unsafe
-    score = findings.looks["random"].scores
+    score = findings.outputs["random"].scores
     assert len(safe) == len(unsafe) == 2
     assert (truth.until_event[safe] <= 2).all()
     assert (truth.until_event[safe] > 0).all()
@@ -165,26 +165,26 @@ def test_mistakes_are_the_worst_frames_one_an_episode(findings: Findings) -> Non
     assert (truth.until_event[unsafe] > 3).all()
     assert (score[unsafe] < found.warning.threshold).all()
     assert len(set(truth.episode[safe])) == len(set(truth.episode[unsafe])) == 2
-    assert len(judge(findings, "watcher").mistakes.called_safe) == 0
+    assert len(found_of(findings, "watcher").mistakes.called_safe) == 0
 
 
-def test_warnings_of_a_judge_that_sees_come_in_time(findings: Findings) -> None:
-    found = judge(findings, "watcher")
+def test_warnings_of_a_scorer_that_sees_come_in_time(findings: Findings) -> None:
+    found = found_of(findings, "watcher")
     assert found.warning.false_alarms.value <= QUICK.false_alarm_rate
     assert found.warned_ahead["2"].value == 1.0  # danger shows two frames before
     assert found.warned_ahead["3"].value < 0.2
-    assert judge(findings, "constant:0.5").warned_ahead["1"].value == 0.0
+    assert found_of(findings, "constant:0.5").warned_ahead["1"].value == 0.0
 
 
-def test_scorers_that_stand_behind_several_judges_are_asked_once(sources: list[Source]) -> None:
+def test_scorers_that_stand_behind_several_names_are_asked_once(sources: list[Source]) -> None:
     watcher = Watcher()
-    pair = [candidate(watcher), Candidate("shuffled", watcher, shuffle_seed=3)]
+    pair = [candidate(watcher), NamedScorer("shuffled", watcher, shuffle_seed=3)]
     found = audit(sources[:1], pair, QUICK, progress=False)
     frames = len(found.drives)
     assert watcher.seen == frames + 3 * len(found.probe)
-    first, second = (found.looks[name].scores for name in ("watcher", "shuffled"))
+    first, second = (found.outputs[name].scores for name in ("watcher", "shuffled"))
     np.testing.assert_array_equal(np.sort(first), np.sort(second))
-    assert found.audit.judges[1].identity["of"] == {"name": "watcher"}
+    assert found.audit.scorers[1].identity["of"] == {"name": "watcher"}
 
 
 def test_a_second_audit_scores_nothing_again(sources: list[Source], tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_second_audit_scores_nothing_again(sources: list[Source], tmp_path: Pa
         found = audit(
             sources, [candidate(watcher)], QUICK, cache=cache, batch_size=7, progress=False
         )
-        results.append((watcher.seen, found.looks["watcher"]))
+        results.append((watcher.seen, found.outputs["watcher"]))
         cache.close()
     (seen, first), (again, second) = results
     assert seen > 0
@@ -216,7 +216,7 @@ def test_the_report_is_one_page_that_names_everything(findings: Findings, report
     assert {anchor[1:] for anchor in page.anchors} <= set(page.ids)
     assert all(image.get("alt") for image in page.images)
     words = " ".join(page.words)
-    for found in findings.audit.judges:
+    for found in findings.audit.scorers:
         assert found.name in words
         assert found.verdict in words
     assert "nan" not in words.lower().split()
@@ -246,7 +246,7 @@ def colours_in(figure: Any) -> set[str]:
     return found - greys - {"#010203"}
 
 
-def test_a_colour_is_one_judges_in_all_charts(findings: Findings) -> None:
+def test_a_colour_is_one_scorers_in_all_charts(findings: Findings) -> None:
     shade = colours(findings.audit)
     assert len(set(shade.values())) == len(shade)
     seen = 0
@@ -256,17 +256,17 @@ def test_a_colour_is_one_judges_in_all_charts(findings: Findings) -> None:
             if chart.name != "agreement":  # which shades by value
                 assert found <= set(shade.values()), chart.name
                 seen += len(found) > 1
-            if chart.name.startswith(("prompts", "controls")):  # about one judge
-                (judge,) = [name for name in shade if chart.caption.startswith(name)]
-                assert found == {shade[judge]}
+            if chart.name.startswith(("prompts", "controls")):  # about one scorer
+                (scorer,) = [name for name in shade if chart.caption.startswith(name)]
+                assert found == {shade[scorer]}
     assert seen >= 3
 
 
-def test_charts_fit_whatever_judges_are_called(sources: list[Source]) -> None:
-    names = ["calibrated:runs/mine/a judge with a long name.json", "b" * 120, "c", "d", "e"]
+def test_charts_fit_whatever_scorers_are_called(sources: list[Source]) -> None:
+    names = ["calibrated:runs/mine/a scorer with a long name.json", "b" * 120, "c", "d", "e"]
     for number in (1, 2, 5):
-        judges = [Candidate(name, Watcher()) for name in names[:number]]
-        told = audit(sources[:1], judges, QUICK, progress=False)
+        scorers = [NamedScorer(name, Watcher()) for name in names[:number]]
+        told = audit(sources[:1], scorers, QUICK, progress=False)
         for section in sections(told):
             for chart in section.charts:
                 check_layout(chart.figure)
@@ -280,18 +280,18 @@ def test_the_command_repeats_the_audits_own_settings(findings: Findings, report:
 
 
 def test_shares_of_nothing_and_all_have_intervals_with_a_width(findings: Findings) -> None:
-    never = judge(findings, "constant:0.5").warning
-    events = len(judge(findings, "constant:0.5").lead_times.seconds)
+    never = found_of(findings, "constant:0.5").warning
+    events = len(found_of(findings, "constant:0.5").lead_times.seconds)
     assert never.found.value == never.false_alarms.value == 0.0
     assert 0.0 < never.false_alarms.high < 0.1  # of 80 episodes
-    warned = judge(findings, "constant:0.5").warned_ahead["1"]
+    warned = found_of(findings, "constant:0.5").warned_ahead["1"]
     assert (warned.low, warned.high) == share_interval(0, events)
 
 
 def test_names_are_text_in_every_file(sources: list[Source], tmp_path: Path) -> None:
     names = ["[a](b)|<b>c</b>", "a_b", "a:b", "$x$", "*" + "long" * 80]
-    judges = [Candidate(name, Watcher()) for name in names]
-    told = audit(sources[:1], judges, QUICK, progress=False)
+    scorers = [NamedScorer(name, Watcher()) for name in names]
+    told = audit(sources[:1], scorers, QUICK, progress=False)
     folder = write_audit(told, tmp_path / "out [x]").parent
     page = Page((folder / "report.html").read_text())
     assert all(name in page.text for name in names)
@@ -313,7 +313,7 @@ def test_figures_and_scores_can_be_read_by_machines(findings: Findings, report: 
     assert found["watcher"]["answers"]["off_road"]["evidence"]["auroc"]["value"] is None
     assert "Lower end at most 0.5" in content["rule"]
     arrays = np.load(report / "scores.npz")
-    np.testing.assert_array_equal(arrays["score/watcher"], findings.looks["watcher"].scores)
+    np.testing.assert_array_equal(arrays["score/watcher"], findings.outputs["watcher"].scores)
     np.testing.assert_array_equal(arrays["truth/collision"], findings.drives.truth.collision)
 
 
@@ -351,18 +351,25 @@ def test_stored_labels_are_audited_as_they_are(tmp_path: Path) -> None:
     source = make_source(tmp_path, episodes=40)
     label(source.path, lambda: Forgetful("forgetful"), lambda: source.drawing, progress=False)
     live = candidate(Forgetful("live"))
-    found = audit([source], [Candidate("labels", None), live], QUICK, progress=False)
-    stored = found.audit.judges[0]
-    np.testing.assert_array_equal(found.looks["labels"].scores, found.looks["live"].scores)
+    found = audit([source], [NamedScorer("labels", None), live], QUICK, progress=False)
+    stored = found.audit.scorers[0]
+    np.testing.assert_array_equal(found.outputs["labels"].scores, found.outputs["live"].scores)
     assert stored.identity == {"name": "forgetful"}
     assert stored.unlabelled > 0
     assert stored.data_sets[0].scorer == {"name": "forgetful"}
 
 
+def test_a_column_without_labels_is_shown_as_such(sources: list[Source], tmp_path: Path) -> None:
+    pair = [NamedScorer("labels", None), candidate(Watcher())]  # the data were never labelled
+    found = audit(sources[:1], pair, QUICK, progress=False)
+    page = Page(write_audit(found, tmp_path / "out").read_text())
+    assert "not enough data to say" in " ".join(page.words)
+
+
 def test_a_few_quiet_drives_make_a_report_that_says_so(tmp_path: Path) -> None:
     source = make_source(tmp_path / "data", episodes=3, seed=5)
-    judges = [candidate(Watcher()), candidate(Reader(), with_prompts=Reader)]
-    found = audit([source], judges, QUICK, PAIRS, progress=False)
+    scorers = [candidate(Watcher()), candidate(Reader(), with_prompts=Reader)]
+    found = audit([source], scorers, QUICK, PAIRS, progress=False)
     page = Page(write_audit(found, tmp_path / "out").read_text())
     assert "not enough data to say" in " ".join(page.words)
 

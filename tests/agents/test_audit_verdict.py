@@ -2,10 +2,19 @@
 
 import pytest
 
-from vlsafe_agents.audit.resampling import Estimate
-from vlsafe_agents.audit.results import Answer, Group, WarningPoint, plain
-from vlsafe_agents.audit.sentence import sentence
-from vlsafe_agents.audit.verdict import RULE, VERDICTS, Evidence, interval, passed
+from vlsafe_agents.audit.results import (
+    RULE,
+    VERDICTS,
+    Answer,
+    Evidence,
+    Group,
+    WarningPoint,
+    interval,
+    passed,
+    plain,
+)
+from vlsafe_agents.audit.statistics import Estimate
+from vlsafe_agents.audit.verdicts import sentence
 
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 from toy_drives import collect_toy
-from toy_judge import InfoScorer, SceneScorer, SizeScorer, ToyDrawing, WindowScorer
+from toy_scorers import InfoScorer, SceneScorer, SizeScorer, ToyDrawing, WindowScorer
 
 from vlsafe_agents.data import EpisodeDataset
 from vlsafe_agents.labelling import LabellingError, estimate, label
@@ -59,7 +59,7 @@ def test_every_frame_gets_its_own_score_the_resets_too(tmp_path: Path, scorer: A
     assert (again.histogram, again.auroc) == (summary.histogram, summary.auroc)
 
 
-def test_stored_images_are_judged_where_nothing_is_drawn(tmp_path: Path) -> None:
+def test_stored_images_are_scored_where_nothing_is_drawn(tmp_path: Path) -> None:
     path = collect_toy(tmp_path, episodes=3).path
 
     class Brightness(SceneScorer):
@@ -83,7 +83,7 @@ def test_windows_reach_back_to_the_start_of_their_episode_only(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_frames_are_drawn_in_the_size_that_the_judge_asks_for(tmp_path: Path, workers: int) -> None:
+def test_frames_are_drawn_in_the_size_that_a_scorer_asks_for(tmp_path: Path, workers: int) -> None:
     path = collect_toy(tmp_path, episodes=3).path
     label(tmp_path, SizeScorer, ToyDrawing, workers=workers, progress=False)
     np.testing.assert_allclose(np.concatenate(scores(path)), 0.04)
@@ -99,7 +99,7 @@ def test_frames_are_drawn_in_the_size_that_the_judge_asks_for(tmp_path: Path, wo
     np.testing.assert_allclose(np.concatenate(scores(path)), 0.08)
 
 
-def test_the_judges_identity_is_kept_and_replaced_with_its_scores(tmp_path: Path) -> None:
+def test_the_scorers_identity_is_kept_and_replaced_with_its_scores(tmp_path: Path) -> None:
     path = collect_toy(tmp_path, episodes=3).path
     label(tmp_path, SceneScorer, ToyDrawing, progress=False)
     before = EpisodeDataset.from_minari(tmp_path)
@@ -183,7 +183,7 @@ def test_labels_changed_by_something_else_are_not_believed(tmp_path: Path) -> No
     np.testing.assert_allclose(scores(path)[1][2], 1 / 3)
 
 
-def test_another_drawing_or_another_judge_means_other_labels(tmp_path: Path) -> None:
+def test_another_drawing_or_another_scorer_means_other_labels(tmp_path: Path) -> None:
     path, log = collect_toy(tmp_path / "data", episodes=2).path, tmp_path / "log"
     scorer = partial(SceneScorer, str(log))
     total = len(np.concatenate(scores_of_all(path, scorer)))
@@ -222,7 +222,7 @@ def test_frames_without_a_label_are_listed_with_the_reason_and_asked_about_again
         np.testing.assert_allclose(score, 1 / (1 + np.arange(len(score))))
 
 
-def test_a_judge_that_has_stopped_is_not_called_again(tmp_path: Path) -> None:
+def test_a_scorer_that_has_stopped_is_not_called_again(tmp_path: Path) -> None:
     path, log = collect_toy(tmp_path / "data", episodes=12).path, tmp_path / "log"
 
     class Limited(SceneScorer):
@@ -272,7 +272,7 @@ def test_a_run_that_labels_nearly_nothing_is_an_error_that_writes_nothing(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_labels_of_another_judge_stand_until_the_new_ones_are_there(
+def test_labels_of_another_scorer_stand_until_the_new_ones_are_there(
     tmp_path: Path, workers: int
 ) -> None:
     path = collect_toy(tmp_path, episodes=12).path
@@ -280,7 +280,7 @@ def test_labels_of_another_judge_stand_until_the_new_ones_are_there(
     former = contents(path)
     run = partial(label, path, make_drawing=ToyDrawing, workers=workers, progress=False)
     for share in (0.0, 0.04, 0.4):
-        with pytest.raises(LabellingError, match="the labels of another judge stand"):
+        with pytest.raises(LabellingError, match="the labels of another scorer stand"):
             run(make_scorer=partial(Hesitant, share))
         assert contents(path) == former
     run(make_scorer=partial(Hesitant, 0.7))
@@ -303,7 +303,7 @@ def test_labels_that_are_all_alike_are_told(tmp_path: Path) -> None:
 
 
 class Fickle(SceneScorer):
-    """Another judge in every process."""
+    """Another scorer in every process."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -327,7 +327,7 @@ def test_a_worker_with_another_scorer_labels_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_judges_own_words_come_out_of_every_process(tmp_path: Path, workers: int) -> None:
+def test_a_scorers_own_words_come_out_of_every_process(tmp_path: Path, workers: int) -> None:
     path = collect_toy(tmp_path, episodes=6).path
     with pytest.raises(RuntimeError) as caught:
         label(path, Failing, ToyDrawing, batch_size=4, workers=workers, progress=False)
@@ -488,9 +488,9 @@ def test_an_estimate_leaves_the_first_batch_out_and_stops_in_time(
             now[0] += spent
             yield SimpleNamespace(scores=np.zeros(4))
 
-    ledger: Any = SimpleNamespace(add=added.append)
-    assert estimating._rate(ledger, results(1.0, 0.05, 0.05, 0.1)) == pytest.approx(12 / 0.2)
-    assert estimating._rate(ledger, results(0.5)) == pytest.approx(4 / 0.5)
+    known: Any = SimpleNamespace(add=added.append)
+    assert estimating._rate(known, results(1.0, 0.05, 0.05, 0.1)) == pytest.approx(12 / 0.2)
+    assert estimating._rate(known, results(0.5)) == pytest.approx(4 / 0.5)
     assert len(added) == 5
-    assert estimating._rate(ledger, results(*[1.0] * 50)) == pytest.approx(4.0)
+    assert estimating._rate(known, results(*[1.0] * 50)) == pytest.approx(4.0)
     assert len(added) < 12

@@ -37,7 +37,7 @@ def server() -> Iterator[ChatServer]:
 
 @pytest.fixture(scope="module")
 def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny data set with another judge's labels, in a folder of an odd name."""
+    """A tiny data set with another scorer's labels, in a folder of an odd name."""
     out = tmp_path_factory.mktemp("drives") / "run[seed=1],x=y"
     assert run("collect", "--steps", "40", "--mix", "random=1", "--workers", "1", "--out", out) == 0
     assert run("label", out, "--scorer", "random", "--no-cache") == 0
@@ -117,7 +117,7 @@ def test_a_budget_that_ends_early_leaves_the_other_labels(
     before = contents(data)
     spec = f"chat:judge@{server.url},{QUICK},requests="
     assert run("label", data, "--scorer", f"{spec}8") == 2
-    assert "the labels of another judge stand" in capsys.readouterr().err
+    assert "the labels of another scorer stand" in capsys.readouterr().err
     assert contents(data) == before
     assert run("label", data, "--scorer", f"{spec}100") == 0  # goes on with those from the cache
     assert "6 from the cache" in capsys.readouterr().out

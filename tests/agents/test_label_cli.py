@@ -96,13 +96,13 @@ def test_without_a_cache_a_run_that_fails_goes_on_where_it_was(
 ) -> None:
     from wrappers.controls import RandomScorer
 
-    calls, judge = [], RandomScorer.__call__
+    calls, score = [], RandomScorer.__call__
 
     def failing(scorer: Any, frames: Any, infos: Any = None) -> Any:
         calls.append(len(frames))
         if len(calls) == 3:
             raise RuntimeError("the power went")
-        return judge(scorer, frames)
+        return score(scorer, frames)
 
     monkeypatch.setattr(RandomScorer, "__call__", failing)
     command = ("label", data, "--scorer", "random", "--no-cache", "--batch-size", 8)
@@ -115,7 +115,7 @@ def test_without_a_cache_a_run_that_fails_goes_on_where_it_was(
 
 
 @pytest.mark.parametrize("spec", ["distilled", "cached:distilled", "ensemble:distilled+distilled"])
-def test_a_distilled_judge_sees_the_images_that_it_sees_while_driving(
+def test_a_distilled_scorer_sees_the_images_that_it_sees_while_driving(
     data: Path, spec: str
 ) -> None:
     from wrappers import make_scorer
@@ -138,7 +138,7 @@ def test_folders_of_any_name_are_printed_as_they_are(
     odd = Path(shutil.copytree(data, tmp_path / name / "data"))
     model = Path(shutil.copytree(bundled_folder(), tmp_path / name / "model"))
     assert run("label", odd, "--scorer", f"clip:{model},batch_size=16") == 0
-    assert f"judged by {model}" in capsys.readouterr().out
+    assert f"scored by {model}" in capsys.readouterr().out
     assert run("label", odd, "--scorer", f"shuffled:clip:{model},seed=3,form=cosine") == 0
     metadata = json.loads((resolve_dataset(odd) / "metadata.json").read_text())
     assert metadata["scorer"]["seed"] == 3
@@ -163,7 +163,7 @@ def test_options_without_effect_are_refused(
     assert said in capsys.readouterr().err
 
 
-def test_a_judge_with_a_label_for_nothing_is_an_error(
+def test_a_scorer_with_a_label_for_nothing_is_an_error(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from wrappers.controls import RandomScorer
@@ -193,10 +193,10 @@ def test_frames_without_a_label_end_in_a_clear_sentence(
 ) -> None:
     from wrappers.controls import RandomScorer
 
-    judge = RandomScorer.__call__
+    score = RandomScorer.__call__
 
     def hesitant(scorer: Any, frames: Any, infos: Any = None) -> Any:
-        scores = judge(scorer, frames)
+        scores = score(scorer, frames)
         scores[0] = np.nan
         scorer.last_reasons = ["refused", *(None for _ in scores[1:])]
         return scores
@@ -215,7 +215,7 @@ def test_frames_without_a_label_end_in_a_clear_sentence(
 
 
 @pytest.mark.slow  # the model is loaded in a fresh process
-def test_the_bundled_judge_is_not_loaded_to_learn_that_all_is_done(data: Path) -> None:
+def test_the_bundled_scorer_is_not_loaded_to_learn_that_all_is_done(data: Path) -> None:
     import subprocess
     import sys
 

@@ -145,7 +145,7 @@ def test_all_agents_stand_in_the_table_with_their_intervals(page: Page) -> None:
     assert "731" in page.text  # collisions in the data
 
 
-def test_page_shows_videos_strip_curves_and_judge(page: Page) -> None:
+def test_page_shows_videos_strip_curves_and_scorer(page: Page) -> None:
     assert page.tags.count("video") == 4
     assert len(page.images) == 3 * 20  # truth, dream, error
     assert all(image.get("alt") for image in page.images)
@@ -154,6 +154,12 @@ def test_page_shows_videos_strip_curves_and_judge(page: Page) -> None:
     assert "0.934" in page.text
     assert "vlsafe demo --out runs/demo" in page.text
     assert page.text.count("ends in a collision") == 2
+
+
+def test_figures_of_the_scorer_are_read_by_their_former_name_too(tmp_path: Path) -> None:
+    run = make_run(tmp_path, detailed=())
+    (run / "scorer.json").rename(run / "judge.json")
+    assert "0.934" in Page(_text_of(run)).text
 
 
 def test_unknown_agents_and_markup_in_names_are_shown_as_text(tmp_path: Path) -> None:
@@ -170,7 +176,7 @@ def test_empty_run_gives_a_page_that_says_what_is_missing(tmp_path: Path) -> Non
         "No dream was recorded in this run",
         "No drives were recorded in this run.",
         "No data set card",
-        "No held-out figures of the judge",
+        "No held-out figures of the scorer",
     ):
         assert sentence in page.text
 
@@ -186,7 +192,7 @@ def test_world_model_that_policies_share_is_not_missed_as_a_driver(tmp_path: Pat
     (model / "settings.json").write_text(json.dumps(only))
     text = Page(_text_of(run)).text
     assert said[0] not in text
-    drives = text[text.index("Best and worst drives") : text.index("The data and the judge")]
+    drives = text[text.index("Best and worst drives") : text.index("The data and the scorer")]
     assert "world_model" not in drives
 
 

@@ -36,7 +36,7 @@ def test_drives_elsewhere_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
         drive(run, name, rate)
     page = page_of(run)
     assert headline == page.text.split("Results Learning")[0]  # that is about where they trained
-    assert page.tags.count("table") == 1 + 1 + 2 + 1  # results, learning, judge, elsewhere
+    assert page.tags.count("table") == 1 + 1 + 2 + 1  # results, learning, scorer, elsewhere
     title, text = "Elsewhere than trained: density=2.0", page.text
     assert text.count(title) == 1
     table = text[text.index(title) :].split("What learning cost")[0]

@@ -74,7 +74,7 @@ PLACES = (
     "bc/episodes/best_0.npz",
     "bc/episodes/best_x.npz",
     "bc/episodes/my drive.npz",
-    "judge.json",
+    "scorer.json",
     "run.json",
     "data/d/data/metadata.json",
     "data/d/data/main_data.hdf5",

@@ -41,7 +41,6 @@ def test_only_the_registry_knows_roads_by_name() -> None:
     files = {path for place in PLACES for path in (ROOT / place).rglob("*.py")}
     assert len(files) > 60
     knowing = {str(path.relative_to(ROOT)): strings(path) & NAMES for path in files}
-    knowing["vlsafe_agents/cli/train_settings.py"] = set()  # an algorithm's preset is called so
     assert knowing.pop("vlsafe_agents/cli/collect.py") == {DEFAULT_ID}  # `--help` imports nothing
     assert {name for name, found in knowing.items() if found} == {"vlsafe_envs/registry.py"}
 

@@ -1,29 +1,36 @@
-"""Can a judge be trusted? Its scores against what the simulator knows to have happened.
+"""Can a scorer be trusted? Its scores against what the simulator knows to have happened.
 
-``truth.py`` asks the questions, ``examine.py`` holds scores against them, ``audit.py`` runs all
-judges, ``page.py`` writes the report.  Everything is about p, the safety score: 1 is safe.  A risk
-is 1 - p.  N frames, E episodes, B resamples.
+``drives.py`` reads recorded drives and asks the questions, ``scoring.py`` asks the scorers,
+``examine.py`` holds their scores against the truth, ``audit.py`` runs all of it, ``page.py`` writes
+the report.  Everything is about p, the safety score: 1 is safe.  A risk is 1 - p.  N frames, E
+episodes, B resamples, P frames of the probe: those that are also shown changed.
 """
 
 from __future__ import annotations
 
 from vlsafe_agents.audit.audit import Findings, audit
-from vlsafe_agents.audit.candidates import Candidate
-from vlsafe_agents.audit.config import AuditConfig
 from vlsafe_agents.audit.drives import Source
 from vlsafe_agents.audit.page import write_audit
-from vlsafe_agents.audit.record import failed_audit, warn_of_failed_audit, write_verdicts
-from vlsafe_agents.audit.results import Audit, JudgeAudit, PromptPair
-from vlsafe_agents.audit.verdict import VERDICTS, interval, passed
+from vlsafe_agents.audit.results import (
+    VERDICTS,
+    Audit,
+    AuditConfig,
+    PromptPair,
+    ScorerAudit,
+    interval,
+    passed,
+)
+from vlsafe_agents.audit.scoring import NamedScorer
+from vlsafe_agents.audit.verdicts import failed_audit, warn_of_failed_audit, write_verdicts
 
 __all__ = [
     "VERDICTS",
     "Audit",
     "AuditConfig",
-    "Candidate",
     "Findings",
-    "JudgeAudit",
+    "NamedScorer",
     "PromptPair",
+    "ScorerAudit",
     "Source",
     "audit",
     "failed_audit",

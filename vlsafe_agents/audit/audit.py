@@ -1,4 +1,4 @@
-"""The audit: scores of all judges on all frames, held against what truly happened."""
+"""The audit: scores of all scorers on all frames, held against what truly happened."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from itertools import combinations
 
 import numpy as np
 
-from vlsafe_agents.audit.agreement import kappa, spearman
-from vlsafe_agents.audit.candidates import Candidate
-from vlsafe_agents.audit.config import AuditConfig
-from vlsafe_agents.audit.controls import CONTROLS
 from vlsafe_agents.audit.drives import Drives, Source
-from vlsafe_agents.audit.examine import MAIN, Examiner
-from vlsafe_agents.audit.judge_audit import judge_audit
-from vlsafe_agents.audit.resampling import Estimate
-from vlsafe_agents.audit.results import Agreement, Audit, DataSetFacts, JudgeAudit, PromptPair
-from vlsafe_agents.audit.scoring import Bench, Looks, judge_scores
-from vlsafe_agents.audit.truth import Integers
+from vlsafe_agents.audit.examine import MAIN, Examiner, scorer_audit
+from vlsafe_agents.audit.results import (
+    Agreement,
+    Audit,
+    AuditConfig,
+    DataSetFacts,
+    PromptPair,
+    ScorerAudit,
+)
+from vlsafe_agents.audit.scoring import (
+    FrameScoring,
+    NamedScorer,
+    ScorerOutput,
+    all_scores,
+    frames_to_score,
+)
+from vlsafe_agents.audit.statistics import Estimate, Integers, kappa, spearman
 from vlsafe_agents.common.progress import ProgressReport
-from vlsafe_agents.labelling.protocols import Scores, ScoreStore
+from wrappers.score_cache import ScoreCache
+from wrappers.scorer import Scores
 
 
 @dataclass(frozen=True)
@@ -30,29 +38,37 @@ class Findings:
     audit: Audit
     drives: Drives
     probe: Integers  # (P,), rows of the frames that were changed and put into other words
-    looks: dict[str, Looks]  # all that each judge said
+    outputs: dict[str, ScorerOutput]  # all scores of each scorer
 
 
 def audit(
     sources: Sequence[Source],
-    judges: Sequence[Candidate],
+    scorers: Sequence[NamedScorer],
     config: AuditConfig | None = None,
     prompts: Sequence[PromptPair] = (),
-    cache: ScoreStore | None = None,
+    cache: ScoreCache | None = None,
     batch_size: int = 64,
     progress: bool = True,
 ) -> Findings:
-    """Audit judges on recorded drives.
+    """Audit scorers on recorded drives.
 
-    Frames without a label (NaN) are counted and left out, never given a number.  ``prompts`` are
-    tried on judges that compare frames with sentences.  With a ``cache`` no frame is scored that
-    was scored before.
+    Frames without a label (NaN) are counted and left out, never given a number.
 
-    Raises ``ValueError`` without judges, for two of one name, and for data without scenes or
-    simulator truth.
+    Args:
+        sources: the data sets
+        scorers: who is audited
+        config: questions, thresholds and amounts
+        prompts: pairs of sentences to try on scorers that compare frames with sentences
+        cache: what is known there is not scored again
+        batch_size: frames scored at once
+        progress: whether to show how far it is
+
+    Raises:
+        ValueError: without scorers, for two of one name, and for data without scenes or simulator
+            truth
     """
-    names = [judge.name for judge in judges]
-    if not judges:
+    names = [named.name for named in scorers]
+    if not scorers:
         raise ValueError("nobody to audit: name a scorer")
     if len(set(names)) < len(names):
         raise ValueError(f"a scorer is given twice: {', '.join(names)}")
@@ -60,7 +76,7 @@ def audit(
     examiner = Examiner(Drives(sources), config)
     drives = examiner.drives
     probe = drives.some_rows(config.probe_frames, config.seed)
-    total = _frames_to_score(judges, len(drives), len(probe), bool(prompts))
+    total = frames_to_score(scorers, len(drives), len(probe), bool(prompts))
     with ProgressReport("score", total, "frames", progress) as report:
         done = 0
 
@@ -69,16 +85,14 @@ def audit(
             done += frames
             report.update(done)
 
-        bench = Bench(drives, cache, batch_size, advance)
-        looks = [
-            Looks(score, _changed(bench, judge, probe), _worded(bench, judge, prompts, probe))
-            for judge, score in zip(judges, judge_scores(bench, judges), strict=True)
-        ]
-    with ProgressReport("examine", len(judges), "scorers", progress) as report:
-        found: list[JudgeAudit] = []
-        for judge, look in zip(judges, looks, strict=True):
-            report.update(len(found), judge.name)
-            found.append(judge_audit(examiner, judge, look, prompts, probe))
+        scoring = FrameScoring(drives, cache, batch_size, advance)
+        pairs = [(pair.safe, pair.unsafe) for pair in prompts]
+        outputs = all_scores(scoring, scorers, pairs, probe)
+    with ProgressReport("examine", len(scorers), "scorers", progress) as report:
+        found: list[ScorerAudit] = []
+        for named, output in zip(scorers, outputs, strict=True):
+            report.update(len(found), named.name)
+            found.append(scorer_audit(examiner, named, output, prompts, probe))
         report.update(len(found))
     result = Audit(
         config=config,
@@ -87,49 +101,25 @@ def audit(
         calm_frames=int(examiner.calm.sum()),
         probe_frames=len(probe),
         probe_episodes=len(np.unique(drives.truth.episode[probe])),
-        judges=tuple(found),
-        agreement=tuple(_agreement(examiner, found, [look.scores for look in looks])),
+        scorers=tuple(found),
+        agreement=tuple(_agreement(examiner, found, [output.scores for output in outputs])),
     )
-    return Findings(result, drives, probe, dict(zip(names, looks, strict=True)))
-
-
-def _frames_to_score(judges: Sequence[Candidate], frames: int, probe: int, prompts: bool) -> int:
-    scorers = {id(judge.scorer) for judge in judges if judge.scorer is not None}
-    looking = sum(judge.looks_at_frames for judge in judges)
-    reading = sum(judge.takes_prompts for judge in judges) if prompts else 0
-    return frames * len(scorers) + probe * (len(CONTROLS) * looking + reading)
-
-
-def _changed(bench: Bench, judge: Candidate, probe: Integers) -> dict[str, Scores]:
-    """Scores ``(P,)`` of the probe's frames, changed in each way."""
-    if not judge.looks_at_frames:
-        return {}
-    assert judge.scorer is not None
-    return {name: bench.scores(judge.scorer, redraw, probe) for name, redraw in CONTROLS.items()}
-
-
-def _worded(
-    bench: Bench, judge: Candidate, prompts: Sequence[PromptPair], probe: Integers
-) -> list[Scores]:
-    """Scores ``(P,)`` of the probe's frames, by each pair of sentences."""
-    if not judge.takes_prompts or not prompts:
-        return []
-    return bench.with_prompts(judge, [(pair.safe, pair.unsafe) for pair in prompts], probe)
+    return Findings(result, drives, probe, dict(zip(names, outputs, strict=True)))
 
 
 def _agreement(
-    examiner: Examiner, judges: Sequence[JudgeAudit], scores: Sequence[Scores]
+    examiner: Examiner, scorers: Sequence[ScorerAudit], scores: Sequence[Scores]
 ) -> list[Agreement]:
     replicates = [examiner.ranking(MAIN[0], score) for score in scores]
     aurocs = [ranking(examiner.weights)[0] for ranking in replicates]
     found = []
-    for (one, first), (other, second) in combinations(enumerate(judges), 2):
+    for (one, first), (other, second) in combinations(enumerate(scorers), 2):
         both = ~np.isnan(scores[one]) & ~np.isnan(scores[other])
         warns = [
-            scores[place][both] < judge.warning.threshold
-            for place, judge in ((one, first), (other, second))
+            scores[place][both] < scorer.warning.threshold
+            for place, scorer in ((one, first), (other, second))
         ]
-        values = [judge.answers[MAIN[0]].evidence.auroc.value for judge in (first, second)]
+        values = [scorer.answers[MAIN[0]].evidence.auroc.value for scorer in (first, second)]
         difference = Estimate.of(
             values[0] - values[1], aurocs[one] - aurocs[other], examiner.config.confidence
         )

@@ -1,26 +1,136 @@
-"""Recorded drives as an audit reads them: several data sets laid end to end."""
+"""Recorded drives as an audit reads them, and what truly happened around each frame.
+
+Everything here follows from the simulator's record.  Where the record ends before an answer is
+known (the time limit cut an episode off), the frame is left out of that question.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_agents.audit.truth import Integers, Truth, truth_of
+from vlsafe_agents.audit.statistics import Array, Bools, Floats, Integers
 from vlsafe_agents.data.driving import LONGEST_TIME
+from vlsafe_agents.data.frames import Drawing, FrameReader, FrameSource
 from vlsafe_agents.data.storage import MAIN_FILE, read_metadata, resolve_dataset
-from vlsafe_agents.labelling.frames import FrameReader, FrameSource
-from vlsafe_agents.labelling.protocols import Drawing, Frames
 from wrappers.checks import check_numbers
 from wrappers.files import reading
+from wrappers.scorer import Frames
 
-Packed = npt.NDArray[np.float32]
+CALM_HEADWAY = 0.8  # [s], a calm frame keeps at least this
 TRUTH_COLUMNS = ("time_to_collision", "headway", "collision", "off_road")
+Packed = npt.NDArray[np.float32]  # scenes (N, ...)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One value a frame, all ``(N,)``; frames of an episode stand together, in order of time."""
+
+    episode: Integers  # rising from 0
+    time: Floats  # [s] since the episode's first frame
+    time_to_collision: Floats  # [s] if all keep speed and heading; infinite where nothing is hit
+    headway: Floats  # [s], infinite without a leader
+    collision: Bools
+    off_road: Bools
+    until_collision: Floats  # [s] until the episode's next collision, 0 at it; or infinite
+    until_off_road: Floats  # [s], likewise
+    until_cut: Floats  # [s] until the time limit ended the record; infinite if nothing did so
+
+    def __len__(self) -> int:
+        return len(self.episode)
+
+    @property
+    def until_event(self) -> Floats:
+        """Seconds ``(N,)`` until the episode's next collision or departure from the road."""
+        return np.minimum(self.until_collision, self.until_off_road)
+
+
+def seconds_until(event: Bools, episode: Integers, time: Floats) -> Floats:
+    """Seconds ``(N,)`` to the next frame of the same episode with an event; infinite: none follows.
+
+    ``event``, ``episode`` and ``time`` [s] are ``(N,)``, frames in order.
+    """
+    rows = np.arange(len(event))
+    following = np.where(event, rows, len(event))
+    following = np.minimum.accumulate(following[::-1])[::-1]  # row of the next event, any episode
+    found = following < len(event)
+    where = np.where(found, following, 0)
+    found &= episode[where] == episode
+    return np.where(found, time[where] - time, np.inf)
+
+
+def truth_of(episode: Integers, time: Floats, truncated: Bools, columns: dict[str, Array]) -> Truth:
+    """Truth from the recorded columns; ``truncated (N,)`` marks last frames cut by the time limit.
+
+    ``columns`` holds ``time_to_collision``, ``headway``, ``collision`` and ``off_road``.
+    """
+    collision, off_road = columns["collision"] > 0, columns["off_road"] > 0
+    return Truth(
+        episode=episode,
+        time=time,
+        time_to_collision=np.asarray(columns["time_to_collision"], np.float64),
+        headway=np.asarray(columns["headway"], np.float64),
+        collision=collision,
+        off_road=off_road,
+        until_collision=seconds_until(collision, episode, time),
+        until_off_road=seconds_until(off_road, episode, time),
+        until_cut=seconds_until(truncated, episode, time),
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """A yes-or-no question with its true answers ``(N,)``."""
+
+    name: str
+    positive: Bools  # yes: dangerous
+    known: Bools  # whether the record tells
+
+
+def questions(truth: Truth, horizon: float, time_to_collision: float) -> dict[str, Target]:
+    """What a score should tell, by key; ``horizon`` is k and ``time_to_collision`` is t [s].
+
+    Keys: ``"collision"``, ``"off_road"``, ``"event"`` (either of the two), ``"ahead"`` (either, but
+    frames that show it already are left out) and ``"time_to_collision"``.
+    """
+
+    def within(name: str, until: Floats) -> Target:
+        positive = until <= horizon
+        return Target(name, positive, positive | (truth.until_cut >= horizon))
+
+    k, t = f"within {horizon:g} s", f"under {time_to_collision:g} s"
+    event = within(f"collision or off-road {k}", truth.until_event)
+    shown = truth.until_event <= 0
+    near = truth.time_to_collision < time_to_collision
+    return {
+        "event": event,
+        "time_to_collision": Target(f"time to collision {t}", near, np.ones(len(near), bool)),
+        "collision": within(f"collision {k}", truth.until_collision),
+        "off_road": within(f"off-road {k}", truth.until_off_road),
+        "ahead": Target(
+            f"collision or off-road ahead, {k}", event.positive & ~shown, event.known & ~shown
+        ),
+    }
+
+
+def calm(truth: Truth, horizon: float, time_to_collision: float) -> Bools:
+    """Frames ``(N,)`` in which there is nothing to warn of.
+
+    Nothing is hit within ``2 t``, the headway is over 0.8 s, and no collision or departure from
+    the road follows within ``k + 1 s`` (which must be on record).
+    """
+    ahead = horizon + 1.0
+    return (
+        (truth.time_to_collision > 2 * time_to_collision)
+        & (truth.headway > CALM_HEADWAY)
+        & (truth.until_event > ahead)
+        & (truth.until_cut >= ahead)
+    )
 
 
 @dataclass(frozen=True)
@@ -31,7 +141,7 @@ class Source:
     scenario: str
     density: float
     seconds: float  # between two frames
-    drawing: Drawing  # of the frames that a judge sees
+    drawing: Drawing  # of the frames that a scorer sees
     without_others: Callable[[Packed], Packed]  # scenes (N, ...) with the ego vehicle alone
     lanes: int | None = None  # where the road can have more or fewer
     action: str = "meta"  # kind of actions that the drivers took
@@ -74,10 +184,8 @@ class Drives:
             _read(frames, source.seconds)
             for frames, source in zip(self.frames, sources, strict=True)
         ]
-        self.drivers = np.array([name for part in parts for name in part.drivers])  # (E,)
-        columns = {
-            key: np.concatenate([part.columns[key] for part in parts]) for key in parts[0].columns
-        }
+        self.drivers = np.array([name for drivers, _ in parts for name in drivers])  # (E,)
+        columns = {key: np.concatenate([found[key] for _, found in parts]) for key in parts[0][1]}
         self.stored_scores = columns.pop("safety_score").astype(np.float32)  # (N,), NaN: no label
         self.truth: Truth = truth_of(
             episode=np.repeat(np.arange(len(lengths)), lengths),
@@ -116,7 +224,7 @@ class Drives:
     def draw(
         self, rows: Integers, redraw: Callable[[Source], Drawing] | None = None
     ) -> list[Frames]:
-        """Judge's frames ``(H, W, 3)`` of rows in any order, drawn as usual or by ``redraw``."""
+        """Scorer's frames ``(H, W, 3)`` of rows in any order, drawn as usual or by ``redraw``."""
         drawn: dict[int, Frames] = {}
         for number, source in enumerate(self.sources):
             span = self.rows_of_source(number)
@@ -138,15 +246,8 @@ def _distinct(names: list[str]) -> tuple[str, ...]:
     )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """What one data set tells."""
-
-    drivers: list[str]  # of each episode
-    columns: dict[str, npt.NDArray[np.float64]]
-
-
-def _read(frames: FrameSource, seconds: float) -> _Part:
+def _read(frames: FrameSource, seconds: float) -> tuple[list[str], dict[str, Floats]]:
+    """The driver of each episode, and columns ``(n,)`` of a data set's frames."""
     return reading(
         frames.data_path / MAIN_FILE,
         "drives to audit (HDF5)",
@@ -155,9 +256,11 @@ def _read(frames: FrameSource, seconds: float) -> _Part:
     )
 
 
-def _read_file(path: Path, frames: FrameSource, seconds: float) -> _Part:
+def _read_file(
+    path: Path, frames: FrameSource, seconds: float
+) -> tuple[list[str], dict[str, Floats]]:
     drivers = []
-    columns: dict[str, list[npt.NDArray[Any]]] = {}
+    columns: dict[str, list[Array]] = {}
     with h5py.File(path, "r") as file:
         for number, length in enumerate(np.diff(frames.starts)):
             group = file[f"episode_{number}"]
@@ -177,11 +280,10 @@ def _read_file(path: Path, frames: FrameSource, seconds: float) -> _Part:
                 _check(values, name, int(length), f"episode {number}")
                 columns.setdefault(name, []).append(values)
             drivers.append(str(group.attrs.get("driver", "")))
-    stacked = {name: np.concatenate(values) for name, values in columns.items()}
-    return _Part(drivers, stacked)
+    return drivers, {name: np.concatenate(values) for name, values in columns.items()}
 
 
-def _check(values: npt.NDArray[np.float64], name: str, length: int, where: str) -> None:
+def _check(values: Floats, name: str, length: int, where: str) -> None:
     """One number for each frame; times may be infinite, and a frame may have no score (NaN)."""
     if values.shape != (length,):
         raise ValueError(f"{where}: infos/{name} has the shape {values.shape}, expected {length}")

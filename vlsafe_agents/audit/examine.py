@@ -1,26 +1,51 @@
-"""One judge's scores against the truth: every figure but those of changed frames and sentences."""
+"""The scores of one scorer against the truth: every figure of an audit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vlsafe_agents.audit.alarms import LeadTimes, lead_times, scores_before, threshold_at
-from vlsafe_agents.audit.config import AuditConfig
-from vlsafe_agents.audit.drives import Drives
-from vlsafe_agents.audit.reliability import Reliability, reliability
-from vlsafe_agents.audit.resampling import Estimate, Floats, episode_weights, weighted_share
-from vlsafe_agents.audit.results import Answer, Group, Mistakes, ScoreSpread, WarningPoint
-from vlsafe_agents.audit.truth import Bools, Integers, Question, calm, questions
-from vlsafe_agents.audit.verdict import Evidence
-from vlsafe_agents.common.ranking import Ranking
-from vlsafe_agents.labelling.protocols import Scores
+from vlsafe_agents.audit.drives import Drives, Target, calm, questions
+from vlsafe_agents.audit.results import (
+    Answer,
+    AuditConfig,
+    Control,
+    DataSetVerdict,
+    Evidence,
+    Group,
+    Mistakes,
+    PromptPair,
+    PromptResult,
+    ScorerAudit,
+    ScoreSpread,
+    WarningPoint,
+)
+from vlsafe_agents.audit.scoring import NamedScorer, ScorerOutput
+from vlsafe_agents.audit.statistics import (
+    Array,
+    Bools,
+    Estimate,
+    Floats,
+    Integers,
+    LeadTimes,
+    Ranking,
+    Reliability,
+    episode_weights,
+    lead_times,
+    reliability,
+    scores_before,
+    spearman,
+    threshold_at,
+    weighted_share,
+)
+from vlsafe_agents.audit.verdicts import reasons, sentence
+from wrappers.scorer import Scores
 
+UNCHANGED = "as it is"  # name of the control that is none
 MAIN = ("event", "time_to_collision")  # questions asked of every group, control and prompt
 SPREAD_BINS = 20
 APPROACH = np.arange(0.0, 9.0)  # [s] before an event
@@ -35,8 +60,8 @@ class Examiner:
     config: AuditConfig
 
     @cached_property
-    def questions(self) -> dict[str, Question]:
-        """See :func:`~.truth.questions`."""
+    def questions(self) -> dict[str, Target]:
+        """See :func:`~.drives.questions`."""
         config = self.config
         return questions(self.drives.truth, config.horizon, config.time_to_collision)
 
@@ -47,7 +72,7 @@ class Examiner:
 
     @cached_property
     def weights(self) -> Floats:
-        """How often each episode is drawn in each resample, ``(B, E)``; the same for all judges."""
+        """How often each episode is drawn in each resample, ``(B, E)``; for all scorers."""
         drives, config = self.drives, self.config
         return episode_weights(drives.source_of_episode, config.resamples, config.seed)
 
@@ -148,11 +173,11 @@ class Examiner:
         )
 
     def lead_times(self, score: Scores, threshold: float) -> LeadTimes:
-        """How early warnings below ``threshold`` come; see :func:`~.alarms.lead_times`."""
+        """How early warnings below ``threshold`` come; see :func:`~.statistics.lead_times`."""
         truth, kept = self.drives.truth, ~np.isnan(score)
         return lead_times(score[kept] < threshold, truth.until_event[kept], truth.episode[kept])
 
-    def approach(self, score: Scores) -> npt.NDArray[np.float64]:
+    def approach(self, score: Scores) -> Floats:
         """Quartiles of p in the seconds before an event, ``(len(APPROACH), 3)``."""
         return scores_before(score, self.drives.truth.until_event, APPROACH)
 
@@ -167,8 +192,123 @@ class Examiner:
             false = self.calm & (score < threshold)
         return Mistakes(self._worst(-score, missed), self._worst(score, false))
 
-    def _worst(self, order: npt.NDArray[Any], rows: Bools) -> Integers:
+    def _worst(self, order: Array, rows: Bools) -> Integers:
         found = np.flatnonzero(rows)
         found = found[np.argsort(order[found], kind="stable")]
         _, first = np.unique(self.drives.truth.episode[found], return_index=True)
         return np.asarray(found[np.sort(first)][: self.config.gallery], np.int64)
+
+
+def scorer_audit(
+    examiner: Examiner,
+    named: NamedScorer,
+    output: ScorerOutput,
+    prompts: Sequence[PromptPair],
+    probe: Integers,
+) -> ScorerAudit:
+    """Hold all scores of a scorer against the truth; ``probe (P,)`` are rows."""
+    score = output.scores
+    labelled = ~np.isnan(score)
+    threshold = examiner.threshold(score)
+    answers = examiner.answers(score, tuple(examiner.questions))
+    groups = examiner.groups(score)
+    leads = examiner.lead_times(score, threshold)
+    confidence = examiner.config.confidence
+    warned = {
+        f"{lead:g}": leads.share_at_least(lead, examiner.weights, confidence) for lead in LEADS
+    }
+    warning = examiner.warning_at(score, threshold)
+    shares = [0.05, 0.25, 0.5, 0.75, 0.95]
+    quantiles = np.quantile(score[labelled], shares) if labelled.any() else [np.nan] * len(shares)
+    mistakes = examiner.mistakes(score, threshold)
+    stored = examiner.drives.metadata[0]["scorer"]
+    return ScorerAudit(
+        name=named.name,
+        identity=named.identity(stored),
+        frames=int(labelled.sum()),
+        unlabelled=int((~labelled).sum()),
+        quantiles=tuple(float(value) for value in quantiles),
+        answers=answers,
+        groups=groups,
+        spread=examiner.spread(score),
+        reliability=examiner.reliability(score),
+        warning=warning,
+        warning_at_half=examiner.warning_at(score, 0.5),
+        lead_times=leads,
+        warned_ahead=warned,
+        approach=examiner.approach(score),
+        calm_median=_median(score[examiner.calm]),
+        controls=_controls(examiner, output, probe),
+        prompts=_prompts(examiner, prompts, output.worded, probe),
+        mistakes=mistakes,
+        verdict=answers[MAIN[0]].verdict,
+        sentence=sentence(answers, groups, warning, warned, int((~labelled).sum())),
+        data_sets=tuple(_on_data_sets(examiner, named, groups)),
+    )
+
+
+def _controls(examiner: Examiner, output: ScorerOutput, probe: Integers) -> tuple[Control, ...]:
+    """The probe's frames as they are and changed, and all scores dealt to other frames."""
+    score = output.scores
+    rng = np.random.default_rng(examiner.config.seed)
+    mixed, within = rng.permutation(score), score.copy()
+    for number in range(len(examiner.drives.sources)):
+        span = examiner.drives.rows_of_source(number)
+        within[span] = rng.permutation(score[span])
+    seen = {UNCHANGED: score[probe], **output.changed}
+    variants = {name: _spread_out(values, probe, len(score)) for name, values in seen.items()}
+    variants |= {"shuffled": mixed, "shuffled within each data set": within}
+    return tuple(_control(examiner, name, values, score) for name, values in variants.items())
+
+
+def _control(examiner: Examiner, name: str, values: Scores, score: Scores) -> Control:
+    change = values - score
+    danger = examiner.questions["time_to_collision"].positive
+    return Control(
+        name=name,
+        answers=examiner.answers(values),
+        mean_score=_mean(values),
+        change_in_danger=_mean(change[danger]),
+        change_in_calm=_mean(change[examiner.calm]),
+        rank_correlation=spearman(values, score),
+    )
+
+
+def _prompts(
+    examiner: Examiner, pairs: Sequence[PromptPair], worded: Sequence[Scores], probe: Integers
+) -> tuple[PromptResult, ...]:
+    results = []
+    for pair, values in zip(pairs, worded, strict=False):
+        whole = _spread_out(values, probe, len(examiner.drives))
+        results.append(PromptResult(pair, examiner.answers(whole)))
+    return tuple(results)
+
+
+def _spread_out(values: Scores, rows: Integers, count: int) -> Scores:
+    """Scores of some rows as scores of all ``(count,)``, NaN for the others."""
+    whole = np.full(count, np.nan, np.float32)
+    whole[rows] = values
+    return whole
+
+
+def _on_data_sets(
+    examiner: Examiner, named: NamedScorer, groups: Sequence[Group]
+) -> Iterator[DataSetVerdict]:
+    answers = {group.name: group.answers for group in groups if group.kind == "data set"}
+    drives = examiner.drives
+    for path, name, metadata in zip(drives.paths, drives.names, drives.metadata, strict=True):
+        identity = named.identity(metadata["scorer"])
+        found = answers[name]
+        verdict = found[MAIN[0]].verdict
+        text = f"{named.name}: {verdict}. {reasons(found)}"
+        yield DataSetVerdict(str(path), identity, verdict, text)
+
+
+def _mean(values: Scores) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _median(values: Scores) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")

@@ -1,4 +1,7 @@
-"""What an audit finds, as plain data: the report draws it and ``audit.json`` keeps it."""
+"""What an audit is asked and what it finds, as plain data, and the rule of its verdicts.
+
+The report shows it, ``audit.json`` keeps it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,80 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from vlsafe_agents.audit.alarms import LeadTimes
-from vlsafe_agents.audit.config import AuditConfig
-from vlsafe_agents.audit.reliability import Reliability
-from vlsafe_agents.audit.resampling import Estimate
-from vlsafe_agents.audit.truth import Integers
-from vlsafe_agents.audit.verdict import UNKNOWN, Evidence
+from vlsafe_agents.audit.statistics import Estimate, Floats, Integers, LeadTimes, Reliability
+from vlsafe_agents.pages import ABSENT
+
+WORSE = "worse than chance"
+CHANCE = "no better than chance"
+WEAK = "weak"
+USABLE = "usable with care"
+GOOD = "good"
+UNKNOWN = "not enough data to say"
+VERDICTS = (GOOD, USABLE, WEAK, CHANCE, WORSE, UNKNOWN)
+
+USABLE_FROM, GOOD_FROM = 0.7, 0.9  # AUROC that the interval's lower end must reach
+FEWEST_EPISODES = 10  # with an event, and as many without: fewer do not carry an interval
+
+RULE = (
+    f"The verdict follows from the interval of the AUROC alone, mostly from its lower end: what "
+    f"has been shown, not what may be. Upper end below 0.5: {WORSE}. Lower end at most 0.5: "
+    f"{CHANCE}; below {USABLE_FROM:g}: {WEAK}; below {GOOD_FROM:g}: {USABLE}; else: {GOOD}. With "
+    f"fewer than {FEWEST_EPISODES} episodes that hold a yes, or a no: {UNKNOWN}. With 95% "
+    f"intervals one score in forty that knows nothing passes for {WEAK} by luck."
+)
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """Questions, thresholds and amounts.  Raises ``ValueError`` for values that make no sense."""
+
+    horizon: float = 2.0  # k [s]: does it happen within this time?
+    time_to_collision: float = 2.0  # t [s]: is the time to collision below?
+    false_alarm_rate: float = 0.05  # of calm frames, for the threshold of warnings
+    resamples: int = 1000  # of the bootstrap over episodes
+    confidence: float = 0.95  # of its intervals
+    probe_frames: int = 4000  # for controls and prompts; whole episodes until there are as many
+    gallery: int = 6  # frames of each kind of mistake, for each scorer
+    seed: int = 0  # of the bootstrap, of shuffling and of the choice of probe episodes
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "time_to_collision"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive [s], got {getattr(self, name)}")
+        for name in ("false_alarm_rate", "confidence"):
+            if not 0.0 < getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must lie in (0, 1), got {getattr(self, name)}")
+        for name, low in (("resamples", 1), ("probe_frames", 1), ("gallery", 0), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on."""
+
+    auroc: Estimate
+    frames: int  # with a label and a known answer
+    positives: int  # frames of these whose answer is yes
+    positive_episodes: int  # that hold a yes
+    negative_episodes: int  # that hold a no
+
+    @property
+    def verdict(self) -> str:
+        """One of :data:`VERDICTS`, by :data:`RULE`."""
+        if min(self.positive_episodes, self.negative_episodes) < FEWEST_EPISODES:
+            return UNKNOWN
+        low, high = self.auroc.low, self.auroc.high
+        if np.isnan(low):
+            return UNKNOWN
+        if high < 0.5:
+            return WORSE
+        if low <= 0.5:
+            return CHANCE
+        if low < USABLE_FROM:
+            return WEAK
+        return USABLE if low < GOOD_FROM else GOOD
 
 
 @dataclass(frozen=True)
@@ -27,7 +96,7 @@ class Answer:
 
     @property
     def verdict(self) -> str:
-        """One of ``verdict.VERDICTS``."""
+        """One of :data:`VERDICTS`."""
         return self.evidence.verdict
 
 
@@ -104,13 +173,13 @@ class Mistakes:
 class ScoreSpread:
     """How scores are spread over calm and dangerous frames, in equal bins of p."""
 
-    edges: npt.NDArray[np.float64]  # (bins + 1,)
+    edges: Floats  # (bins + 1,)
     counts: Mapping[str, Integers]  # (bins,) of each kind of frame
 
 
 @dataclass(frozen=True)
 class DataSetVerdict:
-    """What is to be thought of a judge's scores on one data set."""
+    """What is to be thought of a scorer's scores on one data set."""
 
     path: str
     scorer: Mapping[str, Any]  # identity of who gave the scores
@@ -119,8 +188,8 @@ class DataSetVerdict:
 
 
 @dataclass(frozen=True)
-class JudgeAudit:
-    """All about one judge."""
+class ScorerAudit:
+    """All about one scorer."""
 
     name: str
     identity: Mapping[str, Any]
@@ -135,7 +204,7 @@ class JudgeAudit:
     warning_at_half: WarningPoint  # at p < 0.5, where the cost of labels begins
     lead_times: LeadTimes
     warned_ahead: Mapping[str, Estimate]  # share of events, by least lead time [s]
-    approach: npt.NDArray[np.float64]  # (T, 3), quartiles of p in the seconds before an event
+    approach: Floats  # (T, 3), quartiles of p in the seconds before an event
     calm_median: float  # of p
     controls: tuple[Control, ...]
     prompts: tuple[PromptResult, ...]
@@ -157,7 +226,7 @@ class JudgeAudit:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two judges side by side, on the frames that both have a label for."""
+    """Two scorers side by side, on the frames that both have a label for."""
 
     first: str
     second: str
@@ -189,11 +258,31 @@ class Audit:
     calm_frames: int
     probe_frames: int
     probe_episodes: int
-    judges: tuple[JudgeAudit, ...]
+    scorers: tuple[ScorerAudit, ...]
     agreement: tuple[Agreement, ...]
 
 
+def passed(verdict: str) -> bool | None:
+    """Whether labels with this verdict may be trained on; ``None`` where it is not known.
+
+    Raises ``ValueError`` for a word that is no verdict.
+    """
+    if verdict not in VERDICTS:
+        raise ValueError(f"{verdict!r} is no verdict; they are {', '.join(VERDICTS)}")
+    return None if verdict == UNKNOWN else verdict in (GOOD, USABLE)
+
+
+def interval(estimate: Estimate) -> str:
+    """``"0.91 (0.90 to 0.93)"``; a dash where there is none."""
+    if np.isnan(estimate.value):
+        return ABSENT
+    if np.isnan(estimate.low):
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
 _TOLD_TOO = ("verdict", "follows_its_words")  # properties that are written down as well
+_KEYS = {"scorers": "judges"}  # in JSON, where another name than the field's is kept
 
 
 def plain(value: Any) -> Any:
@@ -203,7 +292,7 @@ def plain(value: Any) -> Any:
         names += [
             name for name in _TOLD_TOO if isinstance(getattr(type(value), name, None), property)
         ]
-        return {name: plain(getattr(value, name)) for name in names}
+        return {_KEYS.get(name, name): plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from vlsafe_agents.audit.examine import MAIN
-from vlsafe_agents.audit.resampling import Estimate
-from vlsafe_agents.audit.results import Audit, Group, JudgeAudit
-from vlsafe_agents.audit.sections import Table
-from vlsafe_agents.audit.verdict import ABSENT, interval
+from vlsafe_agents.audit.examine import MAIN, UNCHANGED
+from vlsafe_agents.audit.results import Audit, Group, ScorerAudit, interval
+from vlsafe_agents.audit.statistics import Estimate
+from vlsafe_agents.pages import ABSENT
 
 _EXPECTED = {
-    "as it is": "",
+    UNCHANGED: "",
     "mirrored": "nearly the same p: danger has no side",
     "other vehicles erased": "p rises where a vehicle was the danger",
     "blank": "0.50: there is nothing to see",
     "shuffled": "0.50: the check of this table",
     "shuffled within each data set": "what knowing the road and the traffic alone is worth",
 }
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; a folded one is shown on demand."""
+
+    caption: str
+    first: str  # title of the first column
+    titles: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+    folded: bool = False
+    title: str = ""  # of a folded one
 
 
 def percent(estimate: Estimate) -> str:
@@ -35,24 +49,24 @@ def number(value: float) -> str:
 
 
 def ranking_table(audit: Audit) -> Table:
-    """AUROC of every judge on every question."""
+    """AUROC of every scorer on every question."""
     caption = (
         f"AUROC of 1 - p with its {audit.config.confidence:.0%} interval: the chance that a "
         "dangerous frame gets a lower p than another. 0.5 is chance."
     )
     rows = [
         (j.name, [*(interval(a.evidence.auroc) for a in j.answers.values()), j.verdict])
-        for j in audit.judges
+        for j in audit.scorers
     ]
     return Table(caption, "Scorer", [*audit.questions.values(), "verdict"], rows)
 
 
 def precision_table(audit: Audit) -> Table:
-    """Average precision of every judge on every question, and what chance would give."""
+    """Average precision of every scorer on every question, and what chance would give."""
     rows = [
-        (j.name, [interval(a.average_precision) for a in j.answers.values()]) for j in audit.judges
+        (j.name, [interval(a.average_precision) for a in j.answers.values()]) for j in audit.scorers
     ]
-    evidence = [answer.evidence for answer in audit.judges[0].answers.values()]
+    evidence = [answer.evidence for answer in audit.scorers[0].answers.values()]
     rows.append(("chance", [number(e.positives / max(1, e.frames)) for e in evidence]))
     caption = (
         "Average precision of 1 - p: of the frames that are called riskiest, how many are "
@@ -63,17 +77,17 @@ def precision_table(audit: Audit) -> Table:
 
 def group_table(audit: Audit, key: str) -> Table:
     """AUROC and verdict on each part of the frames; empty controls are left out."""
-    shown = [judge for judge in audit.judges if not judge.is_empty_control] or audit.judges
+    shown = [scorer for scorer in audit.scorers if not scorer.is_empty_control] or audit.scorers
     first = shown[0].groups
     rows = []
     for place, group in enumerate(first):
         evidence = group.answers[key].evidence
         cells = [f"{evidence.frames:,}", f"{evidence.positive_episodes:,}"]
-        for judge in shown:
-            answer = judge.groups[place].answers[key]
+        for scorer in shown:
+            answer = scorer.groups[place].answers[key]
             cells.append(f"{interval(answer.evidence.auroc)}, {answer.verdict}")
         rows.append((_name(group), cells))
-    titles = ["frames", "episodes with one", *[judge.name for judge in shown]]
+    titles = ["frames", "episodes with one", *[scorer.name for scorer in shown]]
     return Table(f"AUROC for {audit.questions[key]}", "Part", titles, rows, folded=True)
 
 
@@ -84,13 +98,13 @@ def _name(group: Group) -> str:
 def warning_table(audit: Audit) -> Table:
     """What scores find as warnings, and at what price."""
     rows = []
-    for judge in audit.judges:
-        best, half = judge.warning, judge.warning_at_half
+    for scorer in audit.scorers:
+        best, half = scorer.warning, scorer.warning_at_half
         cells = [number(best.threshold), percent(best.false_alarms), percent(best.found)]
-        cells += [percent(estimate) for estimate in judge.warned_ahead.values()]
+        cells += [percent(estimate) for estimate in scorer.warned_ahead.values()]
         cells += [percent(half.false_alarms), percent(half.found)]
-        rows.append((judge.name, cells))
-    leads = [f"events warned of {lead} s ahead" for lead in audit.judges[0].warned_ahead]
+        rows.append((scorer.name, cells))
+    leads = [f"events warned of {lead} s ahead" for lead in audit.scorers[0].warned_ahead]
     titles = ["threshold", "false in calm", "frames found", *leads]
     titles += ["p < 0.5: false in calm", "p < 0.5: frames found"]
     caption = (
@@ -101,28 +115,28 @@ def warning_table(audit: Audit) -> Table:
     return Table(caption, "Scorer", titles, rows)
 
 
-def prompt_table(judge: JudgeAudit) -> Table:
+def prompt_table(scorer: ScorerAudit) -> Table:
     """Every pair of sentences with what it does."""
     rows = []
-    for result in judge.prompts:
+    for result in scorer.prompts:
         follows = result.follows_its_words
         aurocs = [interval(result.answers[key].evidence.auroc) for key in MAIN]
         answer = ABSENT if follows is None else "yes" if follows else "no"
         turned = "below 0.5" if result.pair.turned_round else "above 0.5"
         cells = [result.pair.safe, result.pair.unsafe, *aurocs, turned, answer]
         rows.append((result.pair.name, cells))
-    titles = ["safe sentence", "unsafe sentence", *[judge.answers[k].question for k in MAIN]]
+    titles = ["safe sentence", "unsafe sentence", *[scorer.answers[k].question for k in MAIN]]
     titles += ["should be", "is so"]
-    return Table(f"{judge.name}: AUROC with other sentences", "Pair", titles, rows, folded=True)
+    return Table(f"{scorer.name}: AUROC with other sentences", "Pair", titles, rows, folded=True)
 
 
-def control_table(judge: JudgeAudit) -> Table:
-    """What a judge makes of changed frames."""
+def control_table(scorer: ScorerAudit) -> Table:
+    """What a scorer makes of changed frames."""
     rows = []
-    for control in judge.controls:
+    for control in scorer.controls:
         cells = [interval(control.answers[key].evidence.auroc) for key in MAIN]
         cells += [number(control.mean_score)]
-        if control.name == "as it is":
+        if control.name == UNCHANGED:
             cells += [ABSENT] * 3
         else:
             cells += [
@@ -131,13 +145,13 @@ def control_table(judge: JudgeAudit) -> Table:
             ]
             cells += [number(control.rank_correlation)]
         rows.append((control.name, [*cells, _EXPECTED.get(control.name, "")]))
-    titles = [judge.answers[key].question for key in MAIN]
+    titles = [scorer.answers[key].question for key in MAIN]
     titles += ["mean p", "change in danger", "change in calm", "rank correlation", "expected"]
-    return Table(f"{judge.name}: AUROC and p", "Frames", titles, rows)
+    return Table(f"{scorer.name}: AUROC and p", "Frames", titles, rows)
 
 
 def agreement_table(audit: Audit) -> Table:
-    """Pairs of judges."""
+    """Pairs of scorers."""
     rows = [
         (
             f"{pair.first} and {pair.second}",
@@ -178,11 +192,11 @@ def score_table(audit: Audit) -> Table:
     """How many labels there are and how they are spread."""
     rows = [
         (
-            judge.name,
-            [f"{judge.frames:,}", f"{judge.unlabelled:,}", *map(number, judge.quantiles),
-             number(judge.reliability.error)],
+            scorer.name,
+            [f"{scorer.frames:,}", f"{scorer.unlabelled:,}", *map(number, scorer.quantiles),
+             number(scorer.reliability.error)],
         )
-        for judge in audit.judges
+        for scorer in audit.scorers
     ]  # fmt: skip
     titles = ["frames with a label", "without", "p at 5%", "25%", "50%", "75%", "95%", "ECE"]
     caption = "Labels, quantiles of p, and the expected calibration error"

@@ -1,4 +1,4 @@
-"""``vlsafe audit``: does a judge see danger? A report that may say "no better than chance"."""
+"""``vlsafe audit``: does a scorer see danger? A report that may say "no better than chance"."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlsafe_agents.cli.collect import DEFAULT_MIX
-from vlsafe_agents.cli.judges import load_scorer, source_of
+from vlsafe_agents.cli.scorers import load_scorer, source_of
 
 if TYPE_CHECKING:
-    from vlsafe_agents.audit import Audit, AuditConfig, Candidate, PromptPair
+    from vlsafe_agents.audit import Audit, AuditConfig, NamedScorer, PromptPair
 
 DEFAULT_SCORERS = ("bundled", "random-weights", "shuffled:bundled", "constant:0.5", "oracle")
 LABELS = "labels"  # the scores that the data sets hold already
@@ -91,14 +91,14 @@ def audit(
     )
     _check(config, data, env, density, env_arg)
     specs = list(scorer or DEFAULT_SCORERS)
-    candidates = _candidates(specs, threads)  # before driving: a mistake here costs no time
+    scorers = _named_scorers(specs, threads)  # before driving: a mistake here costs no time
     if not data:
         held_out = _HeldOut(env or [], density or [], env_arg or [], episodes, mix, seed)
         data = held_out.collect(out / "data", workers)
     sources = [source_of(path) for path in data]
     findings = run_audit(
         sources,
-        candidates,
+        scorers,
         config,
         prompts=_prompt_pairs(),
         cache=None if no_cache else _score_cache(),
@@ -165,24 +165,24 @@ def _values(pair: str) -> list[str]:
     return [f"{key}{sign}{value}" for value in values.split("|")]
 
 
-def _candidates(specs: Sequence[str], threads: int) -> list[Candidate]:
+def _named_scorers(specs: Sequence[str], threads: int) -> list[NamedScorer]:
     """Scorers by name; one that is shuffled, too, is built and asked once."""
-    from vlsafe_agents.audit import Candidate
+    from vlsafe_agents.audit import NamedScorer
     from wrappers import ShuffledScorer
 
     built: dict[str, Any] = {}
     found = []
     for spec in specs:
         if spec == LABELS:
-            found.append(Candidate(spec, None))
+            found.append(NamedScorer(spec, None))
             continue
         scorer = load_scorer(spec, threads)
         if isinstance(scorer, ShuffledScorer):  # all scores will be there to be permuted
             inner = built.setdefault(str(scorer.scorer.identity), scorer.scorer)
-            found.append(Candidate(spec, inner, scorer.seed))
+            found.append(NamedScorer(spec, inner, scorer.seed))
             continue
         known = built.setdefault(str(scorer.identity), scorer)
-        found.append(Candidate(spec, known, with_prompts=partial(_with_prompts, spec)))
+        found.append(NamedScorer(spec, known, with_prompts=partial(_with_prompts, spec)))
     return found
 
 
@@ -195,7 +195,7 @@ def _with_prompts(spec: str, prompts: tuple[str, str]) -> Any:
 
 
 def _prompt_pairs() -> list[PromptPair]:
-    """The paper's sentences, and others that no caption of the bundled judge was made from."""
+    """The paper's sentences, and others that no caption of the bundled scorer was made from."""
     from vlsafe_agents.audit import PromptPair
     from wrappers.clip_training.evaluation import PROMPT_PAIRS
     from wrappers.prompts import SAFE_PROMPT, UNSAFE_PROMPT
@@ -219,11 +219,11 @@ def _print(result: Audit, page: Path) -> None:
 
     keys = ("event", "time_to_collision")
     rows = [
-        (judge.name, *(interval(judge.answers[k].evidence.auroc) for k in keys), judge.verdict)
-        for judge in result.judges
+        (found.name, *(interval(found.answers[k].evidence.auroc) for k in keys), found.verdict)
+        for found in result.scorers
     ]
     titles = ("scorer", *(result.questions[key] for key in keys), "verdict")
     print_table("AUROC of 1 - p, 95% interval over episodes", titles, rows)
-    for judge in result.judges:
-        say(judge.summary)
+    for found in result.scorers:
+        say(found.summary)
     say(f"report: {page}")

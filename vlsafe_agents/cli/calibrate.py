@@ -1,4 +1,4 @@
-"""``vlsafe calibrate``: make a judge's scores mean what they say, by simulator truth."""
+"""``vlsafe calibrate``: make a scorer's p mean what they say, by simulator truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlsafe_agents.cli.judges import load_scorer, source_of, spec_argument
+from vlsafe_agents.cli.scorers import load_scorer, source_of, spec_argument
 from vlsafe_agents.cli.tables import print_table, say
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Method(StrEnum):
 
 
 class Event(StrEnum):
-    """What makes a frame unsafe: a question of ``vlsafe_agents.audit.truth.questions``."""
+    """What makes a frame unsafe: a question of ``vlsafe_agents.audit.drives.questions``."""
 
     EVENT = "event"
     TIME_TO_COLLISION = "time_to_collision"
@@ -37,7 +37,7 @@ def calibrate(
         list[Path], typer.Argument(help="Data sets, labelled by SCORER with `vlsafe label`.")
     ],
     out: Annotated[Path, typer.Option(help="JSON file, for --scorer calibrated:OUT.")],
-    scorer: Annotated[str, typer.Option(help="The judge that made the labels.")] = "bundled",
+    scorer: Annotated[str, typer.Option(help="The scorer that made the labels.")] = "bundled",
     method: Annotated[Method, typer.Option(help="Kind of map.")] = Method.ISOTONIC,
     event: Annotated[
         Event, typer.Option(help="Unsafe is: collision or off-road ahead, or a short TTC.")
@@ -48,15 +48,14 @@ def calibrate(
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Of the split.", min=0)] = 0,
 ) -> None:
-    """Fit a calibration of a judge on the labels of recorded drives.
+    """Fit a calibration of a scorer on the labels of recorded drives.
 
     Afterwards p is the share of frames with this score that turn out safe.  The order of frames
     stays as it is.  Half of the episodes are kept out and say what it is worth.
     """
     import numpy as np
 
-    from vlsafe_agents.audit.drives import Drives
-    from vlsafe_agents.audit.truth import questions
+    from vlsafe_agents.audit.drives import Drives, questions
     from wrappers import fit_calibration
     from wrappers import held_out as rows_to_fit
     from wrappers.checks import one_number
@@ -81,7 +80,7 @@ def calibrate(
 
 
 def _identity(scorer: str, drives: Drives) -> dict[str, Any]:
-    """Identity of the judge; raises ``ValueError`` unless it made all labels."""
+    """Identity of the scorer; raises ``ValueError`` unless it made all labels."""
     identity: dict[str, Any] = load_scorer(scorer, threads=1).identity
     plain = json.loads(json.dumps(identity))
     for path, metadata in zip(drives.paths, drives.metadata, strict=True):
@@ -98,7 +97,7 @@ def _print(
 ) -> None:
     import numpy as np
 
-    from vlsafe_agents.audit.reliability import reliability
+    from vlsafe_agents.audit.statistics import reliability
 
     # Weights of a bootstrap are for intervals, which are not shown here.
     episode, weights = np.zeros(len(safe), np.int64), np.ones((2, 1))

@@ -322,7 +322,7 @@ def _drive(env: gym.Env[Any, Any], driver_name: str, scenario: str, seed: int) -
 
 
 def _look(env: gym.Env[Any, Any], scenario: str) -> Pictures | None:
-    """The judge's frame and the agent's image now, where they cannot be drawn later."""
+    """The scorer's frame and the agent's image now, where they cannot be drawn later."""
     if ROADS[scenario].redrawn:
         return None
     look = env.get_wrapper_attr("safety_frame")

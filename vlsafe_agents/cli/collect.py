@@ -40,9 +40,9 @@ def collect(
     The same command goes on where it was killed; no finished episode is lost or driven twice.
     """
     from vlsafe_agents.cli.environments import choose_env, parse_mix
-    from vlsafe_agents.data.claim import check_place
     from vlsafe_agents.data.collect import CollectConfig
     from vlsafe_agents.data.collect import collect as collect_episodes
+    from vlsafe_agents.data.collection import check_place
     from vlsafe_envs.drivers import driver_names, make_driver
 
     choice = choose_env(env, env_arg or [], density)

@@ -16,7 +16,7 @@ STEPS = 40_000  # recorded decisions, and as many for PPO-Lag to drive
 MODEL_UPDATES = 600  # of the world model, and of the clone of the data that lives in it
 POLICY_UPDATES = 300  # of each policy in the finished world model
 CLONING_UPDATES = 800
-COST_LIMIT = 0.1  # what the expert's drives cost in the eyes of the bundled judge
+COST_LIMIT = 0.1  # what the expert's drives cost by the bundled scorer's labels
 EPISODES = 40  # evaluation episodes of each agent
 AGENTS = ("expert", "bc", "ppo_lag", "vlsafe_gated", "vlsafe_lagrangian", "cost_blind")
 RUN = "run.json"  # in the run folder: which command made it
@@ -34,12 +34,13 @@ def demo(
     ] = "image",
     workers: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 2,
 ) -> None:
-    """Drive, judge, dream, drive more safely; ends with a table and a report.
+    """Drive, score, dream, drive more safely; ends with a table and a report.
 
     The same command goes on where it was stopped.
     """
-    from vlsafe_agents.cli.environments import POLICIES
     from vlsafe_agents.cli.tables import say
+    from vlsafe_agents.report.run_folder import SCORER_FILE
+    from vlsafe_agents.training.settings import POLICIES
     from wrappers.files import one_writer, read_json, write_json
 
     if not math.isfinite(scale):
@@ -51,9 +52,9 @@ def demo(
         write_json(out / RUN, {"command": _command(out, scale, observation)})
         from wrappers.clip_loading import bundled_folder  # torch loads slowly
 
-        # what is known of the judge on drives that it was not trained on
+        # what is known of the scorer on drives that it was not trained on
         known: dict[str, Any] = read_json(bundled_folder() / "evaluation.json")
-        write_json(out / "judge.json", judge_figures(known))
+        write_json(out / SCORER_FILE, scorer_figures(known))
         try:
             run_stages(demo_stages(out, scale, observation, workers), out / "logs", workers)
         except StageError as error:
@@ -93,8 +94,8 @@ def _without_out(command: str) -> list[str]:
     return [part for place, part in enumerate(parts) if parts[place - 1] != "--out"]
 
 
-def judge_figures(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The tables of the bundled judge's ``evaluation.json`` as the report takes them.
+def scorer_figures(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tables of the bundled scorer's ``evaluation.json`` as the report takes them.
 
     One entry a scorer and set of frames: AUROC of 1 - p for each question, and p by time to
     collision.
@@ -115,7 +116,7 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
         return str(max(round(amount * scale), least))
 
     data = str(out / "data")
-    # All learners heed the same judge; the truth is kept for judging them.
+    # All learners heed the same scorer; they are evaluated by the truth.
     cost, limit = ("--cost", "vlm"), ("--cost-limit", f"{COST_LIMIT:g}")
     common = ("--data", data, "--observation", observation)
     preset = ("--preset", "debug") if scale < CHECK_SCALE else ()
@@ -136,10 +137,10 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
         Stage(
             "collect", ("collect", "--out", data, "--steps", scaled(STEPS, 200), *many), (), 2, 2
         ),
-        Stage("judge", ("label", data, *many), ("collect",), 2, slots=2),
+        Stage("label", ("label", data, *many), ("collect",), 2, slots=2),
     ]
     for name, options in agents.items():
-        need = "train world_model" if "--world-model" in options else "judge"
+        need = "train world_model" if "--world-model" in options else "label"
         stages.append(
             Stage(
                 f"train {name}",

@@ -1,4 +1,4 @@
-"""``vlsafe distill``: teach a small network to judge frames as the labels of data sets do."""
+"""``vlsafe distill``: teach a small network to score frames as the labels of data sets do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlsafe_agents.cli.judges import source_of, spec_argument
+from vlsafe_agents.cli.scorers import source_of, spec_argument
 from vlsafe_agents.cli.tables import print_table, say
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wrappers.distillation import Pupil
 
 HORIZON = 2.0  # [s], of both questions to the simulator
-_AT_ONCE = 512  # frames drawn and judged in the examination
+_AT_ONCE = 512  # frames drawn and scored in the examination
 
 
 def distill(
@@ -43,7 +43,7 @@ def distill(
     threads: Annotated[int, typer.Option(help="Threads that train and draw.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Of weights, lessons and split.", min=0)] = 0,
 ) -> None:
-    """Distil a judge: nearly the same scores at a small part of the price.
+    """Distil a scorer: nearly the same scores at a small part of the price.
 
     The pupil looks at the agent's own image of 64 px.  OUT/README.md, the model card, says how well
     it agrees with its teacher on episodes that it has not seen, and what both are worth against
@@ -57,7 +57,7 @@ def distill(
     from vlsafe_agents.common.progress import ProgressReport
     from vlsafe_envs.threads import limit_threads
     from wrappers import held_out as rows_to_learn
-    from wrappers.devices import device_of
+    from wrappers.checkpoints import device_of
     from wrappers.distillation import DistillConfig, Record, save_pupil, train_pupil
     from wrappers.files import one_writer
 
@@ -146,7 +146,7 @@ def _examine(
     pupil: Pupil, drives: Drives, pictures: Pictures, rows: npt.NDArray[np.int64]
 ) -> dict[str, Any]:
     """Agreement on held-out rows: all, by data set, and of frames shrunk from larger ones."""
-    from vlsafe_agents.audit.truth import questions
+    from vlsafe_agents.audit.drives import questions
     from wrappers.distillation import compare
     from wrappers.distillation.agreement import Question
 

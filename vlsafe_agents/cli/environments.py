@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-POLICIES = {"image": "CnnPolicy", "vector": "MlpPolicy", "multi": "MultiInputPolicy"}
-
+from vlsafe_agents.training.settings import EnvName
 
 _LONGEST_INTEGER = 30  # digits
 SET_BY_COMMANDS = ("observation", "scorer", "cost", "scene_in_info")
@@ -23,7 +22,7 @@ def _default_id() -> str:
 
 
 @dataclass(frozen=True)
-class EnvChoice:
+class EnvChoice(EnvName):
     """An environment id with what a user would vary; observation and judge are chosen apart.
 
     Whether it comes from a command line or from a file: an id that is not ours would import what it
@@ -196,28 +195,6 @@ def _integer(text: str) -> int:
 
 def _short(text: str, most: int = 40) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``.
-
-    Raises ``ValueError`` for keys such as ``"a..b"`` and for two that contradict each other, such
-    as ``"a"`` and ``"a.b"``.
-    """
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *path, last = key.split(".")
-        if not all((*path, last)):
-            raise ValueError(f"{key!r} is no name of a setting: a part of it is empty")
-        inner = nested
-        for part in path:
-            inner = inner.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise ValueError(f"{key!r} and {part!r} contradict each other; give one of them")
-        if last in inner:
-            raise ValueError(f"{key!r} is given twice, in parts and as a whole; give one of them")
-        inner[last] = value
-    return nested
 
 
 def parse_mix(text: str) -> dict[str, float]:

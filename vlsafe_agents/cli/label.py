@@ -1,4 +1,4 @@
-"""``vlsafe label``: a judge scores every frame of a data set."""
+"""``vlsafe label``: add safety scores to every frame of a data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlsafe_agents.cli.judges import about_reading, collected_metadata, load_scorer
+from vlsafe_agents.cli.scorers import about_reading, collected_metadata, load_scorer
 from vlsafe_agents.cli.tables import print_table, say
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def label(
         bool, typer.Option("--dry-run", help="Only say what it would cost.")
     ] = False,
 ) -> None:
-    """Add the judge's safety score p of every frame; an earlier judge's scores are replaced.
+    """Add the scorer's safety score p of every frame; an earlier scorer's are replaced.
 
     "shuffled:<scorer>" deals that scorer's scores to the wrong frames (a control).  No frame is
     scored twice, in whatever data set it lies; the same command goes on where it was killed, and
@@ -135,7 +135,7 @@ def _make_scorer(spec: str, options: dict[str, Any], threads: int, remembered: b
 
 
 def _drawing_of(env_id: str, env_kwargs: dict[str, Any], threads: int) -> Any:
-    """What draws the judge's frames; ``None`` where the judge sees the stored images.
+    """What draws the scorer's frames; ``None`` where it sees the stored images.
 
     Scenes on MetaDrive's maps cannot be drawn again: the road is not in them.
     """
@@ -202,7 +202,7 @@ def _about_unlabelled(missed: int, frames: int, data_path: Path) -> str:
 
 
 def _print_summary(summary: LabelSummary) -> None:
-    judge = summary.scorer.get("model", summary.scorer["name"])
+    name = summary.scorer.get("model", summary.scorer["name"])
     highest = max(1, *summary.histogram)
     rows = [
         (
@@ -213,7 +213,7 @@ def _print_summary(summary: LabelSummary) -> None:
         for place, count in enumerate(summary.histogram)
     ]
     print_table(f"p over {summary.frames:,} frames", ("p", "frames", ""), rows)
-    say(f"judged by {judge}")
+    say(f"scored by {name}")
     for line in about_reading(summary.scorer):
         say(line)
     say(

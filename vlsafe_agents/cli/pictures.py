@@ -1,4 +1,4 @@
-"""Frames of recorded drives as a distilled judge takes them."""
+"""Frames of recorded drives as a distilled scorer takes them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.audit.drives import Drives
-from vlsafe_agents.labelling.frames import FrameReader
+from vlsafe_agents.data.frames import FrameReader
 from vlsafe_envs import SceneRenderer
-from wrappers.distillation.frames import fit_frames
+from wrappers.distillation.network import fit_frames
 
 Frames = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -43,7 +43,7 @@ class Pictures:
         return self._drawn(rows, SceneRenderer.images)
 
     def shrunk(self, rows: Rows) -> Frames:
-        """Frames ``(B, 64, 64, 3)`` of ``rows (B,)``, shrunk from those that other judges see."""
+        """Frames ``(B, 64, 64, 3)`` of ``rows (B,)``, shrunk from those that other scorers see."""
         return self._drawn(rows, _shrink)
 
     def mixed(self, rows: Rows) -> Frames:

@@ -1,4 +1,4 @@
-"""``vlsafe train-clip``: drive, caption, train and examine the small CLIP that judges frames."""
+"""``vlsafe train-clip``: drive, caption, train and examine the small CLIP that scores frames."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _examine(folder: Path, untrained: Path, unseen: Any) -> dict[str, Any]:
 
     trained, facts = ClipScorer(folder), unseen.facts
     features = trained.image_features(unseen.frames)
-    score = trained.judge(features)
+    score = trained.score(features)
     scores = {
         "this model": score,
         "shuffled": np.random.default_rng(0).permutation(score),
@@ -114,7 +114,7 @@ def _examine(folder: Path, untrained: Path, unseen: Any) -> dict[str, Any]:
         rows = np.flatnonzero(facts.scenario == index)
         tables[scenario] = {"this model": evaluate(score[rows], facts.select(rows))}
     other_words = {
-        name: {"prompts": list(pair)} | separation(ClipScorer(folder, pair).judge(features), facts)
+        name: {"prompts": list(pair)} | separation(ClipScorer(folder, pair).score(features), facts)
         for name, pair in PROMPT_PAIRS.items()
     }
     return {

@@ -16,10 +16,10 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Literal, get_args
 
+from vlsafe_agents.data.frames import Drawing, FrameSource, drawing_for
 from vlsafe_agents.data.pool import WorkerError, run_streams
-from vlsafe_agents.labelling.frames import FrameSource
-from vlsafe_agents.labelling.protocols import Drawing, Scorer, drawing_for
 from vlsafe_agents.labelling.stream import Batch, Scored, ScoringStream
+from wrappers.scorer import SafetyScorer
 
 Engine = Literal["processes", "ray"]
 
@@ -34,7 +34,7 @@ class Makers:
     servers, may change.
     """
 
-    scorer: Callable[[], Scorer]
+    scorer: Callable[[], SafetyScorer]
     drawing: Callable[[], Drawing] | None
     identity: Mapping[str, Any] | None = None
 
@@ -49,7 +49,7 @@ class Makers:
         drawing = None if self.drawing is None else self.drawing()
         return ScoringStream(source, scorer, drawing_for(scorer, drawing))
 
-    def _differences(self, scorer: Scorer) -> list[str]:
+    def _differences(self, scorer: SafetyScorer) -> list[str]:
         wanted, own = dict(self.identity or {}), json.loads(json.dumps(scorer.identity))
         return sorted(key for key in wanted.keys() | own if wanted.get(key) != own.get(key))
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from vlsafe_agents.data.frames import Drawing
+from vlsafe_agents.data.labels import read_labels
+from vlsafe_agents.data.storage import read_metadata, resolve_dataset
 from vlsafe_agents.labelling.engines import run_batches
-from vlsafe_agents.labelling.judge import DataSet, Judge
-from vlsafe_agents.labelling.ledger import Ledger
-from vlsafe_agents.labelling.protocols import Drawing, Scorer, ScoreStore
-from vlsafe_agents.labelling.stored import read_labels
+from vlsafe_agents.labelling.known_scores import KnownScores
+from vlsafe_agents.labelling.scoring import Scoring
 from vlsafe_agents.labelling.stream import Scored
-from wrappers.scorer import price_estimate
+from wrappers.score_cache import ScoreCache
+from wrappers.scorer import SafetyScorer, price_estimate
 
 _SAMPLE_SECONDS = 3.0
 _SAMPLE_BATCHES = 20  # at most; the first is not timed, as much is set up in it
@@ -42,9 +44,9 @@ class LabelEstimate:
 
 def estimate(
     id_or_path: str | Path,
-    make_scorer: Callable[[], Scorer],
+    make_scorer: Callable[[], SafetyScorer],
     make_drawing: Callable[[], Drawing] | None = None,
-    cache: ScoreStore | None = None,
+    cache: ScoreCache | None = None,
     batch_size: int = 64,
 ) -> LabelEstimate:
     """What ``label`` with the same arguments would have to do; the data set is left alone.
@@ -52,30 +54,31 @@ def estimate(
     A scorer with a ``price_estimate`` is asked for it, and not called if it has a price.  Another
     one scores for a few seconds; what it finds goes into the cache, so that this time is not lost.
     """
-    data = DataSet.find(id_or_path)
-    judge = Judge(make_scorer, make_drawing)
-    job = judge.job(data)
-    ledger = job.ledger(read_labels(data.path, data.episodes).of(judge.scope), cache)
-    to_score, from_cache = len(ledger.unknown), ledger.from_cache
+    path = resolve_dataset(id_or_path)
+    episodes = read_metadata(path)["total_episodes"]
+    scoring = Scoring(make_scorer, make_drawing)
+    source = scoring.source(path, episodes)
+    known = scoring.known(source, read_labels(path, episodes).of(scoring.scope), cache)
+    to_score, from_cache = len(known.unknown), known.from_cache
     rate = None
-    price = price_estimate(job.scorer, to_score) if to_score else None
+    price = price_estimate(scoring.scorer, to_score) if to_score else None
     if to_score and price is None:
-        makers = judge.makers("processes", 1)
-        batches = islice(ledger.batches(ledger.unknown, batch_size), _SAMPLE_BATCHES)
+        makers = scoring.makers("processes", 1)
+        batches = islice(known.batches(known.unknown, batch_size), _SAMPLE_BATCHES)
         try:
-            rate = _rate(ledger, run_batches("processes", makers, job.source, batches, workers=1))
+            rate = _rate(known, run_batches("processes", makers, source, batches, workers=1))
         finally:
-            ledger.close()
-    return LabelEstimate(len(job.source), ledger.kept, from_cache, to_score, rate, price)
+            known.close()
+    return LabelEstimate(len(source), known.kept, from_cache, to_score, rate, price)
 
 
-def _rate(ledger: Ledger, results: Iterator[Scored]) -> float:
+def _rate(known: KnownScores, results: Iterator[Scored]) -> float:
     """Frames a second over a few batches."""
     began = time.monotonic()
     ends, frames = [began], [0]
     with closing(results):  # type: ignore[type-var]
         for scored in results:
-            ledger.add(scored)
+            known.add(scored)
             ends.append(time.monotonic())
             frames.append(len(scored.scores))
             if ends[-1] - began > _SAMPLE_SECONDS:

@@ -1,4 +1,4 @@
-"""Having a judge score every frame of a data set: in batches, from a cache where it can be."""
+"""Scoring every frame of a data set: in batches, from a cache where it can be."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from typing import Any
 import numpy as np
 
 from vlsafe_agents.common.progress import ProgressReport
-from vlsafe_agents.labelling.engines import Engine, check_engine, run_batches
-from vlsafe_agents.labelling.job import score_missing
-from vlsafe_agents.labelling.judge import DataSet, Judge, shuffled
-from vlsafe_agents.labelling.ledger import Ledger
-from vlsafe_agents.labelling.protocols import Drawing, Scorer, Scores, ScoreStore
-from vlsafe_agents.labelling.stored import (
+from vlsafe_agents.data.frames import Drawing
+from vlsafe_agents.data.labels import (
     StoredLabels,
     read_costs,
     read_labels,
     read_record,
     write_labels,
 )
+from vlsafe_agents.data.storage import read_metadata, resolve_dataset
+from vlsafe_agents.labelling.engines import Engine, check_engine, run_batches
+from vlsafe_agents.labelling.known_scores import KnownScores
+from vlsafe_agents.labelling.scoring import Scoring, score_missing, shuffled
 from vlsafe_agents.labelling.stream import Scored
 from vlsafe_agents.labelling.summary import LabelCounts, LabelSummary, summarise
 from wrappers.files import one_writer
+from wrappers.score_cache import ScoreCache
+from wrappers.scorer import SafetyScorer, Scores
 
 LEAST_SHARE = 0.1  # of the frames; a run that has labels for fewer has failed
-LEAST_SHARE_TO_REPLACE = 0.5  # of the frames, before another judge's labels give way
+LEAST_SHARE_TO_REPLACE = 0.5  # of the frames, before another scorer's labels give way
 _ALIKE = 1e-6  # scores that differ by less
 
 
@@ -42,18 +44,18 @@ class LabellingError(RuntimeError):
 
 def label(
     id_or_path: str | Path,
-    make_scorer: Callable[[], Scorer],
+    make_scorer: Callable[[], SafetyScorer],
     make_drawing: Callable[[], Drawing] | None = None,
-    cache: ScoreStore | None = None,
+    cache: ScoreCache | None = None,
     batch_size: int = 64,
     workers: int = 1,
     engine: Engine = "processes",
     permutation_seed: int | None = None,
     progress: bool = True,
 ) -> LabelSummary:
-    """Write ``infos/safety_score`` for every observation; another judge's scores are replaced.
+    """Write ``infos/safety_score`` for every observation; another scorer's scores are replaced.
 
-    ``make_drawing`` builds what draws packed scenes; without it the judge sees the stored images.
+    ``make_drawing`` builds what draws packed scenes; without it the scorer sees the stored images.
     With a ``cache`` a killed run goes on where it stopped, and frames that were scored before, in
     whatever data set, are not scored again.  Both factories must be picklable when there are other
     workers than this process.  With a ``permutation_seed`` the scores are dealt to the wrong
@@ -62,7 +64,7 @@ def label(
     Frames that the scorer has no label for get NaN and are listed in ``unlabelled.csv`` beside the
     data; the same call scores only those.  Data that are completely labelled so are left alone.
     Labels stay as they are until the new ones are there: for :data:`LEAST_SHARE` of the frames, or
-    :data:`LEAST_SHARE_TO_REPLACE` where another judge's are to be replaced.
+    :data:`LEAST_SHARE_TO_REPLACE` where another scorer's are to be replaced.
 
     Raises:
         ValueError: data without scenes (or images); a scorer that returns another shape or values
@@ -75,11 +77,11 @@ def label(
     Warns when different frames all got the same score.
     """
     check_engine(engine, workers)
-    data = DataSet.find(id_or_path)
-    with _writing(data.path):
+    data_path = resolve_dataset(id_or_path)
+    with _writing(data_path):
         return _label(
-            data,
-            Judge(make_scorer, make_drawing),
+            data_path,
+            Scoring(make_scorer, make_drawing),
             cache,
             batch_size,
             workers,
@@ -90,9 +92,9 @@ def label(
 
 
 def _label(
-    data: DataSet,
-    judge: Judge,
-    cache: ScoreStore | None,
+    data_path: Path,
+    scoring: Scoring,
+    cache: ScoreCache | None,
     batch_size: int,
     workers: int,
     engine: Engine,
@@ -100,36 +102,36 @@ def _label(
     progress: bool,
 ) -> LabelSummary:
     began = time.monotonic()
-    scope = shuffled(judge.scope, permutation_seed)
-    stored = read_labels(data.path, data.episodes)
-    done = _already_done(data.path, stored.of(scope), scope)
+    episodes = read_metadata(data_path)["total_episodes"]
+    scope = shuffled(scoring.scope, permutation_seed)
+    stored = read_labels(data_path, episodes)
+    done = _already_done(data_path, stored.of(scope), scope)
     if done is not None:
         return done
-    job = judge.job(data)
-    ledger = job.ledger(stored.of(judge.scope), cache)
-    run = partial(run_batches, engine, judge.makers(engine, workers), job.source, workers=workers)
-    with _Report(ledger, progress) as report:
-        # Ray wants all batches at once, too many to be claimed
+    source = scoring.source(data_path, episodes)
+    known = scoring.known(source, stored.of(scoring.scope), cache)
+    run = partial(run_batches, engine, scoring.makers(engine, workers), source, workers=workers)
+    with _Report(known, progress) as report:
         try:
-            score_missing(ledger, run, batch_size, report.tell, claim=engine != "ray")
+            score_missing(known, run, batch_size, report.tell)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(_about_interruption(ledger, cache, data)) from None
+            raise KeyboardInterrupt(_about_interruption(known, cache, data_path)) from None
     counts = LabelCounts(
-        frames=len(job.source),
-        kept=ledger.kept,
-        from_cache=ledger.from_cache,
-        scored=ledger.scored,
-        without_label=ledger.without_label,
+        frames=len(source),
+        kept=known.kept,
+        from_cache=known.from_cache,
+        scored=known.scored,
+        without_label=known.without_label,
         seconds=round(time.monotonic() - began, 3),
     )
-    scores = ledger.scores
-    _check_worth(ledger, stored, scope, data, cache)
-    _warn_of_constant(scores, judge.scorer)
+    scores = known.scores
+    _check_worth(known, stored, scope, data_path, cache)
+    _warn_of_constant(scores, scoring.scorer)
     if permutation_seed is not None:
         scores = np.random.default_rng(permutation_seed).permutation(scores)
-    steps = job.source.steps  # resets are none
-    summary = summarise(scores[steps], read_costs(job.source)[steps], scope["scorer"], counts)
-    write_labels(job.source, scores, scope, ledger.reasons, summary.to_record())
+    steps = source.steps  # resets are none
+    summary = summarise(scores[steps], read_costs(source)[steps], scope["scorer"], counts)
+    write_labels(source, scores, scope, known.reasons, summary.to_record())
     return summary
 
 
@@ -151,14 +153,14 @@ def _writing(data_path: Path) -> Iterator[None]:
 
 
 def _check_worth(
-    ledger: Ledger,
+    known: KnownScores,
     stored: StoredLabels,
     scope: dict[str, Any],
-    data: DataSet,
-    cache: ScoreStore | None,
+    data_path: Path,
+    cache: ScoreCache | None,
 ) -> None:
     """Raise :class:`LabellingError` when too few frames have a label to write any."""
-    scores = ledger.scores
+    scores = known.scores
     labelled, frames = int((~np.isnan(scores)).sum()), len(scores)
     replaces = (
         stored.of(scope) is None
@@ -168,34 +170,34 @@ def _check_worth(
     least = LEAST_SHARE_TO_REPLACE if replaces else LEAST_SHARE
     if labelled and labelled >= least * frames:
         return
-    reasons = Counter(ledger.reasons.values()).most_common(2)
+    reasons = Counter(known.reasons.values()).most_common(2)
     why = "; ".join(f"{count:,} {reason!r}" for reason, count in reasons)
-    stand = "the labels of another judge stand" if replaces else "nothing was written"
+    stand = "the labels of another scorer stand" if replaces else "nothing was written"
     kept = "what was scored is in the cache, and " if labelled and cache is not None else ""
     raise LabellingError(
         f"only {labelled:,} of {frames:,} frames have a label"
         + (f" ({why})" if why else "")
-        + f": {stand} in {data.path}; {kept}the same command asks for the others again"
+        + f": {stand} in {data_path}; {kept}the same command asks for the others again"
     )
 
 
-def _warn_of_constant(scores: Scores, scorer: Scorer) -> None:
-    known = scores[~np.isnan(scores)]
-    if len(known) > 1 and np.ptp(known) < _ALIKE and scorer.identity.get("name") != "constant":
+def _warn_of_constant(scores: Scores, scorer: SafetyScorer) -> None:
+    given = scores[~np.isnan(scores)]
+    if len(given) > 1 and np.ptp(given) < _ALIKE and scorer.identity.get("name") != "constant":
         warnings.warn(
-            f"all {len(known):,} frames got the same score, {known[0]:.6g}: such labels tell "
+            f"all {len(given):,} frames got the same score, {given[0]:.6g}: such labels tell "
             "nothing; look at the scorer, its prompts or its question",
             stacklevel=4,
         )
 
 
-def _about_interruption(ledger: Ledger, cache: ScoreStore | None, data: DataSet) -> str:
+def _about_interruption(known: KnownScores, cache: ScoreCache | None, data_path: Path) -> str:
     kept = "no scores are kept, as there is no cache"
     if cache is not None:
-        kept = f"{ledger.scored:,} new scores are kept in {getattr(cache, 'folder', 'the cache')}"
+        kept = f"{known.scored:,} new scores are kept in {getattr(cache, 'folder', 'the cache')}"
     return (
-        f"interrupted: {kept}; the labels in {data.path} are as they were; the same command scores "
-        f"the other {ledger.left:,} frames"
+        f"interrupted: {kept}; the labels in {data_path} are as they were; the same command scores "
+        f"the other {known.left:,} frames"
     )
 
 
@@ -212,16 +214,16 @@ def _already_done(
 class _Report:
     """Shows how many frames have a score, how fast it goes, and how long it will take."""
 
-    def __init__(self, ledger: Ledger, enabled: bool) -> None:
-        self._ledger = ledger
-        self._total = ledger.left + ledger.kept + ledger.from_cache
+    def __init__(self, known: KnownScores, enabled: bool) -> None:
+        self._known = known
+        self._total = known.left + known.kept + known.from_cache
         self._bar = ProgressReport("label", self._total, "frames", enabled)
         self._scored = 0  # after the first batch
         self._began: float | None = None
 
     def __enter__(self) -> _Report:
         self._bar.__enter__()
-        self._bar.update(self._total - self._ledger.left)
+        self._bar.update(self._total - self._known.left)
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -234,7 +236,7 @@ class _Report:
         else:
             self._scored += len(scored.scores)
         rate = self._scored / max(time.monotonic() - self._began, 1e-9)
-        note = f"{rate:,.0f} frames/s, {self._ledger.from_cache:,} from the cache"
-        if self._ledger.without_label:
-            note += f", {self._ledger.without_label:,} without a label"
-        self._bar.update(self._total - self._ledger.left, note)
+        note = f"{rate:,.0f} frames/s, {self._known.from_cache:,} from the cache"
+        if self._known.without_label:
+            note += f", {self._known.without_label:,} without a label"
+        self._bar.update(self._total - self._known.left, note)

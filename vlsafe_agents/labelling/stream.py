@@ -1,4 +1,4 @@
-"""Scoring batches one after another, each made ready while the one before is judged."""
+"""Scoring batches one after another, each made ready while the one before is scored."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vlsafe_agents.labelling.frames import FrameReader, FrameSource, Rows
-from vlsafe_agents.labelling.protocols import Drawing, Frames, Scorer, Scores, reads_infos
-from wrappers.scorer import check_scores, last_reasons, stopped
+from vlsafe_agents.data.frames import Drawing, FrameReader, FrameSource, Rows
+from wrappers.scorer import (
+    Frames,
+    SafetyScorer,
+    Scores,
+    check_scores,
+    last_reasons,
+    reads_infos,
+    stopped,
+)
 
 Item = TypeVar("Item")
 
-_READY = 2  # batches made ready ahead of the one that is judged
+_READY = 2  # batches made ready ahead of the one that is scored
 _POLL = 0.1  # [s]
 
 
@@ -41,12 +48,12 @@ class Scored:
 class ScoringStream:
     """Reads, draws, prepares and scores batches; all but the last in a thread of its own."""
 
-    def __init__(self, source: FrameSource, scorer: Scorer, drawing: Drawing | None) -> None:
+    def __init__(self, source: FrameSource, scorer: SafetyScorer, drawing: Drawing | None) -> None:
         self._source = source
         self._scorer: Any = scorer
         self._drawing = drawing
         self._with_infos = reads_infos(scorer)
-        in_steps = all(hasattr(scorer, name) for name in ("prepare", "encode", "judge"))
+        in_steps = all(hasattr(scorer, name) for name in ("prepare", "encode", "score"))
         self._in_steps = in_steps and not self._with_infos
 
     def __call__(self, batches: Iterator[Batch]) -> Iterator[Scored]:
@@ -87,7 +94,7 @@ class ScoringStream:
 
     def _score(self, prepared: Any, infos: Any) -> Any:
         if self._in_steps:
-            return self._scorer.judge(self._scorer.encode(prepared))
+            return self._scorer.score(self._scorer.encode(prepared))
         return self._scorer(prepared, infos) if self._with_infos else self._scorer(prepared)
 
     def _reasons(self, scores: Any) -> dict[int, str]:

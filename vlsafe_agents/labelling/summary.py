@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from vlsafe_agents.common.ranking import auroc
 from vlsafe_agents.data.episode import Array
-from vlsafe_agents.labelling.protocols import Scores
+from wrappers.ranking import auroc
+from wrappers.scorer import Scores
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def summarise(
         unsafe_share=_mean(unsafe),
         mean_safe=_mean(score[~unsafe]),
         mean_unsafe=_mean(score[unsafe]),
-        auroc=auroc(-score, unsafe),
+        auroc=auroc(-score, unsafe) if 0 < unsafe.sum() < len(unsafe) else float("nan"),
         histogram=tuple(int(count) for count in histogram),
         counts=counts,
     )

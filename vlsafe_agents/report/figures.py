@@ -1,19 +1,17 @@
-"""Charts as inline SVG that takes its text colour and font from the page, light or dark."""
+"""The charts of a run's report."""
 
 from __future__ import annotations
 
-import io
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_agents.pages.charts import INK, PALETTE, canvas, legend_of, literal, shortened, svg
 from vlsafe_agents.report.run_folder import AgentRun, Arrays, Columns
 
-INK = "#010203"  # stands for the page's text colour until the SVG is written
 _MAX_LINES = 6  # in a panel
 _TTC_SHOWN = 10.0  # [s], longer times to collision are drawn here
 
@@ -25,10 +23,6 @@ _PANELS = (
     ("Losses", r"^(train|validation)/(?!policy_gradient|actor)\w*loss$"),
 )
 _ONE_QUANTITY = ("Return", "Cost")  # panels whose lines differ in where they come from only
-_LINE_COLOURS = (
-    "#3b82d6", "#d9822b", "#1f9d8a", "#a371c9", "#c75d5d", "#a88b4c",
-    "#6a8f3c", "#b85c9e", "#5fa8d3", "#7d8590", "#c9a227", "#3c8d93",
-)  # fmt: skip
 _STYLES = {"imagined": "--", "validation": ":", "eval": ":"}  # by what a key begins with
 _MULTIPLIER = r"lagrange_multiplier$"
 _CLIMB = 0.05  # of the last value, in the last quarter of training
@@ -62,16 +56,8 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     axes.set_ylabel("Episodes with a collision [%]")
     top = max(10.0, axes.get_ylim()[1])
     axes.set_ylim(-0.03 * top, top)
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="lower left", ncols=side_by_side, frameon=False,
-        fontsize=8.5, labelcolor=INK, bbox_to_anchor=(0.06, 0.0), borderaxespad=0.0,
-    )  # fmt: skip
+    legend_of(figure, axes, (0.06, 0.0), ncols=side_by_side, fontsize=8.5)
     return svg(figure, "tradeoff")
-
-
-def shortened(text: str, most: int = 80) -> str:
-    """What a chart has room for of a name."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _spread(value: Mapping[str, float | None] | None, scale: float) -> list[list[float]]:
@@ -88,7 +74,7 @@ def line_colours(logs: Sequence[Columns]) -> LineColours:
     for title, pattern in _PANELS:
         names = {_quantity(title, k) for log in logs for k in log if re.search(pattern, k)}
         for place, name in enumerate(sorted(names)):
-            found[title, name] = _LINE_COLOURS[place % len(_LINE_COLOURS)]
+            found[title, name] = PALETTE[place % len(PALETTE)]
     return found
 
 
@@ -131,11 +117,8 @@ def learning_curves(agent: AgentRun, colours: LineColours) -> str | None:
         axes.xaxis.get_major_formatter().set_powerlimits((-3, 4))
         axes.yaxis.get_offset_text().set_x(-0.12)
         place = axes.get_position()
-        figure.legend(
-            *axes.get_legend_handles_labels(), loc="upper left", frameon=False, fontsize=7,
-            labelcolor=INK, bbox_to_anchor=(place.x0 - 0.01, below / (2.5 + below)),
-            borderaxespad=0.0, labelspacing=0.25,
-        )  # fmt: skip
+        corner = (place.x0 - 0.01, below / (2.5 + below))
+        legend_of(figure, axes, corner, loc="upper left", fontsize=7, labelspacing=0.25)
     return svg(figure, f"learning-{agent.name}")
 
 
@@ -189,10 +172,7 @@ def open_loop_chart(arrays: Arrays, name: str) -> str | None:
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("step (shaded: frames that the model saw)")
     axes.set_ylabel("pixel error")
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="lower left", ncols=2, frameon=False, fontsize=8,
-        labelcolor=INK, bbox_to_anchor=(0.06, 0.0), borderaxespad=0.0,
-    )  # fmt: skip
+    legend_of(figure, axes, (0.06, 0.0), ncols=2)
     return svg(figure, f"open-loop-{name}")
 
 
@@ -230,77 +210,3 @@ def episode_chart(arrays: Arrays, name: str) -> str | None:
 
 def _any_number(values: npt.NDArray[Any]) -> bool:
     return bool(np.size(values)) and not bool(np.isnan(np.asarray(values, np.float64)).all())
-
-
-def canvas(
-    width: float,
-    height: float,
-    rows: int = 1,
-    columns: int = 1,
-    sharex: bool = False,
-    top: float = 0.08,
-    right: float = 0.1,
-    below: float = 0.0,
-) -> tuple[Any, Any]:
-    """A transparent figure without pyplot's global state, and its axes; sizes in inches.
-
-    Margins are fixed: automatic layout takes longer than drawing.  ``below`` is room for a legend
-    under the labels of the axes.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    axes = figure.subplots(rows, columns, sharex=sharex)
-    figure.subplots_adjust(
-        left=0.6 / width,
-        right=1 - right / width,
-        bottom=(0.45 + below) / height,
-        top=1 - top / height,
-        hspace=0.18,
-        wspace=0.24,
-    )
-    figure.patch.set_alpha(0.0)
-    for one in np.ravel(np.atleast_1d(axes)):
-        one.patch.set_alpha(0.0)
-        one.spines[["top", "right"]].set_visible(False)
-        one.spines[["left", "bottom"]].set_color(INK)
-        one.spines[["left", "bottom"]].set_alpha(0.35)
-        one.tick_params(colors=INK, labelsize=8, width=0.6)
-        one.xaxis.label.set(color=INK, size=8.5)
-        one.yaxis.label.set(color=INK, size=8.5)
-        one.grid(True, color=INK, alpha=0.10, lw=0.6)
-        one.set_axisbelow(True)
-    return figure, axes
-
-
-def literal(text: str) -> str:
-    """Text that a chart shows as it is: no formula, and no label that a legend leaves out."""
-    escaped = text.replace("$", r"\$")
-    return f"\u200b{escaped}" if escaped.startswith("_") else escaped
-
-
-def svg(figure: Any, name: str) -> str:
-    """SVG text to put into a page: no prolog, ids unique to ``name``, ink as ``currentColor``."""
-    from matplotlib import rc_context
-
-    buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # two names may differ in other signs only
-    prefix = re.sub(r"[^a-zA-Z0-9]+", "-", name) + f"-{zlib.crc32(name.encode()):08x}"
-    return re.sub(r"<[^>]*>", lambda tag: _in_page(tag[0], prefix), text)
-
-
-def _in_page(tag: str, prefix: str) -> str:
-    """A tag of a chart as the page needs it; what stands between tags is left alone."""
-    if tag.startswith("<svg"):
-        tag = re.sub(r' (width|height)="[^"]*"', "", tag)
-        tag = tag.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
-    tag = re.sub(r'\bid="', f'id="{prefix}-', tag)
-    tag = re.sub(r'(xlink:href=")#', rf"\1#{prefix}-", tag)
-    tag = tag.replace("url(#", f"url(#{prefix}-")
-    tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", tag)
-    return tag.replace(INK, "currentColor")

@@ -12,10 +12,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vlsafe_agents.pages.html import render
 from vlsafe_agents.report import figures, pictures, tables
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.headline import headline
-from vlsafe_agents.report.run_folder import AgentRun, Notes, RunFolder, read_arrays, read_run_folder
+from vlsafe_agents.report.run_folder import (
+    SCORER_FILE,
+    AgentRun,
+    Notes,
+    RunFolder,
+    read_arrays,
+    read_run_folder,
+)
 from wrappers.files import write_text
 
 _PACKAGES = (
@@ -87,7 +95,7 @@ class Dream:
 def write_report(run_dir: Path, out: Path) -> Path:
     """Write everything known about a run into one HTML file that needs no other file.
 
-    ``run_dir`` holds, all optional: ``data/`` (a Minari data set), ``judge.json`` (held-out AUROC,
+    ``run_dir`` holds, all optional: ``data/`` (a Minari data set), ``scorer.json`` (held-out AUROC,
     ``{scorer: {question: value}}``), ``run.json`` (``{"command": ...}``) and one folder for each
     agent with ``settings.json``, ``training.json``, ``evaluation.json`` (and
     ``evaluation_density_1.5.json`` and the like, of other environments than trained in),
@@ -100,23 +108,11 @@ def write_report(run_dir: Path, out: Path) -> Path:
 
     Returns ``out``.  Raises ``FileNotFoundError`` when ``run_dir`` does not exist.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     run_dir, out = Path(run_dir), Path(out)
     run = read_run_folder(run_dir)
-    environment = Environment(
-        loader=PackageLoader("vlsafe_agents", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     folder = Path(__file__).parent
-    page = environment.get_template("report.html.j2").render(
-        style=(folder / "report.css").read_text(encoding="utf-8"),
-        script=(folder / "report.js").read_text(encoding="utf-8"),
-        **contents(run),
-    )
+    script = (folder / "report.js").read_text(encoding="utf-8")
+    page = render(folder, "report.html.j2", script=script, **contents(run))
     # a file's name, or JSON, may hold what is no character
     write_text(out, page.encode("utf-8", "backslashreplace").decode("utf-8"))
     return out
@@ -136,7 +132,8 @@ def contents(run: RunFolder) -> dict[str, Any]:
 
     curves = [found for agent in agents if (found := curves_of(agent)) is not None]
     learning_titles, learning_rows = tables.learning_table(agents)
-    judge_titles, judge_rows = _try(notes, "judge.json", tables.judge_table, run.judge) or ([], [])
+    held_out = _try(notes, SCORER_FILE, tables.scorer_table, run.scorer)
+    scorer_titles, scorer_rows = held_out or ([], [])
     return {
         "name": run.path.resolve().name,
         "setting": _setting(agents),
@@ -157,9 +154,9 @@ def contents(run: RunFolder) -> dict[str, Any]:
         "no_drives": [a.title for a in agents if not a.episodes and not a.is_model_only],
         "dataset": _try(notes, "The data set's card", _dataset_card, run.dataset),
         "drivers": _try(notes, "Who drove", _drivers, run.dataset),
-        "judge_titles": judge_titles,
-        "judge_rows": judge_rows,
-        "judge_bands": _try(notes, "judge.json", tables.judge_bands, run.judge) or [],
+        "scorer_titles": scorer_titles,
+        "scorer_rows": scorer_rows,
+        "scorer_bands": _try(notes, SCORER_FILE, tables.scorer_bands, run.scorer) or [],
         "commands": _try(notes, "Do it again", commands, run) or "",
         "versions": _versions(),
         "notes": notes,  # last: the others add to them
@@ -301,9 +298,9 @@ def _dataset_card(data: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     ]
     scorer = data.get("scorer")
     if isinstance(scorer, Mapping):
-        card += [(f"Judge: {key}", _plain(value)) for key, value in scorer.items()]
+        card += [(f"Scorer: {key}", _plain(value)) for key, value in scorer.items()]
     else:
-        card.append(("Judge", "not recorded"))
+        card.append(("Scorer", "not recorded"))
     return card
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 import subprocess
 import tempfile
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from vlsafe_agents.pages import ABSENT
+from vlsafe_agents.pages.html import png_uri
 from vlsafe_agents.report.run_folder import Arrays
-from vlsafe_agents.report.tables import ABSENT
 
 VIDEO_SCALE = 2  # each frame pixel becomes 2 x 2 video pixels: crisp edges, even sizes
 SLOWEST_FPS = 4  # of a video; rarer decisions are shown faster than they were made
@@ -36,13 +35,6 @@ class StripFrame:
     error: str
     safety_score: tuple[str, str]  # truth, predicted
     cost: tuple[str, str]
-
-
-def png_uri(frame: Frames) -> str:
-    """A frame ``(H, W, 3)`` uint8 as a ``data:image/png`` URI."""
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def strip(arrays: Arrays) -> list[StripFrame]:

@@ -2,9 +2,9 @@
 
 A run folder holds ``data/`` (Minari), one folder for each agent (``settings.json``,
 ``training.json``, ``evaluation.json``, ``progress.csv``, ``episodes/*.npz``, ``open_loop.npz``),
-and perhaps ``judge.json`` and ``run.json``.  What was driven in another environment than trained in
-(denser traffic, held-out maps) stands beside it under a name that says so:
-``evaluation_maps_test.json``.
+and perhaps ``scorer.json`` (``judge.json`` in older runs) and ``run.json``.  What was driven in
+another environment than trained in (denser traffic, held-out maps) stands beside it under a name
+that says so: ``evaluation_maps_test.json``.
 """
 
 from __future__ import annotations
@@ -22,21 +22,17 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.evaluation.roles import KEYS, UNKNOWN, Role, role_of
-from vlsafe_agents.evaluation.stored import (
-    SETTINGS_FILE,
-    TRAINING_FILE,
-    Figures,
-    StoredEvaluation,
-    figures,
-    read_evaluation,
-    shared_costs,
-)
+from vlsafe_agents.evaluation.stored import Figures, StoredEvaluation, read_evaluation
+from vlsafe_agents.training.facts import TRAINING_FILE, figures, shared_costs
+from vlsafe_agents.training.settings import SETTINGS_FILE
 from wrappers.files import read_json, read_npz, read_text
 
 Columns = dict[str, npt.NDArray[np.float64]]
 Arrays = dict[str, npt.NDArray[Any]]
 T = TypeVar("T")
 
+SCORER_FILE = "scorer.json"  # held-out figures of the scorer that labelled the data
+_FORMER_SCORER_FILE = "judge.json"
 _EVALUATION = "evaluation"
 _SIGNS = (f"{_EVALUATION}*.json", SETTINGS_FILE, "progress.csv", "model.zip", "open_loop.npz")
 
@@ -128,7 +124,7 @@ class RunFolder:
     agents: tuple[AgentRun, ...]
     elsewhere: tuple[Condition, ...]
     dataset: Mapping[str, Any] | None  # metadata of the data set
-    judge: Any  # contents of judge.json
+    scorer: Any  # contents of scorer.json
     run: Mapping[str, Any]  # contents of run.json
     notes: tuple[str, ...]  # what could not be found or read, in sentences
 
@@ -183,7 +179,7 @@ def read_run_folder(path: Path) -> RunFolder:
         agents=tuple(agents),
         elsewhere=tuple(condition for condition in conditions if condition.agents),
         dataset=_read_dataset(path / "data", notes),
-        judge=notes.reading(lambda file: read_json(file, object), path / "judge.json"),
+        scorer=_read_scorer(path, notes),
         run=notes.reading(read_json, path / "run.json") or {},
         notes=tuple(notes),
     )
@@ -331,6 +327,13 @@ def _number(text: str | None) -> float:
     except ValueError:
         return float("nan")
     return value if math.isfinite(value) else float("nan")
+
+
+def _read_scorer(path: Path, notes: Notes) -> Any:
+    """Held-out figures of the scorer, of any form; None where there are none."""
+    file = path / SCORER_FILE
+    file = file if file.exists() else path / _FORMER_SCORER_FILE
+    return notes.reading(lambda file: read_json(file, object), file)
 
 
 def _read_dataset(path: Path, notes: Notes) -> Mapping[str, Any] | None:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vlsafe_agents.evaluation.stored import add
+from vlsafe_agents.evaluation.metrics import METRICS
+from vlsafe_agents.pages import ABSENT
 from vlsafe_agents.report.run_folder import AgentRun
+from vlsafe_agents.training.facts import add
 
 THIN_SPACE = "\u2009"  # between thousands
-ABSENT = "\u2013"  # stands where there can be no value
 NOT_KNOWN = "not known"  # stands where there is one that nobody wrote down
 # Of the expert's mean speed and arrivals: below it, a low collision rate is not marked.
 PROGRESS_SHARE = 0.9
@@ -70,31 +71,17 @@ def count(value: float | None) -> str:
     return f"{round(value):,}".replace(",", THIN_SPACE)
 
 
-# The collision rate never stands without what it was bought with: speed and distance beside it.
-COLUMNS = (
-    Column("collision_rate", "Collisions", "share of episodes", percent),
-    Column("mean_speed", "Mean speed", "m/s", figure),
-    Column("distance", "Distance", "m an episode", figure),
-    Column("arrival_rate", "Arrivals", "share of episodes", percent),
-    Column("off_route_rate", "Off the route", "share of episodes", percent),
-    Column("waypoint_completion", "Waypoints", "completed", figure),
-    Column("off_road_rate", "Off the road", "share of episodes", percent),
-    Column("return", "Return", "an episode", figure),
-    Column("env_cost", "Cost, truth", "an episode", figure),
-    Column("vlm_cost", "Cost, judge", "an episode", figure),
-    Column("collisions_per_km", "Collisions", "per km", figure),
-    Column("collision_speed", "Collision speed", "m/s", figure),
+COLUMNS = tuple(
+    Column(
+        name,
+        metric.title,
+        "share of episodes" if metric.kind == "share" else metric.unit,
+        percent if metric.kind == "share" else figure,
+    )
+    for name, metric in METRICS.items()
+    if metric.title
 )
-# What fits beside each other in a terminal.
-NARROW = (
-    "collision_rate",
-    "arrival_rate",
-    "off_route_rate",
-    "off_road_rate",
-    "mean_speed",
-    "return",
-    "env_cost",
-)
+NARROW = tuple(name for name, metric in METRICS.items() if metric.narrow)
 
 
 def columns_of(summaries: Sequence[Summary], metrics: Sequence[str] | None = None) -> list[Column]:
@@ -268,40 +255,40 @@ def _duration(seconds: float | None) -> str:
     return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
-def judge_table(judge: Any) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Titles and rows of the judge's held-out figures.
+def scorer_table(figures: Any) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Titles and rows of the held-out figures of scorers.
 
-    ``judge.json`` is ``{scorer: {figure: number or {"mean", "low", "high"}}}``, the same under a
+    ``scorer.json`` is ``{scorer: {figure: number or {"mean", "low", "high"}}}``, the same under a
     key ``"auroc"``, or a list of flat objects.  Anything else gives an empty table.
     """
-    if isinstance(judge, dict) and isinstance(judge.get("auroc"), dict):
-        judge = judge["auroc"]
-    if isinstance(judge, list):
-        flat = [row for row in judge if isinstance(row, dict)]
-        judge = {str(row.get("scorer", i)): _without(row, "scorer") for i, row in enumerate(flat)}
-    if not isinstance(judge, dict):
+    if isinstance(figures, dict) and isinstance(figures.get("auroc"), dict):
+        figures = figures["auroc"]
+    if isinstance(figures, list):
+        flat = [row for row in figures if isinstance(row, dict)]
+        figures = {str(row.get("scorer", i)): _without(row, "scorer") for i, row in enumerate(flat)}
+    if not isinstance(figures, dict):
         return [], []
-    scorers = {str(name): row for name, row in judge.items() if isinstance(row, dict)}
+    scorers = {str(name): row for name, row in figures.items() if isinstance(row, dict)}
     titles: list[str] = []
     for row in scorers.values():
         titles.extend(t for t, value in row.items() if t not in titles and not _is_bands(value))
-    rows = [(name, [_judge_cell(row.get(t)) for t in titles]) for name, row in scorers.items()]
+    rows = [(name, [_scorer_cell(row.get(t)) for t in titles]) for name, row in scorers.items()]
     return titles, rows
 
 
-def judge_bands(judge: Any) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:
-    """Further tables (caption, titles, rows): figures that the judge gives for several bands."""
-    if not isinstance(judge, dict):
+def scorer_bands(figures: Any) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:
+    """Further tables (caption, titles, rows): figures that scorers have for several bands."""
+    if not isinstance(figures, dict):
         return []
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for scorer, row in judge.items():
+    for scorer, row in figures.items():
         for name, value in row.items() if isinstance(row, dict) else ():
             if _is_bands(value):
                 found.setdefault(str(name), {})[str(scorer)] = value
     tables = []
     for name, by_scorer in found.items():
         titles = list(dict.fromkeys(title for bands in by_scorer.values() for title in bands))
-        rows = [(k, [_judge_cell(bands.get(t)) for t in titles]) for k, bands in by_scorer.items()]
+        rows = [(k, [_scorer_cell(bands.get(t)) for t in titles]) for k, bands in by_scorer.items()]
         tables.append((name, titles, rows))
     return tables
 
@@ -314,7 +301,7 @@ def _without(row: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != key}
 
 
-def _judge_cell(value: Any) -> str:
+def _scorer_cell(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return NOT_KNOWN if value is None else str(value)
     if isinstance(value, int | float):
@@ -325,5 +312,5 @@ def _judge_cell(value: Any) -> str:
             text += f" ({value['low']:.3f} to {value['high']:.3f})"
         return text
     if isinstance(value, list):
-        return ", ".join(_judge_cell(entry) for entry in value)
+        return ", ".join(_scorer_cell(entry) for entry in value)
     return str(value)

@@ -5,7 +5,7 @@ ahead".  So a :class:`Statement` carries, beside its wordings, a function that s
 of each row of :class:`Facts`; the training loss uses that instead of treating all other frames as
 wrong.  Truth is fuzzy near a boundary (a gap of 9.9 m is also "ten metres").
 
-Danger is spoken of in the words of accidents ("about to have an accident"), because a judge must
+Danger is spoken of in the words of accidents ("about to have an accident"), because a scorer must
 speak up before the crash.  No caption repeats five consecutive words of a held-out prompt, see
 :func:`leaks`.
 """

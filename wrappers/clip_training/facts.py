@@ -93,7 +93,8 @@ class Facts:
 def facts_of_scene(scene: npt.NDArray[np.floating]) -> dict[str, float]:
     """The facts that follow from geometry alone; ``scene`` is ``(M, 7)``, see the module.
 
-    Raises ``ValueError`` for another shape or when row 0 is no vehicle.
+    Raises:
+        ValueError: for another shape or when row 0 is no vehicle.
     """
     if scene.ndim != 2 or scene.shape[1] != 7:
         raise ValueError(f"scene has shape {scene.shape}, expected (M, 7)")

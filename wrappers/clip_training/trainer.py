@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wrappers.checkpoints import loading
+from wrappers.checkpoints import loading, weights_sha256
 from wrappers.clip_loading import FastPreprocessor, load_tokenizer
 from wrappers.clip_training.captions import Caption, CaptionWriter, all_phrases
 from wrappers.clip_training.evaluation import HELD_OUT_PROMPTS
@@ -32,7 +32,6 @@ from wrappers.clip_training.model import (
 from wrappers.clip_training.patch_labels import CHANNELS, patch_labels
 from wrappers.clip_training.training_set import TrainingSet
 from wrappers.files import reading, replacing
-from wrappers.weights import weights_sha256
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -89,8 +88,9 @@ class ClipTrainer:
     short.  With ``start``, a folder that :meth:`save` wrote, weights and tokenizer come from there
     instead of from nowhere.  ``roads`` are the kinds of road that the facts count.
 
-    Raises ``ValueError`` when ``folder`` holds a checkpoint of another configuration, when
-    ``start`` holds a model of other sizes, and when a loss is not finite.
+    Raises:
+        ValueError: when ``folder`` holds a checkpoint of another configuration, when ``start``
+            holds a model of other sizes, and when a loss is not finite.
     """
 
     def __init__(
