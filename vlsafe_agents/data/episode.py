@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, numbers_of
 from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag, whole_number
-from wrappers.vlm_cost import combine_cost
+from wrappers.vlm_cost import COST_MODES, combine_cost
 
-CostMode = Literal["vlm", "env", "either"]
+CostMode = Literal["vlm", "env", "either"]  # one of COST_MODES
 
 
 def check_cost_mode(mode: str) -> None:
     """Raise ``ValueError`` unless ``mode`` is one of "vlm", "env" and "either"."""
-    if not isinstance(mode, str) or mode not in get_args(CostMode):
-        raise ValueError(f"unknown cost mode {mode!r}; choose one of {get_args(CostMode)}")
+    if not isinstance(mode, str) or mode not in COST_MODES:
+        raise ValueError(f"unknown cost mode {mode!r}; choose one of {COST_MODES}")
 
 
 def training_cost(
@@ -31,7 +31,7 @@ def training_cost(
     threshold: float = 0.5,
     terminal_weight: float = 10.0,
 ) -> npt.NDArray[np.float32]:
-    """The CMDP's cost from simulator truth and the judge's opinion; all arrays are ``(N,)``.
+    """The CMDP's cost from simulator truth and the scorer's; all arrays are ``(N,)``.
 
     ``"env"``: ``env_cost``.  ``"vlm"``: ``clip((threshold - p) / threshold, 0, 1)``, times
     ``terminal_weight`` where the episode terminated, because termination cuts the cost stream.
@@ -42,7 +42,7 @@ def training_cost(
     check_cost_mode(mode)
     if mode != "env" and safety_score is None:
         raise ValueError(
-            f"cost={mode!r} needs the judge's safety_score, which these data do not have; "
+            f"cost={mode!r} needs a scorer's safety_score, which these data do not have; "
             "add it with `vlsafe label`, or use cost='env'"
         )
     score = np.nan if safety_score is None else safety_score
