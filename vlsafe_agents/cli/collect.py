@@ -67,7 +67,7 @@ def collect(
     target = out.resolve() / config.dataset_id
     if overwrite or not target.exists():
         check_place(target)  # before anything is compiled
-    # no judge while driving: `vlsafe label` scores in batches, and may do so again
+    # no scorer while driving: `vlsafe label` scores in batches, and may do so again
     options = {"observation": "multi", "scorer": None, "scene_in_info": True}
     make_env = choice.factory(**options)
     fleet = _fleet(choice, options, workers)

@@ -49,9 +49,10 @@ def evaluate(
         list[str] | None,
         typer.Option(help="The environment's arguments, key=value; others than trained with."),
     ] = None,
-    scorer: Annotated[str, typer.Option(help="The judge; none for no judge.")] = "bundled",
+    scorer: Annotated[str, typer.Option(help="The scorer; none for none.")] = "bundled",
     judge_all: Annotated[
-        bool, typer.Option("--judge-all/--judge-recorded", help="Judge all or the recorded ones.")
+        bool,
+        typer.Option("--judge-all/--judge-recorded", help="Score all or the recorded ones."),
     ] = True,
     record: Annotated[bool, typer.Option(help="Record the best and the worst episode.")] = True,
     first_seed: Annotated[int, typer.Option(help="Seed of the first episode.", min=0)] = FIRST_SEED,
@@ -81,20 +82,20 @@ def evaluate(
         subject = _trained(Path(agent), out, allow_pickle)
         _set_threads(threads)
     choice = subject.env.with_kwargs(parse_env_args(env_arg or [], density))
-    judge = None if scorer == "none" else scorer
+    scored_by = None if scorer == "none" else scorer
     suffix = _suffix(subject.env.kwargs, choice.kwargs)
     path = subject.folder / f"evaluation{suffix}.json"
     with _writing(path):
         _require_own(path, subject, choice)
         seeds = range(first_seed, first_seed + episodes)
-        result = _drive(subject, choice, judge if judge_all else None, seeds, envs, workers)
+        result = _drive(subject, choice, scored_by if judge_all else None, seeds, envs, workers)
         recordings = subject.folder / f"episodes{suffix}"
         shutil.rmtree(recordings, ignore_errors=True)  # they are of the last evaluation
         options = {
             "data": None if data is None else str(data),
             "density": density,
             "env_args": env_args,
-            "scorer": judge,
+            "scorer": scored_by,
             "judge_all": judge_all,
         }
         result.write_json(
@@ -108,7 +109,7 @@ def evaluate(
             options,
         )
         if record:  # last: whatever goes wrong with it, the figures are there
-            make_env = choice.factory(observation=subject.observation, scorer=judge)
+            make_env = choice.factory(observation=subject.observation, scorer=scored_by)
             _record(subject, make_env, result, recordings)
     _print(result, subject.name)
     say(path)
@@ -157,7 +158,7 @@ def _require_own(path: Path, subject: _Subject, choice: EnvChoice) -> None:
 def _drive(
     subject: _Subject,
     choice: EnvChoice,
-    judge: str | None,
+    scorer: str | None,
     seeds: range,
     envs: int,
     workers: int,
@@ -165,7 +166,7 @@ def _drive(
     from vlsafe_agents.common.progress import ProgressReport
     from vlsafe_agents.evaluation import evaluate as evaluate_agent
 
-    seen = {"observation": subject.observation, "scorer": judge}
+    seen = {"observation": subject.observation, "scorer": scorer}
     together = workers == 1 and not choice.one_a_process
     done = 0
     with ProgressReport(f"evaluate {subject.name}", len(seeds), "episodes") as report:
@@ -271,7 +272,7 @@ def _set_threads(threads: int) -> None:
 def _record(
     subject: _Subject, make_env: Callable[[], Any], result: Evaluation, folder: Path
 ) -> None:
-    """Drive the best and the worst episode again, before the judge, and keep their frames."""
+    """Drive the best and the worst episode again, with the scorer, and keep their frames."""
     from vlsafe_agents.evaluation import Recording
     from vlsafe_agents.evaluation import evaluate as evaluate_agent
 

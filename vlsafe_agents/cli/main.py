@@ -27,7 +27,7 @@ from vlsafe_agents.cli import (
 
 app = typer.Typer(
     name="vlsafe",
-    help="Safe driving, judged by a vision-language model and practised in imagination.",
+    help="Safe driving, scored by a vision-language model and practised in imagination.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich breaks help texts in mid-line and eats [...]

@@ -1,4 +1,4 @@
-"""Recorded drives: collect them, have them judged, sample them."""
+"""Recorded drives: collect them, have them scored, sample them."""
 
 from vlsafe_agents.data.dataset import EpisodeDataset, SequenceBatch, TransitionBatch
 from vlsafe_agents.data.episode import CostMode, Episode, training_cost

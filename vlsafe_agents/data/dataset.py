@@ -123,7 +123,7 @@ class EpisodeDataset:
         """Open a Minari data set by id, or by the folder that holds it (or that holds only it).
 
         With ``cache`` the images are laid out once in a flat file beside the data set and
-        memory-mapped, so that several processes share their pages.  Where a judge has labelled
+        memory-mapped, so that several processes share their pages.  Where a scorer has labelled
         the data but not every frame, episodes with unlabelled frames are left out with a warning.
 
         Warns of observations outside of their space's bounds.
@@ -173,7 +173,7 @@ class EpisodeDataset:
 
     @property
     def has_safety_score(self) -> bool:
-        """Whether a judge has labelled the frames of this view."""
+        """Whether a scorer has labelled the frames of this view."""
         return not bool(np.isnan(self._flat.safety_score[self._rows]).any())
 
     @property

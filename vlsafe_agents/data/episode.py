@@ -30,7 +30,7 @@ def training_cost(
     check_cost_mode(mode)
     if mode != "env" and safety_score is None:
         raise ValueError(
-            f"cost={mode!r} needs the safety_score, which these data do not have; "
+            f"cost={mode!r} needs a scorer's safety_score, which these data do not have; "
             "add it with `vlsafe label`, or use cost='env'"
         )
     score = np.nan if safety_score is None else safety_score

@@ -1,4 +1,4 @@
-"""Judging agents on fixed seeds: records of episodes, metrics, intervals, recordings."""
+"""Evaluating agents on fixed seeds: records of episodes, metrics, intervals, recordings."""
 
 from vlsafe_agents.evaluation.comparison import Algorithm, Comparison, compare
 from vlsafe_agents.evaluation.evaluate import Evaluation, evaluate

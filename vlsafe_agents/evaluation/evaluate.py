@@ -52,7 +52,7 @@ class Evaluation:
             training: what learning cost, by `TRAINING_FIGURES`; what is left out is not known
             kind: "driver" for one with rules, "agent" for one that has learned; None: not known
             settings: what the agent was trained with, as in its `settings.json`
-            options: how it was evaluated, such as the judge; what is left out is not known
+            options: how it was evaluated, such as the scorer; what is left out is not known
 
         Raises:
             ValueError: if `training` has an unknown key, or for another kind
@@ -125,7 +125,7 @@ def evaluate(
             for it, so nobody renders or stores frames of the others.
         make_vec_env: makes `num_envs` of the same environments as `make_env` in one Gymnasium
             vector environment; episodes are then driven side by side in it, in this process, and
-            stay the same. (Where a scorer judges frames in batches, its scores may differ in last
+            stay the same. (Where frames are scored in batches, its scores may differ in last
             bits.)
         num_envs: episodes side by side, used with `make_vec_env` only
         n_workers: processes that share the episodes; with more than 1, `make_env` and a driver

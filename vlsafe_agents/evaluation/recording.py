@@ -110,7 +110,7 @@ def load_recording(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def safety_frame(env: gym.Env[Any, Any]) -> np.ndarray:
-    """The frame that a judge would see: `env.safety_frame()` where there is one, else `render()`.
+    """The frame that a scorer would see: `env.safety_frame()` where there is one, else `render()`.
 
     Returns:
         (H, W, 3) uint8

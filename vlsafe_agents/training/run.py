@@ -241,13 +241,14 @@ def _vectorised(settings: TrainSettings, make_env: MakeEnv) -> Any:
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+    from vlsafe_agents.common.checked_steps import CheckedEnv
     from vlsafe_agents.training.reward_scale import RewardScale
 
     env = make_env()
     if not isinstance(env, VecEnv):
         one = env
-        others = [lambda: Monitor(make_env())] * ((settings.envs or 1) - 1)
-        env = DummyVecEnv([lambda: Monitor(one), *others])
+        others = [lambda: Monitor(CheckedEnv(make_env()))] * ((settings.envs or 1) - 1)
+        env = DummyVecEnv([lambda: Monitor(CheckedEnv(one)), *others])
         env.seed(settings.seed)
     scale = settings.reward_scale
     return env if scale in (None, 1.0) else RewardScale(env, float(scale))
