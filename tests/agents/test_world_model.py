@@ -233,7 +233,7 @@ def test_imagined_shapes_follow_the_contract(ensemble: int) -> None:
     assert not dream.feat.requires_grad
     # Entry j belongs to state j + 1.
     torch.testing.assert_close(dream.cont[:, 2], model.heads(dream.feat[:, 3]).cont)
-    assert ("disagreement_loss" in metrics) == (ensemble > 0)
+    assert ("train/disagreement_loss" in metrics) == (ensemble > 0)
     if ensemble:
         assert dream.disagreement is not None
         assert dream.disagreement.shape == (n, 5)
