@@ -74,9 +74,8 @@ def test_overfitting_one_batch_lowers_every_reconstruction(space: spaces.Space[A
     model = WorldModel(space, ACTIONS, DEBUG)
     history = fit(model, to_tensors(random_sequences()), steps=40)
     keys = {"image", "vector"} if space is MULTI else {"image" if space is IMAGE else "vector"}
-    assert {k for k in history[0] if k in ("image_loss", "vector_loss")} == {
-        f"{k}_loss" for k in keys
-    }
+    either = ("train/image_loss", "train/vector_loss")
+    assert {k for k in history[0] if k in either} == {f"train/{k}_loss" for k in keys}
     for name in ("model", *keys, "reward", "cost", "cont"):
         assert history[-1][f"train/{name}_loss"] < 0.97 * history[0][f"train/{name}_loss"], name
 
@@ -234,7 +233,7 @@ def test_imagined_shapes_follow_the_contract(ensemble: int) -> None:
     assert not dream.feat.requires_grad
     # Entry j belongs to state j + 1.
     torch.testing.assert_close(dream.cont[:, 2], model.heads(dream.feat[:, 3]).cont)
-    assert ("disagreement_loss" in metrics) == (ensemble > 0)
+    assert ("train/disagreement_loss" in metrics) == (ensemble > 0)
     if ensemble:
         assert dream.disagreement is not None
         assert dream.disagreement.shape == (n, 5)

@@ -1,12 +1,13 @@
 """Lagrange multipliers for a constraint "expected cost <= cost_limit".
 
-Plain Python floats, no autograd: a trajectory can be followed with pencil and paper. `cost` and
-`cost_limit` must be in the same unit (episode sums with episode sums, discounted returns with
-discounted returns); the classes do not convert.
+Plain Python floats, no autograd: a trajectory can be computed by hand. `cost` and `cost_limit` must
+be in the same unit (episode sums with episode sums, discounted returns with discounted returns);
+the classes do not convert.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from typing import Any, Protocol
@@ -184,10 +185,7 @@ def make_multiplier(kind: str, cost_limit: float, **settings: Any) -> Multiplier
     """
     if kind not in MULTIPLIERS:
         raise ValueError(f"Unknown multiplier {kind!r}; choose one of {sorted(MULTIPLIERS)}.")
-    known = {
-        "plain": {"initial", "learning_rate", "maximum"},
-        "pid": {"kp", "ki", "kd", "ema", "maximum"},
-    }[kind]
+    known = set(inspect.signature(MULTIPLIERS[kind]).parameters) - {"cost_limit"}
     unknown = set(settings) - known
     if unknown:
         raise ValueError(

@@ -47,8 +47,8 @@ class VLSafe(OfflineAlgorithm):
             constant gate (a control); None switches safety off, whatever ``update`` says.
         cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
             reads it.
-        config: nested replacements of the preset's settings, such as ``{"imagination": {"horizon":
-            15}}``; see :mod:`~vlsafe_agents.vlsafe.config`.
+        config: replaces settings of the preset: ``{"imagination": {"horizon": 15}}``; see
+            :mod:`~vlsafe_agents.vlsafe.config`.
 
     Raises:
         ValueError: for unknown names or settings, spaces that the world model does not know, or a
@@ -166,8 +166,8 @@ class VLSafe(OfflineAlgorithm):
         dataset = dataset.select(self.observation_space)
         if not dataset.has_safety_score:
             raise ValueError("the data set has no safety_score; add it with `vlsafe label`")
-        length = self.config.train.sequence_length
-        dataset.sample(1, length, np.random.default_rng(0))  # raises where it is too short
+        rows = self.config.train.sequence_length
+        dataset.sample(1, rows, np.random.default_rng(0))  # raises where it is too short
         warn_of_failed_audit(dataset.metadata)
         self.dataset = dataset
         if self.config.multiplier.episode_steps is None:
@@ -223,10 +223,8 @@ class VLSafe(OfflineAlgorithm):
             ValueError: without a data set, or for a negative number of updates.
         """
         if self.dataset is None:
-            raise ValueError(
-                "there is no data set to learn from (saved agents hold none): call "
-                "set_dataset first"
-            )
+            missing = "there is no data set to learn from (saved agents hold none)"
+            raise ValueError(f"{missing}: call set_dataset first")
         if progress_bar and self.env is None:
             raise ValueError("SB3's progress bar needs an environment: call set_env first")
         total_timesteps, callback = self._setup_learn(
