@@ -123,14 +123,16 @@ class ScoreCache:
             for begin in range(0, len(wanted), _KEYS_AT_ONCE):
                 rows = self._select(wanted[begin : begin + _KEYS_AT_ONCE])
                 found |= (sound := {row[0]: row[1] for row in rows if _is_sound(row)})
-                damaged = [(row[0],) for row in rows if row[0] not in sound]
-                self._write("DELETE FROM scores WHERE key = ?", damaged)
+                if len(sound) < len(rows):
+                    damaged = [(row[0],) for row in rows if row[0] not in sound]
+                    self._write("DELETE FROM scores WHERE key = ?", damaged)
                 stale = [(row[0],) for row in rows if row[3] not in fresh]
                 self._write(f"UPDATE scores SET used = {hour} WHERE key = ?", stale)
         except OSError as error:
             self._do_without(error)
-        memory = self._memory or {}
-        return np.array([found.get(key, memory.get(key, np.nan)) for key in keys], np.float32)
+        if self._memory:
+            found = self._memory | found
+        return np.array([found.get(key, np.nan) for key in keys], np.float32)
 
     def put(self, keys: Sequence[bytes], scores: npt.ArrayLike) -> None:
         """Keep scores ``(N,)`` of N keys; all at once, or none when killed.

@@ -199,7 +199,7 @@ def test_damaged_entries_are_scored_again(tmp_path: Path) -> None:
     cache = ScoreCache(tmp_path / "cache")
     label(path, SceneScorer, ToyDrawing, cache, progress=False)
     cache.close()
-    with sqlite3.connect(cache._database.path) as connection:
+    with sqlite3.connect(cache.path) as connection:
         connection.execute("UPDATE scores SET score = 0.123 WHERE score < 0.3")
         changed = connection.execute("SELECT changes()").fetchone()[0]
     assert changed > 0

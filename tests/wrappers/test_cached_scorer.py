@@ -1,4 +1,4 @@
-"""A frame is judged once, in whichever environment, run or process it is seen."""
+"""A frame is scored once, in whichever environment, run or process it is seen."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def grey(*levels: int) -> np.ndarray:
     return np.stack([np.full((4, 6, 3), level, np.uint8) for level in levels])
 
 
-def test_a_frame_is_judged_once_and_its_score_stays_the_same(tmp_path: Path) -> None:
+def test_a_frame_is_scored_once_and_its_score_stays_the_same(tmp_path: Path) -> None:
     inner = CountingScorer()
     scorer = CachedScorer(inner, ScoreCache(tmp_path))
     frames = grey(10, 20, 10, 30, 20)
@@ -92,7 +92,7 @@ def test_copies_and_pickles_share_the_cache(tmp_path: Path) -> None:
         assert other.misses == misses
 
 
-def test_windows_of_frames_are_judged_once_as_a_whole(tmp_path: Path) -> None:
+def test_windows_of_frames_are_scored_once_as_a_whole(tmp_path: Path) -> None:
     inner = make_scorer("frames:2:random")
     scorer = CachedScorer(inner, ScoreCache(tmp_path))
     windows = np.stack([grey(1, 2), grey(2, 1), grey(1, 2)])

@@ -1,4 +1,4 @@
-"""A chat model as judge: right answers on the right frames, limits, secrets, processes."""
+"""A chat model as scorer: right answers on the right frames, limits, secrets, processes."""
 
 from __future__ import annotations
 

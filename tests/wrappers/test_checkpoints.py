@@ -186,7 +186,7 @@ def test_a_missing_file_is_an_error_with_a_remedy(clip: Path, name: str) -> None
     assert "missing" in said or "save_pretrained" in said
 
 
-def test_without_tokenizer_there_is_no_judge(folder: Path) -> None:
+def test_without_tokenizer_there_is_no_scorer(folder: Path) -> None:
     for path in folder.glob("tokenizer*"):
         path.unlink()
     refusal(folder)

@@ -67,7 +67,7 @@ def test_one_look_serves_many_prompts(tiny_clip):
     assert ClipScorer(tiny_clip).score(features[:0]).shape == (0,)
 
 
-def test_swapping_the_prompts_turns_the_judgement_round(tiny_clip):
+def test_swapping_the_prompts_turns_the_score_round(tiny_clip):
     frames = noise(4)
     one = ClipScorer(tiny_clip)(frames)
     two = ClipScorer(tiny_clip, prompts=(UNSAFE_PROMPT, SAFE_PROMPT))(frames)
@@ -118,7 +118,7 @@ def test_identity_names_the_weights(tiny_clip, tmp_path):
     assert hashes[0] == hashes[2] != hashes[1]
 
 
-def test_a_pickled_scorer_judges_alike(tiny_clip):
+def test_a_pickled_scorer_scores_alike(tiny_clip):
     scorer = ClipScorer(tiny_clip, temperature=0.5)
     frames = noise(2)
     for twin in (pickle.loads(pickle.dumps(scorer)), copy.deepcopy(scorer)):

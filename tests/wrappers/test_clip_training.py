@@ -222,7 +222,7 @@ def test_contrastive_loss_equals_a_loop_when_captions_fit_many_frames():
     assert found.item() == pytest.approx(expected)
 
 
-def test_the_pair_loss_is_least_when_the_judgement_equals_the_safety():
+def test_the_pair_loss_is_least_when_the_score_equals_the_safety():
     safety = torch.tensor([0.9, 0.2])
     right = torch.logit(safety)[:, None]
     zero = torch.zeros_like(right)
@@ -379,7 +379,7 @@ def test_a_set_without_danger_is_refused(tmp_path):
         ClipTrainer(safe, tmp_path, TINY, QUICK)
 
 
-def test_a_short_training_learns_to_judge_with_prompts_it_never_saw(tmp_path):
+def test_a_short_training_learns_to_score_with_prompts_it_never_saw(tmp_path):
     config = TrainerConfig(
         steps=60, batch_size=32, captions=8, pairs=8, warmup=5, learning_rate=3e-3
     )

@@ -1,4 +1,4 @@
-"""The distilled judge: it learns from labels, says how well, and is loaded as it was saved."""
+"""The distilled scorer: it learns from labels, says how well, and is loaded as it was saved."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_fast_pass_gives_the_networks_numbers(config, count):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_frames_that_do_not_lie_together_in_memory_are_judged_alike(folder):
+def test_frames_that_do_not_lie_together_in_memory_are_scored_alike(folder):
     frames = random_frames(6)
     mirrored = frames[::2, :, ::-1]
     found = DistilledScorer(folder)(mirrored)
@@ -136,7 +136,7 @@ def test_a_saved_pupil_scores_as_it_did_and_names_its_teacher(folder, taught):
     assert json.loads(json.dumps(scorer.identity)) == scorer.identity
 
 
-def test_other_weights_or_another_teacher_are_another_judge(tmp_path, folder, taught):
+def test_other_weights_or_another_teacher_are_another_scorer(tmp_path, folder, taught):
     changed = copy.deepcopy(taught)
     with torch.no_grad():
         changed.score.bias += 1e-3
@@ -180,7 +180,7 @@ def test_frames_of_another_kind_are_refused(folder):
         DistilledScorer(folder, batch_size=0)
 
 
-def test_a_judge_travels_to_other_processes_by_name(folder):
+def test_a_scorer_travels_to_other_processes_by_name(folder):
     scorer, frames = DistilledScorer(folder), random_frames(4)
     sent = pickle.dumps(scorer)
     assert len(sent) < 1000
@@ -297,7 +297,7 @@ def test_impossible_lessons_are_refused(wrong):
 
 
 class TestShipped:
-    """The distilled judge that comes with the package."""
+    """The distilled scorer that comes with the package."""
 
     def test_it_was_taught_by_the_shipped_clip(self):
         teacher = json.loads(json.dumps(make_scorer("bundled").identity))

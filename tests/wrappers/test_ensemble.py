@@ -1,4 +1,4 @@
-"""Several judges as one, also where some have no answer."""
+"""Several scorers as one, also where some have no answer."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_sure_scores_do_not_become_infinite():
     assert np.isfinite(sure).all()
 
 
-def test_a_frame_that_many_windows_share_is_judged_once():
+def test_a_frame_that_many_windows_share_is_scored_once():
     frames = numbered(*range(50))
     scorer = Brightness()
     windows = frames[window_indices([True] + [False] * 49, 4)]

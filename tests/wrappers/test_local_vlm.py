@@ -1,4 +1,4 @@
-"""A generative VLM of ``transformers`` as judge, loaded as any other would be."""
+"""A generative VLM of ``transformers`` as scorer, loaded as any other would be."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_half_precision_is_close(taught):
     np.testing.assert_allclose(half, LocalVLMScorer(taught)(frames), atol=0.05)
 
 
-def test_a_copy_from_a_pickle_judges_alike(untaught):
+def test_a_copy_from_a_pickle_scores_alike(untaught):
     scorer = LocalVLMScorer(untaught, ANY_MASS)
     pickled = pickle.dumps(scorer)
     assert len(pickled) < 2000  # by name, without weights

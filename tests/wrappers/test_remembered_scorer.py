@@ -34,7 +34,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_second_time_a_scorer_is_loaded_only_to_judge(own_cache: Path) -> None:
+def test_the_second_time_a_scorer_is_loaded_only_to_score(own_cache: Path) -> None:
     first, second = Loader(), Loader()
     known = remember(str(own_cache), first).identity
     scorer = remember(str(own_cache), second)
@@ -100,7 +100,7 @@ def test_a_damaged_note_is_not_believed(own_cache: Path, tmp_path: Path) -> None
     assert remember(str(own_cache), Loader()).identity == {"name": "random", "seed": 3}
 
 
-def test_a_scorer_that_turns_out_to_be_another_does_not_judge() -> None:
+def test_a_scorer_that_turns_out_to_be_another_does_not_score() -> None:
     facts = facts_of(make_scorer("random:5"))
     with pytest.raises(RuntimeError, match="'random' has changed"):
         RememberedScorer(Loader("random:3"), facts)(np.zeros((1, 4, 4, 3), np.uint8))

@@ -138,7 +138,7 @@ def test_siglips_own_tokenizer_is_used_where_it_is_installed(tmp_path):
     np.testing.assert_allclose(ClipScorer(folder)(frames), expected, atol=5e-3)
 
 
-def test_a_siglip_2_that_takes_patches_judges_like_the_model_itself(tmp_path):
+def test_a_siglip_2_that_takes_patches_scores_like_the_model_itself(tmp_path):
     from transformers import Siglip2Model
 
     folder = write_tiny_siglip2(tmp_path)
@@ -152,7 +152,7 @@ def test_a_siglip_2_that_takes_patches_judges_like_the_model_itself(tmp_path):
     assert scorer(frames).shape == (3,)
 
 
-def test_half_precision_judges_nearly_alike_and_says_so(tiny_siglip):
+def test_half_precision_scores_nearly_alike_and_says_so(tiny_siglip):
     frames = noise(4)
     half = ClipScorer(tiny_siglip, precision="bfloat16", temperature=0.1)
     whole = ClipScorer(tiny_siglip, temperature=0.1)

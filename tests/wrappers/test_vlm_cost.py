@@ -83,7 +83,7 @@ def test_a_frame_without_a_label_gets_no_invented_cost(mode, expected):
     np.testing.assert_equal(combine_cost(mode, 2.0, np.nan, True), expected)
 
 
-def test_a_judge_that_answers_nonsense_is_noticed():
+def test_a_scorer_that_answers_nonsense_is_noticed():
     class Wild(Dimming):
         def __call__(self, frames, infos=None):
             return np.full(len(frames), 1.5)
@@ -247,7 +247,7 @@ def test_what_is_no_frame_is_refused_with_its_source(frame, said):
 
 
 @pytest.mark.parametrize("scorer", ["bundled", "cached:bundled", "ensemble:bundled+constant:0.5"])
-def test_the_bundled_judge_says_so_once_before_pictures_that_it_does_not_know(scorer):
+def test_the_bundled_scorer_says_so_once_before_pictures_that_it_does_not_know(scorer):
     with pytest.warns(UserWarning, match=r"bundled scorer .*, Countdown, .*another scorer") as seen:
         env = VLMCost(Countdown(), scorer)
     assert len(seen) == 1
@@ -255,13 +255,13 @@ def test_the_bundled_judge_says_so_once_before_pictures_that_it_does_not_know(sc
 
 
 @pytest.mark.parametrize("scorer", ["constant:0.5", "random:0", "random-weights"])
-def test_other_judges_say_nothing(scorer):
+def test_other_scorers_say_nothing(scorer):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         VLMCost(Countdown(), scorer)
 
 
-def test_the_bundled_judge_says_nothing_before_the_drawings_that_it_knows():
+def test_the_bundled_scorer_says_nothing_before_the_drawings_that_it_knows():
     class Drawn(Countdown):
         def safety_frame(self):
             return np.zeros((224, 224, 3), np.uint8)
