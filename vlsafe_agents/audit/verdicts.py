@@ -129,7 +129,8 @@ def warn_of_failed_audit(metadata: Mapping[str, Any]) -> None:
 def _entries(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What audits have written into a data set's metadata.
 
-    Raises ``ValueError`` for entries that are none.
+    Raises:
+        ValueError: for entries that are none
     """
     found = metadata.get(AUDITS, [])
     needed = {"scorer", "verdict", "date", "sentence"}

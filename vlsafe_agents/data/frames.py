@@ -6,7 +6,7 @@ looking a small array up than on reading it; this is its low-level one, two to f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,7 +101,8 @@ class FrameReader:
     def pictures(self, rows: Rows) -> Array:
         """Packed scenes or images ``(N, ...)`` of ascending rows.
 
-        Raises ``ValueError`` where an episode has none.
+        Raises:
+            ValueError: where an episode has none
         """
         name = "infos/scene" if self.source.scenes else "observations/image"
         try:
@@ -168,15 +169,42 @@ def _as_bytes(array: Array) -> Any:
     return np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
 
 
+def read_infos(
+    data_file: Path, episodes: int, names: Sequence[str]
+) -> Iterator[tuple[str, bool, dict[str, Array]]]:
+    """What was recorded of each episode besides its frames.
+
+    Yields:
+        The episode's driver (empty where nobody wrote it down), whether the time limit ended it,
+        and those of the infos ``names`` that it has, each with one entry a frame.
+
+    Raises:
+        KeyError: for a file that is no data set's
+    """
+    with h5py.File(data_file, "r") as file:
+        for number in range(episodes):
+            group = file[f"episode_{number}"]
+            infos = group["infos"]
+            found = {name: infos[name][()] for name in names if name in infos}
+            cut = bool(group["truncations"][-1] and not group["terminations"][-1])
+            yield str(group.attrs.get("driver", "")), cut, found
+
+
 def array_length(file: h5py.File, name: str) -> int:
-    """Entries of an array along its first axis.  Raises ``KeyError`` where there is none."""
+    """Entries of an array along its first axis.
+
+    Raises:
+        KeyError: where there is none
+    """
     return int(h5d.open(file.id, name.encode()).shape[0])
 
 
 def read_array(file: h5py.File, name: str, first: int = 0, last: int | None = None) -> Array:
     """Entries ``first`` to ``last`` (not included) of an array.
 
-    Raises ``KeyError`` where there is none, ``ValueError`` where its file is damaged.
+    Raises:
+        KeyError: where there is none
+        ValueError: where its file is damaged
     """
     try:
         return _read(file, name, first, last)

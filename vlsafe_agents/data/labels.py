@@ -78,7 +78,8 @@ def write_labels(
     record of this run for the metadata.  Killed at any moment, the data set holds the old labels or
     the new ones, with their scorer's identity.  The caller is the one writer of the folder.
 
-    Raises ``OSError`` where there is no room for the copy; the old labels stand then.
+    Raises:
+        OSError: where there is no room for the copy; the old labels stand then
     """
     data_path = source.data_path
     try:
