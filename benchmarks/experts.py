@@ -36,11 +36,10 @@ import gymnasium as gym
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.evaluation import evaluate
 from vlsafe_envs import known_ids
-from vlsafe_envs.experts import DRIVER_NAMES, make_driver
-from vlsafe_envs.metadrive.experts import SHIPPED_NAMES
+from vlsafe_envs.drivers import DRIVER_NAMES, driver_names, make_driver
 from vlsafe_envs.metadrive.missing import metadrive_installed
-from vlsafe_envs.metadrive.registration import METADRIVE_IDS
-from vlsafe_envs.registration import scenario_of
+from vlsafe_envs.options import scenario_of
+from vlsafe_envs.registry import METADRIVE_IDS
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_SEED = (
@@ -116,15 +115,14 @@ def cells(
         for level in levels:
             for factor in (1.0,) if level == "none" else factors:
                 for name in names:
-                    action = "continuous" if name in SHIPPED_NAMES else None
+                    action = None if name in DRIVER_NAMES else "continuous"
                     density = round(traffic.density * factor, 3)
                     yield Cell(env_id, name, level, density, action)
 
 
 def default_drivers(env_id: str) -> list[str]:
     """Those that differ from each other, and on MetaDrive its own two."""
-    names = [n for n in DRIVER_NAMES if n != "brisk" or env_id == BRISK_AT]
-    return [*names, *SHIPPED_NAMES] if env_id in METADRIVE_IDS else names
+    return [n for n in driver_names(env_id) if n != "brisk" or env_id == BRISK_AT]
 
 
 def drive(cell: Cell, episodes: int, progress: Callable[[Any], None] | None = None) -> Row:

@@ -10,8 +10,8 @@ that end without a cost.  Three opinions are compared, each the larger the more 
 - the cost that dreams meet which repeat the recorded actions up to the end.
 
 An AUROC near 1 with values far below the cost means a critic that ranks danger and has not learnt
-its size yet: more updates, or more sequences with an end (``unsafe_ends``).  Agents of algorithm
-``vlsafe`` with discrete actions only.
+its size yet: more updates, or more sequences with an end (``research.unsafe_ends``).  Agents of
+algorithm ``vlsafe`` with discrete actions only.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 
-from vlsafe_agents.cli.training import load_agent
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.common.returns import discount_weights
 from vlsafe_agents.data import EpisodeDataset, SequenceBatch
+from vlsafe_agents.training import load_agent
 from vlsafe_agents.vlsafe.batch import to_tensors
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from wrappers.ranking import auroc

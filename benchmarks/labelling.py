@@ -4,7 +4,7 @@
     python benchmarks/labelling.py --data runs/mine/data --frames 100000 --kills 20
 
 Works on copies of the first episodes of a data set (by default a freshly collected one) with the
-bundled judge.  ``share`` is frames a second of labelling, reading, drawing, hashing and writing
+bundled scorer.  ``share`` is frames a second of labelling, reading, drawing, hashing and writing
 included, over frames a second of the model alone on prepared pixels, measured before and after in
 the same process with as many threads.  ``commands`` are whole commands, start-up included.  After
 the kills (``kill -9`` at random moments) the labels are compared byte by byte with those of a run
@@ -66,8 +66,8 @@ def first_episodes(source: Path, target: Path, frames: int) -> int:
     return copied
 
 
-class Bench:
-    """A data set in a scratch folder, and the judge."""
+class Setup:
+    """A data set in a scratch folder, and the scorer."""
 
     def __init__(self, scratch: Path, source: Path, frames: int) -> None:
         self.scratch = scratch
@@ -122,20 +122,20 @@ def labels(data: Path) -> bytes:
     return np.concatenate(scores).tobytes()
 
 
-def measure_speed(bench: Bench, repeats: int) -> dict[str, Any]:
+def measure_speed(setup: Setup, repeats: int) -> dict[str, Any]:
     """Labelling with an empty cache, between two looks at the bare model."""
     rows = []
     for repeat in range(repeats):
-        before = bench.bare()
-        cache = bench.scratch / f"cache{repeat}"
-        summary, seconds = bench.label(bench.copy("speed"), cache)
-        rate, bare = bench.frames / seconds, (before + bench.bare()) / 2
+        before = setup.bare()
+        cache = setup.scratch / f"cache{repeat}"
+        summary, seconds = setup.label(setup.copy("speed"), cache)
+        rate, bare = setup.frames / seconds, (before + setup.bare()) / 2
         assert summary.counts is not None
         first = summary.counts.scored
-        again, again_seconds = bench.label(bench.copy("again"), cache)
+        again, again_seconds = setup.label(setup.copy("again"), cache)
         assert again.counts is not None
-        assert labels(bench.scratch / "speed") == labels(bench.scratch / "again")
-        _, idle_seconds = bench.label(bench.scratch / "again", cache)
+        assert labels(setup.scratch / "speed") == labels(setup.scratch / "again")
+        _, idle_seconds = setup.label(setup.scratch / "again", cache)
         rows.append(
             {
                 "bare": round(bare, 1),
@@ -164,25 +164,25 @@ def quiet(cache: Path) -> dict[str, Any]:
     return {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
-def measure_commands(bench: Bench) -> dict[str, Any]:
+def measure_commands(setup: Setup) -> dict[str, Any]:
     """The same command twice, and on a copy of the data."""
-    cache, data = bench.scratch / "commands", bench.copy("command")
+    cache, data = setup.scratch / "commands", setup.copy("command")
     seconds = {"first": command(data, cache), "second": command(data, cache)}
-    seconds["copy of the data"] = command(bench.copy("command"), cache)
+    seconds["copy of the data"] = command(setup.copy("command"), cache)
     seconds["times_faster"] = round(seconds["first"] / seconds["second"], 1)
     print(f"commands: {seconds}", flush=True)
     return seconds
 
 
-def measure_kills(bench: Bench, kills: int, expected: bytes) -> dict[str, Any]:
+def measure_kills(setup: Setup, kills: int, expected: bytes) -> dict[str, Any]:
     """Kill a command at random moments, each time it has scored a random number of frames."""
-    cache, data = bench.scratch / "killed", bench.copy("killed")
+    cache, data = setup.scratch / "killed", setup.copy("killed")
     dice = random.Random(0)
     scores = ScoreCache(cache / "scores")
     known, left = [0], kills
     while True:
         process = subprocess.Popen([*COMMAND, "label", str(data)], **quiet(cache))
-        share = dice.uniform(0.3, 1.2) * (bench.frames - known[-1]) / (left + 1)
+        share = dice.uniform(0.3, 1.2) * (setup.frames - known[-1]) / (left + 1)
         aim = known[-1] + max(share, 1.0)
         while process.poll() is None and (left == 0 or len(scores) < aim):
             time.sleep(0.02)
@@ -217,17 +217,17 @@ def main() -> None:
             source = scratch / "collected"
             steps = ["--steps", str(arguments.frames), "--out", str(source)]
             subprocess.run([*COMMAND, "collect", *steps], check=True)
-        bench = Bench(scratch, source, arguments.frames)
+        setup = Setup(scratch, source, arguments.frames)
         report: dict[str, Any] = {
             "benchmark": "labelling",
-            "frames": bench.frames,
+            "frames": setup.frames,
             "cores": os.cpu_count(),
             "threads": arguments.threads,
-            "speed": measure_speed(bench, arguments.repeats),
-            "commands": measure_commands(bench),
+            "speed": measure_speed(setup, arguments.repeats),
+            "commands": measure_commands(setup),
         }
         if arguments.kills:
-            report["kills"] = measure_kills(bench, arguments.kills, labels(scratch / "speed"))
+            report["kills"] = measure_kills(setup, arguments.kills, labels(scratch / "speed"))
     print(json.dumps(report))
 
 

@@ -21,12 +21,12 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_agents.cli.environments import parse_pairs
+from vlsafe_agents.cli.environments import EnvChoice, parse_pairs
 from vlsafe_agents.cli.evaluate import FIRST_SEED
-from vlsafe_agents.cli.training import load_agent
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.training import load_agent
 from vlsafe_envs.actions import ACCELERATIONS, STEERINGS
-from vlsafe_envs.experts import make_driver
+from vlsafe_envs.drivers import make_driver
 
 PEDALS = ("brake", "coast", "accelerate")  # of the grid's ACCELERATIONS
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=24)
     parser.add_argument("--env-arg", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    agent, settings, _ = load_agent(arguments.folder)
+    agent, settings, _ = load_agent(arguments.folder, env=EnvChoice)
     choice = settings.env.with_kwargs(parse_pairs(arguments.env_arg, "--env-arg"))
     env = choice.factory(observation=settings.observation, scorer=None)()
     if env.action_space != gym.spaces.Discrete(len(ACCELERATIONS) * len(STEERINGS)):

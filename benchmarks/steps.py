@@ -25,7 +25,7 @@ import gymnasium as gym
 
 from vlsafe_envs import known_ids
 from vlsafe_envs.metadrive.missing import metadrive_installed
-from vlsafe_envs.metadrive.registration import METADRIVE_IDS
+from vlsafe_envs.registry import METADRIVE_IDS
 
 OBSERVATIONS = ("vector", "image")
 WARM_UP = 20  # steps that compile code and fill caches
@@ -46,9 +46,9 @@ def make(case: Case) -> gym.Env[Any, Any]:
             case.env_id, observation=case.observation, scorer=None, disable_env_checker=True
         )
     from vlsafe_envs.metadrive.engine import AssetFreeEnv
-    from vlsafe_envs.metadrive.registration import metadrive_scenario
+    from vlsafe_envs.options import scenario_of
 
-    settings = metadrive_scenario(case.env_id).traffic.config()
+    settings = scenario_of(case.env_id).traffic.config()
     env: gym.Env[Any, Any] = AssetFreeEnv({**settings, "log_level": 50})
     return env
 

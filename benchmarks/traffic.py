@@ -27,10 +27,12 @@ import highway_env  # noqa: F401 - registers highway-v0
 import numpy as np
 
 import vlsafe_envs  # noqa: F401 - registers ours
-from vlsafe_envs.driver_batch import DriverBatch
-from vlsafe_envs.driving_env import make_traffic
-from vlsafe_envs.experts import make_driver
-from vlsafe_envs.scenarios import SCENARIO_NAMES, SCENARIOS, TrafficConfig
+from vlsafe_envs.drivers import make_driver
+from vlsafe_envs.drivers.many import DriverBatch
+from vlsafe_envs.engine import CompiledTraffic
+from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
+from vlsafe_envs.options import make_scenario
+from vlsafe_envs.scenarios import SCENARIO_NAMES, TrafficConfig
 from vlsafe_envs.threads import thread_count
 
 ENGINES = ("compiled", "highway_env")
@@ -64,7 +66,7 @@ class Indifferent:
 
 def traffic_step(config: TrafficConfig, engine: str, decisions: int = 40) -> Step:
     """Random driving of the bare simulator, reset after a crash or ``decisions``."""
-    traffic = make_traffic(config, engine)
+    traffic = CompiledTraffic(config) if engine == "compiled" else HighwayEnvTraffic(config)
     rng, seeds = np.random.default_rng(0), iter(range(10**9))
     left = 0
 
@@ -116,7 +118,7 @@ def vector_step(
     def step() -> None:
         nonlocal fresh
         for slot in np.flatnonzero(fresh).tolist():
-            drivers.seat(slot, "expert", np.random.default_rng(0))
+            drivers.assign(slot, "expert", np.random.default_rng(0))
         actions = drivers.act(slots)
         fresh = env._over.copy()  # type: ignore[attr-defined]  # these are reset by the step
         env.step(actions)
@@ -184,7 +186,7 @@ def highway_v0(engine: str) -> Step:
 
 def measure_scenario(table: Table, scenario: str) -> None:
     """All rows of one road."""
-    table.compare(f"{scenario}: traffic", partial(traffic_step, SCENARIOS[scenario].traffic))
+    table.compare(f"{scenario}: traffic", partial(traffic_step, make_scenario(scenario).traffic))
     variants: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         ("vector", "vector", {}, {}),
         ("image 64x64", "image", {}, {}),

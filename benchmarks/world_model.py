@@ -22,7 +22,7 @@ from gymnasium import spaces
 
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.vlsafe.batch import TensorBatch
-from vlsafe_agents.vlsafe.config import PRESETS, Preset
+from vlsafe_agents.vlsafe.config import PRESETS, VLSafeConfig
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 
@@ -58,7 +58,7 @@ def random_batch(batch: int, time_: int, device: str) -> TensorBatch:
     )
 
 
-def measure(preset: Preset, kind: str, steps: int, device: str) -> dict[str, float]:
+def measure(preset: VLSafeConfig, kind: str, steps: int, device: str) -> dict[str, float]:
     """Seconds per update, and per imagination of ``HORIZON`` steps from ``DREAMS`` states."""
     model = WorldModel(KINDS[kind], spaces.Discrete(ACTIONS), preset.world_model).to(device)
     optimiser = LaProp(model.parameters(), lr=preset.train.learning_rate)

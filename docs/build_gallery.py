@@ -31,14 +31,15 @@ from PIL import Image
 
 from vlsafe_agents.pages.html import png_uri
 from vlsafe_envs import known_ids
-from vlsafe_envs.driving_env import OBSERVATION_KINDS, DrivingEnv
-from vlsafe_envs.experts import make_driver
-from vlsafe_envs.metadrive.registration import METADRIVE_IDS
-from vlsafe_envs.metadrive.scenario import ACCIDENTS, DENSITIES, MAPS
+from vlsafe_envs.drivers import make_driver
+from vlsafe_envs.env import OBSERVATION_KINDS
+from vlsafe_envs.metadrive.scenario import MAPS
 from vlsafe_envs.observations import FEATURE_NAMES
+from vlsafe_envs.registry import ROWS, MetaDriveRoad
 from vlsafe_envs.rewards import PER_SECOND
 from vlsafe_envs.scenarios import ACTION_KINDS
-from vlsafe_envs.tasks import ROUTE_STEP, TaskEnv, four_lane, junction
+from vlsafe_envs.simulator import ROUTE_STEP
+from vlsafe_envs.tasks import RouteTask, four_lane, junction
 
 FOLDER = Path(__file__).resolve().parent
 SEEDS = range(3_000_000_000, 3_000_000_006)  # of the drives that are looked through for pictures
@@ -52,6 +53,7 @@ METADRIVE_REWARDS = (
     "crash_vehicle_penalty",
     "crash_object_penalty",
 )
+FAMILIES = {"cruise": "highway", "route": "task", "metadrive": "metadrive"}  # of the page
 METADRIVE_COSTS = ("out_of_road_cost", "crash_vehicle_cost", "crash_object_cost")
 
 Frame = npt.NDArray[np.uint8]
@@ -264,7 +266,7 @@ def environment_facts(env_id: str) -> dict[str, Any]:
         "actions": [action_facts(env_id, kind) for kind in ACTION_KINDS],
         "default_action": scenario.traffic.action,
         **weights(inner),
-        "rules": dataclasses.asdict(inner.rules) if isinstance(inner, TaskEnv) else {},
+        "rules": dataclasses.asdict(inner.rules) if isinstance(inner.task, RouteTask) else {},
         "scenario": scenario,
         "traffic": dataclasses.asdict(scenario.traffic),
         "route_step": ROUTE_STEP,
@@ -274,9 +276,7 @@ def environment_facts(env_id: str) -> dict[str, Any]:
 
 def family(inner: Any) -> str:
     """Which reward, cost and ends it has: ``"task"``, ``"highway"`` or ``"metadrive"``."""
-    if isinstance(inner, TaskEnv):
-        return "task"
-    return "highway" if isinstance(inner, DrivingEnv) else "metadrive"
+    return FAMILIES[inner.scenario.row.task]
 
 
 def weights(inner: Any) -> dict[str, dict[str, Any]]:
@@ -290,7 +290,7 @@ def weights(inner: Any) -> dict[str, dict[str, Any]]:
             "costs": dataclasses.asdict(inner.costs),
         }
     inner.reset(seed=0)
-    config = dict(inner.world.simulator.config)
+    config = dict(inner.simulator.simulator.config)
     inner.close()
     ends = ("out_of_road", "on_continuous_line", "crash_vehicle", "crash_object")
     return {
@@ -311,8 +311,13 @@ def constants() -> dict[str, Any]:
         "junction": {name.lower(): v for name, v in vars(junction).items() if name.isupper()},
         "headways": headways,
         "metadrive": {
-            env_id: {"maps": MAPS, "density": DENSITIES[name], "accidents": ACCIDENTS[name]}
-            for env_id, name in METADRIVE_IDS.items()
+            row.env_id: {
+                "maps": MAPS,
+                "density": row.road.traffic_density,
+                "accidents": row.road.accident_prob,
+            }
+            for row in ROWS
+            if isinstance(row.road, MetaDriveRoad)
         },
         "features": FEATURE_NAMES,
     }
@@ -346,7 +351,7 @@ def build(
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
-        loader=FileSystemLoader([FOLDER, FOLDER.parent / "vlsafe_agents" / "report"]),
+        loader=FileSystemLoader([FOLDER, FOLDER.parent / "vlsafe_agents" / "pages"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

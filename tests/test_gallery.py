@@ -14,7 +14,7 @@ from load_script import ROOT, script
 
 from vlsafe_envs import known_ids
 from vlsafe_envs.metadrive.missing import metadrive_installed
-from vlsafe_envs.metadrive.registration import METADRIVE_IDS
+from vlsafe_envs.registry import METADRIVE_IDS
 from vlsafe_envs.rewards import RewardConfig
 
 CHEAP = "VLSafe-Merge-v0"

@@ -10,7 +10,8 @@ import pytest
 from load_script import script
 
 from vlsafe_envs.actions import STEERINGS
-from vlsafe_envs.experts import make_driver, no_action
+from vlsafe_envs.drivers import make_driver
+from vlsafe_envs.drivers.base import no_action
 
 second_opinion = script("benchmarks/second_opinion.py")
 SEED = 5

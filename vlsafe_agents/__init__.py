@@ -1,27 +1,28 @@
-"""Agents that learn to drive safely, and what is needed to feed and to judge them.
+"""Agents that learn to drive safely, and what is needed to feed and to evaluate them.
 
-``VLSafe``, ``PPOLag`` and ``BC`` are loaded when first asked for, so that reading a data set does
-not import torch.
+The agents' classes are loaded when first asked for, so that reading a data set does not import
+torch.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from vlsafe_agents.algorithms import ALGORITHMS
 
 if TYPE_CHECKING:
     from vlsafe_agents.bc import BC
+    from vlsafe_agents.ppo import PPO
     from vlsafe_agents.ppo_lag import PPOLag
     from vlsafe_agents.vlsafe import VLSafe
 
-__all__ = ["BC", "PPOLag", "VLSafe"]
-
-_HOMES = {"BC": "bc", "PPOLag": "ppo_lag", "VLSafe": "vlsafe"}
+__all__ = ["BC", "PPO", "PPOLag", "VLSafe"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for row in ALGORITHMS.values():
+        if name == row.class_name:
+            return row.load_class()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -5,8 +5,9 @@ Importing this package registers with Gymnasium ``VLSafe-Highway-v0``, ``VLSafe-
 ``VLSafe-FourLane-v0``, ``VLSafe-LeftTurn-v0`` and ``VLSafe-RightTurn-v0``.
 """
 
-from vlsafe_envs.driving_env import DrivingEnv
-from vlsafe_envs.registration import ENV_IDS, TASK_IDS, known_ids, make_env, register_envs
+from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.registration import make_env, register_envs
+from vlsafe_envs.registry import ENV_IDS, TASK_IDS, known_ids
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.scene_renderer import SceneRenderer
 

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from vlsafe_envs.checks import shown
+from vlsafe_envs.checks import check_choice, shown
 from vlsafe_envs.engine.commands import (
     ACCELERATIONS,
     HALF_LENGTH,
@@ -36,8 +36,8 @@ from vlsafe_envs.engine.commands import (
     full_lock,
     pedals,
 )
-from vlsafe_envs.scenarios import TrafficConfig
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.scenarios import TrafficSettings
+from vlsafe_envs.simulator import EgoStatus
 
 __all__ = [
     "ACCELERATIONS",
@@ -49,6 +49,7 @@ __all__ = [
     "MAX_ACCELERATION",
     "MAX_LATERAL_ACCELERATION",
     "MAX_WHEEL_ANGLE",
+    "ROUTE_ACTIONS",
     "SLOWER",
     "STEERINGS",
     "ContinuousActions",
@@ -56,10 +57,12 @@ __all__ = [
     "MetaActions",
     "check_action",
     "check_actions",
+    "check_route_action",
     "full_lock",
     "make_actions",
 ]
 
+ROUTE_ACTIONS = ("grid", "continuous")  # meta-actions change lanes, a route leaves no choice
 LANE_LEFT, IDLE, LANE_RIGHT, FASTER, SLOWER = range(5)
 _SHARES = np.array(
     [(a / ACCELERATIONS[-1], s / STEERINGS[-1]) for a in ACCELERATIONS for s in STEERINGS]
@@ -152,13 +155,22 @@ class GridActions:
         return row * len(STEERINGS) + column
 
 
-def make_actions(traffic: TrafficConfig) -> MetaActions | GridActions | ContinuousActions:
+def make_actions(traffic: TrafficSettings) -> MetaActions | GridActions | ContinuousActions:
     """The action kind that ``traffic.action`` names."""
     if traffic.action == "meta":
         return MetaActions()
     if traffic.action == "grid":
         return GridActions(traffic.policy_frequency)
     return ContinuousActions(traffic.policy_frequency)
+
+
+def check_route_action(action: str) -> None:
+    """Raise ``ValueError`` for an action kind that environments with a route do not have."""
+    if isinstance(action, str) and action == "meta":
+        raise ValueError(
+            "action='meta': a task's route prescribes the lanes; use action='grid' or 'continuous'"
+        )
+    check_choice("action", action, ROUTE_ACTIONS)
 
 
 def check_action(action: Any, space: spaces.Space[Any]) -> npt.NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -85,16 +85,6 @@ class Setting(Generic[T]):
         else:
             value = settings(self._name, value, self._kind)
         env.__dict__[self._name] = value
-
-
-def check_options(options: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise ``ValueError`` for options that are not known, naming those that are."""
-    names = sorted({*known, "scorer", "cost"})
-    for key, value in options.items():
-        if key not in names:
-            raise ValueError(
-                f"unknown option {key!r}={shown(value)}: the options are {', '.join(names)}"
-            )
 
 
 def check_seed(seed: Any, name: str = "seed") -> int | None:

@@ -19,7 +19,8 @@ from vlsafe_envs.scene import Scene
 HORIZON = 4.0  # [s], conflicts later than this are not looked for
 
 
-SUM = "sum"  # info["env_cost_rule"] of the environments whose cost :func:`summed_cost` makes
+# A task's ``cost_rule`` and ``info["env_cost_rule"]``: how :func:`total_cost` is made of the terms.
+SUM, LARGEST, FIRST = "sum", "largest", "first"
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,17 @@ def cost_terms(
     }
 
 
-def summed_cost(terms: dict[str, Any], config: CostConfig) -> Any:
-    """``sum(weight * term)``: the environment's own cost, >= 0; of many, where terms are arrays.
+def total_cost(terms: dict[str, Any], weights: Any, rule: str) -> Any:
+    """The environment's own cost, >= 0, of its terms; of many, where the terms are arrays.
 
-    The tasks take the largest term instead, see ``tasks.rules.largest_cost``.
+    Args:
+        terms: raw terms by name.
+        weights: has a weight for every name; ``None``: all are 1.
+        rule: ``"sum"`` of the weighted terms, the ``"largest"`` of them, or of ``"first"`` events,
+            of which only one is counted, that one.
     """
-    return sum(getattr(config, name) * value for name, value in terms.items())
+    weighed = [
+        value if weights is None else getattr(weights, name) * value
+        for name, value in terms.items()
+    ]
+    return max(weighed) if rule == LARGEST else sum(weighed)

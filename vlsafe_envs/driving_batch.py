@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +15,17 @@ import numpy.typing as npt
 
 from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
 from vlsafe_envs.costs import HORIZON, CostConfig
-from vlsafe_envs.driving_env import DrivingEnv
 from vlsafe_envs.engine.batch import STATUS, TrafficBatch, View, ego_of
 from vlsafe_envs.engine.compiled_traffic import CompiledTraffic
 from vlsafe_envs.engine.packing import pack_scenes
+from vlsafe_envs.env import DrivingEnv
 from vlsafe_envs.observations import IMAGE_SIZE
-from vlsafe_envs.outcomes import Situation, reset_info, step_outcome
 from vlsafe_envs.rewards import RewardConfig
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.scene import Scene
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.task import Moment, make_info, out_of_time
+from vlsafe_envs.tasks.cruise import CruiseTask
 from wrappers import FrameHistory, FrameJudge
 
 Integers = npt.NDArray[np.int64]
@@ -32,20 +34,20 @@ Flags = npt.NDArray[np.bool_]
 OWN_SETTINGS = {"rewards": RewardConfig, "costs": CostConfig, "offroad_terminal": bool}
 
 
-class Seat(DrivingEnv):
+class BatchMember(DrivingEnv):
     """One environment of a batch: to be looked at, and driven through the batch only."""
 
-    traffic: CompiledTraffic
+    simulator: CompiledTraffic
 
     @property
     def scene(self) -> Scene:
         """Where everything is now.  Raises ``RuntimeError`` before the first reset."""
-        return self.traffic.scene
+        return self.simulator.scene
 
     @property
     def ego(self) -> EgoStatus:
         """Facts about the ego vehicle now."""
-        return self.traffic.ego
+        return self.simulator.ego
 
     def seed(self, seed: int | None) -> None:
         """Seed the generator as ``reset(seed=seed)`` does; ``None`` leaves it as it is."""
@@ -98,8 +100,9 @@ class DrivingBatch:
     Args:
         scenario: see :class:`DrivingEnv`.
         num_envs: N.
-        judge: scores the frames of all environments in one call; ``None`` for no judge.
-        options: further arguments of :class:`DrivingEnv`, except ``engine``.
+        judge: scores the frames of all environments in one call; ``None``: nobody does.
+        task: reward, cost and ends, of which every environment has its own copy.
+        options: further arguments of :class:`DrivingEnv`.
 
     Raises ``ValueError`` for values that ``DrivingEnv`` refuses, for fewer environments than one,
     and where the compiled engine cannot simulate the traffic.
@@ -110,20 +113,28 @@ class DrivingBatch:
         scenario: Scenario,
         num_envs: int,
         judge: FrameJudge | None = None,
+        task: CruiseTask | None = None,
         **options: Any,
     ) -> None:
         check_num_envs(num_envs)
+        check_kind("scenario", scenario, Scenario, "a Scenario")
         check_kind("judge", judge, FrameJudge | None, "a FrameJudge, or None")
         self.scenario = scenario
         self.judge = judge
         length = 1 if judge is None else judge.context_frames
         self._history = FrameHistory(length, num_envs) if length > 1 else None
-        self.seats = [Seat(scenario, engine="compiled", **options) for _ in range(num_envs)]
-        first = self.seats[0]
+        self._task = CruiseTask(scenario) if task is None else task
+        self.envs = [
+            BatchMember(
+                scenario, CompiledTraffic(scenario.traffic), copy.copy(self._task), **options
+            )
+            for _ in range(num_envs)
+        ]
+        first = self.envs[0]
         self.actions, self.observation = first.actions, first.observation
         self.scene_in_info, self.render_mode = first.scene_in_info, first.render_mode
-        self._frames = first._frames
-        self.traffic = TrafficBatch([seat.traffic for seat in self.seats], HORIZON)
+        self._frames = first.frames
+        self.traffic = TrafficBatch([env.simulator for env in self.envs], HORIZON)
         self._status = np.zeros(num_envs, STATUS)
         self._steps = np.zeros(num_envs, np.int64)
         self._distance = np.zeros(num_envs)
@@ -131,7 +142,7 @@ class DrivingBatch:
         self._read_own()
 
     def __len__(self) -> int:
-        return len(self.seats)
+        return len(self.envs)
 
     def set_own(self, name: str, rows: Integers, values: Sequence[Any]) -> None:
         """Give environments ``rows (K,)`` their own ``rewards``, ``costs`` or ``offroad_terminal``.
@@ -150,22 +161,23 @@ class DrivingBatch:
         for value in values:
             check_kind(name, value, kind, "True or False" if kind is bool else f"a {kind.__name__}")
         for n, value in zip(rows.tolist(), values, strict=True):
-            setattr(self.seats[n], name, value)
+            setattr(self.envs[n], name, value)
         self._read_own()
 
     def _read_own(self) -> None:
         self._own = {
-            name: _in_columns([getattr(seat, name) for seat in self.seats]) for name in OWN_SETTINGS
+            name: _in_columns([getattr(env, name) for env in self.envs]) for name in OWN_SETTINGS
         }
 
     def reset(self, rows: Integers, seeds: Sequence[int | None]) -> Arrival:
         """Start episodes in the environments ``rows (K,)``; ``None`` goes on with a generator."""
         for n, seed in zip(rows.tolist(), seeds, strict=True):
-            self.seats[n].seed(seed)
-            self.traffic.reset(n, self.seats[n].np_random)
+            self.envs[n].seed(seed)
+            self.traffic.reset(n, self.envs[n].np_random)
         self._steps[rows], self._distance[rows], self._is_reset[rows] = 0, 0.0, True
         view = self.traffic.look(rows, self.observation != "image")
-        info = reset_info(self._rules(rows), self._situation(rows, view))
+        task, now = self._task_of(rows), self._moment(rows, view)
+        info = make_info(task, now, task.reset(None, now), begins=True)
         never = np.zeros(len(rows), bool)
         return self._arrive(rows, view, info, np.zeros(len(rows)), never, never.copy(), True)
 
@@ -182,10 +194,11 @@ class DrivingBatch:
         view = self.traffic.look(rows, self.observation != "image")
         way_x, way_y = view.status["x"] - before["x"], view.status["y"] - before["y"]
         self._distance[rows] += np.sqrt(way_x * way_x + way_y * way_y)
-        situation = self._situation(rows, view)
-        outcome = step_outcome(self._rules(rows), ego_of(before), situation)
-        reward, terminated, truncated, info = outcome
-        return self._arrive(rows, view, info, reward, terminated, truncated)
+        task, now = self._task_of(rows), self._moment(rows, view)
+        outcome = task.step(None, ego_of(before), now)
+        info, terminated = make_info(task, now, outcome), outcome.terminated
+        truncated = out_of_time(task, now, terminated)
+        return self._arrive(rows, view, info, outcome.reward, terminated, truncated)
 
     def _arrive(
         self,
@@ -203,9 +216,9 @@ class DrivingBatch:
         seen = self._observe(view)
         return Arrival(rows, view, seen, info, reward, terminated, truncated, is_first)
 
-    def _situation(self, rows: Integers, view: View) -> Situation:
+    def _moment(self, rows: Integers, view: View) -> Moment:
         status = view.status
-        return Situation(
+        return Moment(
             view.ego,
             self._steps[rows],
             self._distance[rows],
@@ -213,10 +226,10 @@ class DrivingBatch:
             status["headway"].copy(),
         )
 
-    def _rules(self, rows: Integers) -> Any:
-        """The settings of some environments, of arrays ``(K,)`` where they differ."""
+    def _task_of(self, rows: Integers) -> CruiseTask:
+        """The task of some environments; settings are arrays ``(K,)`` where they differ."""
         own = {name: rows_of(value, rows) for name, value in self._own.items()}
-        return SimpleNamespace(scenario=self.scenario, **own)
+        return self._task.of_many(**own)
 
     def _observe(self, view: View) -> Any:
         if self.observation == "image":
@@ -243,8 +256,8 @@ class DrivingBatch:
             return frames
         return self._history.push(frames, np.full(len(frames), arrival.is_first), arrival.rows)
 
-    def pass_judgement(self, *arrivals: Arrival) -> None:
-        """Let the judge, if there is one, score all frames in one call and complete the infos."""
+    def score_frames(self, *arrivals: Arrival) -> None:
+        """Score all frames in one call, if somebody is to, and complete the infos."""
         if self.judge is None or not arrivals:
             return
         frames = _joined([self._judged_frames(arrival, self.judge) for arrival in arrivals])

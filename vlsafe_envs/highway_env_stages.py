@@ -6,6 +6,8 @@ neighbours across the ends of lanes.
 
 from __future__ import annotations
 
+import math
+import pkgutil
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -38,6 +40,7 @@ class Stage(Protocol):
 
     road: Road
     driver_class: type[IDMVehicle]
+    goal_x: float
 
     @property
     def vehicle(self) -> Vehicle:
@@ -58,6 +61,8 @@ class _Stage:
 
     driver_class: type[IDMVehicle] = IDMVehicle
     connected_lanes = True
+    regulated = False  # who has the right of way is decided, and vehicles enter every second
+    goal_x = math.inf  # [m], beyond which a vehicle has arrived
     road: Road
     vehicle: Vehicle
 
@@ -116,6 +121,8 @@ class MergeStage(_Stage, MergeEnv):
     With 4 vehicles at density 1 it draws exactly what ``merge-v1`` draws.  More vehicles join on
     the highway ahead, and one more comes up the ramp for every five.
     """
+
+    goal_x = 370.0  # where highway-env ends a merge episode
 
     def build_road(self) -> None:
         """Make the highway and the ramp, whose end is an obstacle."""
@@ -196,6 +203,7 @@ class IntersectionStage(_Stage, IntersectionEnv):
     """A crossing of two roads, as in ``intersection-v2``; vehicles enter during the episode."""
 
     driver_class = IntersectionDriver
+    regulated = True
 
     def build_road(self) -> None:
         """Make the crossing; the road enforces the right of way of its lanes."""
@@ -217,9 +225,6 @@ class IntersectionStage(_Stage, IntersectionEnv):
             self._spawn_vehicle(spawn_probability=chance)
 
 
-STAGES: dict[str, type[Any]] = {
-    "highway": HighwayStage,
-    "merge": MergeStage,
-    "roundabout": RoundaboutStage,
-    "intersection": IntersectionStage,
-}
+def stage_class(scenario: str) -> Any:
+    """The class of the stage that the registry names for a road."""
+    return pkgutil.resolve_name(TrafficConfig(scenario, vehicles=0).road.stage)

@@ -6,6 +6,8 @@ build a road and spawn vehicles, but never observe, reward or step.
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -16,16 +18,16 @@ from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.controller import ControlledVehicle, MDPVehicle
 from highway_env.vehicle.kinematics import Vehicle
 
-from vlsafe_envs.highway_env_stages import STAGES, Stage
+from vlsafe_envs.highway_env_stages import Stage, stage_class
+from vlsafe_envs.render import RoadShape
 from vlsafe_envs.route import plan_of, route_ahead
 from vlsafe_envs.scenarios import TrafficConfig
 from vlsafe_envs.scene import Scene
-from vlsafe_envs.traffic import EgoStatus, IdmAdvice
+from vlsafe_envs.simulator import EgoStatus, IdmAdvice
 
 META_ACTIONS = ("LANE_LEFT", "IDLE", "LANE_RIGHT", "FASTER", "SLOWER")
-ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)
+ARRIVAL_DISTANCE = 25.0  # [m] into the exit road
 ON_ROAD_MARGIN = 1.0  # [m], half a vehicle's width: off the road is the whole body beyond the edge
-MERGE_END = 370.0  # [m], x at which highway-env ends a merge episode
 
 
 class DirectEgo(Vehicle):
@@ -58,9 +60,19 @@ class DirectEgo(Vehicle):
 
 def build_network(config: TrafficConfig) -> RoadNetwork:
     """The road that ``config`` describes, without vehicles; the same at every reset."""
-    stage = STAGES[config.scenario](config, MDPVehicle, np.random.default_rng(0))
+    stage = stage_class(config.scenario)(config, MDPVehicle, np.random.default_rng(0))
     stage.build_road()
     return stage.road.network
+
+
+def road_shape(config: TrafficConfig) -> RoadShape:
+    """The road that ``config`` describes, as it is drawn."""
+    return _road_shape(config.scenario, config.lanes)
+
+
+@functools.lru_cache(maxsize=16)
+def _road_shape(scenario: str, lanes: int) -> RoadShape:
+    return RoadShape.from_network(build_network(TrafficConfig(scenario, vehicles=0, lanes=lanes)))
 
 
 def ego_class(config: TrafficConfig) -> Any:
@@ -76,7 +88,7 @@ def ego_class(config: TrafficConfig) -> Any:
 
 
 class HighwayEnvTraffic:
-    """The :class:`~vlsafe_envs.traffic.Traffic` protocol over highway-env's Python objects.
+    """The :class:`~vlsafe_envs.simulator.Simulator` protocol over highway-env's Python objects.
 
     Args:
         config: the road and its traffic.
@@ -88,7 +100,7 @@ class HighwayEnvTraffic:
 
     def reset(self, rng: np.random.Generator) -> None:
         """Build the road and spawn vehicles, drawing from ``rng`` in highway-env's order."""
-        self._stage = STAGES[self.config.scenario](self.config, ego_class(self.config), rng)
+        self._stage = stage_class(self.config.scenario)(self.config, ego_class(self.config), rng)
         self._stage.build_road()
         self._stage.spawn()
         ego = self._ego
@@ -134,6 +146,14 @@ class HighwayEnvTraffic:
                 self._stage.each_second()
 
     @property
+    def road(self) -> RoadShape:
+        """The road, as it is drawn."""
+        return road_shape(self.config)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    @property
     def scene(self) -> Scene:
         """Where everything is now; obstacles are rows like vehicles, standing still."""
         ego = self._ego
@@ -173,7 +193,7 @@ class HighwayEnvTraffic:
         )
 
     def _on_road(self) -> bool:
-        """Lanes of the roundabout do not quite meet where they join; the margin bridges that."""
+        """Some lanes do not quite meet where they join; the margin bridges that."""
         position = self._ego.position
         lanes = self.network.lanes_list()
         return any(bool(lane.on_lane(position, margin=ON_ROAD_MARGIN)) for lane in lanes)
@@ -181,8 +201,9 @@ class HighwayEnvTraffic:
     def _arrived(self, longitudinal: float) -> bool:
         """Whether the ego vehicle reached its goal; ``longitudinal`` [m] along its lane."""
         ego = self._ego
-        if self.config.scenario == "merge":
-            return bool(ego.position[0] > MERGE_END)
+        assert self._stage is not None
+        if self._stage.goal_x < math.inf:
+            return bool(ego.position[0] > self._stage.goal_x)
         on_exit = bool(self._plan) and tuple(ego.lane_index[:2]) == self._plan[-1]
         return on_exit and longitudinal >= ARRIVAL_DISTANCE
 

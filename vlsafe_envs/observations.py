@@ -37,13 +37,16 @@ Lanes are strips of 4 m beside the ego vehicle's own, straight on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
 from vlsafe_envs.engine.features import write_features
 from vlsafe_envs.scene import Scene
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.simulator import EgoStatus
 
 EGO_FEATURES = (
     "speed",
@@ -91,13 +94,13 @@ SIZE = len(FEATURE_NAMES)
 IMAGE_SIZE = 64  # [px], one a metre
 
 
-def observation_space(kind: str) -> spaces.Space:
-    """Space of ``"image"``, ``"vector"`` or ``"multi"`` (a ``Dict`` of both)."""
-    image = spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    vector = spaces.Box(-1.0, 1.0, (SIZE,), np.float32)
-    if kind == "image":
-        return image
-    return vector if kind == "vector" else spaces.Dict(image=image, vector=vector)
+class VectorKind(NamedTuple):
+    """What a vector observation holds, and its bounds."""
+
+    low: float
+    high: float
+    size: int
+    read: Callable[[Any, Scene, EgoStatus], npt.NDArray[np.float32]]  # simulator, scene, ego
 
 
 def vector_observation(scene: Scene, ego: EgoStatus) -> npt.NDArray[np.float32]:
@@ -106,3 +109,15 @@ def vector_observation(scene: Scene, ego: EgoStatus) -> npt.NDArray[np.float32]:
     columns, route = scene.columns, scene.route
     write_features(columns, columns.shape[1], ego, route, len(route), vector)
     return vector
+
+
+FEATURES = VectorKind(-1.0, 1.0, SIZE, lambda _, scene, ego: vector_observation(scene, ego))
+
+
+def observation_space(kind: str, features: VectorKind = FEATURES) -> spaces.Space[Any]:
+    """Space of ``"image"``, ``"vector"`` or ``"multi"`` (a ``Dict`` of both)."""
+    image = spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    vector = spaces.Box(features.low, features.high, (features.size,), np.float32)
+    if kind == "image":
+        return image
+    return vector if kind == "vector" else spaces.Dict(image=image, vector=vector)

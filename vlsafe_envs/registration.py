@@ -1,108 +1,90 @@
-"""Gymnasium ids, and the function behind them."""
+"""What ``gym.make`` and ``gym.make_vec`` call for every id, and how the ids get to Gymnasium."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from vlsafe_envs.checks import (
-    check_autoreset,
-    check_choice,
-    check_integer,
-    check_num_envs,
-    check_options,
-    shown,
-)
-from vlsafe_envs.metadrive.registration import (
-    METADRIVE_IDS,
-    make_metadrive_env,
-    metadrive_scenario,
-    read_metadrive_options,
-    register_metadrive,
-)
-from vlsafe_envs.scenarios import SCENARIOS, Scenario, make_scenario
+from vlsafe_envs.checks import check_autoreset, check_choice, check_num_envs
+from vlsafe_envs.judged import check_cost, check_scorer, judged
+from vlsafe_envs.options import Chosen, read_options
+from vlsafe_envs.registry import ROWS, HighwayRoad, OwnRoad, row_named
+from vlsafe_envs.scenarios import TrafficConfig
+from vlsafe_envs.simulator import Simulator
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
     from vlsafe_envs.driving_batch import DrivingBatch
-    from vlsafe_envs.tasks import TaskScenario
 
-# Those on highway-env's roads.
-ENV_IDS = {
-    "VLSafe-Highway-v0": "highway",
-    "VLSafe-Merge-v0": "merge",
-    "VLSafe-Roundabout-v0": "roundabout",
-    "VLSafe-Intersection-v0": "intersection",
-}
-# Those with a route to follow, on roads of our own.
-TASK_IDS = {
-    "VLSafe-FourLane-v0": "four_lane",
-    "VLSafe-LeftTurn-v0": "left_turn",
-    "VLSafe-RightTurn-v0": "right_turn",
-}
-COST_MODES = ("either", "env", "vlm")
-_SCENARIO_OPTIONS = (
-    "action",
-    "density",
-    "vehicles",
-    "lanes",
-    "duration",
-    "policy_frequency",
-    "simulation_frequency",
-    "target_speeds",
-    "initial_speed",
-    "ego_spacing",
-    "destination",
-    "spawn_probability",
-)
-_ENV_OPTIONS = (
-    "observation",
-    "engine",
-    "rewards",
-    "costs",
-    "scene_in_info",
-    "offroad_terminal",
-    "render_mode",
-)
+ENGINES = ("auto", "compiled", "highway_env")
+VECTORS = ("features", "metadrive")
 
 
-def known_ids() -> tuple[str, ...]:
-    """All ids that are ours."""
-    return (*ENV_IDS, *TASK_IDS, *METADRIVE_IDS)
+@functools.cache
+def _warn_once(message: str) -> None:
+    gym.logger.warn(message)
 
 
-def bare_id(env_id: str) -> str:
-    """The id without ``"vlsafe_envs:"``.  Raises ``ValueError`` for one that is not ours."""
-    name = env_id.removeprefix("vlsafe_envs:") if isinstance(env_id, str) else env_id
-    check_choice("env_id", name, known_ids())
-    return name
+def compiled_traffic(config: TrafficConfig, engine: str) -> Simulator | None:
+    """The compiled simulator, or ``None`` where highway-env's own is to drive.
+
+    With ``"auto"`` that is where the compiled one cannot simulate ``config``; a Gymnasium warning
+    says so once.
+
+    Raises ``ValueError`` for an unknown engine or when ``"compiled"`` cannot simulate ``config``.
+    """
+    check_choice("engine", engine, ENGINES)
+    if engine == "highway_env":
+        return None
+    try:
+        from vlsafe_envs.engine import CompiledTraffic
+
+        return CompiledTraffic(config)
+    except (ImportError, NotImplementedError) as error:
+        if engine == "compiled":
+            raise ValueError(
+                f"engine='compiled' cannot simulate this traffic ({error}): "
+                "use engine='highway_env'"
+            ) from error
+        _warn_once(f"no compiled traffic engine ({error}): driving highway-env, slowly")
+    return None
 
 
-def scenario_of(env_id: str) -> Scenario | TaskScenario:
-    """The default scenario of an id.  Raises ``ValueError`` for an id that is not ours."""
-    name = bare_id(env_id)
-    if name in ENV_IDS:
-        return SCENARIOS[ENV_IDS[name]]
-    if name in METADRIVE_IDS:
-        return metadrive_scenario(name)
-    from vlsafe_envs.tasks.make import make_task_scenario
+def make_simulator(chosen: Chosen) -> Simulator:
+    """The simulator that drives the traffic of a choice of options."""
+    traffic, row = chosen.scenario.traffic, chosen.scenario.row
+    if isinstance(row.road, HighwayRoad):
+        compiled = compiled_traffic(traffic, chosen.simulator.get("engine", "auto"))
+        if compiled is not None:
+            return compiled
+        from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
 
-    return make_task_scenario(TASK_IDS[name])
+        return HighwayEnvTraffic(traffic)
+    if isinstance(row.road, OwnRoad):
+        from vlsafe_envs.tasks import path_world
+
+        return path_world.make_world(traffic)
+    from vlsafe_envs.metadrive.world import make_world
+
+    observed = reads_metadrive(chosen) and chosen.env.get("observation", "image") != "image"
+    return make_world(traffic, observed, **_ends(chosen))
 
 
-def maker_of(env_id: str) -> Callable[..., gym.Env[Any, Any]]:
-    """What builds one environment of an id; raises ``ValueError`` for an id that is not ours."""
-    name = bare_id(env_id)
-    if name in ENV_IDS:
-        return functools.partial(make_env, ENV_IDS[name])
-    if name in METADRIVE_IDS:
-        return functools.partial(make_metadrive_env, METADRIVE_IDS[name])
-    return functools.partial(make_task_env, TASK_IDS[name])
+def reads_metadrive(chosen: Chosen) -> bool:
+    """Whether the vector is MetaDrive's own: always with its task, else where it was asked for."""
+    row = chosen.scenario.row
+    vector = chosen.simulator.get("vector", VECTORS[0])
+    check_choice("vector", vector, VECTORS)
+    return row.one_per_process and ("vector" not in row.own_options or vector == "metadrive")
+
+
+def _ends(chosen: Chosen) -> dict[str, Any]:
+    defaults = {"solid_lines": True, "crash_terminal": False}
+    own = chosen.scenario.row.own_options
+    return {key: chosen.simulator.get(key, value) for key, value in defaults.items() if key in own}
 
 
 def make_env(
@@ -111,86 +93,26 @@ def make_env(
     """Build an environment; what ``gym.make`` calls.
 
     Args:
-        scenario: ``"highway"``, ``"merge"``, ``"roundabout"`` or ``"intersection"``.
-        scorer: the judge of every frame (see ``wrappers.make_scorer``); ``None`` for no judge.
-        cost: how ``info["cost"]`` is made with a judge: ``"either"``, ``"env"`` or ``"vlm"``.
-        options: fields of :class:`~vlsafe_envs.scenarios.TrafficConfig`, ``duration`` [s] and
-            arguments of :class:`~vlsafe_envs.driving_env.DrivingEnv`; ``None`` for a default.
+        scenario: the road's name in the registry, such as ``"left_turn"``.
+        scorer: scores every frame (see ``wrappers.make_scorer``); ``None``: nobody does.
+        cost: how ``info["cost"]`` is made with a scorer: ``"either"``, ``"env"`` or ``"vlm"``.
+        options: see :func:`~vlsafe_envs.options.option_defaults`; ``None`` for a default.
 
-    Raises ``ValueError`` for unknown options and impossible values.
+    Raises ``ValueError`` for unknown options and impossible values, ``ImportError`` where MetaDrive
+    is wanted and not installed.
     """
-    from vlsafe_envs.driving_env import DrivingEnv
+    from vlsafe_envs.env import DrivingEnv
 
     check_cost(cost, scorer)
-    road, arguments = _read_options(scenario, options)
-    return judged(DrivingEnv(road, **arguments), scorer, cost)
+    chosen = read_options(row_named(scenario), options)
+    more: dict[str, Any] = {}
+    if reads_metadrive(chosen):
+        from vlsafe_envs.metadrive.observation import METADRIVE_VECTOR
 
-
-def judged(env: gym.Env[Any, Any], scorer: Any, cost: str) -> gym.Env[Any, Any]:
-    """``env`` with a judge of every frame, or ``env`` itself when ``scorer`` is ``None``."""
-    if scorer is None:
-        return env
-    from wrappers import VLMCost
-
-    check_scorer(scorer)
-    return VLMCost(env, scorer, cost=cost)
-
-
-def check_cost(cost: Any, scorer: Any) -> None:
-    """Raise ``ValueError`` unless ``info["cost"]`` can be made in this way."""
-    check_choice("cost", cost, COST_MODES)
-    if cost == "vlm" and scorer is None:
-        raise ValueError("cost='vlm' needs a judge: give a scorer, or leave out scorer=None")
-
-
-def check_scorer(scorer: Any) -> None:
-    """Raise ``ValueError`` for what can be no scorer, or asks for no number of pixels or frames."""
-    if isinstance(scorer, str | Path):
-        return
-    if isinstance(scorer, type) or not callable(scorer):
-        raise ValueError(
-            f"scorer={shown(scorer)}: give the name of a judge, such as 'bundled', an object with "
-            "__call__(frames, infos) and an `identity`, or None for no judge"
-        )
-    for name in ("frame_size", "context_frames"):
-        value = getattr(scorer, name, None)
-        if value is not None:
-            check_integer(f"scorer.{name}", value, 1, 4096)
-
-
-def make_task_env(
-    scenario: str, *, scorer: Any = "bundled", cost: str = "either", **options: Any
-) -> gym.Env[Any, Any]:
-    """Build a task with a route to follow; what ``gym.make`` calls.
-
-    Args:
-        scenario: ``"four_lane"``, ``"left_turn"`` or ``"right_turn"``.
-        scorer: see :func:`make_env`.
-        cost: see :func:`make_env`.
-        options: fields of :class:`~vlsafe_envs.tasks.make.PathTraffic`, ``duration`` [s],
-            ``cruise_speed`` and ``desired_speed`` [m/s], ``collision_cost`` and arguments of
-            :class:`~vlsafe_envs.tasks.TaskEnv`; ``None`` for a default.
-
-    Raises ``ValueError`` for unknown options and impossible values.
-    """
-    from vlsafe_envs.tasks.make import make_task
-
-    check_cost(cost, scorer)
-    return judged(make_task(scenario, options), scorer, cost)
-
-
-def make_task_vector_env(
-    scenario: str, num_envs: int = 1, *, autoreset_mode: Any = "NextStep", **options: Any
-) -> VectorEnv[Any, Any, Any]:
-    """N tasks, stepped one after the other; what ``gym.make_vec`` calls.
-
-    Takes the arguments of :func:`make_task_env` and ``autoreset_mode``, see
-    :func:`make_vector_env`.  Raises ``ValueError`` for unknown options and impossible values.
-    """
-    from vlsafe_envs.gym_vector import CheckedSyncVectorEnv
-
-    one = functools.partial(make_task_env, scenario, **options)
-    return CheckedSyncVectorEnv(one, num_envs, autoreset_mode)
+        more["vector"] = METADRIVE_VECTOR
+    simulator = make_simulator(chosen)
+    env = DrivingEnv(chosen.scenario, simulator, chosen.task, **chosen.env, **more)
+    return judged(env, scorer, cost)
 
 
 def make_vector_env(
@@ -202,11 +124,11 @@ def make_vector_env(
     autoreset_mode: Any = "NextStep",
     **options: Any,
 ) -> VectorEnv[Any, Any, Any]:
-    """Build N environments that are stepped together; what ``gym.make_vec`` calls.
+    """Build N environments; what ``gym.make_vec`` calls.
 
-    Takes the arguments of :func:`make_env`.  All frames are judged in one call of one scorer.
-    Where the compiled engine cannot be used, it is Gymnasium's ``SyncVectorEnv`` (with
-    ``engine="auto"``, a warning says so once).
+    Where they can be stepped together all frames are scored in one call of one scorer.  Elsewhere
+    they are stepped one after the other in Gymnasium's ``SyncVectorEnv`` (with ``engine="auto"``, a
+    warning says so once), and those of which a process holds only one in ``AsyncVectorEnv``.
 
     Args:
         scenario: see :func:`make_env`.
@@ -219,7 +141,7 @@ def make_vector_env(
 
     Raises ``ValueError`` for unknown options and impossible values.
     """
-    from vlsafe_envs.gym_vector import CheckedSyncVectorEnv
+    from vlsafe_envs.gym_vector import CheckedAsyncVectorEnv, CheckedSyncVectorEnv
     from vlsafe_envs.vector_env import VectorDrivingEnv
 
     check_num_envs(num_envs)
@@ -228,6 +150,9 @@ def make_vector_env(
     if batch is not None:
         return VectorDrivingEnv(batch, mode)
     one = functools.partial(make_env, scenario, scorer=scorer, cost=cost, **options)
+    if row_named(scenario).one_per_process:
+        make_env(scenario, scorer=None, **options).close()  # faults show here, not in a worker
+        return CheckedAsyncVectorEnv(one, num_envs, mode)
     return CheckedSyncVectorEnv(one, num_envs, mode)
 
 
@@ -238,65 +163,36 @@ def make_batch(
 
     Raises ``ValueError`` for unknown options and impossible values.
     """
-    from vlsafe_envs.driving_batch import DrivingBatch
-    from vlsafe_envs.driving_env import compiled_traffic
-
+    row = row_named(scenario)
     check_cost(cost, scorer)
-    road, arguments = _read_options(scenario, options)
-    engine = arguments.pop("engine", "auto")
+    chosen = read_options(row, options)
     # Windows belong to environments of their own.
-    if arguments.get("render_mode") == "human" or compiled_traffic(road.traffic, engine) is None:
+    if not row.stacked or chosen.env.get("render_mode") == "human":
         return None
+    if compiled_traffic(chosen.scenario.traffic, chosen.simulator.get("engine", "auto")) is None:
+        return None
+    from vlsafe_envs.driving_batch import DrivingBatch
+
     judge = None
     if scorer is not None:
         from wrappers import FrameJudge
 
         check_scorer(scorer)
         judge = FrameJudge(scorer, cost)
-    return DrivingBatch(road, num_envs, judge, **arguments)
-
-
-def check_env_options(env_id: str, options: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` for options that ``gym.make(env_id)`` does not have, or would refuse.
-
-    Nothing is built, so that MetaDrive need not be installed; the environment's own arguments
-    (``observation``, ``scorer``, ``rewards``, ...) are checked by name only.
-    """
-    name = bare_id(env_id)
-    given = {key: value for key, value in options.items() if key not in ("scorer", "cost")}
-    if name in ENV_IDS:
-        _read_options(ENV_IDS[name], given)
-    elif name in METADRIVE_IDS:
-        read_metadrive_options(METADRIVE_IDS[name], given)
-    else:
-        from vlsafe_envs.tasks.make import read_task_options
-
-        read_task_options(TASK_IDS[name], given)
-
-
-def _read_options(scenario: str, options: Mapping[str, Any]) -> tuple[Scenario, dict[str, Any]]:
-    """The road, and the arguments of the environment on it; raises ``ValueError``."""
-    check_options(options, (*_SCENARIO_OPTIONS, *_ENV_OPTIONS))
-    road = make_scenario(scenario, **{k: v for k, v in options.items() if k in _SCENARIO_OPTIONS})
-    return road, {k: v for k, v in options.items() if k in _ENV_OPTIONS and v is not None}
+    task: Any = chosen.task
+    return DrivingBatch(chosen.scenario, num_envs, judge, task, **chosen.env)
 
 
 def register_envs() -> None:
-    """Register our ids with Gymnasium; a second call changes nothing."""
-    for env_id, scenario in ENV_IDS.items():
-        if env_id not in gym.registry:
+    """Register our ids with Gymnasium, whether or not MetaDrive is installed.
+
+    A second call changes nothing.
+    """
+    for row in ROWS:
+        if row.env_id not in gym.registry:
             gym.register(
-                env_id,
+                row.env_id,
                 f"{__name__}:make_env",
                 vector_entry_point=f"{__name__}:make_vector_env",
-                kwargs={"scenario": scenario},
+                kwargs={"scenario": row.name},
             )
-    for env_id, scenario in TASK_IDS.items():
-        if env_id not in gym.registry:
-            gym.register(
-                env_id,
-                f"{__name__}:make_task_env",
-                vector_entry_point=f"{__name__}:make_task_vector_env",
-                kwargs={"scenario": scenario},
-            )
-    register_metadrive()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vlsafe_envs.checks import check_number
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.simulator import EgoStatus
 
 
 @dataclass(frozen=True)

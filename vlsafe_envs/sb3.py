@@ -23,15 +23,10 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from vlsafe_envs.actions import check_actions
 from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
-from vlsafe_envs.driving_batch import Arrival, DrivingBatch, Seat, put_rows
-from vlsafe_envs.registration import (
-    ENV_IDS,
-    METADRIVE_IDS,
-    bare_id,
-    check_env_options,
-    make_batch,
-    maker_of,
-)
+from vlsafe_envs.driving_batch import Arrival, BatchMember, DrivingBatch, put_rows
+from vlsafe_envs.options import check_env_options
+from vlsafe_envs.registration import make_batch, make_env
+from vlsafe_envs.registry import row_of
 
 Indices = int | Iterable[int] | None
 
@@ -57,27 +52,26 @@ def make_vec_env(
 
     Raises ``ValueError`` for an id that is not ours, unknown options and impossible values.
     """
-    name = bare_id(env_id)
+    row = row_of(env_id)
     check_num_envs(n_envs, "n_envs")
     check_kind("env_kwargs", env_kwargs, Mapping | None, "a dictionary, or None")
     seed = check_seed(seed)
     options = dict(env_kwargs or {})
-    check_env_options(name, options)
-    batch = make_batch(ENV_IDS[name], n_envs, **options) if name in ENV_IDS else None
+    check_env_options(row.env_id, options)
+    batch = make_batch(row.name, n_envs, **options)
     vec_env: VecEnv
     if batch is None:
-        one = functools.partial(maker_of(name), **options)
-        alone = n_envs == 1 or name not in METADRIVE_IDS  # MetaDrive runs once in a process
-        if alone:
+        one = functools.partial(make_env, row.name, **options)
+        if n_envs == 1 or not row.one_per_process:
             vec_env = CheckedDummyVecEnv([one] * n_envs)
         else:
             one().close()  # a fault of the options shows here, not as a worker that is gone
             vec_env = CheckedSubprocVecEnv([functools.partial(_in_worker, one)] * n_envs)
     else:
-        spec = copy.deepcopy(gym.spec(name))  # the registry hands out its own
+        spec = copy.deepcopy(gym.spec(row.env_id))  # the registry hands out its own
         spec.kwargs = {**spec.kwargs, **options}
-        for seat in batch.seats:
-            seat.spec = spec
+        for env in batch.envs:
+            env.spec = spec
         vec_env = DrivingVecEnv(batch)
     if seed is not None:
         vec_env.seed(seed)
@@ -125,21 +119,21 @@ class DrivingVecEnv(VecEnv):
         check_kind("batch", batch, DrivingBatch, "a DrivingBatch")
         self.batch = batch
         self._all = np.arange(len(batch))
-        first = batch.seats[0]
+        first = batch.envs[0]
         super().__init__(len(batch), first.observation_space, first.action_space)
         self.metadata = first.metadata
 
     @property
-    def envs(self) -> list[Seat]:
+    def envs(self) -> list[BatchMember]:
         """The environments, to be looked at."""
-        return self.batch.seats
+        return self.batch.envs
 
     def reset(self) -> VecEnvObs:
         """Start episodes everywhere.  Raises ``ValueError`` for options: there are none."""
         if any(self._options):
             raise ValueError(f"options={self._options!r}: reset has no options")
         arrival = self.batch.reset(self._all, self._seeds)
-        self.batch.pass_judgement(arrival)
+        self.batch.score_frames(arrival)
         self.reset_infos = arrival.infos()
         self._reset_seeds()
         return arrival.observation
@@ -155,7 +149,7 @@ class DrivingVecEnv(VecEnv):
         last = {n: arrival.observation_of(n) for n in over.tolist()}
         if over.size:
             fresh = [self.batch.reset(over, [None] * over.size)]
-        self.batch.pass_judgement(arrival, *fresh)
+        self.batch.score_frames(arrival, *fresh)
         infos = arrival.infos()
         for info, truncated in zip(infos, arrival.truncated.tolist(), strict=True):
             info["TimeLimit.truncated"] = truncated
@@ -174,7 +168,7 @@ class DrivingVecEnv(VecEnv):
         """The judge's frames, with ``render_mode="rgb_array"``."""
         if self.render_mode != "rgb_array":
             return [None] * self.num_envs
-        return [seat.safety_frame() for seat in self.envs]
+        return [env.safety_frame() for env in self.envs]
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
         """An attribute of the chosen environments."""

@@ -3,69 +3,18 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_envs.highway_env_traffic import build_network
-from vlsafe_envs.observations import IMAGE_SIZE
-from vlsafe_envs.render import Rasteriser, RoadShape, draw_many, fingerprint
-from vlsafe_envs.scenarios import TrafficConfig
+from vlsafe_envs.options import read_options
+from vlsafe_envs.registration import make_simulator
+from vlsafe_envs.registry import row_of
+from vlsafe_envs.render import fingerprint
+from vlsafe_envs.render.frames import FRAME_SIZE, FRAME_SIZES, Frame, frames_on
 from vlsafe_envs.scene import Scene, drawing_of_packed
-
-FRAME_SIZE = 224  # [px], 3.5 a metre
-GROUND = 64.0  # [m], side of the square that a frame shows
-
-Frame = npt.NDArray[np.uint8]
-
-
-@functools.lru_cache(maxsize=16)
-def _road_shape(scenario: str, lanes: int) -> RoadShape:
-    return RoadShape.from_network(build_network(TrafficConfig(scenario, vehicles=0, lanes=lanes)))
-
-
-class SceneFrames:
-    """Draws scenes on ``road``, or on the road of a config; it is prepared on first use."""
-
-    def __init__(self, road: TrafficConfig | RoadShape) -> None:
-        self._given = road
-
-    @functools.cached_property
-    def _road(self) -> RoadShape:
-        if isinstance(self._given, RoadShape):
-            return self._given
-        return _road_shape(self._given.scenario, self._given.lanes)
-
-    @functools.cached_property
-    def _large(self) -> Rasteriser:
-        return Rasteriser(self._road, FRAME_SIZE, GROUND, trails=True)
-
-    @functools.cached_property
-    def _small(self) -> Rasteriser:
-        return Rasteriser(self._road, IMAGE_SIZE, GROUND)
-
-    def rasteriser(self, size: int = FRAME_SIZE) -> Rasteriser:
-        """What draws the judge's frames of a size [px]."""
-        return self._large if size == FRAME_SIZE else self._small
-
-    def frame(self, scene: Scene) -> Frame:
-        """The judge's frame, uint8 ``(224, 224, 3)``."""
-        return self._large.draw(scene)
-
-    def image(self, scene: Scene) -> Frame:
-        """The agent's image, uint8 ``(64, 64, 3)``."""
-        return self._small.draw(scene)
-
-    def frames(self, *scenes: Any) -> Frame:
-        """The judge's frames ``(N, 224, 224, 3)`` of N scenes, as ``draw_many`` takes them."""
-        return draw_many(self._large, *scenes)
-
-    def images(self, *scenes: Any) -> Frame:
-        """The agent's images ``(N, 64, 64, 3)`` of N scenes, as ``draw_many`` takes them."""
-        return draw_many(self._small, *scenes)
 
 
 class SceneRenderer:
@@ -79,35 +28,18 @@ class SceneRenderer:
     arguments that the environment would refuse.
     """
 
-    frame_sizes = (FRAME_SIZE, IMAGE_SIZE)  # [px], as the environments' safety_frame_sizes
+    frame_sizes = FRAME_SIZES  # [px], as the environments' safety_frame_sizes
     _size = FRAME_SIZE
 
     def __init__(self, env_id: str, **env_kwargs: Any) -> None:
-        from vlsafe_envs.registration import (
-            METADRIVE_IDS,
-            TASK_IDS,
-            bare_id,
-            check_env_options,
-            scenario_of,
-        )
-
-        name = bare_id(env_id)
-        check_env_options(name, env_kwargs)
-        if name in METADRIVE_IDS:
+        row = row_of(env_id)
+        chosen = read_options(row, env_kwargs)
+        if not row.fixed_road:
             raise ValueError(
                 f"env_id={env_id!r}: every map of MetaDrive has another road, which scenes do not "
-                "hold; judge while driving (scorer=...), or use the images that are stored"
+                "hold; score while driving (scorer=...), or use the images that are stored"
             )
-        if name in TASK_IDS:
-            from vlsafe_envs.tasks.make import task_road
-
-            self._frames = SceneFrames(task_road(TASK_IDS[name]))
-            return
-        config = scenario_of(name).traffic
-        lanes = env_kwargs.get("lanes")
-        if lanes is not None:
-            config = dataclasses.replace(config, lanes=lanes)
-        self._frames = SceneFrames(config)
+        self._frames = frames_on(make_simulator(chosen).road)
 
     def at_size(self, size: int) -> SceneRenderer:
         """The same drawing with :meth:`frames` of ``size`` px, as ``env.safety_frame(size)``.

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space, create_empty_array
 
 from vlsafe_envs.actions import check_actions
 from vlsafe_envs.checks import check_autoreset, check_kind, check_seeds, reset_mask
-from vlsafe_envs.driving_batch import Arrival, DrivingBatch, Seat, put_rows, rows_of
+from vlsafe_envs.driving_batch import Arrival, BatchMember, DrivingBatch, put_rows, rows_of
 
 Flags = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -56,9 +56,9 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
         self._seen = create_empty_array(self.single_observation_space, self.num_envs, np.zeros)
 
     @property
-    def envs(self) -> list[Seat]:
+    def envs(self) -> list[BatchMember]:
         """The environments, to be looked at."""
-        return self.batch.seats
+        return self.batch.envs
 
     @property  # type: ignore[misc]  # nobody sets it, as in SyncVectorEnv
     def np_random(self) -> Any:
@@ -86,7 +86,7 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
         seeds = check_seeds(seed, self.num_envs)
         rows = np.flatnonzero(reset_mask(options, self.num_envs))
         arrival = self.batch.reset(rows, [seeds[n] for n in rows])
-        self.batch.pass_judgement(arrival)
+        self.batch.score_frames(arrival)
         self._over[rows] = False
         return self._show([arrival])
 
@@ -110,7 +110,7 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
             arrivals.append(self.batch.step(going, actions[going]))
         if over.size:
             arrivals.append(self.batch.reset(over, [None] * over.size))
-        self.batch.pass_judgement(*arrivals)
+        self.batch.score_frames(*arrivals)
         return self._returns(arrivals)
 
     def _step_and_restart(
@@ -120,13 +120,13 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
         last = self.batch.step(self._all, actions)
         over = np.flatnonzero(last.over)
         if not over.size:
-            self.batch.pass_judgement(last)
+            self.batch.score_frames(last)
             return self._returns([last])
         final_obs = np.full(self.num_envs, None, object)
         for n in over.tolist():
             final_obs[n] = last.observation_of(n)
         fresh = self.batch.reset(over, [None] * over.size)
-        self.batch.pass_judgement(last, fresh)
+        self.batch.score_frames(last, fresh)
         final_info = _spread(rows_of(last.info, over), over, self.num_envs)
         observations, reward, terminated, truncated, infos = self._returns([last])
         put_rows(observations, fresh.observation, over)

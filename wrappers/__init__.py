@@ -15,9 +15,9 @@ from wrappers.forms import fit_temperature
 from wrappers.frame_windows import FrameHistory, context_frames, window_indices
 from wrappers.oracle import OracleConfig, OracleScorer, safety_degree
 from wrappers.prompts import Prompts
-from wrappers.registry import known_scorers
-from wrappers.scorer import SafetyScorer, make_scorer
-from wrappers.vlm_cost import FrameJudge, VLMCost, combine_cost, cost_from_score
+from wrappers.registry import known_scorers, make_scorer
+from wrappers.scorer import SafetyScorer
+from wrappers.vlm_cost import FrameCost, FrameJudge, VLMCost, combine_cost, cost_from_score
 from wrappers.window_scorer import WindowScorer
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = [
     "ClipScorer",
     "ConstantScorer",
     "EnsembleScorer",
+    "FrameCost",
     "FrameHistory",
     "FrameJudge",
     "OracleConfig",

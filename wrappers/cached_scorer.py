@@ -1,14 +1,14 @@
-"""A scorer that looks frames up before it judges them, for use inside environments."""
+"""A scorer that looks frames up before it scores them, for use inside environments."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
 
 from wrappers.combinator import Wrapper
 from wrappers.frame_windows import check_windows
+from wrappers.registry import make_scorer
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import (
     Frames,
@@ -16,26 +16,22 @@ from wrappers.scorer import (
     SafetyScorer,
     Scores,
     check_frames,
-    check_scores,
-    last_reasons,
-    make_scorer,
 )
-
-_LOOK_AGAIN = 0.02  # [s], while another process scores the same frame
 
 
 class CachedScorer(Wrapper):
-    """Another scorer's scores; a frame whose pixels were ever judged is not judged again.
+    """Another scorer's scores; a frame whose pixels were ever scored is not scored again.
 
     Runs and processes share the cache, and so do data sets whose stored images are labelled; those
     whose frames are drawn from scenes have entries of their own, found by the scene.  A frame
     without a label (NaN) is put to the scorer again the next time.
 
     Args:
-        scorer: see :func:`make_scorer`; it must judge a frame by its pixels alone.
+        scorer: see :func:`make_scorer`; it must score a frame by its pixels alone.
         cache: where scores are kept; ``None`` for the user's.
 
-    Raises ``ValueError`` for a scorer that reads infos or remembers earlier calls.
+    Raises:
+        ValueError: for a scorer that reads infos or remembers earlier calls.
     """
 
     def __init__(self, scorer: str | SafetyScorer, cache: ScoreCache | None = None) -> None:
@@ -70,35 +66,14 @@ class CachedScorer(Wrapper):
         missing = [key for key, score in known.items() if np.isnan(score)]
         self.hits += len(keys) - len(missing)
         self.misses += len(missing)
-        while missing:
-            mine = [
-                key for key, ours in zip(missing, self.cache.claim(missing), strict=True) if ours
-            ]
-            try:
-                found, said = self._judge(mine, frames, first)
-            finally:
-                self.cache.release(mine)
-            known.update(found)
-            reasons.update(said)
-            missing = sorted(set(missing) - set(mine))
-            if missing:  # another process is at them
-                time.sleep(_LOOK_AGAIN)
+        if missing:
+            rows = [first[key] for key in missing]
+            scores, said = self.ask(self.scorer, frames[rows])
+            self.cache.put(missing, scores)
+            known.update(zip(missing, scores.tolist(), strict=True))
+            reasons.update(zip(missing, said, strict=True))
         self.last_reasons = [reasons.get(key) for key in keys]
         return np.array([known[key] for key in keys], np.float32)
-
-    def _judge(
-        self, keys: list[bytes], frames: Frames, rows: dict[bytes, int]
-    ) -> tuple[dict[bytes, float], dict[bytes, str | None]]:
-        """Scores of keys that nobody else is scoring, and why some have none."""
-        found = dict(zip(keys, self.cache.get(keys).tolist(), strict=True))
-        missing = [key for key in keys if np.isnan(found[key])]
-        if not missing:
-            return found, {}
-        scores = check_scores(self.scorer(frames[[rows[key] for key in missing]]), len(missing))
-        self.cache.put(missing, scores)
-        found.update(zip(missing, scores.tolist(), strict=True))
-        said = last_reasons(self.scorer, len(missing))
-        return found, dict(zip(missing, said, strict=True))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CachedScorer:
         return self

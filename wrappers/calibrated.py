@@ -22,15 +22,8 @@ import numpy.typing as npt
 from wrappers.combinator import Wrapper
 from wrappers.files import read_json, write_json
 from wrappers.forms import log_odds, logistic
-from wrappers.scorer import (
-    Frames,
-    Infos,
-    SafetyScorer,
-    Scores,
-    check_scores,
-    last_reasons,
-    make_scorer,
-)
+from wrappers.registry import make_scorer
+from wrappers.scorer import Frames, Infos, SafetyScorer, Scores
 
 METHODS = ("isotonic", "platt")
 FORMAT = 1  # of the file
@@ -111,7 +104,7 @@ def fit_calibration(
     method: str = "isotonic",
     data_sha256: str | None = None,
 ) -> Calibration:
-    """Fit a calibration on frames that the scorer is not judged by later.
+    """Fit a calibration on frames that the scorer is not examined on later.
 
     Args:
         scores: raw scores ``(N,)``; frames without a label (NaN) are left out.
@@ -121,8 +114,10 @@ def fit_calibration(
         method: ``"isotonic"`` (needs some thousand frames) or ``"platt"`` (a few hundred do).
         data_sha256: the data set's own hash; by default that of scores and truth.
 
-    Raises ``ValueError`` for an unknown method, other shapes, frames of one kind only, and scores
-    that rank no better than backwards; ``ImportError`` without scikit-learn.
+    Raises:
+        ValueError: for an unknown method, other shapes, frames of one kind only, and scores that
+            rank no better than backwards.
+        ImportError: without scikit-learn.
     """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
@@ -192,13 +187,14 @@ def held_out(episodes: npt.ArrayLike, share: float = 0.5, seed: int = 0) -> npt.
     """Frames to fit on, ``(N,)``: those of a random ``share`` of the episodes, at least one.
 
     ``episodes (N,)`` names the episode of each frame.  Frames of one episode are alike, so that
-    splitting by frames would fit and judge on the same scenes.
+    splitting by frames would fit and examine on the same scenes.
 
-    Raises ``ValueError`` when no episode would be left to be judged by.
+    Raises:
+        ValueError: when no episode would be left to examine on.
     """
     names = np.unique(np.asarray(episodes))
     if not 0.0 < share < 1.0 or len(names) < 2:
-        raise ValueError(f"share={share} of {len(names)} episodes: nothing to fit or to judge")
+        raise ValueError(f"share={share} of {len(names)} episodes: nothing to fit or to examine")
     count = min(max(round(share * len(names)), 1), len(names) - 1)
     chosen = np.random.default_rng(seed).permutation(names)[:count]
     return np.isin(episodes, chosen)
@@ -207,7 +203,8 @@ def held_out(episodes: npt.ArrayLike, share: float = 0.5, seed: int = 0) -> npt.
 class CalibratedScorer(Wrapper):
     """Another scorer's scores, calibrated.
 
-    Raises ``ValueError`` when the calibration was fitted on another scorer's scores.
+    Raises:
+        ValueError: when the calibration was fitted on another scorer's scores.
     """
 
     def __init__(self, scorer: SafetyScorer, calibration: Calibration) -> None:
@@ -234,18 +231,18 @@ class CalibratedScorer(Wrapper):
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Calibrated scores ``(N,)`` of what the scorer inside takes."""
-        scores = check_scores(self.scorer(frames, infos), len(frames))
-        self.last_reasons = last_reasons(self.scorer, len(frames))
+        scores, self.last_reasons = self.ask(self.scorer, frames, infos)
         return self.calibration(scores)
 
 
 def make_calibrated_scorer(argument: str | None, **options: Any) -> CalibratedScorer:
     """For ``"calibrated:<file.json>"``; ``options`` go to the scorer inside.
 
-    Raises ``ValueError`` for a file that is no calibration or does not name its scorer.
+    Raises:
+        ValueError: for a file that is no calibration or does not name its scorer.
     """
     if not argument:
-        raise ValueError("scorer 'calibrated' needs a file, for example 'calibrated:judge.json'")
+        raise ValueError("scorer 'calibrated' needs a file, for example 'calibrated:scorer.json'")
     calibration, spec = _read(argument)
     if not spec:
         raise ValueError(

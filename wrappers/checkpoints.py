@@ -1,17 +1,21 @@
 """Checkpoints of ``transformers``, loaded whole or refused with the file and the remedy.
 
 ``from_pretrained`` draws weights at random where a checkpoint has none, makes an empty tokenizer
-where there are no files of one, and raises whatever its readers raise.  A judge of such parts
+where there are no files of one, and raises whatever its readers raise.  A scorer of such parts
 would give every frame nearly the same score, or another one at each start.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import nn
 
 from wrappers.files import fault_of, read_json
 
@@ -152,6 +156,31 @@ def no_weight_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def device_of(name: str) -> torch.device:
+    """The PyTorch device of a name.
+
+    Raises:
+        ValueError: for one that PyTorch does not know, or cannot use on this machine.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"device={name!r} cannot be used here ({reason}); use 'cpu'") from None
+    return device
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """First 16 hex digits of the SHA-256 of all weights, with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @contextmanager

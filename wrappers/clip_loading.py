@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,44 @@ _MOST_EDGE = 8192  # [px] of a picture that a model is shown
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """A published dual encoder, which has a short name, and its size."""
+
+    checkpoint: str  # hub name
+    parameters: int  # of both encoders
+    image_size: int  # [px], height and width that the model sees
+
+    def weights_gigabytes(self, bytes_a_number: int = 4) -> float:
+        """Memory of the weights [GB]: 4 bytes a number for float32, 2 for half precision."""
+        return self.parameters * bytes_a_number / 1e9
+
+
+# Memory: docs/scorers.md.  The first four are those that VL-SAFE (arXiv 2505.16377) compares; which
+# one it settles on is not public.  VLM-RL, of the same group, uses ViT-bigG-14.
+BACKBONES = {
+    "vit-b-32": Backbone("openai/clip-vit-base-patch32", 151_277_313, 224),
+    "vit-l-14": Backbone("openai/clip-vit-large-patch14", 427_616_513, 224),
+    "vit-h-14": Backbone("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", 986_109_441, 224),
+    "vit-bigg-14": Backbone("laion/CLIP-ViT-bigG-14-laion2B-39B-b160k", 2_539_567_105, 224),
+    "siglip-b-16": Backbone("google/siglip-base-patch16-224", 203_155_970, 224),
+    "siglip-so400m": Backbone("google/siglip-so400m-patch14-384", 877_960_498, 384),
+    "siglip2-b-16": Backbone("google/siglip2-base-patch16-224", 375_187_970, 224),
+}
+PAPER_BACKBONES = ("vit-b-32", "vit-l-14", "vit-h-14", "vit-bigg-14")
+
+
+def checkpoint_of(name: str) -> str:
+    """The hub name of a short name; anything else (a hub name, a folder) as it is."""
+    backbone = BACKBONES.get(name)
+    return name if backbone is None else backbone.checkpoint
+
+
 def bundled_folder() -> Path:
     """Folder of the CLIP shipped with this package.
 
-    Raises ``ValueError`` when its weights are missing.
+    Raises:
+        ValueError: when its weights are missing.
     """
     folder = Path(__file__).parent / "bundled_clip"
     if not (folder / "model.safetensors").is_file():

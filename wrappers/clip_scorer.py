@@ -1,4 +1,4 @@
-"""A dual encoder as judge: how much nearer is a frame to the safe words than to the unsafe ones?"""
+"""Scores by a dual encoder: is a frame nearer to the safe words than to the unsafe ones?"""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ import numpy as np
 import torch
 
 from wrappers import forms
-from wrappers.backbones import checkpoint_of
-from wrappers.checkpoints import UnfitError, loading
+from wrappers.checkpoints import UnfitError, device_of, loading, weights_sha256
 from wrappers.checks import one_number, whole_number
 from wrappers.clip_loading import (
     FastPreprocessor,
     bundled_folder,
+    checkpoint_of,
     features_of,
     load_dual_encoder,
     own_temperature,
     text_features,
     text_length,
 )
-from wrappers.devices import device_of
-from wrappers.first_batch import FirstBatch
-from wrappers.options import check_known, option_names
 from wrappers.prompts import SAFE_PROMPT, UNSAFE_PROMPT, Prompts, Sentences, read_prompts
-from wrappers.scorer import BUNDLED, Frames, Infos, Scores, check_frames
+from wrappers.registry import check_known, option_names
+from wrappers.scorer import BUNDLED, FirstBatch, Frames, Infos, Scores, check_frames
 from wrappers.sentence_checks import check_sentences, check_sides, warn_of_equal_sides
-from wrappers.weights import weights_sha256
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 THRESHOLDS = {"threshold": 0.32, "softmax_threshold": 0.5}
@@ -64,7 +61,7 @@ class ClipScorer:
     Scorers keep no state between calls.
 
     Args:
-        model: ``"bundled"``, a name of :data:`~.backbones.BACKBONES`, a hub name or a folder
+        model: ``"bundled"``, a name of :data:`~.clip_loading.BACKBONES`, a hub name or a folder
             written by ``save_pretrained``.
         prompts: the safe and the unsafe side, each a sentence or an ensemble of several;
             :class:`~.prompts.Prompts`; or a JSON file, see :func:`~.prompts.read_prompts`.
@@ -73,7 +70,7 @@ class ClipScorer:
         margin: width of the ``"margin"`` form, in cosines; ``None`` for 0.03.
         alpha: strength of the projection, in [0, 1]; ``None`` for 0.5.
         threshold: above which a frame is safe; ``None`` for 0.32 (cosine) or 0.5 (softmax).
-        batch_size: frames judged at once.
+        batch_size: frames scored at once.
         device: where the model runs.
         precision: of weights and activations: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
 
@@ -137,7 +134,7 @@ class ClipScorer:
 
     @cached_property
     def weights_hash(self) -> str:
-        """See :func:`~.weights.weights_sha256`."""
+        """See :func:`~.checkpoints.weights_sha256`."""
         return weights_sha256(self.model)
 
     @property
@@ -166,9 +163,9 @@ class ClipScorer:
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8; ``infos`` are not read."""
-        return self.judge(self.image_features(frames))
+        return self.score(self.image_features(frames))
 
-    def judge(self, features: torch.Tensor) -> Scores:
+    def score(self, features: torch.Tensor) -> Scores:
         """Scores ``(N,)`` of :meth:`image_features`, so that one look serves many prompts."""
         safe, unsafe, baseline = self._cosines(features).T
         if self.form == "cosine":
@@ -189,6 +186,8 @@ class ClipScorer:
         if self.form not in _OFTEN_CONSTANT and not self._scores_seen.done:
             self._scores_seen.look(np.stack([safe, unsafe], 1), score)
         return score.astype(np.float32)
+
+    judge = score  # its name before
 
     def similarities(self, frames: Frames) -> np.ndarray:
         """Cosines ``(N, 2)`` float64 with the safe and the unsafe side."""
@@ -304,8 +303,9 @@ def _shared_bundled() -> ClipScorer:
 def _check_numbers(form: str, given: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a form that were given.
 
-    Raises ``ValueError`` for an unknown form, a number out of its range, and one that the form does
-    not read.
+    Raises:
+        ValueError: for an unknown form, a number out of its range, and one that the form does not
+            read.
     """
     if form not in forms.FORMS:
         raise ValueError(f"unknown form {form!r}; known: {', '.join(forms.FORMS)}")

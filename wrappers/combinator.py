@@ -7,9 +7,14 @@ from typing import Any
 
 from wrappers.frame_windows import context_frames
 from wrappers.scorer import (
+    Frames,
+    Infos,
     Reasons,
     SafetyScorer,
+    Scores,
+    check_scores,
     frame_size,
+    last_reasons,
     price_estimate,
     reads_history,
     reads_infos,
@@ -26,7 +31,8 @@ class Combinator:
     Args:
         scorers: what is wrapped.
 
-    Raises ``ValueError`` for scorers that look at frames of different sizes: all get the same ones.
+    Raises:
+        ValueError: for scorers that look at frames of different sizes: all get the same ones.
     """
 
     def __init__(self, *scorers: SafetyScorer) -> None:
@@ -42,6 +48,14 @@ class Combinator:
         self.reads_infos = any(map(reads_infos, scorers))
         self.reads_history = any(map(reads_history, scorers))
         self.last_reasons: Reasons = []
+
+    @staticmethod
+    def ask(
+        scorer: SafetyScorer, frames: Frames, infos: Infos | None = None
+    ) -> tuple[Scores, Reasons]:
+        """What one of those inside answers, checked: scores ``(N,)``, and why frames have none."""
+        scores = check_scores(scorer(frames, infos), len(frames))
+        return scores, last_reasons(scorer, len(frames))
 
     @property
     def stopped(self) -> str:

@@ -1,4 +1,4 @@
-"""Judges that know nothing, to be run beside a real one: does its judgement matter at all?"""
+"""Scorers that know nothing, to be run beside a real one: do its scores matter at all?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from wrappers.checks import one_number, whole_number
 from wrappers.combinator import Wrapper
-from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, check_frames, make_scorer
+from wrappers.registry import make_scorer
+from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, check_frames
 
 Number = TypeVar("Number", int, float)
 
@@ -50,7 +51,7 @@ class ShuffledScorer(Wrapper):
         return {"name": "shuffled", "seed": self.seed, "of": self.scorer.identity}
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
-        scores = np.asarray(self.scorer(frames, infos), np.float32)
+        scores, _ = self.ask(self.scorer, frames, infos)
         if len(scores) >= self.pool_size:
             return self._rng.permutation(scores)
         for score in scores:  # reservoir sampling: every score seen so far is equally likely kept
@@ -66,7 +67,7 @@ class RandomScorer:
     """Scores drawn evenly from [0, 1] by a frame's content: no information, yet repeatable.
 
     The same frame gets the same score in every batch, process and run, and two seeds are two
-    independent judges.
+    independent scorers.
     """
 
     def __init__(self, seed: int = 0) -> None:

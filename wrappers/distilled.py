@@ -10,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from wrappers.checkpoints import device_of, weights_sha256
 from wrappers.checks import whole_number
-from wrappers.devices import device_of
 from wrappers.distillation.fast import FastPupil
 from wrappers.distillation.folder import Record, load_pupil
-from wrappers.distillation.frames import fit_frames
-from wrappers.first_batch import FirstBatch
-from wrappers.options import check_known, option_names
-from wrappers.scorer import Frames, Infos, Scores, check_frames
-from wrappers.weights import weights_sha256
+from wrappers.distillation.network import fit_frames
+from wrappers.registry import check_known, option_names
+from wrappers.scorer import FirstBatch, Frames, Infos, Scores, check_frames
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled_distilled"
 
@@ -28,7 +26,7 @@ class DistilledScorer:
 
     The pupil looks at frames of ``frame_size`` pixels; environments that can draw such hand them
     over (those of ``vlsafe_envs`` the image that the agent sees, which costs nothing more).
-    Larger frames are shrunk, which takes longer than judging them.  How well it agrees with
+    Larger frames are shrunk, which takes longer than scoring them.  How well it agrees with
     its teacher, on frames kept out of its lessons, is in :attr:`record` and in its model card.
 
     Scorers keep no state between calls.
@@ -37,10 +35,13 @@ class DistilledScorer:
         folder: written by ``vlsafe distill``; by default the one shipped with the package, whose
             teacher is the bundled CLIP.
         device: where the network runs.
-        batch_size: frames judged at once.
+        batch_size: frames scored at once.
 
-    Raises ``ValueError`` for a folder that holds no pupil, a device that cannot be used, and an
-    impossible ``batch_size``.  Warns when a first batch of different frames gets one score.
+    Warns when a first batch of different frames gets one score.
+
+    Raises:
+        ValueError: for a folder that holds no pupil, a device that cannot be used, and an
+            impossible ``batch_size``.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class DistilledScorer:
 
     @cached_property
     def weights_hash(self) -> str:
-        """See :func:`~.weights.weights_sha256`."""
+        """See :func:`~.checkpoints.weights_sha256`."""
         return weights_sha256(self.pupil)
 
     @property
@@ -76,7 +77,7 @@ class DistilledScorer:
         """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8; ``infos`` are not read."""
         check_frames(frames)
         parts = [
-            self.judge(self.encode(self.prepare(frames[start : start + self.batch_size])))
+            self.score(self.encode(self.prepare(frames[start : start + self.batch_size])))
             for start in range(0, len(frames), self.batch_size)
         ]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
@@ -97,10 +98,12 @@ class DistilledScorer:
             self._scores_seen.look(prepared, logits)
         return logits
 
-    def judge(self, logits: npt.NDArray[np.float32]) -> Scores:
+    def score(self, logits: npt.NDArray[np.float32]) -> Scores:
         """Scores ``(N,)`` of log-odds."""
         odds = np.exp(-np.clip(logits, -60.0, 60.0))
         return (1.0 / (1.0 + odds)).astype(np.float32, copy=False)
+
+    judge = score  # its name before
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arguments

@@ -1,4 +1,4 @@
-"""Several judges as one."""
+"""Several scorers as one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,8 @@ import numpy.typing as npt
 from wrappers.checks import whole_number
 from wrappers.combinator import Combinator
 from wrappers.frame_windows import context_frames, latest
-from wrappers.scorer import (
-    Frames,
-    Infos,
-    SafetyScorer,
-    Scores,
-    check_scores,
-    last_reasons,
-    make_scorer,
-)
+from wrappers.registry import make_scorer
+from wrappers.scorer import Frames, Infos, SafetyScorer, Scores
 from wrappers.specs import split_members
 
 COMBINATIONS = ("mean", "min")
@@ -33,7 +26,7 @@ class EnsembleScorer(Combinator):
     A member that has no label for a frame (NaN) is left out for that frame, the others' weights
     growing accordingly; a frame that fewer than ``quorum`` members have a label for gets none.
     Members may look at different numbers of frames.  If one looks at frames of a certain size, as
-    distilled judges do, all get such.
+    distilled scorers do, all get such.
 
     Args:
         scorers: the members.
@@ -41,8 +34,9 @@ class EnsembleScorer(Combinator):
         weights: of the members in the mean, in their order; ``None`` for equal ones.
         quorum: how many labels a frame needs.
 
-    Raises ``ValueError`` for no members, impossible values, or members that look at frames of
-    different sizes.
+    Raises:
+        ValueError: for no members, impossible values, or members that look at frames of different
+            sizes.
     """
 
     def __init__(
@@ -75,8 +69,12 @@ class EnsembleScorer(Combinator):
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Scores ``(N,)`` of frames, or of windows where a member looks at several."""
-        scores = np.stack([self._ask(scorer, frames, infos) for scorer in self.scorers])  # (M, N)
-        said = [last_reasons(scorer, len(frames)) for scorer in self.scorers]
+        answers = [
+            self.ask(scorer, latest(frames, context_frames(scorer)), infos)
+            for scorer in self.scorers
+        ]
+        scores = np.stack([found for found, _ in answers])  # (M, N)
+        said = [reasons for _, reasons in answers]
         if self.combine == "min":
             combined = np.fmin.reduce(scores)  # NaN only where all are
         else:
@@ -87,10 +85,6 @@ class EnsembleScorer(Combinator):
             for missing, reasons in zip(np.isnan(combined), zip(*said, strict=True), strict=True)
         ]
         return combined
-
-    @staticmethod
-    def _ask(scorer: SafetyScorer, frames: Frames, infos: Infos | None) -> Scores:
-        return check_scores(scorer(latest(frames, context_frames(scorer)), infos), len(frames))
 
 
 def nan_mean(scores: Scores, weights: npt.NDArray[np.float64]) -> Scores:
@@ -118,7 +112,8 @@ def make_ensemble_scorer(argument: str | None, **options: Any) -> EnsembleScorer
     ``options`` (``combine``, ``quorum``) are the ensemble's; a member's own are written after it,
     which works for all members but the last.
 
-    Raises ``ValueError`` for fewer than two members and unknown options.
+    Raises:
+        ValueError: for fewer than two members and unknown options.
     """
     members = split_members(argument or "")
     if len(members) < 2 or not all(members):

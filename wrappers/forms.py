@@ -79,7 +79,8 @@ def projection(goal: Cosines, baseline: Cosines, between: float, alpha: float = 
         between: g . b, below 1.
         alpha: how strong the projection is, in [0, 1].
 
-    Raises ``ValueError`` when goal and baseline point the same way: there is no line.
+    Raises:
+        ValueError: when goal and baseline point the same way: there is no line.
     """
     if not between < 1.0 - 1e-9:
         raise ValueError("goal and baseline have the same features: there is no line between them")
@@ -104,11 +105,12 @@ def fit_temperature(similarities: npt.ArrayLike, unsafe: npt.ArrayLike) -> float
     ``similarities (N, 2)`` are the cosines with the safe and the unsafe sentence and ``unsafe
     (N,)`` tells which frames truly are.  Maximises sum log P(truth) with P(safe) =
     ``1 / (1 + exp(-(safe - unsafe) / T))``, which is concave in 1 / T.  Use frames that will not
-    be used to judge the scorer.
+    be used to examine the scorer.
 
-    Raises ``ValueError`` for other shapes or NaN, and where no positive finite temperature is
-    best: when frames of one kind only are given, when the cosines rank no better than backwards,
-    or when they separate the two kinds without error.
+    Raises:
+        ValueError: for other shapes or NaN, and where no positive finite temperature is best: when
+            frames of one kind only are given, when the cosines rank no better than backwards, or
+            when they separate the two kinds without error.
     """
     cosines, truth = np.asarray(similarities, np.float64), np.asarray(unsafe, bool)
     if cosines.ndim != 2 or cosines.shape != (len(truth), 2):

@@ -2,7 +2,7 @@
 
 A scorer that wants k > 1 frames says so by an attribute ``context_frames = k``; whoever calls it
 then hands over windows ``(N, k, H, W, 3)`` in place of frames ``(N, H, W, 3)``.  A window is the
-frame to be judged and the k - 1 before it in the same episode, oldest first; where the episode is
+frame to be scored and the k - 1 before it in the same episode, oldest first; where the episode is
 younger, its first frame is repeated.  Scorers thus stay without memory: their answer depends on
 what they are shown, not on the order of calls.
 
@@ -21,7 +21,7 @@ from wrappers.scorer import Frames, check_frames
 
 
 def context_frames(scorer: Any) -> int:
-    """How many frames a scorer looks at to judge one; 1 where it does not say."""
+    """How many frames a scorer looks at to score one; 1 where it does not say."""
     return int(getattr(scorer, "context_frames", 1))
 
 
@@ -31,7 +31,8 @@ def window_indices(starts: npt.ArrayLike, length: int) -> npt.NDArray[np.int64]:
     ``starts (N,)`` marks frames that begin an episode; the frames of an episode follow each other.
     ``frames[window_indices(starts, k)]`` are the windows ``(N, k, H, W, 3)``.
 
-    Raises ``ValueError`` when the first frame begins no episode: frames before it would be missing.
+    Raises:
+        ValueError: when the first frame begins no episode: frames before it would be missing.
     """
     begins = np.asarray(starts, bool)
     if begins.size and not begins[0]:
@@ -44,7 +45,9 @@ def window_indices(starts: npt.ArrayLike, length: int) -> npt.NDArray[np.int64]:
 def check_windows(windows: object, length: int) -> Frames:
     """Return ``windows`` if they are uint8 ``(N, length, H, W, 3)``.
 
-    Raises ``TypeError`` for another type or dtype and ``ValueError`` for another shape.
+    Raises:
+        TypeError: for another type or dtype.
+        ValueError: for another shape.
     """
     if isinstance(windows, np.ndarray) and windows.ndim == 5 and windows.shape[1] == length:
         return check_frames(windows.reshape(-1, *windows.shape[2:])).reshape(windows.shape)
@@ -92,8 +95,9 @@ class FrameHistory:
         ``starts (K,)`` marks frames that begin an episode: what went before is forgotten.  Without
         ``rows`` the frames are those of all environments.  Returns ``(K, length, H, W, 3)``.
 
-        Raises ``ValueError`` for an environment named twice, one whose first frame begins no
-        episode, or frames of another size than before.
+        Raises:
+            ValueError: for an environment named twice, one whose first frame begins no episode, or
+                frames of another size than before.
         """
         check_frames(frames)
         where = np.arange(self.num_envs) if rows is None else np.asarray(rows, np.int64)

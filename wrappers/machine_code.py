@@ -135,7 +135,8 @@ class _NoCode(NullCache):
 def _own_folder() -> Path:
     """A temporary folder that nobody else can write: what lies in it is executed.
 
-    Raises ``OSError`` where it is somebody else's.
+    Raises:
+        OSError: where it is somebody else's.
     """
     user = os.getuid() if hasattr(os, "getuid") else 0  # Windows gives each user another place
     folder = Path(tempfile.gettempdir()) / f"vlsafe-machine-code-{user}"

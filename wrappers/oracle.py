@@ -1,4 +1,4 @@
-"""A judge that reads the simulator's truth instead of the frame: an upper bound for any VLM."""
+"""A scorer that reads the simulator's truth instead of the frame: an upper bound for any VLM."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wrappers.checks import one_number
-from wrappers.options import check_known, option_names
+from wrappers.registry import check_known, option_names
 from wrappers.scorer import Frames, Infos, Scores, check_frames
 
 REQUIRED_KEYS = ("time_to_collision", "headway", "collision", "off_road")
@@ -49,7 +49,8 @@ def safety_degree(
     where there is a collision or the ego vehicle is off the road.  Arguments broadcast.  It never
     falls when ``time_to_collision`` or ``headway`` grows.
 
-    Raises ``ValueError`` when a value is NaN.
+    Raises:
+        ValueError: when a value is NaN.
     """
     config = config or OracleConfig()
     ttc = np.asarray(time_to_collision, np.float64)
@@ -81,7 +82,9 @@ class OracleScorer:
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         """Scores ``(N,)`` from ``infos``.
 
-        Raises ``ValueError`` without one info a frame, ``KeyError`` when an info lacks a key.
+        Raises:
+            ValueError: without one info a frame.
+            KeyError: when an info lacks a key.
         """
         count = len(check_frames(frames))
         if infos is None or len(infos) != count:
@@ -101,7 +104,8 @@ class OracleScorer:
 def make_oracle_scorer(argument: str | None, **options: Any) -> OracleScorer:
     """For ``"oracle"``; ``options`` are a ``config`` or the fields of :class:`OracleConfig`.
 
-    Raises ``ValueError`` for an argument and an unknown field.
+    Raises:
+        ValueError: for an argument and an unknown field.
     """
     if argument is not None:
         raise ValueError(f"the scorer 'oracle' takes no argument, got {argument!r}")

@@ -27,7 +27,8 @@ class Prompts:
     Several sentences of one kind are an ensemble: their unit features are averaged and the average
     is brought to unit length again, as in CLIP's zero-shot code (Radford et al. 2021, sec. 3.1.4).
 
-    Raises ``ValueError`` for a side that is empty or holds something but sentences.
+    Raises:
+        ValueError: for a side that is empty or holds something but sentences.
     """
 
     safe: tuple[str, ...] = (SAFE_PROMPT,)
@@ -50,8 +51,9 @@ def read_prompts(prompts: Prompts | Sequence[Sentences] | str | Path) -> Prompts
     A side is a sentence or several.  A file holds ``{"safe": ..., "unsafe": ...}`` and, if it
     likes, ``"baseline"``.
 
-    Raises ``ValueError`` for anything else, empty sentences included; ``FileNotFoundError`` for a
-    file that is not there.
+    Raises:
+        ValueError: for anything else, empty sentences included.
+        FileNotFoundError: for a file that is not there.
     """
     if isinstance(prompts, Prompts):
         return prompts

@@ -1,4 +1,4 @@
-"""A dual encoder that has learnt nothing: how much of a judge's success is its architecture?
+"""A dual encoder that has learnt nothing: how much of a scorer's success is its architecture?
 
 A random projection of frames is not blind: its score may happen to rise or fall with what is in
 them, and does so reproducibly.  Several seeds tell how far from chance luck alone can lead.
@@ -14,7 +14,7 @@ import torch
 from wrappers.checks import whole_number
 from wrappers.clip_loading import bundled_folder, load_tokenizer
 from wrappers.clip_scorer import ClipScorer
-from wrappers.options import check_known, option_names
+from wrappers.registry import check_known, option_names
 from wrappers.scorer import BUNDLED
 
 
@@ -28,7 +28,8 @@ class RandomWeightsScorer(ClipScorer):
         seed: of the weights; the same seed gives the same scores.
         model: see :class:`~.clip_scorer.ClipScorer`, and so for the ``options``.
 
-    Raises ``ValueError`` for a negative seed and what ``ClipScorer`` refuses.
+    Raises:
+        ValueError: for a negative seed and what ``ClipScorer`` refuses.
     """
 
     def __init__(self, seed: int = 0, model: str | Path = BUNDLED, **options: Any) -> None:
@@ -65,7 +66,8 @@ def _rebuild(seed: int, model: str | Path, options: dict[str, Any]) -> RandomWei
 def make_random_weights_scorer(argument: str | None, **options: Any) -> RandomWeightsScorer:
     """For ``"random-weights"`` and ``"random-weights:<seed>"``.
 
-    Raises ``ValueError`` for a seed that is no whole number.
+    Raises:
+        ValueError: for a seed that is no whole number.
     """
     seed = "0" if argument is None else argument
     if not seed.isdigit():

@@ -30,3 +30,15 @@ def auroc(risk: npt.ArrayLike, positive: npt.ArrayLike) -> float:
         raise ValueError(f"AUROC needs both kinds, got {positives} positives of {len(labels)}")
     u = mid_ranks(values)[labels].sum() - positives * (positives + 1) / 2
     return float(u / (positives * negatives))
+
+
+def spearman(first: npt.ArrayLike, second: npt.ArrayLike) -> float:
+    """Spearman's rank correlation over the entries ``(N,)`` that are NaN in neither.
+
+    NaN with fewer than two of them, or where one of the two is constant.
+    """
+    pairs = np.stack((np.asarray(first, np.float64), np.asarray(second, np.float64)))
+    pairs = pairs[:, ~np.isnan(pairs).any(0)]
+    if pairs.shape[1] < 2 or not np.ptp(pairs, axis=1).all():
+        return float("nan")
+    return float(np.corrcoef([mid_ranks(row) for row in pairs])[0, 1])

@@ -1,25 +1,32 @@
-"""Names of scorers and what builds them; other packages add theirs by a Python entry point.
+"""Scorers by name, and what builds them; other packages add theirs by a Python entry point.
 
 A factory is called as ``factory(argument, **options)``: ``argument`` is what follows the colon of
 ``"<name>:<argument>"``, or ``None``.  A package adds a scorer in its ``pyproject.toml``::
 
     [project.entry-points."vlsafe.scorers"]
-    my-judge = "my_package.judge:make_judge"
+    mine = "my_package.scorers:make_mine"
 
-and ``make_scorer("my-judge:high")`` then calls ``make_judge("high")``.  Nothing is imported before
+and ``make_scorer("mine:high")`` then calls ``make_mine("high")``.  Nothing is imported before
 its name is asked for.
 """
 
 from __future__ import annotations
 
+import inspect
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
+
+from wrappers.scorer import SafetyScorer
+from wrappers.specs import split_spec, unquoted
 
 GROUP = "vlsafe.scorers"  # of entry points
 Factory = Callable[..., Any]  # (argument: str | None, **options) -> SafetyScorer
+_HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
 # name: (module of this package and factory in it, what to write and what it is)
 _BUILT_IN = {
@@ -45,9 +52,75 @@ _BUILT_IN = {
     "random": ("controls:make_random_scorer", "random:<seed>"),
     "random-weights": (
         "random_weights:make_random_weights_scorer",
-        "random-weights:<seed>: the bundled judge before it learnt anything",
+        "random-weights:<seed>: the bundled scorer before it learnt anything",
     ),
 }
+
+
+def make_scorer(spec: str | Path | SafetyScorer, **options: Any) -> SafetyScorer:
+    """Build a scorer from its name; an object that already is a scorer passes through.
+
+    ``spec`` is ``"<name>"`` or ``"<name>:<argument>"`` with a name of
+    :func:`known_scorers`, the hub name of a CLIP-type checkpoint, or a folder that
+    holds one; a ``Path`` is always a folder.  ``options`` go to the scorer's constructor
+    (controls take their own, the others go to the scorer inside).  In text they follow the spec,
+    as in ``"bundled,form=cosine"`` or ``"shuffled:bundled,seed=3"``; :mod:`~.specs` says how, and
+    how odd paths are written.  The bundled scorer without options is built once in a process and
+    shared.
+
+    Raises:
+        ValueError: for an unknown spec, and for options that the scorer does not have or that have
+            no effect.
+        TypeError: for an object that is no scorer.
+    """
+    if isinstance(spec, Path):
+        return _checkpoint(str(spec), **options)
+    if not isinstance(spec, str):
+        return _check_object(spec, options)
+    spec, written = split_spec(spec)
+    for key in written.keys() & options.keys():
+        raise ValueError(f"option {key!r} is given twice: in the scorer {spec!r} and beside it")
+    options = written | options
+    spec = unquoted(spec)
+    name, colon, argument = spec.partition(":")
+    factory = find_factory(name)
+    if factory is not None:
+        if colon and not argument:
+            raise ValueError(
+                f"the scorer {spec!r} names nothing after its colon; write {known_scorers()[name]}"
+            )
+        _check_options(name, factory, options)
+        scorer = factory(unquoted(argument) if colon else None, **options)
+        return _check_object(scorer, {})
+    if (spec and Path(spec).is_dir()) or _HUB_NAME.match(spec):
+        return _checkpoint(spec, **options)
+    raise ValueError(
+        f"unknown scorer {spec!r}; known: {'; '.join(known_scorers().values())}; "
+        'a hub name such as "openai/clip-vit-base-patch32"; a folder written by save_pretrained'
+    )
+
+
+def _check_options(name: str, factory: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what a factory does not take; one with ``**options`` looks at them itself."""
+    kinds = {parameter.kind for parameter in inspect.signature(factory).parameters.values()}
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        check_known(name, options, option_names(factory)[1:])
+
+
+def _check_object(spec: object, options: dict[str, Any]) -> SafetyScorer:
+    # A property is not looked at: some scorers ask a server who they are.
+    if not callable(spec) or inspect.getattr_static(spec, "identity", None) is None:
+        raise TypeError(
+            f"{spec!r} is no scorer: it needs __call__(frames, infos) and an `identity` property"
+        )
+    if options:
+        raise TypeError(f"options {sorted(options)} cannot change a scorer that is already built")
+    return spec  # type: ignore[return-value]
+
+
+def _checkpoint(source: str, **options: Any) -> SafetyScorer:
+    scorer: SafetyScorer = _built_in("clip")(source, **options)
+    return scorer
 
 
 def known_scorers() -> dict[str, str]:
@@ -64,9 +137,7 @@ def find_factory(name: str) -> Factory | None:
     imported or called, or when two packages claim one name.
     """
     if name in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[name][0].partition(":")
-        factory: Factory = getattr(import_module(f".{module}", __package__), attribute)
-        return factory
+        return _built_in(name)
     found = _added().get(name)
     if found is None:
         return None
@@ -74,6 +145,12 @@ def find_factory(name: str) -> Factory | None:
         claims = " and ".join(_origin(entry) for entry in found)
         raise ValueError(f"scorer {name!r} is claimed by {claims}; uninstall one of them")
     return _load(found[0])
+
+
+def _built_in(name: str) -> Factory:
+    module, _, attribute = _BUILT_IN[name][0].partition(":")
+    factory: Factory = getattr(import_module(f"wrappers.{module}"), attribute)
+    return factory
 
 
 def _added() -> dict[str, list[EntryPoint]]:
@@ -107,3 +184,27 @@ def _origin(entry: EntryPoint) -> str:
     """The distribution of an entry point, with its version and the object that it names."""
     dist = entry.dist
     return f"{dist.name} {dist.version} ({entry.value})" if dist else entry.value
+
+
+def option_names(*makers: Callable[..., Any]) -> list[str]:
+    """Arguments that can be given by name to any of some classes or functions."""
+    names: dict[str, None] = {}
+    for maker in makers:
+        for name, parameter in inspect.signature(maker).parameters.items():
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                names[name] = None
+    return list(names)
+
+
+def check_known(scorer: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+    """Refuse what a scorer does not have.
+
+    Raises:
+        ValueError: for an unknown option; the message names those that there are.
+    """
+    unknown = sorted(options.keys() - set(known))
+    if unknown:
+        raise ValueError(
+            f"scorer {scorer!r} has no option {', '.join(map(repr, unknown))}; "
+            + (f"known: {', '.join(known)}" if known else "it has none")
+        )

@@ -37,13 +37,13 @@ _HERE = Path(__file__).parent
 
 
 class RememberedScorer:
-    """A scorer that is loaded when it first has to judge.
+    """A scorer that is loaded when it first has to score.
 
     Args:
         build: loads it.
         facts: what it said of itself, see :func:`facts_of`.
 
-    Judging raises ``RuntimeError`` when the loaded scorer is another one.
+    Scoring raises ``RuntimeError`` when the loaded scorer is another one.
     """
 
     def __init__(self, build: Callable[[], SafetyScorer], facts: dict[str, Any]) -> None:
@@ -102,7 +102,7 @@ def remember(
 
 
 def facts_of(scorer: SafetyScorer) -> dict[str, Any]:
-    """What has to be known of a scorer before it judges, as it is read from JSON."""
+    """What has to be known of a scorer before it scores, as it is read from JSON."""
     facts: dict[str, Any] = json.loads(
         json.dumps(
             {

@@ -1,19 +1,13 @@
-"""What a judge of frames is, and how to get one by name."""
+"""What a scorer of frames is, what callers may ask it, and what its answers are checked for."""
 
 from __future__ import annotations
 
-import inspect
-import re
+import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
-
-from wrappers.options import check_known, option_names
-from wrappers.registry import find_factory, known_scorers
-from wrappers.specs import split_spec, unquoted
 
 Frames = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
@@ -31,23 +25,25 @@ ASKED = (
     "stopped",
     "price_estimate",
 )
-_HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
+_ALIKE = 1e-6  # scores of a first batch that differ by less
+_ENOUGH = 8  # other frames, where they come one by one
 
 
 @runtime_checkable
 class SafetyScorer(Protocol):
-    """Judges frames: 1 is safe, 0 is unsafe.
+    """Scores frames: 1 is safe, 0 is unsafe.
 
     Scorers are callable on ``frames (N, H, W, 3)`` uint8 and, where they need simulator truth, on
     ``infos`` (one mapping a frame); they return ``(N,)`` float32 in [0, 1], NaN for a frame that
     they have no label for.  Optional attributes tell callers more:
 
-    - ``context_frames = k``: it looks at k frames to judge one and gets windows in place of frames,
+    - ``context_frames = k``: it looks at k frames to score one and gets windows in place of frames,
       see :mod:`~.frame_windows`.
-    - ``frame_size = S``: it looks at frames of S by S pixels; who can draw such hands them over.
+    - ``frame_size = S``: it looks at frames of S by S pixels; environments that can draw such
+      frames hand them over.
     - ``reads_infos = True``: its scores depend on ``infos``; without it they may be left out.
     - ``reads_history = True``: its scores depend on earlier calls, so that they must not be cached.
-    - ``prepare(frames)``, ``encode(prepared)``, ``judge(encoded)``: in turn the same as a call, so
+    - ``prepare(frames)``, ``encode(prepared)``, ``score(encoded)``: in turn the same as a call, so
       that a loader can run ahead.
     - ``last_reasons``: why each frame of the last call has no label, ``None`` for one that has.
     - ``stopped``: why it gives no more labels, empty while it does; it need not be called again.
@@ -98,7 +94,9 @@ def reads_history(scorer: SafetyScorer) -> bool:
 def check_frames(frames: object) -> Frames:
     """Return ``frames`` if they are uint8 ``(N, H, W, 3)``.
 
-    Raises ``TypeError`` for another type or dtype and ``ValueError`` for another shape.
+    Raises:
+        TypeError: for another type or dtype.
+        ValueError: for another shape.
     """
     if not isinstance(frames, np.ndarray):
         raise TypeError(f"frames must be a NumPy array (N, H, W, 3), got {type(frames).__name__}")
@@ -116,7 +114,8 @@ def check_frames(frames: object) -> Frames:
 def check_scores(scores: object, count: int) -> Scores:
     """A scorer's answer as float32 ``(count,)``; NaN stands for "no label".
 
-    Raises ``ValueError`` for another shape or values outside [0, 1].
+    Raises:
+        ValueError: for another shape or values outside [0, 1].
     """
     try:
         found = np.asarray(scores, np.float32)
@@ -130,66 +129,43 @@ def check_scores(scores: object, count: int) -> Scores:
     return found
 
 
-def make_scorer(spec: str | Path | SafetyScorer, **options: Any) -> SafetyScorer:
-    """Build a scorer from its name; an object that already is a scorer passes through.
+class FirstBatch:
+    """Looks at a scorer's first scores, and warns when different frames all get one.
 
-    ``spec`` is ``"<name>"`` or ``"<name>:<argument>"`` with a name of
-    :func:`~.registry.known_scorers`, the hub name of a CLIP-type checkpoint, or a folder that
-    holds one; a ``Path`` is always a folder.  ``options`` go to the scorer's constructor
-    (controls take their own, the others go to the scorer inside).  In text they follow the spec,
-    as in ``"bundled,form=cosine"`` or ``"shuffled:bundled,seed=3"``; :mod:`~.specs` says how, and
-    how odd paths are written.  The bundled scorer without options is built once in a process and
-    shared.
-
-    Raises ``ValueError`` for an unknown spec and for options that the scorer does not have or that
-    have no effect, ``TypeError`` for an object that is no scorer.
+    Args:
+        name: of the scorer, for the warning.
+        what: what is the same.
     """
-    if isinstance(spec, Path):
-        return _checkpoint(str(spec), options)
-    if not isinstance(spec, str):
-        return _check_object(spec, options)
-    spec, written = split_spec(spec)
-    for key in written.keys() & options.keys():
-        raise ValueError(f"option {key!r} is given twice: in the scorer {spec!r} and beside it")
-    options = written | options
-    spec = unquoted(spec)
-    name, colon, argument = spec.partition(":")
-    factory = find_factory(name)
-    if factory is not None:
-        if colon and not argument:
-            raise ValueError(
-                f"the scorer {spec!r} names nothing after its colon; write {known_scorers()[name]}"
+
+    def __init__(self, name: str, what: str = "score") -> None:
+        self._name, self._what = name, what
+        self._first: tuple[Any, float] | None = None
+        self._others = 0  # frames that differ from the first
+        self.done = False  # nothing is looked at any more
+
+    def look(self, seen: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
+        """Look at ``seen (N, ...)``, frames or what stands for them, and their ``scores (N,)``.
+
+        Frames without a label (NaN) do not count.
+        """
+        if self.done:
+            return
+        known = ~np.isnan(scores)
+        seen, scores = seen[known], scores[known]
+        if not len(scores):
+            return
+        if self._first is None:
+            self._first = seen[0].copy(), float(scores[0])
+        frame, score = self._first
+        if frame.shape != seen.shape[1:] or (np.abs(scores - score) > _ALIKE).any():
+            self.done = True
+            return
+        self._others += int((seen != frame).reshape(len(seen), -1).any(1).sum())
+        if self._others and (len(scores) > 1 or self._others >= _ENOUGH):
+            self.done = True
+            warnings.warn(
+                f"{self._name} gives all frames of its first batch the same {self._what} "
+                f"({score:.6g}), although they differ: it may not look at them, or not understand "
+                "its question",
+                stacklevel=4,
             )
-        _check_options(name, factory, options)
-        scorer = factory(unquoted(argument) if colon else None, **options)
-        return _check_object(scorer, {})
-    if (spec and Path(spec).is_dir()) or _HUB_NAME.match(spec):
-        return _checkpoint(spec, options)
-    raise ValueError(
-        f"unknown scorer {spec!r}; known: {'; '.join(known_scorers().values())}; "
-        'a hub name such as "openai/clip-vit-base-patch32"; a folder written by save_pretrained'
-    )
-
-
-def _check_options(name: str, factory: Any, options: Mapping[str, Any]) -> None:
-    """Refuse what a factory does not take; one with ``**options`` looks at them itself."""
-    kinds = {parameter.kind for parameter in inspect.signature(factory).parameters.values()}
-    if inspect.Parameter.VAR_KEYWORD not in kinds:
-        check_known(name, options, option_names(factory)[1:])
-
-
-def _check_object(spec: object, options: dict[str, Any]) -> SafetyScorer:
-    # A property is not looked at: some scorers ask a server who they are.
-    if not callable(spec) or inspect.getattr_static(spec, "identity", None) is None:
-        raise TypeError(
-            f"{spec!r} is no scorer: it needs __call__(frames, infos) and an `identity` property"
-        )
-    if options:
-        raise TypeError(f"options {sorted(options)} cannot change a scorer that is already built")
-    return spec  # type: ignore[return-value]
-
-
-def _checkpoint(source: str, options: dict[str, Any]) -> SafetyScorer:
-    from wrappers.clip_scorer import make_clip_scorer
-
-    return make_clip_scorer(source, **options)

@@ -23,7 +23,8 @@ _ODD = re.compile(r'[,=+"]')
 def split_spec(spec: str) -> tuple[str, dict[str, Any]]:
     """A spec and the options written after it: ``"a:b,c=1"`` is ``"a:b"`` and ``{"c": 1}``.
 
-    Raises ``ValueError`` for an option that is written twice.
+    Raises:
+        ValueError: for an option that is written twice.
     """
     found = _OPTIONS.search(spec)
     if found is None:
@@ -56,7 +57,8 @@ def split_members(text: str) -> list[str]:
 def unquoted(argument: str) -> str:
     """What an argument stands for, if it is a JSON string; else the argument itself.
 
-    Raises ``ValueError`` for quotes that are not closed.
+    Raises:
+        ValueError: for quotes that are not closed.
     """
     if not argument.startswith('"'):
         return argument

@@ -1,28 +1,23 @@
-"""Puts a judge's safety score and the CMDP's cost into ``info``."""
+"""Puts a scorer's safety score and the CMDP's cost into ``info``."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, SupportsFloat
+from typing import Any, Literal, SupportsFloat, get_args
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from wrappers.checks import check_numbers, one_cost, one_number, reset_values, step_values
-from wrappers.frame_windows import FrameHistory, context_frames
-from wrappers.scorer import (
-    BUNDLED,
-    Frames,
-    Infos,
-    SafetyScorer,
-    check_scores,
-    frame_size,
-    make_scorer,
-)
+from wrappers.combinator import Wrapper
+from wrappers.frame_windows import FrameHistory
+from wrappers.registry import make_scorer
+from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, check_scores
 
-COST_MODES = ("either", "env", "vlm")
+CostMode = Literal["either", "env", "vlm"]
+COST_MODES = get_args(CostMode)
 
 
 def cost_from_score(safety_score: npt.ArrayLike, threshold: float = 0.5) -> npt.NDArray[np.float64]:
@@ -35,6 +30,16 @@ def cost_from_score(safety_score: npt.ArrayLike, threshold: float = 0.5) -> npt.
     return np.clip((threshold - score) / threshold, 0.0, 1.0)
 
 
+def check_cost_mode(mode: str) -> None:
+    """Refuse what is none of :data:`COST_MODES`.
+
+    Raises:
+        ValueError: for another mode; the message names them.
+    """
+    if not isinstance(mode, str) or mode not in COST_MODES:
+        raise ValueError(f"unknown cost mode {mode!r}; known: {', '.join(COST_MODES)}")
+
+
 def combine_cost(
     mode: str,
     env_cost: npt.ArrayLike,
@@ -43,17 +48,17 @@ def combine_cost(
     threshold: float = 0.5,
     terminal_weight: float = 10.0,
 ) -> npt.NDArray[np.float64]:
-    """The CMDP's cost from simulator truth and the judge's score; arguments broadcast.
+    """The CMDP's cost from simulator truth and the safety score; arguments broadcast.
 
     ``"env"`` is ``env_cost``; ``"vlm"`` is :func:`cost_from_score`, times ``terminal_weight`` on a
     step that terminates the episode (the end cuts the stream of costs, so its last one must weigh
-    for those that do not follow); ``"either"`` is the larger of the two.  Where the judge has no
+    for those that do not follow); ``"either"`` is the larger of the two.  Where there is no
     label (NaN), ``"vlm"`` is NaN and ``"either"`` is ``env_cost``.
 
-    Raises ``ValueError`` for another mode.
+    Raises:
+        ValueError: for another mode.
     """
-    if mode not in COST_MODES:
-        raise ValueError(f"unknown cost mode {mode!r}; known: {', '.join(COST_MODES)}")
+    check_cost_mode(mode)
     env = np.asarray(env_cost, np.float64)
     if mode == "env":
         return env
@@ -70,7 +75,8 @@ def _check_threshold(threshold: float) -> None:
 def reported_cost(info: Mapping[str, Any], where: str = "") -> float | None:
     """The simulator's own cost: ``info["env_cost"]``, or else ``info["cost"]``; ``None`` for none.
 
-    Raises ``ValueError`` for a cost that is negative or no number.
+    Raises:
+        ValueError: for a cost that is negative or no number.
     """
     name = next((name for name in ("env_cost", "cost") if name in info), None)
     if name is None:
@@ -78,16 +84,17 @@ def reported_cost(info: Mapping[str, Any], where: str = "") -> float | None:
     return one_cost(info[name], f"info[{name!r}]", where)
 
 
-class FrameJudge:
-    """A scorer, and how the cost is made from its scores; judges any number of frames in one call.
+class FrameCost(Wrapper):
+    """A scorer, and how the cost is made from its scores, for any number of frames in one call.
 
     Args:
         scorer: see :func:`make_scorer`.
         cost: ``"either"``, ``"vlm"`` or ``"env"``, see :func:`combine_cost`.
-        threshold: safety score under which the judge's cost begins.
-        terminal_weight: factor of the judge's cost on a terminating step.
+        threshold: safety score under which its cost begins.
+        terminal_weight: factor of that cost on a terminating step.
 
-    Raises ``ValueError`` for an unknown scorer or cost mode, or values out of range.
+    Raises:
+        ValueError: for an unknown scorer or cost mode, or values out of range.
     """
 
     def __init__(
@@ -97,24 +104,13 @@ class FrameJudge:
         threshold: float = 0.5,
         terminal_weight: float = 10.0,
     ) -> None:
-        if cost not in COST_MODES:
-            raise ValueError(f"unknown cost mode {cost!r}; known: {', '.join(COST_MODES)}")
+        check_cost_mode(cost)
         _check_threshold(threshold)
         one_number(terminal_weight, "terminal_weight", low=0.0)
-        self.scorer = make_scorer(scorer)
+        super().__init__(make_scorer(scorer))
         self.cost = cost
         self.threshold = threshold
         self.terminal_weight = terminal_weight
-
-    @property
-    def context_frames(self) -> int:
-        """How many frames the scorer looks at to judge one, see :mod:`~.frame_windows`."""
-        return context_frames(self.scorer)
-
-    @property
-    def frame_size(self) -> int | None:
-        """Height and width [px] of the frames that the scorer looks at; ``None``: it takes any."""
-        return frame_size(self.scorer)
 
     def __call__(
         self,
@@ -130,8 +126,9 @@ class FrameJudge:
         only handed on to the scorer), or their ``env_cost``, else their ``cost``, else 0.  With
         ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take the place of frames.
 
-        Raises ``ValueError`` when the scorer returns another shape or values outside [0, 1], and
-        for costs that are negative or no numbers.
+        Raises:
+            ValueError: when the scorer returns another shape or values outside [0, 1], and for
+                costs that are negative or no numbers.
         """
         score = check_scores(self.scorer(frames, infos), len(infos)).astype(np.float64)
         if env_cost is None:
@@ -148,8 +145,11 @@ class FrameJudge:
         }
 
 
+FrameJudge = FrameCost  # its name before
+
+
 class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Judges the frame of every step and writes ``safety_score``, ``vlm_cost`` and ``cost``.
+    """Scores the frame of every step and writes ``safety_score``, ``vlm_cost`` and ``cost``.
 
     The frame is ``env.safety_frame()`` where some layer of ``env`` has that method, otherwise
     ``env.render()``, uint8 ``(H, W, 3)``.  An environment whose ``safety_frame_sizes`` hold the
@@ -160,14 +160,14 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     warning.  Observations, rewards and episode ends are left alone, but must be of Gymnasium's
     form and finite.  A scorer of several frames sees those of the present episode.
 
-    Warns where the bundled judge is to judge other pictures than those that it knows.
+    Warns where the bundled scorer is to score other pictures than those that it knows.
 
     Args:
         env: any Gymnasium environment that can show an RGB frame.
         scorer: see :func:`make_scorer`.
         cost: ``"either"``, ``"vlm"`` or ``"env"``, see :func:`combine_cost`.
-        threshold: safety score under which the judge's cost begins.
-        terminal_weight: factor of the judge's cost on a terminating step.
+        threshold: safety score under which its cost begins.
+        terminal_weight: factor of that cost on a terminating step.
 
     Raises:
         TypeError: for what is no Gymnasium environment.
@@ -193,8 +193,8 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
                 "environment before they are put together"
             )
         super().__init__(env)
-        self.judge = FrameJudge(scorer, cost, threshold, terminal_weight)
-        length = self.judge.context_frames
+        self.frame_cost = FrameCost(scorer, cost, threshold, terminal_weight)
+        length = self.frame_cost.context_frames
         self._history = FrameHistory(length) if length > 1 else None
         self._frame_sizes: Sequence[int] = ()  # that the environment can draw when asked to
         if env.has_wrapper_attr("safety_frame_sizes"):
@@ -202,12 +202,13 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         self._name = type(env.unwrapped).__name__ if env.spec is None else env.spec.id
         self._step = 0
         self._cost_missed = False
-        if not env.has_wrapper_attr("safety_frame") and _is_bundled(self.judge.scorer.identity):
+        bundled = _is_bundled(self.frame_cost.scorer.identity)
+        if bundled and not env.has_wrapper_attr("safety_frame"):
             warnings.warn(
-                "the bundled judge has only seen the drawings of vlsafe's own roads, which this "
-                f"environment, {self._name}, does not offer (it has no safety_frame()): what the "
-                "judge says of its pictures may mean nothing. Give another scorer "
-                "(docs/judges.md), or compare its scores with the simulator's costs first",
+                "the bundled scorer has only seen the drawings of vlsafe's own roads, which this "
+                f"environment, {self._name}, does not offer (it has no safety_frame()): what it "
+                "says of its pictures may mean nothing. Give another scorer "
+                "(docs/scorers.md), or compare its scores with the simulator's costs first",
                 stacklevel=2,
             )
 
@@ -217,26 +218,26 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         self._step = 0
         result = self.env.reset(seed=seed, options=options)
         observation, info = reset_values(result, self._where)
-        return observation, self._judge(info, terminated=False)
+        return observation, self._with_costs(info, terminated=False)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         self._step += 1
         observation, reward, terminated, truncated, info = step_values(
             self.env.step(action), self._where
         )
-        return observation, reward, terminated, truncated, self._judge(info, terminated)
+        return observation, reward, terminated, truncated, self._with_costs(info, terminated)
 
     @property
     def _where(self) -> str:
         """Names the present step, for messages."""
         return f"{self._name}, " + (f"step {self._step}" if self._step else "reset")
 
-    def _judge(self, info: dict[str, Any], terminated: bool) -> dict[str, Any]:
+    def _with_costs(self, info: dict[str, Any], terminated: bool) -> dict[str, Any]:
         """A copy of ``info`` with the score and the costs of the present frame."""
         frames = self._frame()[None]
         if self._history is not None:
             frames = self._history.push(frames, [self._step == 0])
-        verdict = self.judge(frames, [info], [terminated], [self._env_cost(info)])
+        verdict = self.frame_cost(frames, [info], [terminated], [self._env_cost(info)])
         return {**info, **{name: float(value[0]) for name, value in verdict.items()}}
 
     def _env_cost(self, info: Mapping[str, Any]) -> float:
@@ -247,14 +248,14 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
             message = (
                 f"{self._where}: the environment reports neither info['env_cost'] nor info['cost']"
             )
-            if self.judge.cost == "env":
+            if self.frame_cost.cost == "env":
                 raise ValueError(f"{message}, of which cost='env' is made; use cost='vlm'")
             warnings.warn(f"{message}: its own cost counts as 0", stacklevel=4)
         return 0.0 if cost is None else cost
 
     def _frame(self) -> Frames:
         if self.env.has_wrapper_attr("safety_frame"):
-            draw, size = self.env.get_wrapper_attr("safety_frame"), self.judge.frame_size
+            draw, size = self.env.get_wrapper_attr("safety_frame"), self.frame_cost.frame_size
             name, frame = "safety_frame", draw(size) if size in self._frame_sizes else draw()
         else:
             name, frame = "render", self.env.render()
@@ -272,7 +273,7 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
 
 
 def _is_bundled(identity: Any) -> bool:
-    """Whether the bundled judge is one of those that an identity names."""
+    """Whether the bundled scorer is one of those that an identity names."""
     if isinstance(identity, Mapping):
         own = identity.get("name") == "clip" and identity.get("model") == BUNDLED
         return own or any(_is_bundled(part) for part in identity.values())

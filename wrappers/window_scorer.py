@@ -13,41 +13,35 @@ from wrappers.checks import whole_number
 from wrappers.combinator import Wrapper
 from wrappers.forms import log_odds, logistic
 from wrappers.frame_windows import check_windows, context_frames
-from wrappers.scorer import (
-    Frames,
-    Infos,
-    SafetyScorer,
-    Scores,
-    check_scores,
-    last_reasons,
-    make_scorer,
-)
+from wrappers.registry import make_scorer
+from wrappers.scorer import Frames, Infos, SafetyScorer, Scores
 
 COMBINATIONS = ("tile", "mean", "min", "trend")
 
 
 class WindowScorer(Wrapper):
-    """Judges a window of k frames by a scorer of single frames.
+    """Scores a window of k frames by a scorer of single frames.
 
     - ``"tile"``: the frames side by side in one picture, oldest at the top left, in a grid as
       square as possible (empty places black).  For scorers that understand such a picture, as
       generative VLMs told so do; a small CLIP was never shown one.
-    - ``"mean"``: each frame judged by itself, log-odds averaged: steadier, but blind to order.
+    - ``"mean"``: each frame scored by itself, log-odds averaged: steadier, but blind to order.
     - ``"min"``: the worst of the frames: what was dangerous a moment ago still counts.
     - ``"trend"``: log-odds one step ahead, on the straight line through those of the window by
       least squares: falling scores count as worse than they are.  With the softmax form of a dual
       encoder log-odds are linear in the cosines, so this is their extrapolation.
 
-    Except for ``"tile"`` a frame that occurs several times in a call is judged once; one that the
+    Except for ``"tile"`` a frame that occurs several times in a call is scored once; one that the
     scorer gives no label leaves the windows that hold it without one.  The scorer inside gets
     ``infos`` with ``"tile"`` only, since those of past frames are not at hand.
 
     Args:
-        scorer: judges single frames.
+        scorer: of single frames.
         length: frames of a window, at least 2.
         combine: ``"tile"``, ``"mean"``, ``"min"`` or ``"trend"``.
 
-    Raises ``ValueError`` for impossible values and a scorer that takes windows itself.
+    Raises:
+        ValueError: for impossible values and a scorer that takes windows itself.
     """
 
     def __init__(self, scorer: SafetyScorer, length: int, combine: str = "trend") -> None:
@@ -75,23 +69,21 @@ class WindowScorer(Wrapper):
         """Scores ``(N,)`` of windows ``(N, k, H, W, 3)`` uint8."""
         windows = check_windows(frames, self.context_frames)
         if self.combine == "tile":
-            scores = check_scores(self.scorer(tile(windows), infos), len(windows))
-            self.last_reasons = last_reasons(self.scorer, len(windows))
+            scores, self.last_reasons = self.ask(self.scorer, tile(windows), infos)
             return scores
-        scores = self._judge_each(windows)  # (N, k)
+        scores = self._score_each(windows)  # (N, k)
         if self.combine == "min":
             return scores.min(axis=1)
         return combine_log_odds(scores, _weights(self.context_frames, self.combine))
 
-    def _judge_each(self, windows: Frames) -> Scores:
-        """Scores ``(N, k)``; equal frames are judged once (windows of one episode overlap)."""
+    def _score_each(self, windows: Frames) -> Scores:
+        """Scores ``(N, k)``; equal frames are scored once (windows of one episode overlap)."""
         flat = windows.reshape(-1, *windows.shape[2:])
         places: dict[bytes, int] = {}
         digests = [hashlib.blake2b(frame.tobytes(), digest_size=16).digest() for frame in flat]
         row = np.array([places.setdefault(digest, len(places)) for digest in digests], np.int64)
         _, first = np.unique(row, return_index=True)
-        scores = check_scores(self.scorer(flat[first]), len(first))
-        said = last_reasons(self.scorer, len(first))
+        scores, said = self.ask(self.scorer, flat[first])
         window_rows = row.reshape(windows.shape[:2])  # (N, k)
         self.last_reasons = [
             next(filter(None, map(said.__getitem__, w)), None) for w in window_rows

@@ -101,9 +101,9 @@ def _vlsafe() -> Iterator[Case]:
         ("imagination", "gamma"): (0, 1.5, NAN),
         ("imagination", "horizon"): (0, 1.5),
         ("improvement", "beta"): (-1, INF),
-        ("improvement", "mixture"): ("sum", 5),
+        ("multiplier", "constraint_states"): ("last", 5),
         ("multiplier", "kind"): ("pi", 5),
-        ("imagination", "disagreement_penalty"): (1.0,),
+        ("research", "disagreement_penalty"): (1.0,),
     }
     for (part, name), values in settings.items():
         for value in values:

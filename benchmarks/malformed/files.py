@@ -81,10 +81,17 @@ def _copy(folder: Path) -> Path:
     return Path(shutil.copytree(good(), folder / "run"))
 
 
+def _load_agent(folder: Path) -> Any:
+    """As ``vlsafe evaluate`` does."""
+    from vlsafe_agents.cli.environments import EnvChoice
+    from vlsafe_agents.training import load_agent
+
+    return load_agent(folder, env=EnvChoice)
+
+
 def readers() -> dict[str, tuple[str, Callable[[Path], Any]]]:
     """Path in a run folder, and what reads it."""
     from vlsafe_agents import BC, VLSafe
-    from vlsafe_agents.cli.training import load_agent
     from vlsafe_agents.data import EpisodeDataset
     from vlsafe_agents.evaluation import compare, load_recording
     from wrappers import make_scorer
@@ -107,8 +114,8 @@ def readers() -> dict[str, tuple[str, Callable[[Path], Any]]]:
     return {
         "BC.load": ("bc/model.zip", lambda run: BC.load(run / "bc" / "model.zip")),
         "VLSafe.load": ("vlsafe/model.zip", lambda run: VLSafe.load(run / "vlsafe" / "model.zip")),
-        "settings.json": ("bc/settings.json", lambda run: load_agent(run / "bc")),
-        "training.json": ("bc/training.json", lambda run: load_agent(run / "bc")),
+        "settings.json": ("bc/settings.json", lambda run: _load_agent(run / "bc")),
+        "training.json": ("bc/training.json", lambda run: _load_agent(run / "bc")),
         "evaluation.json": (
             "bc/evaluation.json",
             lambda run: compare([run / "bc" / "evaluation.json"]),
@@ -122,7 +129,6 @@ def readers() -> dict[str, tuple[str, Callable[[Path], Any]]]:
 
 
 def _foreign() -> Iterator[Case]:
-    from vlsafe_agents.cli.training import load_agent
     from vlsafe_agents.data import EpisodeDataset
 
     wrong: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -138,7 +144,7 @@ def _foreign() -> Iterator[Case]:
         ),
     )
     for path, content in wrong:
-        run = partial(_replaced, path, content, lambda run: load_agent(run / "bc"))
+        run = partial(_replaced, path, content, lambda run: _load_agent(run / "bc"))
         yield Case("files", f"{path} = {json.dumps(content)[:70]}", run, ("settings.json",))
     meta = "data/vlsafe/highway-v0/data/metadata.json"
     for key, value in (

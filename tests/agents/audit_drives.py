@@ -90,7 +90,7 @@ class Reader(Watcher):
     def image_features(self, frames: Any) -> Any:
         return frames
 
-    def judge(self, features: Any) -> Any:
+    def score(self, features: Any) -> Any:
         return super().__call__(features)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,24 +11,20 @@ import torch
 from speed_limit import SpeedLimit, record
 from tiny_batch import batch_of
 
+from vlsafe_agents.common.returns import episode_cost, retrace_return
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
-from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
-from vlsafe_agents.vlsafe.cost_units import episode_cost
+from vlsafe_agents.vlsafe.batch import TensorBatch, recorded_steps, to_tensors
+from vlsafe_agents.vlsafe.config import make_config
 from vlsafe_agents.vlsafe.critics import Critic, Scale
 from vlsafe_agents.vlsafe.policy_heads import CategoricalHead
-from vlsafe_agents.vlsafe.recorded_returns import recorded_steps
-from vlsafe_agents.vlsafe.retrace import retrace_return
 from vlsafe_agents.vlsafe.rssm import RSSMState
-from vlsafe_agents.vlsafe.settings import make_config
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
 
 VARIANTS = [
     ({}, "gated"),
-    ({"improvement": {"mixture": "geometric"}}, "gated"),
+    ({"research": {"normalise_gate": False, "feasible_only": False}}, "gated"),
     ({}, "lagrangian"),
     ({}, "none"),
-    ({"improvement": {"support": "cloning"}}, "gated"),
-    ({"improvement": {"support": "none"}}, "lagrangian"),
 ]
 
 
@@ -39,9 +35,75 @@ def build(
     env = SpeedLimit(continuous)
     settings = make_config("debug", config)
     model = WorldModel(env.observation_space, env.action_space, settings.world_model)
-    actor_critic = ActorCritic(model.feat_size, env.action_space, settings, **kwargs)
+    arguments: dict[str, Any] = {"update": "gated", "gate": None, "cost_limit": 1.0} | kwargs
+    actor_critic = ActorCritic(model.feat_size, env.action_space, settings, **arguments)
+    actor_critic.episode_steps = 20.0
     data = record(10, continuous=continuous)
     return model, actor_critic, to_tensors(data.sample(4, 12, np.random.default_rng(0)))
+
+
+def policy_loss(
+    model: WorldModel, actor_critic: ActorCritic, posterior: RSSMState, batch: TensorBatch
+) -> torch.Tensor:
+    """The sum of all losses of actor, critics and prior."""
+    feat = model.feat(posterior)
+    dream = actor_critic.dream(model, posterior, batch)
+    return (
+        actor_critic.critic_loss(dream, feat, batch, model)
+        + actor_critic.behaviour_loss(feat, batch, model)
+        + actor_critic.actor_loss(actor_critic.choices(dream))[0]
+    )
+
+
+# --- what changes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize(("config", "update"), VARIANTS)
+def test_losses_compute_and_change_nothing(
+    config: dict[str, Any], update: str, continuous: bool
+) -> None:
+    standardised = {"heads": {"standardise": True}}
+    model, actor_critic, batch = build(
+        {"world_model": standardised, **config}, continuous, update=update
+    )
+    model.train()
+    model.observation.learn_scales(batch.obs)
+    before = copy.deepcopy((model.state_dict(), actor_critic.state_dict()))
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        model_loss, posterior, _ = model.loss(batch)
+        loss = policy_loss(model, actor_critic, posterior, batch)
+        losses.append((model_loss.item(), loss.item()))
+    assert losses[0] == losses[1]
+    after = (model.state_dict(), actor_critic.state_dict())
+    for one, other in zip(before, after, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert same(one[name], other[name]), name
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two entries of a ``state_dict`` are equal: tensors, or names of tensors."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("update", ["gated", "lagrangian", "none"])
+def test_scales_and_multiplier_change_when_they_are_told_to(update: str) -> None:
+    model, actor_critic, batch = build(update=update, cost_limit=0.0)
+    with torch.no_grad():
+        actor_critic.reward_critic.slow_net["advantage"][-1].bias.normal_()  # type: ignore[index]
+    dream = actor_critic.dream(model, model.observe(batch), batch)
+    own = ("reward_scale", "cost_scale") if update == "gated" else ("scale",)
+    actor_critic.update_scales(actor_critic.choices(dream))
+    for name in ("reward_scale", "cost_scale", "scale"):
+        assert (getattr(actor_critic, name).weight > 0) == (name in own)
+    costly = dream._replace(cost_return=torch.ones_like(dream.cost_return))
+    actor_critic.update_multiplier(costly)
+    assert (actor_critic.price > 0) == (update == "lagrangian")
 
 
 # --- gradients ----------------------------------------------------------------------------------
@@ -54,8 +116,7 @@ def test_no_gradient_reaches_the_world_model_or_the_slow_critics(
 ) -> None:
     model, actor_critic, batch = build(config, continuous, update=update)
     _, posterior, _ = model.loss(batch)
-    loss, _ = actor_critic.loss(model, posterior, batch)
-    loss.backward()
+    policy_loss(model, actor_critic, posterior, batch).backward()
     assert all(p.grad is None for p in model.parameters())
     for critic in (actor_critic.reward_critic, actor_critic.cost_critic):
         assert all(p.grad is None for p in critic.slow_net.parameters())
@@ -75,7 +136,8 @@ def test_policy_losses_leave_the_critics_alone(part: str) -> None:
     model, actor_critic, batch = build()
     _, posterior, _ = model.loss(batch)
     if part == "actor":
-        loss, _ = actor_critic._projection_loss(actor_critic.dream(model, posterior, batch))
+        dream = actor_critic.dream(model, posterior, batch)
+        loss, _ = actor_critic.actor_loss(actor_critic.choices(dream))
     else:
         loss = actor_critic.behaviour_loss(model.feat(posterior), batch, model)
     loss.backward()
@@ -125,7 +187,7 @@ def test_disagreement_lowers_the_reward_and_raises_the_cost() -> None:
     config = {"world_model": {"ensemble": 2}, "imagination": {"starts": 16}}
     returns = []
     for penalty in (0.0, 10.0):
-        config["imagination"] = {"starts": 16, "disagreement_penalty": penalty}
+        config["research"] = {"disagreement_penalty": penalty}
         model, actor_critic, batch = build(config)
         _, posterior, _ = model.loss(batch)
         torch.manual_seed(1)
@@ -181,7 +243,7 @@ def test_value_of_a_state_is_the_policys_mean_over_actions() -> None:
             p.normal_()
     feat = torch.randn(6, 3)
     expected = (policy.log_probs(feat).exp() * critic.slow_all(feat)).sum(-1)
-    torch.testing.assert_close(critic.slow_value(feat, policy), expected)
+    torch.testing.assert_close(policy.value(feat, critic), expected)
 
 
 def test_recorded_steps_never_cross_the_border_of_an_episode() -> None:
@@ -202,19 +264,19 @@ def anchor_targets(ratio: float) -> dict[str, torch.Tensor]:
     feat = torch.randn(1, 5, model.feat_size)
     seen: dict[str, torch.Tensor] = {}
 
-    def spy(name: str, critic: Critic) -> None:
-        def fixed(feat: torch.Tensor, action: torch.Tensor, policy: Any) -> Any:
-            return torch.full(feat.shape[:-1], 100.0), torch.full(feat.shape[:-1], 90.0)
+    def fixed(feat: torch.Tensor, action: torch.Tensor, critic: Any) -> Any:
+        return torch.full(feat.shape[:-1], 100.0), torch.full(feat.shape[:-1], 90.0)
 
+    def spy(name: str, critic: Critic) -> None:
         def loss(feat: torch.Tensor, action: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             seen[name] = target[recorded_steps(batch)]
             return target * 0
 
-        critic.slow_value_and_q = fixed  # type: ignore[method-assign]
         critic.loss = loss  # type: ignore[method-assign]
 
     spy("reward", actor_critic.reward_critic)
     spy("cost", actor_critic.cost_critic)
+    actor_critic.actor.value_and_q = fixed  # type: ignore[method-assign]
     actor_critic.actor.log_prob = lambda *_: torch.full((1, 5), ratio).log()  # type: ignore[method-assign]
     actor_critic.behaviour.log_prob = lambda *_: torch.zeros(1, 5)  # type: ignore[method-assign]
     actor_critic._anchor_loss(feat, batch, model)
@@ -277,7 +339,7 @@ def test_the_constraint_is_read_as_often_as_the_data_hold_a_state(
     states: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = {"multiplier": {"constraint_states": states}}
-    model, actor_critic, batch = build(config, update="lagrangian", episode_steps=20.0)
+    model, actor_critic, batch = build(config, update="lagrangian")
     read: list[float] = []
     monkeypatch.setattr(actor_critic.multiplier, "update", read.append)
     dream = actor_critic.dream(model, model.observe(batch), batch)
@@ -287,7 +349,7 @@ def test_the_constraint_is_read_as_often_as_the_data_hold_a_state(
     last = int(own.nonzero()[-1])
     weight[last] = 0.25
     dream = dream._replace(cost_return=costs[:, None], start_weight=weight)
-    actor_critic._update_multiplier(dream)
+    actor_critic.update_multiplier(dream)
     gamma = actor_critic.config.imagination.gamma
     assert read == [pytest.approx(episode_cost(float(last), gamma, 20.0))]
 
@@ -323,7 +385,9 @@ def test_the_actor_moves_to_the_better_action_within_the_support(
     optimizer = torch.optim.Adam(actor_critic.actor.parameters(), 0.02)
     for _ in range(40):
         dream = actor_critic.dream(model, posterior, batch)
-        loss, _ = actor_critic._projection_loss(dream)
+        choices = actor_critic.choices(dream)
+        actor_critic.update_scales(choices)
+        loss, _ = actor_critic.actor_loss(choices)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -332,25 +396,25 @@ def test_the_actor_moves_to_the_better_action_within_the_support(
 
 
 def test_multiplier_rises_above_the_limit_and_falls_below_it() -> None:
-    config = {"multiplier": {"settings": {"learning_rate": 0.1, "initial": 1.0}}}
+    config = {"multiplier": {"plain": {"learning_rate": 0.1, "initial": 1.0}}}
     model, actor_critic, batch = build(config, update="lagrangian", cost_limit=5.0)
     _, posterior, _ = model.loss(batch)
     dream = actor_critic.dream(model, posterior, batch)
     dream.first[:] = True
     actor_critic.episode_steps = 1.0  # then a discounted cost is an episode's cost
     for cost, expected in ((7.0, 1.2), (4.0, 1.1)):
-        actor_critic._update_multiplier(
+        actor_critic.update_multiplier(
             dream._replace(cost_return=torch.full_like(dream.cost_return, cost))
         )
-        assert actor_critic.multiplier.value == pytest.approx(expected)
+        assert actor_critic.price == pytest.approx(expected)
 
 
 def test_a_batch_without_first_states_leaves_the_multiplier_alone() -> None:
     model, actor_critic, batch = build(update="lagrangian", cost_limit=0.0)
     batch.is_first[:] = False
     _, posterior, _ = model.loss(batch)
-    actor_critic._update_multiplier(actor_critic.dream(model, posterior, batch))
-    assert actor_critic.multiplier.value == 0.0
+    actor_critic.update_multiplier(actor_critic.dream(model, posterior, batch))
+    assert actor_critic.price == 0.0
 
 
 def test_a_constant_gate_replaces_the_predicted_safety_score() -> None:
@@ -369,27 +433,15 @@ def test_the_gate_sees_danger_ahead() -> None:
     torch.testing.assert_close(actor_critic._gate(imagined), expected)
 
 
-# --- scales and settings ------------------------------------------------------------------------
+# --- scales --------------------------------------------------------------------------------------
 
 
 def test_scale_is_the_root_mean_square_from_the_first_update_on() -> None:
     scale = Scale(decay=0.9, floor=0.1)
     assert scale.value == 1.0
     probs = torch.tensor([[0.5, 0.5]])
-    assert scale.update(torch.tensor([[2.0, -2.0]]), probs) == pytest.approx(2.0)
+    scale.update(torch.tensor([[2.0, -2.0]]), probs)
+    assert scale.value == pytest.approx(2.0)
     for _ in range(200):
         scale.update(torch.tensor([[1e-3, -1e-3]]), probs)
     assert scale.value == pytest.approx(0.1)
-
-
-def test_settings_out_of_range_are_refused_by_name() -> None:
-    config = make_config("cpu")
-    with pytest.raises(ValueError, match=r"imagination.horizon is 0; .*at least 1"):
-        replace(config, imagination=replace(config.imagination, horizon=0))
-    with pytest.raises(ValueError, match=r"unknown improvement.mixture 'sum'"):
-        make_config("cpu", {"improvement": {"mixture": "sum"}})
-    assert make_config("cpu", config.to_dict()) == config
-    route = make_config("route", {"network": {"units": 64}})
-    assert (route.world_model, route.train) == (config.world_model, config.train)
-    assert (route.network.units, route.network.learning_rate) == (64, 2e-3)
-    assert (config.forget_actions, route.forget_actions) == (0.0, 1.0)

@@ -153,8 +153,8 @@ def test_settings_of_vlsafe_are_changed_one_by_one(tmp_path: Path) -> None:
     agent = trained("vlsafe", config={"imagination": {"horizon": 4}})
     agent.save(tmp_path / "a.zip")
     again = VLSafe.load(tmp_path / "a.zip", config={"imagination": {"gamma": 0.5}}, cost_limit=3.0)
-    assert (again.settings.imagination.horizon, again.settings.imagination.gamma) == (4, 0.5)
-    assert again.policy.actor_critic.multiplier.cost_limit == 3.0
+    assert (again.config.imagination.horizon, again.config.imagination.gamma) == (4, 0.5)
+    assert again.policy.actor_critic.cost_limit == 3.0
     with pytest.raises(ValueError, match="sizes cannot be changed"):
         VLSafe.load(tmp_path / "a.zip", preset="12M")
     with pytest.raises(TypeError, match="policy_kwargs"):

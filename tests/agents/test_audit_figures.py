@@ -11,9 +11,9 @@ from vlsafe_agents.audit.statistics import (
     lead_times,
     reliability,
     scores_before,
-    spearman,
     threshold_at,
 )
+from wrappers.ranking import spearman
 
 INF = np.inf
 

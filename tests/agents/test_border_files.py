@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from toy_drives import collect_toy
 
-from vlsafe_agents.data import EpisodeDataset, image_cache
+from vlsafe_agents.data import EpisodeDataset, columns
 from vlsafe_agents.data.storage import (
     MAIN_FILE,
     METADATA_FILE,
@@ -134,7 +134,7 @@ FOREIGN_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "several actions": (
         {"action_space": json.dumps({"type": "MultiBinary", "n": 2})},
-        "actions must be Discrete or Box",
+        "actions must be Discrete, MultiDiscrete or Box",
     ),
     "steps text": ({"total_steps": "60"}, "steps, but metadata.json says '60'"),
     "environment": ({"env_id": 3}, "env_id is '3'; expected a JSON text"),
@@ -535,13 +535,13 @@ def test_many_who_open_a_data_set_at_once_write_one_cache(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[Path] = []
-    write = image_cache._write
+    write = columns._write_flat
 
     def counted(path: Path, column: Any) -> None:
         written.append(path)
         write(path, column)
 
-    monkeypatch.setattr(image_cache, "_write", counted)
+    monkeypatch.setattr(columns, "_write_flat", counted)
     found: list[Any] = []
     threads = [threading.Thread(target=lambda: found.append(images(folder))) for _ in range(4)]
     for thread in threads:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vlsafe_agents.algorithms import nest, rollout_length
 from vlsafe_agents.cli import main as cli
-from vlsafe_agents.cli import training
-from vlsafe_agents.cli.callbacks import ContinuedCSV
-from vlsafe_agents.cli.environments import EnvChoice, choose_env, nest, parse_mix, parse_pairs
-from vlsafe_agents.cli.train_settings import make_settings, read_settings, rollout_length
+from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_mix, parse_pairs
+from vlsafe_agents.cli.train import make_env
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.run_folder import read_run_folder
+from vlsafe_agents.training import TrainSettings, load_agent, read_settings, train
+from vlsafe_agents.training.checkpoints import ContinuedCSV
+from vlsafe_agents.training.run import _vectorised
 
 COMMANDS = ("collect", "label", "train", "train-clip", "evaluate", "compare", "report", "demo")
 
@@ -217,11 +219,11 @@ def test_ppo_lag_counts_the_collisions_that_it_causes(labelled: Path) -> None:
 
 def test_online_agents_may_learn_from_rewards_of_another_size() -> None:
     env = EnvChoice(kwargs={"duration": 8})
-    raw = make_settings("ppo", 8, env, {"envs": 2}, "vector")
+    raw = TrainSettings(algo="ppo", steps=8, env=env, envs=2, observation="vector")
     scaled = dataclasses.replace(raw, reward_scale=0.01)
     rewards, returns = [], []
     for settings in (raw, scaled):
-        vec_env = training._make_env(settings)
+        vec_env = _vectorised(settings, lambda of=settings: make_env(of))
         vec_env.reset()
         stepped = [vec_env.step(np.array([1, 1]))[1:] for _ in range(8)]
         rewards.append(np.array([reward for reward, _, _ in stepped]))
@@ -243,29 +245,28 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
     class Killed(Exception):
         """Stands for the process's end: nothing after it is run."""
 
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    env = EnvChoice(kwargs={"duration": 8})
-    settings = make_settings("bc", 12, env, {"data": str(labelled / "data")}, "vector")
+    env, data = EnvChoice(kwargs={"duration": 8}), str(labelled / "data")
+    settings = TrainSettings(algo="bc", steps=12, env=env, data=data, observation="vector")
     updates: list[int] = []
     update = BC.train
 
-    def train(self: BC) -> None:
+    def count(self: BC) -> None:
         if len(updates) == 7:
             updates.append(-1)
             raise Killed
         updates.append(self.num_timesteps)
         update(self)
 
-    monkeypatch.setattr(BC, "train", train)
+    monkeypatch.setattr(BC, "train", count)
     out = labelled / "resumed"
     with pytest.raises(Killed):
-        training.run_training(settings, out)
+        train(settings, out, lambda: make_env(settings), checkpoint_seconds=0.0)
     assert not (out / "model.zip").exists()
-    facts = training.run_training(settings, out)
+    facts = train(settings, out, lambda: make_env(settings))
     assert updates == [*range(7), -1, *range(7, 12)]
     assert facts["gradient_steps"] == 12
     assert not (out / "checkpoint.zip").exists()
-    model, again, _ = training.load_agent(out)
+    model, again, _ = load_agent(out, env=EnvChoice)
     assert again == settings
     shape = model.observation_space.shape
     assert model.action_space.contains(int(model.predict(np.zeros(shape, np.float32))[0]))

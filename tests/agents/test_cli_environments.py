@@ -11,18 +11,18 @@ from typing import Any
 import pytest
 from test_cli import run
 
+from vlsafe_agents.algorithms import nest
 from vlsafe_agents.cli.environments import (
     EnvChoice,
     choose_env,
     make_env,
     make_vec_env,
-    nest,
     parse_mix,
     parse_pairs,
     recorded_env,
 )
 from vlsafe_agents.cli.scorers import collected_metadata
-from vlsafe_agents.cli.training import read_settings
+from vlsafe_agents.training import read_settings
 
 FOREIGN_IDS = (
     "this:Trap-v0",  # `import this` prints the Zen of Python
@@ -97,7 +97,7 @@ def test_an_id_that_is_not_ours_is_refused_wherever_it_comes_from(
     settings = {"algo": "ppo", "steps": 1, "env": {"env_id": env_id, "kwargs": {}}}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=r"settings.json holds no settings .*env_id"):
-        read_settings(tmp_path)
+        read_settings(tmp_path, EnvChoice)
 
 
 @pytest.mark.parametrize("kwargs", FOREIGN_ARGUMENTS)
@@ -112,7 +112,7 @@ def test_arguments_that_an_environment_does_not_have_are_refused_wherever_they_c
     settings = {"algo": "ppo", "steps": 1, "env": {"env_id": "VLSafe-Highway-v0", "kwargs": kwargs}}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=r"settings.json holds no settings"):
-        read_settings(tmp_path)
+        read_settings(tmp_path, EnvChoice)
 
 
 def test_ids_may_be_written_with_the_packages_name() -> None:
@@ -267,7 +267,7 @@ def test_what_is_no_number_is_refused_by_the_command_line(
 
 
 def test_metadrives_own_drivers_are_known_where_they_can_drive() -> None:
-    from vlsafe_envs.experts import DRIVER_NAMES, driver_names
+    from vlsafe_envs.registry import DRIVER_NAMES, driver_names
 
     assert driver_names("VLSafe-Highway-v0") == DRIVER_NAMES
     assert {"metadrive_ppo", "metadrive_idm"} < set(driver_names("VLSafe-MetaDrive-v0"))

@@ -12,12 +12,13 @@ import pytest
 
 from vlsafe_agents.cli import demo as demo_command
 from vlsafe_agents.cli import main as cli
-from vlsafe_agents.cli import train, training
+from vlsafe_agents.cli import train
 from vlsafe_agents.evaluation import read_evaluation
 from vlsafe_agents.evaluation.recording import EpisodeTrace
 from vlsafe_agents.evaluation.roles import role_of
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.run_folder import read_run_folder
+from vlsafe_agents.training import run as training
 from wrappers.files import one_writer
 
 HERE = ("--env", "VLSafe-Highway-v0", "--env-arg", "duration=4", "--env-arg", "vehicles=3")
@@ -188,8 +189,8 @@ def test_every_agent_of_the_demo_is_trained_by_a_command_that_is_accepted(
 ) -> None:
     seen: list[Any] = []
     metadata = {"env_id": "VLSafe-Highway-v0", "env_kwargs": {}, "total_steps": 800}
-    monkeypatch.setattr(train, "_metadata", lambda data: metadata)
-    monkeypatch.setattr(training, "run_training", lambda settings, *_: seen.append(settings) or {})
+    monkeypatch.setattr(train, "read_data_metadata", lambda data: metadata)
+    monkeypatch.setattr(training, "train", lambda settings, *_, **__: seen.append(settings) or {})
     stages = demo_command.demo_stages(tmp_path, scale, "image", 2)
     commands_of = [s.arguments for s in stages if s.arguments[0] == "train"]
     assert all(run(*arguments) == 0 for arguments in commands_of)

@@ -14,10 +14,16 @@ from pool_jobs import square_or_fail
 from toy_drives import MIX, CountingDriver, NoisyCountingEnv, collect_toy
 from toy_envs import CountingEnv
 
-from vlsafe_agents.data.collect import CollectConfig, collect, drive, driver_of, episode_seed
+from vlsafe_agents.data import EpisodeDataset
+from vlsafe_agents.data.collect import CollectConfig, collect, drive
+from vlsafe_agents.data.collection import Plan
 from vlsafe_agents.data.pool import WorkerError, run_tasks
 
 SHARDS = "vlsafe/.toy-v0.shards"
+
+
+def planned(mix: dict[str, float]) -> Plan:
+    return Plan(CollectConfig("Toy-v0", mix=mix, episodes=1))
 
 
 def contents(path: Path) -> dict[str, Any]:
@@ -105,10 +111,10 @@ def test_images_are_stored_without_loss_and_infos_have_one_entry_more_than_actio
     path = collect_toy(tmp_path, episodes=4).path
     data = minari.MinariDataset(path / "data")
     for number, episode in enumerate(data.iterate_episodes()):
-        name, seed = driver_of(MIX, number), episode_seed(0, number)
+        _, name, seed = planned(MIX)[number]
         truth = drive(NoisyCountingEnv(), name, CountingDriver, seed)
-        np.testing.assert_array_equal(episode.observations["image"], truth.observations["image"])
-        np.testing.assert_array_equal(episode.actions, truth.actions)
+        np.testing.assert_array_equal(episode.observations["image"], truth.obs["image"])
+        np.testing.assert_array_equal(episode.actions, truth.action)
         steps = len(episode.actions)
         assert len(episode.rewards) == len(episode.terminations) == steps
         assert all(len(array) == steps + 1 for array in episode.infos.values())
@@ -146,7 +152,7 @@ def test_metadata_state_the_mix_and_the_share_of_unsafe_steps(tmp_path: Path) ->
 
 def test_every_prefix_of_the_episodes_keeps_to_the_mix() -> None:
     mix = {"expert": 0.5, "noisy": 0.25, "aggressive": 0.15, "random": 0.1}
-    names = [driver_of(mix, index) for index in range(40)]
+    names = [planned(mix)[index].driver for index in range(40)]
     for count in range(1, 41):
         for name, share in mix.items():
             assert abs(names[:count].count(name) - share * count) < 1.0
@@ -222,3 +228,21 @@ def test_the_pool_does_every_task_once() -> None:
 def test_a_failing_or_dying_worker_is_named_not_waited_for(task: int, message: str) -> None:
     with pytest.raises(WorkerError, match=message):
         list(run_tasks(square_or_fail, iter([1, task]), workers=2))
+
+
+def test_an_episode_in_memory_is_stored_and_read_as_it_is(tmp_path: Path) -> None:
+    class Judged(NoisyCountingEnv):
+        def _tell(self, info: dict[str, Any]) -> dict[str, Any]:
+            return super()._tell(dict(info)) | {"safety_score": info["safety_score"]}
+
+    config = CollectConfig("Toy-v0", mix=MIX, episodes=4, dataset_id="vlsafe/toy-v0")
+    path = collect(config, tmp_path, Judged, CountingDriver, progress=False).path
+    dataset = EpisodeDataset.from_minari(path)
+    for number, read in enumerate(dataset.episodes):
+        _, name, seed = planned(MIX)[number]
+        truth = drive(Judged(), name, CountingDriver, seed)
+        for name in ("action", "reward", "env_cost", "safety_score"):
+            np.testing.assert_array_equal(getattr(read, name), getattr(truth, name))
+        np.testing.assert_array_equal(read.obs["image"], truth.obs["image"])
+        for name in ("terminated", "truncated", "seed", "driver"):
+            assert getattr(read, name) == getattr(truth, name)

@@ -18,8 +18,8 @@ from toy_drives import MIX, CountingDriver, NoisyCountingEnv, collect_toy
 from toy_envs import CountingEnv
 
 from vlsafe_agents.data import shards as shards_module
-from vlsafe_agents.data.claim import check_place
 from vlsafe_agents.data.collect import CollectConfig, collect, drive
+from vlsafe_agents.data.collection import check_place
 from vlsafe_agents.data.driving import Fleet
 from vlsafe_agents.data.pool import WorkerError, run_tasks
 from wrappers.files import FolderInUseError, one_writer
@@ -192,8 +192,8 @@ def test_a_cost_in_an_array_of_one_is_a_number() -> None:
 
     boxed = drive(Boxed(), "expert", CountingDriver, 7)
     plain = drive(NoisyCountingEnv(), "expert", CountingDriver, 7)
-    for name in ("cost", "env_cost"):
-        np.testing.assert_array_equal(boxed.infos[name], plain.infos[name])
+    np.testing.assert_array_equal(boxed.infos["cost"], plain.infos["cost"])
+    np.testing.assert_array_equal(boxed.env_cost, plain.env_cost)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_actions_outside_the_space_are_not_recorded(space: Any, action: Any) -> 
     ],
 )
 def test_actions_inside_the_space_are(space: Any, action: Any) -> None:
-    recorded = drive(Odd("action_space", space), "expert", lambda *_: Wilful(action), 7).actions
+    recorded = drive(Odd("action_space", space), "expert", lambda *_: Wilful(action), 7).action
     assert (recorded == action).all()
     assert recorded.dtype == (np.int64 if isinstance(space, gym.spaces.Discrete) else np.float32)
 
@@ -479,7 +479,7 @@ def test_an_interruption_says_what_is_kept_and_what_happens_next(
 
 def test_the_whole_of_a_file_is_written_at_once(tmp_path: Path) -> None:
     """HDF5 itself ends in a segmentation fault where a disk is full."""
-    drive_ = drive(NoisyCountingEnv(), "expert", CountingDriver, 7)
-    content = shards_module._as_bytes(drive_, drive_.facts())
-    shards_module.write_shard(tmp_path, drive_)
+    episode = drive(NoisyCountingEnv(), "expert", CountingDriver, 7)
+    content = shards_module._as_bytes(episode, shards_module.facts_of(episode, 0))
+    shards_module.write_shard(tmp_path, 0, episode)
     assert (tmp_path / "episode_0000000.hdf5").read_bytes() == content

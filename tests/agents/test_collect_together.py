@@ -11,11 +11,11 @@ from test_collect import assert_same, seeds_in
 from vlsafe_agents.cli.collect import _fleet
 from vlsafe_agents.cli.environments import EnvChoice
 from vlsafe_agents.data.collect import CollectConfig, CollectSummary, collect
+from vlsafe_agents.data.collection import Work
 from vlsafe_agents.data.driving import Fleet
 from vlsafe_agents.data.shards import ShardFacts
-from vlsafe_agents.data.work import Work
-from vlsafe_envs.driver_batch import DriverBatch
-from vlsafe_envs.experts import DRIVER_NAMES, make_driver
+from vlsafe_envs.drivers import DRIVER_NAMES, make_driver
+from vlsafe_envs.drivers.many import DriverBatch
 
 OPTIONS: dict[str, Any] = {"observation": "multi", "scorer": None, "scene_in_info": True}
 MIX = dict.fromkeys(DRIVER_NAMES, 1 / len(DRIVER_NAMES))

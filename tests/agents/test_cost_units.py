@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vlsafe_agents.vlsafe.cost_units import (
+from vlsafe_agents.common.returns import (
     discounted_limit,
     discounted_per_episode,
     episode_cost,

@@ -19,9 +19,9 @@ from vlsafe_agents.evaluation import (
     read_evaluation,
     summarise,
 )
-from vlsafe_agents.evaluation.evaluate import TRAINING_FIGURES
 from vlsafe_agents.evaluation.intervals import bootstrap_replicates
 from vlsafe_agents.evaluation.metrics import columns
+from vlsafe_agents.training.facts import TRAINING_FIGURES
 
 
 def record(seed: int = 0, **changes: Any) -> EpisodeRecord:

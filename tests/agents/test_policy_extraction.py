@@ -13,7 +13,6 @@ from vlsafe_agents.vlsafe.policy_extraction import (
     entropy,
     exponential_log_weight,
     gated_log_weight,
-    geometric_log_weight,
     improved_policy,
     kl_divergence,
     lagrangian_advantage,
@@ -40,7 +39,6 @@ def test_constant_advantages_give_back_the_behaviour_policy(p: float) -> None:
     for weight in (
         gated_log_weight(zero, zero, torch.tensor(p), 3.0, 5.0, LOG_PRIOR),
         gated_log_weight(zero, zero, torch.tensor(p), 3.0, 5.0),
-        geometric_log_weight(zero, zero, torch.tensor(p), 3.0, 5.0),
         exponential_log_weight(zero + 0.7, 3.0),
     ):
         torch.testing.assert_close(improved_policy(LOG_PRIOR, weight), PRIOR)
@@ -89,20 +87,6 @@ def test_a_state_without_feasible_action_minimises_the_cost_whatever_its_gate(
     nothing = torch.zeros(4, dtype=torch.bool)
     weight = gated_log_weight(REWARD, COST, torch.tensor(1.0), 2.0, 3.0, None, nothing)
     torch.testing.assert_close(improved_policy(LOG_PRIOR, weight), gated(0.0, 2.0, 3.0))
-
-
-def test_geometric_gate_maximises_the_gated_objective() -> None:
-    p, beta = 0.6, 2.0
-    weight = geometric_log_weight(REWARD, COST, torch.tensor(p), beta, beta)
-    best = improved_policy(LOG_PRIOR, weight)
-
-    def objective(policy: torch.Tensor) -> torch.Tensor:
-        gain = (policy * (p * REWARD - (1 - p) * COST)).sum()
-        return gain - kl_divergence(policy, LOG_PRIOR) / beta
-
-    torch.manual_seed(0)
-    rivals = torch.softmax(best.log() + 0.1 * torch.randn(200, 4), -1)
-    assert all(objective(best) > objective(rival) for rival in rivals)
 
 
 def test_temperature_limits_are_the_prior_and_the_greedy_action() -> None:

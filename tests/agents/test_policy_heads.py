@@ -7,12 +7,12 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from vlsafe_agents.vlsafe.policy_heads import GaussianHead, make_policy_head
+from vlsafe_agents.vlsafe.policy_heads import GaussianHead, action_kind
 
 
 def test_gaussian_head_is_the_textbook_density_and_samples_stay_in_bounds() -> None:
     space = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32))
-    head = make_policy_head(3, 8, 1, space)
+    head = action_kind(space).head(3, 8, 1)
     assert isinstance(head, GaussianHead)
     feat = torch.randn(500, 3)
     action = head.sample(feat).detach()
@@ -24,7 +24,7 @@ def test_gaussian_head_is_the_textbook_density_and_samples_stay_in_bounds() -> N
 
 
 def test_policies_of_other_spaces_are_refused() -> None:
-    with pytest.raises(ValueError, match="Discrete or a Box"):
-        make_policy_head(3, 8, 1, spaces.MultiBinary(3))
+    with pytest.raises(ValueError, match="MultiDiscrete or a Box"):
+        action_kind(spaces.MultiBinary(3))
     with pytest.raises(ValueError, match="finite bounds"):
-        make_policy_head(3, 8, 1, spaces.Box(-np.inf, np.inf, (2,)))
+        action_kind(spaces.Box(-np.inf, np.inf, (2,))).head(3, 8, 1)

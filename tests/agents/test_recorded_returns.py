@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_batch import batch_of
 
-from vlsafe_agents.vlsafe.recorded_returns import GapWarning, RecordedReturns, recorded_returns
+from vlsafe_agents.vlsafe.imagination import GapWarning, RecordedReturns, recorded_returns
 
 
 def test_recorded_returns_are_discounted_sums_within_an_episode() -> None:
@@ -47,7 +47,7 @@ def test_a_growing_gap_between_dream_and_record_warns_once_per_growth() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(4):
-            assert gap.update(2.0, recorded) == pytest.approx(1.0)
+            assert gap.update(2.0, recorded)["imagined/gap"] == pytest.approx(1.0)
     with pytest.warns(UserWarning, match=r"4\.0 standard deviations"):
         [gap.update(5.0, recorded) for _ in range(2)]
     with warnings.catch_warnings():

@@ -244,24 +244,23 @@ def test_the_command_line_reads_the_commands_back(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is printed is what was recorded, whatever the options' defaults are."""
-    from dataclasses import asdict
-
-    from vlsafe_agents.cli import train, training
+    from vlsafe_agents.cli import train
+    from vlsafe_agents.training import run
 
     add_agent(tmp_path, name, 0.1, trained=TRAINED[name])
     (line,) = [line for line in lines_of(tmp_path) if line.startswith("vlsafe train")]
     seen: list[Any] = []
-    monkeypatch.setattr(train, "_metadata", lambda data: None)
+    monkeypatch.setattr(train, "read_data_metadata", lambda data: None)
 
-    def run_training(settings: Any, *_: Any) -> dict[str, Any]:
+    def note(settings: Any, *_: Any, **__: Any) -> dict[str, Any]:
         seen.append(settings)
         return {}
 
-    monkeypatch.setattr(training, "run_training", run_training)
+    monkeypatch.setattr(run, "train", note)
     with pytest.raises(SystemExit) as stop:
         cli.main(shlex.split(line)[1:])
     assert not stop.value.code
-    again, recorded = json.loads(json.dumps(asdict(seen[0]))), dict(TRAINED[name])
+    again, recorded = json.loads(json.dumps(seen[0].to_json())), dict(TRAINED[name])
     if recorded["algo"] in ("vlsafe", "bc"):  # whose environment the data set names
         assert "--env" not in line
         again.pop("env")

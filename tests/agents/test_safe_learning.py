@@ -19,7 +19,7 @@ CONFIG: dict[str, Any] = {
     "imagination": {"starts": 96, "horizon": 6, "gamma": 0.9, "slow_rate": 0.05},
     # Greedier than the default: what an update wants must show against the clone it starts from.
     "improvement": {"beta_reward": 5.0, "beta": 5.0},
-    "multiplier": {"settings": {"learning_rate": 0.05}},
+    "multiplier": {"plain": {"learning_rate": 0.05}},
 }
 EPISODES = 100
 

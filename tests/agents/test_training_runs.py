@@ -14,16 +14,12 @@ from typing import Any
 
 import pytest
 
+from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.cli import main as cli
-from vlsafe_agents.cli import training
-from vlsafe_agents.cli.callbacks import ContinuedCSV, Counts
 from vlsafe_agents.cli.environments import EnvChoice
-from vlsafe_agents.cli.train_settings import (
-    READS,
-    make_settings,
-    read_settings,
-    settings_from_json,
-)
+from vlsafe_agents.cli.train import make_env
+from vlsafe_agents.training import TrainSettings, read_settings, train
+from vlsafe_agents.training.checkpoints import ContinuedCSV, Counts
 from wrappers.files import one_writer
 
 SMALL_PPO = ("--config", "n_epochs=1", "--config", "batch_size=32", "--config", "n_steps=16")
@@ -47,6 +43,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
+def made(algo: str, **given: Any) -> TrainSettings:
+    """Settings of few steps."""
+    return TrainSettings(**{"algo": algo, "steps": 8, "env": EnvChoice(), **given})
+
+
+def run_training(settings: TrainSettings, out: Path, overwrite: bool = False) -> dict[str, Any]:
+    return train(settings, out, lambda: make_env(settings), overwrite=overwrite)
+
+
 def everything(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
@@ -67,25 +72,23 @@ GIVEN = {
 }
 
 
-@pytest.mark.parametrize("algo", READS)
+@pytest.mark.parametrize("algo", ALGORITHMS)
 @pytest.mark.parametrize("name", GIVEN)
 def test_an_option_has_an_effect_or_is_an_error(algo: str, name: str) -> None:
     base = {"data": "d"}
-    without = make_settings(algo, 8, EnvChoice(), base).to_json()
-    if name in READS[algo]:
-        value = "other" if name == "data" else GIVEN[name]
-        given = make_settings(algo, 8, EnvChoice(), {**base, name: value}).to_json()
-        if name == "update":
-            given = make_settings(algo, 8, EnvChoice(), {**base, name: "lagrangian"}).to_json()
+    without = made(algo, **base).to_json()
+    if name in ALGORITHMS[algo].reads:
+        value = {"data": "other", "update": "lagrangian"}.get(name, GIVEN[name])
+        given = made(algo, **base | {name: value}).to_json()
         assert given != without
         return
     with pytest.raises(ValueError, match=f"{algo} does not read --{name.replace('_', '-')}"):
-        make_settings(algo, 8, EnvChoice(), {**base, name: GIVEN[name]})
+        made(algo, **base, **{name: GIVEN[name]})
 
 
 def test_a_presets_cost_limit_holds_unless_another_is_given() -> None:
     for given, expected in (({}, 0.5), ({"preset": "route"}, 1.0), ({"cost_limit": 0.2}, 0.2)):
-        settings = make_settings("ppo_lag", 8, EnvChoice(), given)
+        settings = made("ppo_lag", **given)
         assert settings.cost_limit == settings.arguments()["cost_limit"] == expected
 
 
@@ -101,7 +104,7 @@ def test_a_presets_cost_limit_holds_unless_another_is_given() -> None:
 )
 def test_options_that_others_switch_off_are_errors(other: dict[str, str], option: str) -> None:
     with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} has no effect with"):
-        make_settings("vlsafe", 8, EnvChoice(), {"data": "d", **other, option: GIVEN[option]})
+        made("vlsafe", data="d", **other, **{option: GIVEN[option]})
 
 
 @pytest.mark.parametrize(
@@ -168,9 +171,10 @@ def test_settings_of_november_2026_are_still_read(tmp_path: Path) -> None:
         "options": {},
         "config": {},
     }
-    new = make_settings("bc", 5, EnvChoice(kwargs={"duration": 8}), {"data": "d"}, "vector")
-    assert settings_from_json(old) == new
-    unjudged = settings_from_json({**old, "algo": "ppo_lag", "cost": "env", "scorer": None})
+    env = EnvChoice(kwargs={"duration": 8})
+    new = made("bc", steps=5, env=env, data="d", observation="vector")
+    assert TrainSettings.from_json(old, EnvChoice) == new
+    unjudged = TrainSettings.from_json({**old, "algo": "ppo_lag", "cost": "env", "scorer": None})
     assert unjudged.scorer == "none"
 
 
@@ -189,49 +193,50 @@ def test_settings_of_november_2026_are_still_read(tmp_path: Path) -> None:
     ],
 )
 def test_foreign_settings_are_named_and_import_nothing(spoil: Any, tmp_path: Path) -> None:
-    good = make_settings("bc", 5, EnvChoice(), {"data": "d"}).to_json()
+    good = made("bc", data="d").to_json()
     (tmp_path / "settings.json").write_text(json.dumps(spoil(good)))
     with pytest.raises(ValueError, match=re.escape(str(tmp_path / "settings.json"))):
-        read_settings(tmp_path)
+        read_settings(tmp_path, EnvChoice)
     assert "antigravity" not in sys.modules
 
 
 def test_an_empty_settings_file_is_mended_unless_something_was_trained(
     data: str, tmp_path: Path
 ) -> None:
-    settings = make_settings("bc", 3, _here(), {"data": data}, "vector")
+    settings = cloning(data)
     out = tmp_path / "a"
     out.mkdir()
     (out / "settings.json").touch()  # killed while it was written
-    training.run_training(settings, out)
-    assert read_settings(out) == settings
+    run_training(settings, out)
+    assert read_settings(out, EnvChoice) == settings
     (out / "settings.json").write_text("")
     with pytest.raises(ValueError, match=r"settings\.json is empty.*vlsafe train"):
-        training.run_training(settings, out)
+        run_training(settings, out)
     assert (out / "model.zip").exists()
 
 
-def _here() -> EnvChoice:
-    return EnvChoice(kwargs={"duration": 8, "vehicles": 5})
+def cloning(data: str) -> TrainSettings:
+    env = EnvChoice(kwargs={"duration": 8, "vehicles": 5})
+    return made("bc", steps=3, env=env, data=data, observation="vector")
 
 
 def test_what_is_trained_already_is_said_and_not_written_again(
     data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = make_settings("bc", 3, _here(), {"data": data}, "vector")
-    training.run_training(settings, tmp_path / "a")
+    settings = cloning(data)
+    run_training(settings, tmp_path / "a")
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
     capsys.readouterr()
-    training.run_training(settings, tmp_path / "a")
+    run_training(settings, tmp_path / "a")
     assert "trained already" in capsys.readouterr().err
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
 
 
 def test_overwriting_removes_agents_and_no_other_folders(data: str, tmp_path: Path) -> None:
-    settings = make_settings("bc", 2, _here(), {"data": data}, "vector")
+    settings = cloning(data)
     (tmp_path / "thesis.tex").write_text("three years")
     with pytest.raises(FileExistsError, match="holds no agent"):
-        training.run_training(settings, tmp_path, overwrite=True)
+        run_training(settings, tmp_path, overwrite=True)
     assert (tmp_path / "thesis.tex").exists()
 
 
@@ -295,15 +300,14 @@ def test_kills_take_back_no_step_and_no_crash(tmp_path: Path) -> None:
 
 
 def test_facts_tell_lost_steps_from_those_learned_from(tmp_path: Path) -> None:
-    settings = make_settings(
-        "ppo", 64, EnvChoice(kwargs={"duration": 8}), {"envs": 4}, "vector",
-        config={"n_steps": 16, "batch_size": 32, "n_epochs": 1},
-    )  # fmt: skip
+    config = {"n_steps": 16, "batch_size": 32, "n_epochs": 1}
+    env = EnvChoice(kwargs={"duration": 8})
+    settings = made("ppo", steps=64, env=env, envs=4, observation="vector", config=config)
     out = tmp_path / "a"
     out.mkdir()
     with Counts(out, 0) as counts:  # as a killed attempt has left it
         counts.add(40, 3, 1.5)
-    facts = training.run_training(settings, out)
+    facts = run_training(settings, out)
     assert facts["env_steps"] == 104
     assert facts["env_steps_lost"] == 40
     assert facts["collisions_caused"] >= 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -15,9 +15,9 @@ from stable_baselines3 import PPO
 from toy_envs import CountingEnv, Driver, NoisyEnv, SpeedLimitEnv
 
 import vlsafe_envs  # noqa: F401 - registers the ids
-from vlsafe_agents.common.vector_episodes import drive_episodes, pick_info
+from vlsafe_agents.common.vector_episodes import VectorStep, drive_episodes, pick, pick_info
 from vlsafe_agents.evaluation import evaluate
-from vlsafe_envs.experts import make_driver
+from vlsafe_envs.drivers import make_driver
 
 
 class CountingLonger(CountingEnv):
@@ -29,7 +29,7 @@ class CountingLonger(CountingEnv):
 
 
 class Log:
-    """Keeps everything that it is told."""
+    """Keeps everything that it is told of an episode."""
 
     def __init__(self, slot: int, seed: int, observation: Any, info: dict[str, Any]) -> None:
         self.slot, self.seed = slot, seed
@@ -37,20 +37,30 @@ class Log:
         self.actions: list[Any] = []
         self.ends: list[tuple[bool, bool]] = []
 
-    def add(
-        self,
-        action: Any,
-        observation: Any,
-        reward: float,
-        terminated: bool,
-        truncated: bool,
-        info: dict[str, Any],
-    ) -> None:
-        assert reward == len(self.infos)  # CountingEnv's reward is the step's number
-        self.actions.append(action)
-        self.observations.append(observation)
-        self.infos.append(info)
-        self.ends.append((terminated, truncated))
+
+class Logs:
+    """A log of each episode."""
+
+    def __init__(self) -> None:
+        self.running: dict[int, Log] = {}
+
+    def begin(self, tasks: Mapping[int, int], observations: Any, infos: dict[str, Any]) -> None:
+        for slot, seed in tasks.items():
+            seen = pick(observations, slot), pick_info(infos, slot)
+            self.running[slot] = Log(slot, seed, *seen)
+
+    def add(self, step: VectorStep, slots: Sequence[int]) -> None:
+        assert set(slots) == set(self.running)
+        for slot in slots:
+            log = self.running[slot]
+            assert step.rewards[slot] == len(log.infos)  # CountingEnv's reward is the step's number
+            log.actions.append(step.actions[slot])
+            log.observations.append(pick(step.observations, slot))
+            log.infos.append(pick_info(step.infos, slot))
+            log.ends.append((bool(step.terminated[slot]), bool(step.truncated[slot])))
+
+    def end(self, slot: int) -> Log:
+        return self.running.pop(slot)
 
 
 def test_every_task_is_one_whole_episode_whatever_runs_beside_it() -> None:
@@ -69,10 +79,10 @@ def test_every_task_is_one_whole_episode_whatever_runs_beside_it() -> None:
         return np.arange(3) % 3
 
     finished = []
-    for seed, log in drive_episodes(env, tasks(), int, Log, act):
+    for log in drive_episodes(env, tasks(), int, act, Logs()):
+        seed = log.seed
         finished.append(seed)
         assert len(drawn) <= len(finished) + 2  # no task is drawn before a place is free
-        assert log.seed == seed
         steps = 2 + seed % 10
         assert log.ends == [(False, False)] * (steps - 1) + [(True, False)]
         assert [info["cost"] for info in log.infos] == [10.0 * t for t in range(steps + 1)]

@@ -48,14 +48,13 @@ def test_learning_goes_on_after_loading_with_optimisers_and_multiplier(
 ) -> None:
     agent = make(dataset, update="lagrangian", cost_limit=0.0, config={"model_warmup": 0.0})
     agent.learn(3)
+    assert agent.policy.actor_critic.multiplier is not None
     agent.policy.actor_critic.multiplier.update(50.0)
     agent.save(tmp_path / "agent.zip")
     loaded = VLSafe.load(tmp_path / "agent.zip", SpeedLimit(), device="cpu", dataset=dataset)
     assert loaded.update == "lagrangian"
-    assert loaded.policy.actor_critic.multiplier.value > 0.4
-    assert loaded.policy.actor_critic.multiplier.value == (
-        agent.policy.actor_critic.multiplier.value
-    )
+    assert loaded.policy.actor_critic.price > 0.4
+    assert loaded.policy.actor_critic.price == agent.policy.actor_critic.price
     for name in ("model_optimizer", "actor_critic_optimizer"):
         ours, theirs = getattr(agent, name).state_dict(), getattr(loaded, name).state_dict()
         torch.testing.assert_close(ours["state"], theirs["state"])

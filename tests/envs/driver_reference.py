@@ -12,8 +12,9 @@ from scene_reference import ego_frame
 
 from vlsafe_envs.actions import MAX_LATERAL_ACCELERATION
 from vlsafe_envs.costs import headway
-from vlsafe_envs.driving_env import DrivingEnv
-from vlsafe_envs.experts import AGGRESSIVE_SPEED, BRISK_SHARE, TIMID_SHARE
+from vlsafe_envs.drivers.base import TIMID_SHARE
+from vlsafe_envs.drivers.rules import BRISK_SHARE
+from vlsafe_envs.env import DrivingEnv
 from vlsafe_envs.highway_env_traffic import build_network
 from vlsafe_envs.scene import Array
 
@@ -63,7 +64,7 @@ class ExpertDriver:
         return self._pilot.action(self._on_highway())
 
     def _on_highway(self) -> Intent:
-        advice = self._env.traffic.idm(self._cruise)
+        advice = self._env.simulator.idm(self._cruise)
         acceleration, change = advice.acceleration, advice.lane_change
         if self._scenario == "merge":
             room = self._make_room()
@@ -94,7 +95,7 @@ class ExpertDriver:
 
     def _at_junction(self, predictor: ConflictPredictor) -> Intent:
         ego, scene, traffic = self._env.ego, self._env.scene, self._env.scenario.traffic
-        advice = self._env.traffic.idm(self._cruise)
+        advice = self._env.simulator.idm(self._cruise)
         cruise = self._cruise
         if traffic.action != "meta":  # wheel angles are limited; highway-env's own are not
             cruise = min(cruise, curve_speed(scene, 0.7 * MAX_LATERAL_ACCELERATION))
@@ -119,7 +120,7 @@ class AggressiveDriver:
         self._env = env
         self._pilot = Pilot(env)
         self._follower = RouteFollower()
-        self._wish = AGGRESSIVE_SPEED[env.scenario.traffic.scenario]
+        self._wish = env.scenario.traffic.road.aggressive_speed
         self._junction = env.scenario.traffic.scenario in ("roundabout", "intersection")
 
     def reset(self) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from vlsafe_envs.costs import CostConfig, headway, time_to_collision
+from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.engine import CompiledTraffic
 from vlsafe_envs.engine.network import LaneNumbers
 from vlsafe_envs.highway_env_traffic import HighwayEnvTraffic
 from vlsafe_envs.observations import vector_observation
-from vlsafe_envs.outcomes import Outcome, Situation, step_outcome
-from vlsafe_envs.rewards import RewardConfig
-from vlsafe_envs.scenarios import ACTION_KINDS, SCENARIO_NAMES, SCENARIOS, TrafficConfig
-from vlsafe_envs.traffic import EgoStatus, Traffic
+from vlsafe_envs.options import make_scenario
+from vlsafe_envs.scenarios import ACTION_KINDS, SCENARIO_NAMES, TrafficConfig
+from vlsafe_envs.simulator import EgoStatus, Simulator
+from vlsafe_envs.task import Moment, Outcome, make_info, out_of_time
+from vlsafe_envs.tasks import CruiseTask
 
 MAX_OTHERS = {"highway": 24, "merge": 12, "roundabout": 12, "intersection": 12}
 COLUMNS = ("x", "y", "heading", "speed", "acceleration", "steering")  # of every vehicle
@@ -99,7 +99,7 @@ def compare(
     reference.reset(np.random.default_rng(seed))
     rng = np.random.default_rng([seed, 1])
     numbers = LaneNumbers(ours.network)
-    rules = _rules(config)
+    task = _task(config)
     _compare_now(result, ours, reference, numbers)
     for k in range(decisions):
         if advice:
@@ -116,35 +116,35 @@ def compare(
         if result.mismatch:
             break
         outcomes = [
-            _outcome(rules, ego, traffic, result.steps)
+            _outcome(task, ego, traffic, result.steps)
             for ego, traffic in zip(egos, (ours, reference), strict=True)
         ]
         _compare_outcomes(result, *outcomes)
     return result
 
 
-def _rules(config: TrafficConfig) -> Any:
-    """The episode's frame: the scenario's own, with default rewards and costs."""
-    scenario = dataclasses.replace(SCENARIOS[config.scenario], traffic=config)
-    return SimpleNamespace(
-        scenario=scenario, rewards=RewardConfig(), costs=CostConfig(), offroad_terminal=True
-    )
+def _task(config: TrafficConfig) -> CruiseTask:
+    """The scenario's own, with default rewards and costs."""
+    return CruiseTask(dataclasses.replace(make_scenario(config.scenario), traffic=config))
 
 
-def _outcome(rules: Any, before: EgoStatus, traffic: Traffic, steps: int) -> Outcome:
+def _outcome(
+    task: CruiseTask, before: EgoStatus, traffic: Simulator, steps: int
+) -> tuple[Outcome, bool, dict[str, Any]]:
+    """What the task says, whether time is up, and the info."""
     scene = traffic.scene
-    gaps = time_to_collision(scene), headway(scene)
-    return step_outcome(rules, before, Situation(traffic.ego, steps, 0.0, *gaps))
+    now = Moment(traffic.ego, steps, 0.0, time_to_collision(scene), headway(scene), scene)
+    outcome = task.step(traffic, before, now)
+    return outcome, out_of_time(task, now, outcome.terminated), make_info(task, now, outcome)
 
 
-def _compare_outcomes(result: Comparison, ours: Outcome, reference: Outcome) -> None:
+def _compare_outcomes(result: Comparison, ours: Any, reference: Any) -> None:
     """Rewards, costs and ends of episodes."""
-    result.differ("reward", ours.reward, reference.reward)
-    result.differ("cost", ours.info["cost"], reference.info["cost"])
-    for name in ("time_to_collision", "headway"):
-        result.differ(name, ours.info[name], reference.info[name])
-    for name in ("terminated", "truncated"):
-        result.same(name, getattr(ours, name), getattr(reference, name))
+    result.differ("reward", ours[0].reward, reference[0].reward)
+    for name in ("cost", "time_to_collision", "headway"):
+        result.differ(name, ours[2][name], reference[2][name])
+    result.same("terminated", ours[0].terminated, reference[0].terminated)
+    result.same("truncated", ours[1], reference[1])
 
 
 def _compare_now(

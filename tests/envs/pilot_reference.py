@@ -17,8 +17,8 @@ from vlsafe_envs.actions import (
     SLOWER,
     MetaActions,
 )
-from vlsafe_envs.driving_env import DrivingEnv
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.simulator import EgoStatus
 
 SPEED_TIME = 0.6  # [s], time constant of highway-env's speed controller
 HYSTERESIS = 0.5  # [m/s], gain in end speed that is worth leaving IDLE

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from vlsafe_envs.scene import Array, Scene
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.simulator import EgoStatus
 
 
 def time_to_collision(scene: Scene, horizon: float = 4.0) -> float:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from vlsafe_envs.costs import (
+    SUM,
     CostConfig,
     cost_terms,
     headway,
-    summed_cost,
     time_to_collision,
+    total_cost,
     unsafe_gap,
 )
 from vlsafe_envs.scene import Scene
@@ -127,7 +128,7 @@ def test_unsafe_gap_grows_linearly_below_its_thresholds(
 def test_cost_is_the_weighted_sum_of_its_terms() -> None:
     terms = cost_terms(True, False, 1.0, np.inf)
     assert terms == {"collision": 1.0, "off_road": 0.0, "unsafe_gap": 0.5}
-    assert summed_cost(terms, CostConfig()) == pytest.approx(10.5)
+    assert total_cost(terms, CostConfig(), SUM) == pytest.approx(10.5)
 
 
 def test_negative_cost_weight_is_refused() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vlsafe_envs import ENV_IDS
-from vlsafe_envs.driver_batch import DriverBatch
-from vlsafe_envs.experts import DRIVER_NAMES, make_driver
+from vlsafe_envs.drivers import DRIVER_NAMES, make_driver
+from vlsafe_envs.drivers.many import DriverBatch
 from vlsafe_envs.scenarios import ACTION_KINDS
 
 
@@ -32,10 +32,10 @@ def test_every_driver_acts_as_it_would_alone(env_id: str, action: str) -> None:
         many.reset(seed=seeds)
         for slot, name in enumerate(names):
             if episode == 0:
-                drivers.seat(slot, name, np.random.default_rng(7))
+                drivers.assign(slot, name, np.random.default_rng(7))
             else:
                 rng = drivers._rngs[slot]
-                drivers.seat(slot, name, rng)
+                drivers.assign(slot, name, rng)
             singles[slot].reset(seed=seeds[slot])
             alone[slot].reset()
         going = slots
@@ -57,7 +57,7 @@ def test_every_driver_acts_as_it_would_alone(env_id: str, action: str) -> None:
 def test_what_is_no_driver_or_no_driving_environment_is_refused() -> None:
     drivers = DriverBatch(gym.make_vec("VLSafe-Merge-v0", num_envs=2, scorer=None))
     with pytest.raises(ValueError, match="driver='angry'"):
-        drivers.seat(0, "angry", np.random.default_rng(0))
+        drivers.assign(0, "angry", np.random.default_rng(0))
     with pytest.raises(ValueError, match="drivers of many need"):
         DriverBatch(gym.make_vec("CartPole-v1", num_envs=2))
 
@@ -66,6 +66,6 @@ def test_an_environment_without_a_driver_is_named() -> None:
     many = gym.make_vec("VLSafe-Merge-v0", num_envs=2, scorer=None)
     many.reset(seed=0)
     drivers = DriverBatch(many)
-    drivers.seat(0, "expert", np.random.default_rng(0))
+    drivers.assign(0, "expert", np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"environments \[1\] have no driver"):
         drivers.act([0, 1])

@@ -8,7 +8,7 @@ import pytest
 from driver_reference import make_reference
 
 from vlsafe_envs import ENV_IDS
-from vlsafe_envs.experts import make_driver
+from vlsafe_envs.drivers import make_driver
 
 
 def compare(env_id: str, name: str, seed: int, **options: object) -> int:

@@ -14,7 +14,8 @@ from highway_env.road.road import RoadNetwork
 
 from vlsafe_envs.engine import CompiledTraffic, supports
 from vlsafe_envs.engine.network import road_table
-from vlsafe_envs.scenarios import SCENARIO_NAMES, SCENARIOS, TrafficConfig
+from vlsafe_envs.options import make_scenario
+from vlsafe_envs.scenarios import SCENARIO_NAMES, TrafficConfig
 
 TOLERANCE = 1e-6  # [m], [rad], [m/s]: a few last bits, grown over an episode
 LANE_LEFT, IDLE, LANE_RIGHT, FASTER, SLOWER = range(5)
@@ -110,7 +111,7 @@ def _positions(traffic: CompiledTraffic, seed: int, decisions: int = 5) -> np.nd
 
 @pytest.mark.parametrize("scenario", SCENARIO_NAMES)
 def test_nothing_survives_a_reset(scenario: str) -> None:
-    config = SCENARIOS[scenario].traffic
+    config = make_scenario(scenario).traffic
     used, fresh = CompiledTraffic(config), CompiledTraffic(config)
     for seed in (4, 9, 2):
         _positions(used, seed, decisions=12)
@@ -118,7 +119,7 @@ def test_nothing_survives_a_reset(scenario: str) -> None:
 
 
 def test_advice_leaves_no_trace_on_the_road() -> None:
-    asked, left_alone = (CompiledTraffic(SCENARIOS["roundabout"].traffic) for _ in range(2))
+    asked, left_alone = (CompiledTraffic(make_scenario("roundabout").traffic) for _ in range(2))
     for traffic in (asked, left_alone):
         traffic.reset(np.random.default_rng(0))
     for _ in range(8):
@@ -129,7 +130,7 @@ def test_advice_leaves_no_trace_on_the_road() -> None:
 
 
 def test_a_scene_is_a_snapshot() -> None:
-    traffic = CompiledTraffic(SCENARIOS["highway"].traffic)
+    traffic = CompiledTraffic(make_scenario("highway").traffic)
     traffic.reset(np.random.default_rng(0))
     scene = traffic.scene
     before = scene.position.copy()
@@ -154,7 +155,7 @@ def test_only_plain_configurations_are_supported() -> None:
     class Custom(TrafficConfig):
         pass
 
-    assert all(supports(SCENARIOS[name].traffic) for name in SCENARIO_NAMES)
+    assert all(supports(make_scenario(name).traffic) for name in SCENARIO_NAMES)
     assert not supports(Custom())
     with pytest.raises(NotImplementedError, match="Custom"):
         CompiledTraffic(Custom())

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vlsafe_envs import SceneRenderer
-from vlsafe_envs.experts import make_driver
-from vlsafe_envs.scenarios import make_scenario
+from vlsafe_envs.drivers import make_driver
+from vlsafe_envs.options import make_scenario
 
 
 def highway(**options: Any) -> gym.Env[Any, Any]:

@@ -8,8 +8,8 @@ import pytest
 
 from vlsafe_envs import ENV_IDS
 from vlsafe_envs.actions import FASTER, IDLE, SLOWER, full_lock
+from vlsafe_envs.drivers import DRIVER_NAMES, make_driver
 from vlsafe_envs.engine.pilot import Intent, choose_meta
-from vlsafe_envs.experts import DRIVER_NAMES, make_driver
 
 
 def drive(name: str, seed: int, **options: object) -> tuple[float, dict[str, object]]:

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from vlsafe_envs.actions import IDLE
-from vlsafe_envs.experts import BURST_RATE, BURST_SECONDS, make_driver, no_action
-from vlsafe_envs.lapses import Spells
-from vlsafe_envs.tasks.drivers import Attention
+from vlsafe_envs.drivers import make_driver
+from vlsafe_envs.drivers.base import BURST_RATE, BURST_SECONDS, Attention, Spells, no_action
 
 
 def test_spells_begin_and_last_as_said() -> None:

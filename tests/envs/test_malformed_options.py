@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 from malformed import NEVER, NOT_EVEN, refused
 
-from vlsafe_envs import ENV_IDS, known_ids
+from vlsafe_envs import known_ids
 from vlsafe_envs.costs import CostConfig
-from vlsafe_envs.metadrive.registration import METADRIVE_IDS
-from vlsafe_envs.registration import _ENV_OPTIONS, _SCENARIO_OPTIONS, check_env_options
+from vlsafe_envs.options import SCORING, check_env_options, option_defaults
+from vlsafe_envs.registry import ENV_IDS, METADRIVE_IDS, row_of
 from vlsafe_envs.rewards import RewardConfig
 from vlsafe_envs.sb3 import make_vec_env
 from vlsafe_envs.scenarios import Scenario, TrafficConfig
@@ -105,10 +106,10 @@ def test_what_some_ids_have_is_checked_when_made(env_id: str, option: str) -> No
 @pytest.mark.parametrize("env_id", IDS)
 def test_judges_and_costs_of_a_wrong_kind_are_refused_when_made(env_id: str) -> None:
     for value in (0, True, 1.5, [], {}, object(), ConstantScorer, np.zeros(2)):
-        refused(lambda value=value: make(env_id, scorer=value), "scorer=", "name of a judge")
+        refused(lambda value=value: make(env_id, scorer=value), "scorer=", "name of a scorer")
     for value in ("both", 0, True, [], None, {"vlm": 1}):
         refused(lambda value=value: make(env_id, cost=value), "cost=", "'either'")
-    refused(lambda: make(env_id, cost="vlm"), "cost='vlm' needs a judge")
+    refused(lambda: make(env_id, cost="vlm"), "cost='vlm' needs a scorer")
 
 
 @pytest.mark.parametrize("name", ["frame_size", "context_frames"])
@@ -184,7 +185,7 @@ def test_scenarios_check_all_their_numbers() -> None:
             refused(lambda name=name, value=value: Scenario(**{name: value}), f"{name}=")
     refused(lambda: Scenario(reward_speed_range=(30.0, 10.0)), "low below high")
     refused(lambda: Scenario(reward_speed_range=(1.0, 2.0, 3.0)), "(low, high)")
-    for name in (*(set(_SCENARIO_OPTIONS) - {"duration"}), "scenario"):
+    for name in (field.name for field in dataclasses.fields(TrafficConfig)):
         for value in NEVER:
             refused(lambda name=name, value=value: TrafficConfig(**{name: value}), f"{name}=")
 
@@ -212,4 +213,4 @@ def test_every_option_that_is_known_is_tried_here() -> None:
     tried = {*CHOICES, *FLAGS, *NUMBERS, "rewards", "costs", "engine", "vehicles", "lanes"}
     tried |= {"simulation_frequency", "target_speeds", "ego_spacing", "offroad_terminal"}
     tried |= {"destination", "spawn_probability"}
-    assert tried == {*_SCENARIO_OPTIONS, *_ENV_OPTIONS}
+    assert tried == {key for name in ENV_IDS for key in option_defaults(row_of(name))} - {*SCORING}

@@ -14,15 +14,15 @@ from malformed import refused
 from vlsafe_envs import ENV_IDS, TASK_IDS
 from vlsafe_envs.actions import check_action
 from vlsafe_envs.costs import CostConfig
-from vlsafe_envs.driver_batch import DriverBatch
+from vlsafe_envs.drivers import make_driver
+from vlsafe_envs.drivers.many import DriverBatch
 from vlsafe_envs.driving_batch import DrivingBatch
-from vlsafe_envs.experts import make_driver
+from vlsafe_envs.env import DrivingEnv
 from vlsafe_envs.gym_vector import CheckedAsyncVectorEnv
+from vlsafe_envs.options import make_scenario
 from vlsafe_envs.rewards import RewardConfig
 from vlsafe_envs.sb3 import CheckedSubprocVecEnv, DrivingVecEnv, make_vec_env
 from vlsafe_envs.scenarios import Scenario
-from vlsafe_envs.tasks import TaskEnv, TaskScenario
-from vlsafe_envs.tasks.make import make_task_scenario
 from vlsafe_envs.threads import limit_threads
 from vlsafe_envs.vector_env import VectorDrivingEnv
 
@@ -174,15 +174,15 @@ def test_drivers_are_made_of_a_name_an_environment_of_ours_and_a_generator() -> 
     for name in ("saint", "", None, 3, ["expert"], {"expert": 1}):
         refused(lambda name=name: make_driver(name, env, rng), "driver=", "'expert'")
         team = DriverBatch(gym.make_vec(HIGHWAY, num_envs=1, scorer=None))
-        refused(lambda name=name, team=team: team.seat(0, name, rng), "driver=")
+        refused(lambda name=name, team=team: team.assign(0, name, rng), "driver=")
     for other in (None, "env", 3, gym.make("CartPole-v1"), object()):
         refused(lambda o=other: make_driver("expert", o, rng), "env=", "VLSafe")
         refused(lambda o=other: DriverBatch(o), "env=", "gym.make_vec")
     for generator in (None, 0, "x", np.random.RandomState(0), np.random):
         refused(lambda g=generator: make_driver("noisy", env, g), "rng=", "default_rng")
-        refused(lambda g=generator, team=team: team.seat(0, "noisy", g), "rng=")
+        refused(lambda g=generator, team=team: team.assign(0, "noisy", g), "rng=")
     for slot in (-1, 1, 0.5, "0", None, True):
-        refused(lambda s=slot, team=team: team.seat(s, "expert", rng), "slot=")
+        refused(lambda s=slot, team=team: team.assign(s, "expert", rng), "slot=")
         refused(lambda s=slot, team=team: team.act([s]), "slots=")
 
 
@@ -223,14 +223,14 @@ def test_weights_that_are_set_later_are_checked_as_well(env_id: str, name: str) 
     refused(lambda: fresh.set_attr(name, 3), f"{name}=3")
 
 
-def test_tasks_are_built_from_scenarios() -> None:
-    for scenario in ("left_turn", None, Scenario()):
-        refused(lambda s=scenario: TaskEnv(None, s), "scenario=", "TaskScenario")  # type: ignore[arg-type]
-    traffic = make_task_scenario("left_turn").traffic
+def test_environments_are_built_from_scenarios() -> None:
+    for scenario in ("left_turn", None, 3):
+        refused(lambda s=scenario: DrivingEnv(s, None, None), "scenario=", "a Scenario")  # type: ignore[arg-type]
+    traffic = make_scenario("left_turn").traffic
     for name in ("duration", "cruise_speed", "has_goal"):
-        refused(lambda n=name: TaskScenario(traffic, **{n: "x"}), f"{name}='x'")
+        refused(lambda n=name: Scenario(traffic, **{n: "x"}), f"{name}='x'")
     for name in ("left", "", None, 3):
-        refused(lambda n=name: make_task_scenario(n), "scenario=")
+        refused(lambda n=name: make_scenario(n), "scenario=")
 
 
 @pytest.mark.parametrize("most", [0, -1, 1.5, "2", None, True])

@@ -21,11 +21,11 @@ from malformed import refused
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import vlsafe_envs  # noqa: F401  # registers the ids
-from vlsafe_envs.experts import make_driver
-from vlsafe_envs.metadrive.safe_env import SafeDrivingEnv
-from vlsafe_envs.metadrive.world import Outcome
+from vlsafe_envs.drivers import make_driver
+from vlsafe_envs.options import scenario_of
 from vlsafe_envs.render.palette import OFF_ROAD
 from vlsafe_envs.sb3 import make_vec_env
+from vlsafe_envs.tasks import MetaDriveTask
 
 pytest.importorskip("metadrive", reason="MetaDrive is not installed: its wheels want Python < 3.12")
 
@@ -79,7 +79,7 @@ def test_navigation_shows_metadrives_own_vector_where_it_is_asked_for(observatio
     for _ in range(30):
         shown, *_ = env.step(12)
     vector = shown["vector"] if observation == "multi" else shown
-    theirs = env.unwrapped.world.outcome.observation  # type: ignore[attr-defined]
+    theirs = env.unwrapped.simulator.outcome.observation  # type: ignore[attr-defined]
     assert vector.shape == (259,)
     assert np.array_equal(vector, np.float32(np.clip(theirs, 0.0, 1.0)))
     assert 0.0 < vector[19:].min() < 1.0  # a ray meets something
@@ -100,7 +100,7 @@ socket.socket.connect = urllib.request.urlopen = urllib.request.urlretrieve = re
 import gymnasium as gym
 import numpy as np
 import vlsafe_envs
-from vlsafe_envs.experts import make_driver
+from vlsafe_envs.drivers import make_driver
 
 digest = hashlib.sha256()
 for env_id in ("VLSafe-Navigation-v0", "VLSafe-MetaDrive-v0"):
@@ -174,7 +174,7 @@ def test_a_second_environment_says_how_to_have_one(env: gym.Env[Any, Any]) -> No
 def test_any_seed_starts_on_a_map_of_the_range(seed: int) -> None:
     env = make(start_map=300, num_maps=7, blocks=1)
     env.reset(seed=seed)
-    assert 300 <= env.unwrapped.world.map_index < 307
+    assert 300 <= env.unwrapped.simulator.map_index < 307
     env.close()
 
 
@@ -236,7 +236,7 @@ def test_unknown_options_are_named() -> None:
 def test_commands_mean_what_they_say(env: gym.Env[Any, Any]) -> None:
     """Accelerations in m/s2, and a wheel turned to the right leads to the right."""
     env.reset(seed=3)
-    world = env.unwrapped.world
+    world = env.unwrapped.simulator
     for _ in range(20):
         world.step(np.array([2.0, 0.0]))
     for wanted in (1.5, 0.0, -0.5, -3.0):
@@ -255,7 +255,7 @@ def test_the_route_lies_on_lanes_from_the_car_to_the_destination() -> None:
     env = make(blocks=3)
     for seed in range(4):
         env.reset(seed=seed)
-        world = env.unwrapped.world
+        world = env.unwrapped.simulator
         route, agent = world.waypoints, world.agent
         steps = np.hypot(*np.diff(route, axis=0).T)
         assert steps == pytest.approx(0.8, abs=0.02)
@@ -273,7 +273,7 @@ def test_frames_show_road_where_metadrive_has_lanes(env: gym.Env[Any, Any]) -> N
     from vlsafe_envs.metadrive.roads import lanes_of
 
     env.reset(seed=2)
-    world = env.unwrapped.world
+    world = env.unwrapped.simulator
     frame = env.unwrapped.safety_frame(64)
     x, y, heading = world.scene.columns[:3, 0]
     cos, sin = math.cos(heading), math.sin(heading)
@@ -302,13 +302,8 @@ def test_a_stuck_car_pays_by_step_or_by_event() -> None:
     beside = {**free, "out_of_road": True, "crash_vehicle": True}
 
     def costs(crash_cost: str, happened: list[dict[str, bool]]) -> list[float]:
-        env = make(SAFE, crash_cost=crash_cost).unwrapped
-        assert isinstance(env, SafeDrivingEnv)
-        paid = []
-        for theirs in happened:
-            env.world.outcome = Outcome(None, 0.0, False, False, theirs)
-            paid.append(sum(env._cost_terms().values()))
-        return paid
+        task = MetaDriveTask(scenario_of(SAFE), crash_cost)
+        return [sum(task.cost_terms(theirs).values()) for theirs in happened]
 
     course = [free, touching, touching, free, touching, beside, beside]
     assert costs("step", course) == [0, 1, 1, 0, 1, 1, 1]

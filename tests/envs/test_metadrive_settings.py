@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from vlsafe_envs import SceneRenderer, known_ids
+from vlsafe_envs.drivers.metadrive import passing_speed
 from vlsafe_envs.metadrive import MAPS, MetaDriveTraffic
 from vlsafe_envs.metadrive import missing as missing_module
-from vlsafe_envs.metadrive.experts import passing_speed
 from vlsafe_envs.metadrive.pedals import Car, acceleration_of, steering_of, throttle_of, wheel_of
 from vlsafe_envs.metadrive.routes import CHANGE_LENGTH, CHANGE_SHARE, choose_lanes
-from vlsafe_envs.registration import scenario_of
+from vlsafe_envs.options import scenario_of
 
 IDS = ("VLSafe-Navigation-v0", "VLSafe-MetaDrive-v0")
 CAR = Car(mass=1100.0, engine_force=760.0, brake_force=90.0, lock=0.7, wheelbase=2.5)

@@ -17,7 +17,7 @@ from vlsafe_envs.observations import (
     vector_observation,
 )
 from vlsafe_envs.scene import Scene
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.simulator import EgoStatus
 
 INDEX = {name: k for k, name in enumerate(FEATURE_NAMES)}
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from vlsafe_envs.costs import CostConfig
-from vlsafe_envs.outcomes import Situation, step_outcome
+from vlsafe_envs.options import make_scenario
 from vlsafe_envs.rewards import RewardConfig, reward_terms, weighted_reward
-from vlsafe_envs.scenarios import make_scenario
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.task import Moment
+from vlsafe_envs.tasks import CruiseTask
 
 CRUISING = EgoStatus(
     speed=20.0,
@@ -57,16 +55,13 @@ def test_a_crash_at_the_goal_is_a_crash_and_no_arrival(many: bool) -> None:
     at_goal = CRUISING._replace(crashed=True, arrived=True)
     if many:  # N cars at once, as the vector environments ask
         at_goal = EgoStatus(*(np.array([value]) for value in at_goal))
-    now = Situation(at_goal, 5, 100.0, 3.0, 1.0)
-    scenario = make_scenario("merge")
-    rules = SimpleNamespace(
-        scenario=scenario, rewards=RewardConfig(), costs=CostConfig(), offroad_terminal=False
-    )
-    outcome = step_outcome(rules, at_goal, now)
+    now = Moment(at_goal, 5, 100.0, 3.0, 1.0)
+    task = CruiseTask(make_scenario("merge"), offroad_terminal=False)
+    outcome = task.step(None, at_goal, now)
     assert outcome.terminated
     assert outcome.info["collision"]
     assert not outcome.info["arrived"]
-    assert outcome.info["reward_terms"]["arrived"] == 0.0
+    assert outcome.reward_terms["arrived"] == 0.0
 
 
 def test_reward_of_a_step_is_the_weighted_sum_of_the_terms_in_info() -> None:

@@ -9,7 +9,7 @@ import scene_reference
 from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.observations import vector_observation
 from vlsafe_envs.scene import Scene
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.simulator import EgoStatus
 
 SCENES = 2000
 

@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 
+from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.scene import Scene
-from vlsafe_envs.tasks import TaskEnv, TaskRewards, TaskScenario
+from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.tasks import RouteTask, TaskRewards
 from vlsafe_envs.tasks.four_lane import FOUR_LANE_SHAPE
-from vlsafe_envs.tasks.make import PathTraffic
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.tasks.traffic import PathTraffic
 
 STRAIGHT = np.stack((np.arange(0.0, 40.0, 0.8), np.zeros(50)), 1)
 
@@ -59,9 +61,10 @@ def make(
     crash_at: int = -1,
     duration: float = 50.0,
     has_goal: bool = True,
-) -> TaskEnv:
-    scenario = TaskScenario(PathTraffic("four_lane"), duration=duration, has_goal=has_goal)
-    return TaskEnv(Puppet(poses, crash_at), scenario, observation="vector")
+) -> DrivingEnv:
+    scenario = Scenario(PathTraffic("four_lane"), duration=duration, has_goal=has_goal)
+    puppet = Puppet(poses, crash_at)
+    return DrivingEnv(scenario, puppet, RouteTask(scenario), observation="vector")
 
 
 def along(
@@ -119,7 +122,8 @@ def test_the_last_three_waypoints_are_the_arrival(has_goal: bool) -> None:
     env.reset(seed=0)
     assert env.step(7)[2] is False  # four are left
     _, reward, terminated, _, info = env.step(7)
-    assert env.progress.total - env.progress.next == 3
+    assert isinstance(env.task, RouteTask)
+    assert env.task.progress.total - env.task.progress.next == 3
     assert terminated is has_goal
     assert reward == pytest.approx(2.0 + 4.0 + (20.0 if has_goal else 0.0))
     assert ("arrived" in info) is has_goal
@@ -148,7 +152,7 @@ def test_time_runs_out_after_its_steps_and_truncates() -> None:
 def test_the_grid_is_acceleration_times_steering() -> None:
     env = make(along(0.0, speed=8.0))
     env.reset(seed=0)
-    world = env.world
+    world = env.simulator
     assert isinstance(world, Puppet)
     for action in (0, 7, 14):
         env.step(action)
@@ -162,9 +166,9 @@ def test_the_grid_is_acceleration_times_steering() -> None:
 
 
 def test_rewards_are_configurable_and_reset_pays_nothing() -> None:
-    scenario = TaskScenario(PathTraffic("four_lane"))
-    rewards = TaskRewards(waypoint=0.0, speed=1.0, desired_speed=4.0)
-    env = TaskEnv(Puppet(along(0.0, 0.8)), scenario, observation="vector", rewards=rewards)
+    scenario = Scenario(PathTraffic("four_lane"), duration=50.0)
+    task = RouteTask(scenario, TaskRewards(waypoint=0.0, speed=1.0, desired_speed=4.0))
+    env = DrivingEnv(scenario, Puppet(along(0.0, 0.8)), task, observation="vector")
     _, info = env.reset(seed=0)
     assert set(info["reward_terms"].values()) == {0.0}
     assert env.step(7)[1] == pytest.approx(4.0 - abs(8.0 - 4.0))
@@ -177,8 +181,8 @@ def test_close_closes_the_world_and_early_use_is_refused() -> None:
     with pytest.raises(RuntimeError, match="reset"):
         _ = env.ego
     env.close()
-    assert isinstance(env.world, Puppet)
-    assert env.world.closed
+    assert isinstance(env.simulator, Puppet)
+    assert env.simulator.closed
 
 
 def test_reset_options_and_odd_frame_sizes_are_refused() -> None:

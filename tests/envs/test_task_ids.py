@@ -17,10 +17,11 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from vlsafe_envs import TASK_IDS, SceneRenderer, known_ids
-from vlsafe_envs.experts import DRIVER_NAMES, make_driver
-from vlsafe_envs.registration import scenario_of
+from vlsafe_envs.drivers import DRIVER_NAMES, make_driver
+from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.options import scenario_of
 from vlsafe_envs.sb3 import make_vec_env
-from vlsafe_envs.tasks import TaskCosts, TaskEnv, TaskRules
+from vlsafe_envs.tasks import RouteTask, TaskCosts, TaskRules
 
 OBSERVATIONS = ("image", "vector", "multi")
 ACTIONS = ("grid", "continuous")
@@ -51,7 +52,7 @@ import hashlib
 import gymnasium as gym
 import numpy as np
 import vlsafe_envs
-from vlsafe_envs.experts import make_driver
+from vlsafe_envs.drivers import make_driver
 
 digest = hashlib.sha256()
 for env_id in vlsafe_envs.TASK_IDS:
@@ -118,7 +119,7 @@ def test_ids_are_known_and_rebuilt_from_their_specs(env_id: str) -> None:
     env = make(env_id, duration=7, density=1.3)
     assert env.spec is not None
     again = gym.make(env.spec).unwrapped
-    assert isinstance(again, TaskEnv)
+    assert isinstance(again, DrivingEnv)
     assert again.scenario == env.unwrapped.scenario  # type: ignore[attr-defined]
     assert again.scenario.decisions == 70
 
@@ -127,8 +128,12 @@ def test_ids_are_known_and_rebuilt_from_their_specs(env_id: str) -> None:
     ("env_id", "options", "message"),
     [
         ("VLSafe-FourLane-v0", {"lanes": 3}, "unknown option 'lanes'=3"),
-        ("VLSafe-FourLane-v0", {"traffic": "hard"}, "only left_turn and right_turn have it"),
-        ("VLSafe-LeftTurn-v0", {"vehicles": 5}, "only four_lane have it|only four_lane"),
+        (
+            "VLSafe-FourLane-v0",
+            {"traffic": "hard"},
+            "only the left_turn and right_turn scenarios have it",
+        ),
+        ("VLSafe-LeftTurn-v0", {"vehicles": 5}, "only the four_lane scenario has it"),
         ("VLSafe-LeftTurn-v0", {"traffic": "simple"}, "traffic='simple': choose one of 'none'"),
         ("VLSafe-RightTurn-v0", {"action": "meta"}, "prescribes the lanes; use action='grid'"),
         ("VLSafe-RightTurn-v0", {"action": "wheel"}, "action='wheel': choose one of 'grid'"),
@@ -157,7 +162,8 @@ def test_options_reach_their_places() -> None:
         density=0.5,
         initial_speed=6.0,
     ).unwrapped
-    assert isinstance(env, TaskEnv)
+    assert isinstance(env, DrivingEnv)
+    assert isinstance(env.task, RouteTask)
     _, info = env.reset(seed=0)
     assert env.rewards.desired_speed == 4.0
     assert env.costs.collision == 10.0
@@ -168,7 +174,8 @@ def test_options_reach_their_places() -> None:
 
 def test_one_number_weighs_a_crash_and_leaves_the_other_costs() -> None:
     env = make("VLSafe-LeftTurn-v0", collision_cost=10, costs=TaskCosts(out_of_lane=2.0)).unwrapped
-    assert isinstance(env, TaskEnv)
+    assert isinstance(env, DrivingEnv)
+    assert isinstance(env.task, RouteTask)
     assert env.costs == TaskCosts(collision=10.0, out_of_lane=2.0)
 
 

@@ -10,7 +10,7 @@ import pytest
 from vlsafe_envs.engine.gaps import time_to_collision
 from vlsafe_envs.render import palette
 from vlsafe_envs.render.texture import road_texture
-from vlsafe_envs.tasks import ROUTE_STEP
+from vlsafe_envs.simulator import ROUTE_STEP
 from vlsafe_envs.tasks.four_lane import (
     CHANGE,
     CLEAR,
@@ -34,9 +34,9 @@ from vlsafe_envs.tasks.junction import (
     movement,
     on_junction,
 )
-from vlsafe_envs.tasks.make import PathTraffic, make_world
 from vlsafe_envs.tasks.motion import COMFORT_ACCELERATION, JAM_GAP, TIME_GAP, idm
-from vlsafe_envs.tasks.path_world import PathWorld
+from vlsafe_envs.tasks.path_world import PathWorld, make_world
+from vlsafe_envs.tasks.traffic import PathTraffic
 
 STAND = np.zeros(2)
 

@@ -7,17 +7,17 @@ import math
 import numpy as np
 import pytest
 
+from vlsafe_envs.costs import LARGEST, total_cost
+from vlsafe_envs.simulator import EgoStatus
 from vlsafe_envs.tasks import TaskCosts, TaskRewards, TaskRules
 from vlsafe_envs.tasks.progress import Place, RouteProgress, headings_of
-from vlsafe_envs.tasks.rules import (
-    Verdict,
+from vlsafe_envs.tasks.route import (
+    RouteState,
     cost_terms,
-    judge,
-    largest_cost,
     reward_terms,
+    route_state,
     weighted_reward,
 )
-from vlsafe_envs.traffic import EgoStatus
 
 Points = np.ndarray
 
@@ -106,7 +106,7 @@ def test_reward_terms_are_those_of_the_slow_reference(seed: int) -> None:
     completed = progress.advance(x, y)
     place = progress.place(*pose)
     speed, desired = rng.uniform(0.0, 12.0), rng.uniform(2.0, 9.0)
-    verdict = judge(ego(speed), place, TaskRules(), has_goal=True)
+    verdict = route_state(ego(speed), place, TaskRules(), has_goal=True)
     terms = reward_terms(ego(speed), place, completed, verdict, desired)
     reference = slow_reward(route, progress.next, pose, speed, completed, desired)
     assert {name: terms[name] for name in reference} == pytest.approx(reference)
@@ -114,7 +114,7 @@ def test_reward_terms_are_those_of_the_slow_reference(seed: int) -> None:
 
 
 def test_speed_across_the_route_costs_the_same_both_ways() -> None:
-    verdict = Verdict(False, False, False, 0.0)
+    verdict = RouteState(False, False, False, 0.0)
     away, back = (
         reward_terms(ego(6.0), Place(9, 0.5, 0.4, error), 0, verdict, 8.0)["speed"]
         for error in (0.05, -0.05)
@@ -125,8 +125,10 @@ def test_speed_across_the_route_costs_the_same_both_ways() -> None:
 
 
 def test_a_crash_costs_thirty_times_its_speed_and_is_no_arrival() -> None:
-    verdict = judge(ego(7.0, crashed=True), Place(2, 0.5, 0.0, 0.0), TaskRules(), has_goal=True)
-    assert verdict == Verdict(True, False, False, 0.0)
+    verdict = route_state(
+        ego(7.0, crashed=True), Place(2, 0.5, 0.0, 0.0), TaskRules(), has_goal=True
+    )
+    assert verdict == RouteState(True, False, False, 0.0)
     terms = reward_terms(ego(7.0, crashed=True), Place(2, 0.5, 0.0, 0.0), 1, verdict, 8.0)
     # 2 for the waypoint, 0.5 * 7 for the speed, -30 * 7 for the crash
     assert weighted_reward(terms, TaskRewards()) == pytest.approx(2.0 + 3.5 - 210.0)
@@ -135,29 +137,29 @@ def test_a_crash_costs_thirty_times_its_speed_and_is_no_arrival() -> None:
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
-        (Place(4, 1.0, 0.0, 0.0), Verdict(False, False, False, 0.0)),
-        (Place(3, 1.0, 0.0, 0.0), Verdict(False, False, True, 0.0)),
-        (Place(9, 3.01, 2.5, 0.0), Verdict(False, True, False, 2.0)),
-        (Place(3, 3.01, 2.5, 0.0), Verdict(False, True, False, 2.0)),
-        (Place(9, 2.99, -2.5, 0.0), Verdict(False, False, False, 2.0)),
-        (Place(9, 0.6, 0.5, 0.0), Verdict(False, False, False, 0.0)),
+        (Place(4, 1.0, 0.0, 0.0), RouteState(False, False, False, 0.0)),
+        (Place(3, 1.0, 0.0, 0.0), RouteState(False, False, True, 0.0)),
+        (Place(9, 3.01, 2.5, 0.0), RouteState(False, True, False, 2.0)),
+        (Place(3, 3.01, 2.5, 0.0), RouteState(False, True, False, 2.0)),
+        (Place(9, 2.99, -2.5, 0.0), RouteState(False, False, False, 2.0)),
+        (Place(9, 0.6, 0.5, 0.0), RouteState(False, False, False, 0.0)),
     ],
 )
-def test_verdicts_at_the_bounds(place: Place, expected: Verdict) -> None:
-    assert judge(ego(), place, TaskRules(), has_goal=True) == expected
+def test_verdicts_at_the_bounds(place: Place, expected: RouteState) -> None:
+    assert route_state(ego(), place, TaskRules(), has_goal=True) == expected
 
 
 def test_without_a_goal_nothing_is_an_arrival() -> None:
-    assert not judge(ego(), Place(0, 0.0, 0.0, 0.0), TaskRules(), has_goal=False).arrived
+    assert not route_state(ego(), Place(0, 0.0, 0.0, 0.0), TaskRules(), has_goal=False).arrived
 
 
 def test_cost_is_binary_unless_weights_say_otherwise() -> None:
-    both = cost_terms(Verdict(True, False, False, 0.3), 0.0, 0.1)
-    assert largest_cost(both, TaskCosts()) == 1.0
-    assert largest_cost(both, TaskCosts(collision=10.0)) == 10.0
-    close = cost_terms(Verdict(False, False, False, 0.0), 1.0, math.inf)
-    assert largest_cost(close, TaskCosts()) == 0.0
-    assert largest_cost(close, TaskCosts(unsafe_gap=2.0)) == pytest.approx(1.0)
+    both = cost_terms(RouteState(True, False, False, 0.3), 0.0, 0.1)
+    assert total_cost(both, TaskCosts(), LARGEST) == 1.0
+    assert total_cost(both, TaskCosts(collision=10.0), LARGEST) == 10.0
+    close = cost_terms(RouteState(False, False, False, 0.0), 1.0, math.inf)
+    assert total_cost(close, TaskCosts(), LARGEST) == 0.0
+    assert total_cost(close, TaskCosts(unsafe_gap=2.0), LARGEST) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def single(env_id: str, kind: str, driver: str) -> dict[str, Any]:
     import gymnasium as gym
 
     import vlsafe_envs  # noqa: F401  (registers the ids)
-    from vlsafe_envs.experts import make_driver
+    from vlsafe_envs.drivers import make_driver
 
     env = gym.make(env_id, observation=kind, scorer=None, scene_in_info=True)
     digest, seed = Digest(), 5
@@ -165,13 +165,13 @@ def at_once(env_id: str, driver: str) -> dict[str, Any]:
     import gymnasium as gym
 
     import vlsafe_envs  # noqa: F401  (registers the ids)
-    from vlsafe_envs.driver_batch import DriverBatch
+    from vlsafe_envs.drivers.many import DriverBatch
 
     env = gym.make_vec(env_id, num_envs=3, observation="multi", scorer=None)
     team, digest = DriverBatch(env), Digest()
     digest.add("start", env.reset(seed=[5, 6, 7]))
     for slot in range(3):
-        team.seat(slot, driver, np.random.default_rng(slot))
+        team.assign(slot, driver, np.random.default_rng(slot))
     for _ in range(STEPS):
         for name, value in zip(STEP, env.step(team.act([0, 1, 2])), strict=True):
             digest.add(name, value)

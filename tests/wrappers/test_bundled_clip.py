@@ -35,7 +35,7 @@ OFF_ROAD = scene(20, (30, 8, 20), ego_y=-7.0)
 
 
 @pytest.fixture(scope="module")
-def judge():
+def scorer():
     return make_scorer("bundled")
 
 
@@ -51,24 +51,24 @@ def test_it_is_small_and_shipped_with_its_card():
     assert "not** a web-scale" in (folder / "README.md").read_text()
 
 
-def test_it_is_loaded_by_the_code_that_loads_any_folder(judge, renderer):
+def test_it_is_loaded_by_the_code_that_loads_any_folder(scorer, renderer):
     frames = renderer.frame(FREE)[None]
-    assert ClipScorer(bundled_folder())(frames) == judge(frames)
-    assert judge is make_scorer("bundled")  # one model a process
+    assert ClipScorer(bundled_folder())(frames) == scorer(frames)
+    assert scorer is make_scorer("bundled")  # one model a process
 
 
 @pytest.mark.parametrize("view", ["frame", "image"])
 @pytest.mark.parametrize("danger", [CLOSING, CRASHED, OFF_ROAD], ids=["closing", "crash", "off"])
-def test_it_tells_danger_from_safety_with_the_papers_prompts(judge, renderer, view, danger):
+def test_it_tells_danger_from_safety_with_the_papers_prompts(scorer, renderer, view, danger):
     draw = getattr(renderer, view)
-    safe = judge(np.stack([draw(FREE), draw(FOLLOWING)]))
+    safe = scorer(np.stack([draw(FREE), draw(FOLLOWING)]))
     assert safe.min() > 0.85
-    assert judge(draw(danger)[None])[0] < 0.5
+    assert scorer(draw(danger)[None])[0] < 0.5
 
 
-def test_the_stated_figures_belong_to_these_weights_and_keep_their_level(judge):
+def test_the_stated_figures_belong_to_these_weights_and_keep_their_level(scorer):
     stated = json.loads((bundled_folder() / "evaluation.json").read_text())
-    assert stated["weights_sha256"] == judge.weights_hash
+    assert stated["weights_sha256"] == scorer.weights_hash
     assert tuple(stated["prompts"]) == (SAFE_PROMPT, UNSAFE_PROMPT)
     assert stated["held_out_frames"] >= 10_000
     for frames, least in (
@@ -93,34 +93,34 @@ def test_the_stated_figures_belong_to_these_weights_and_keep_their_level(judge):
     assert danger["mean cost"] > 0.35
 
 
-def test_it_keeps_its_level_on_drives_that_nobody_has_looked_at(judge, tmp_path, monkeypatch):
+def test_it_keeps_its_level_on_drives_that_nobody_has_looked_at(scorer, tmp_path, monkeypatch):
     drawn = tuple(name for name in clip_data.SCENARIOS if clip_data.ROADS[name].redrawn)
     monkeypatch.setattr(clip_data, "SCENARIOS", drawn)  # MetaDrive's maps take too long
     split = clip_data.Split("fresh", 480, (1.4,), first_seed=5_000_000, keep_safe=0.5)
     drives = clip_data.make_set(split, tmp_path, side=224)
-    features = judge.image_features(drives.frames)
-    own = separation(judge.judge(features), drives.facts)
+    features = scorer.image_features(drives.frames)
+    own = separation(scorer.score(features), drives.facts)
     assert own[TIME] > 0.84
     assert own[EVENT] > 0.84
     for name in ("plain", "insurance", "crash only"):
-        other = separation(ClipScorer("bundled", PROMPT_PAIRS[name]).judge(features), drives.facts)
+        other = separation(ClipScorer("bundled", PROMPT_PAIRS[name]).score(features), drives.facts)
         assert other[TIME] > 0.82
     turned = PROMPT_PAIRS["negated (turned round)"]
-    assert separation(ClipScorer("bundled", turned).judge(features), drives.facts)[TIME] < 0.2
+    assert separation(ClipScorer("bundled", turned).score(features), drives.facts)[TIME] < 0.2
 
 
 def test_it_understands_other_words_for_the_same(renderer):
-    judge = ClipScorer(
+    scorer = ClipScorer(
         "bundled", prompts=("No danger for the red car at all.", "A crash is coming up for it!")
     )
-    safe, crash = judge(np.stack([renderer.frame(FREE), renderer.frame(CLOSING)]))
+    safe, crash = scorer(np.stack([renderer.frame(FREE), renderer.frame(CLOSING)]))
     assert safe > crash + 0.2
 
 
-def test_it_falls_before_the_crash(judge, renderer):
+def test_it_falls_before_the_crash(scorer, renderer):
     gaps = [40.0, 25.0, 18.0, 11.0]  # at 10 m/s closing speed, 5 m of it are vehicle
     frames = np.stack([renderer.frame(scene(25, (gap, 4, 15))) for gap in gaps])
-    score = judge(frames)
+    score = scorer(frames)
     assert score[0] > 0.8
     assert score[-1] < 0.2
     assert (np.diff(score) < 0.05).all()

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wrappers.generative.answers import FORMS, NoLabel, expected_score, read_answer
-from wrappers.generative.features import Features
 from wrappers.generative.outcomes import Status
 from wrappers.generative.question import Question
+from wrappers.generative.server import Features
 
 GRADE, PROBABILITY, YES_NO = FORMS["grade"], FORMS["probability"], FORMS["yes_no"]
 

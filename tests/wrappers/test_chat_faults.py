@@ -84,10 +84,10 @@ def test_what_passes_is_overcome(server, fault):
     server.plan(faults={"1": [fault, fault, ""]})
     frames = numbered_frames(3)
     limits = IMPATIENT if fault in ("slow:9", "drip:9") else QUICK
-    judgement = scorer_of(server, limits=limits).judge(frames)
-    np.testing.assert_allclose(judgement.scores, safety(frames), atol=1e-6)
-    assert [outcome.attempts for outcome in judgement.outcomes] == [1, 3, 1]
-    assert not judgement.unlabelled
+    answers = scorer_of(server, limits=limits).ask(frames)
+    np.testing.assert_allclose(answers.scores, safety(frames), atol=1e-6)
+    assert [outcome.attempts for outcome in answers.outcomes] == [1, 3, 1]
+    assert not answers.unlabelled
 
 
 def test_pauses_between_attempts_grow(server):
@@ -268,7 +268,7 @@ def test_a_run_that_is_broken_off_leaves_its_books_in_order(server):
     scorer = scorer_of(server, budget=Budget(requests=100))
 
     async def break_off():
-        await asyncio.wait_for(scorer._judge_all(numbered_frames(20)[:, None], met), 1.5)
+        await asyncio.wait_for(scorer._ask_all(numbered_frames(20)[:, None], met), 1.5)
 
     server.plan()
     met = scorer._meet()
@@ -312,9 +312,9 @@ def test_what_a_server_does_not_know_is_left_out(server):
 def test_without_log_probabilities_the_answer_itself_is_read_unless_they_are_required(server, plan):
     server.plan(**plan)
     frames = numbered_frames(10)
-    judgement = scorer_of(server).judge(frames)
-    np.testing.assert_allclose(judgement.scores * 9, np.round(safety(frames) * 9), atol=1e-5)
-    assert {outcome.source for outcome in judgement.outcomes} == {"json"}
+    answers = scorer_of(server).ask(frames)
+    np.testing.assert_allclose(answers.scores * 9, np.round(safety(frames) * 9), atol=1e-5)
+    assert {outcome.source for outcome in answers.outcomes} == {"json"}
     assert all("logprobs" not in one["fields"] for one in server.log()["requests"])
     required = scorer_of(
         server, question=Question(reading="logprobs"), limits=replace(QUICK, give_up_after=10)

@@ -20,11 +20,11 @@ import pytest
 from chat_server import numbered_frames, safety
 
 from wrappers import SafetyScorer, WindowScorer, make_scorer
-from wrappers.generative.addresses import Access
 from wrappers.generative.budget import Budget
 from wrappers.generative.chat_scorer import ChatScorer, ChatServerError, make_chat_scorer
 from wrappers.generative.client import Limits
 from wrappers.generative.question import Question
+from wrappers.generative.server import Access
 
 KEY = "sk-test-1f2e3d4c5b6a"
 QUICK = Limits(attempts=2, first_wait=0.02)
@@ -136,7 +136,7 @@ def test_several_frames_go_into_one_request_in_their_order(server):
     assert requests[0]["pictures"] == [[8, 8, 3]] * 3
     assert "3 pictures" in requests[0]["text"]
     assert "pictures" not in scorer.question.text(1)
-    np.testing.assert_array_equal(scorer_of(server).judge_clips(windows).scores, scorer(windows))
+    np.testing.assert_array_equal(scorer_of(server).ask_clips(windows).scores, scorer(windows))
     with pytest.raises(ValueError, match="3 frames"):
         scorer(numbered_frames(4))
     with pytest.raises(ValueError, match="frames"):
@@ -195,7 +195,7 @@ def test_the_key_appears_nowhere(server, caplog, monkeypatch):
     faults = {"1": ["reset"], "2": ["500"], "3": [f"text:{'no ' * 24}{KEY}"]}
     server.plan(key=KEY, faults=faults)
     scorer = scorer_of(server, api_key=KEY)
-    said = repr(scorer.judge(numbered_frames(5)))
+    said = repr(scorer.ask(numbered_frames(5)))
     server.plan(key="another")  # the server's message repeats the key that it got
     scorer(numbered_frames(1))
     fresh = scorer_of(server, api_key=KEY)
@@ -213,7 +213,7 @@ def test_the_key_appears_nowhere(server, caplog, monkeypatch):
     seen.append(json.dumps(scorer.identity))
     for one in (scorer, fresh):
         seen += [repr(one), str(one), json.dumps(one.report())]
-        seen += [repr(vars(one)), repr(one.judgement)]
+        seen += [repr(vars(one)), repr(one.answers)]
     assert "wrong key: Bearer <key>" in scorer.stopped  # it was there, and was hidden
     assert len(caplog.text) > 1000
     for text in seen:
@@ -469,7 +469,7 @@ def test_one_reading_serves_a_whole_run(server):
     scorer = scorer_of(server, question=Question(reading="text"))
     scores = scorer(frames)
     np.testing.assert_allclose(scores[[2, 4]], 7 / 9, atol=1e-6)
-    assert {outcome.source for outcome in scorer.judgement.outcomes} == {"text"}
+    assert {outcome.source for outcome in scorer.answers.outcomes} == {"text"}
     server.plan(introduction="text:7", logprobs=False)
     assert scorer_of(server).identity["reading"] == "text"
     server.plan(introduction="text:I see no car.", logprobs=False)

@@ -63,8 +63,8 @@ def test_one_look_serves_many_prompts(tiny_clip):
     assert features.shape == (5, 16)
     for prompts in ((SAFE_PROMPT, UNSAFE_PROMPT), other):
         scorer = ClipScorer(tiny_clip, prompts)
-        np.testing.assert_allclose(scorer.judge(features), scorer(frames), atol=1e-5)
-    assert ClipScorer(tiny_clip).judge(features[:0]).shape == (0,)
+        np.testing.assert_allclose(scorer.score(features), scorer(frames), atol=1e-5)
+    assert ClipScorer(tiny_clip).score(features[:0]).shape == (0,)
 
 
 def test_swapping_the_prompts_turns_the_judgement_round(tiny_clip):

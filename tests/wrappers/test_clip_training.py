@@ -9,9 +9,10 @@ import pytest
 import torch
 from clip_folders import TINY, random_facts, random_set
 
+from vlsafe_agents.cli.clip_data import ROAD_WORDS
 from wrappers import ClipScorer
 from wrappers.clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
-from wrappers.clip_training.captions import STATEMENTS, CaptionWriter, leaks
+from wrappers.clip_training.captions import CaptionWriter, leaks, statements
 from wrappers.clip_training.evaluation import (
     HELD_OUT_PROMPTS,
     PROMPT_PAIRS,
@@ -19,7 +20,7 @@ from wrappers.clip_training.evaluation import (
     evaluate,
     histograms,
 )
-from wrappers.clip_training.facts import facts_of_scene, time_to_events
+from wrappers.clip_training.facts import RoadWords, facts_of_scene, time_to_events
 from wrappers.clip_training.loss import contrast_pair_loss, contrastive_loss, patch_loss
 from wrappers.clip_training.model import build_tokenizer
 from wrappers.clip_training.patch_labels import contact_times, patch_labels
@@ -69,7 +70,7 @@ def test_time_to_events_stays_inside_an_episode():
 
 
 def test_no_caption_repeats_a_held_out_prompt():
-    writer, rng = CaptionWriter(PROMPTS), np.random.default_rng(0)
+    writer, rng = CaptionWriter(PROMPTS, ROAD_WORDS), np.random.default_rng(0)
     facts = random_facts(300)
     texts = [writer.about(facts.select([i]), rng).text for i in range(300)]
     texts += [make(rng).text for make in (writer.safe, writer.unsafe) for _ in range(1000)]
@@ -164,7 +165,11 @@ def test_a_leak_is_five_words_in_a_row():
 
 
 def test_captions_are_true_of_the_frame_they_are_written_for():
-    writer, rng, facts = CaptionWriter(PROMPTS), np.random.default_rng(1), random_facts(200)
+    writer, rng, facts = (
+        CaptionWriter(PROMPTS, ROAD_WORDS),
+        np.random.default_rng(1),
+        random_facts(200),
+    )
     truths = [
         float(writer.about(facts.select([i]), rng).truth(facts.select([i]))[0]) for i in range(200)
     ]
@@ -174,7 +179,7 @@ def test_captions_are_true_of_the_frame_they_are_written_for():
 
 def test_truths_are_degrees_for_every_frame():
     facts = random_facts(500)
-    for statement in STATEMENTS:
+    for statement in statements(ROAD_WORDS):
         truth = statement.truth(facts)
         assert truth.shape == (500,), statement.name
         assert ((truth >= 0) & (truth <= 1)).all(), statement.name
@@ -358,7 +363,8 @@ def test_scenarios_where_roads_cross_are_drawn_more_often(tmp_path):
     data = random_set(400)
     assert set(data.facts.scenario) == {0, 1, 2, 3}
     config = TrainerConfig(crossing_weight=3.0)
-    chance = ClipTrainer(data, tmp_path, TINY, config)._chance
+    roads = [RoadWords(str(kind), ("a road",), crossing=kind > 1) for kind in range(4)]
+    chance = ClipTrainer(data, tmp_path, TINY, config, roads=roads)._chance
     shares = [chance[data.facts.scenario == kind].sum() for kind in range(4)]
     np.testing.assert_allclose(shares, np.array([1, 1, 3, 3]) / 8, rtol=0.05)
 

@@ -20,7 +20,7 @@ from wrappers.combinator import Combinator, Wrapper
 from wrappers.remembered_scorer import RememberedScorer, facts_of
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import ASKED
-from wrappers.vlm_cost import FrameJudge
+from wrappers.vlm_cost import FrameCost
 
 # What a scorer may say of itself: another value than a plain one has.
 SAID: dict[str, Any] = {
@@ -37,6 +37,7 @@ OWN: dict[type, set[str]] = {
     WindowScorer: {"context_frames"},
     ShuffledScorer: {"reads_history", "last_reasons"},  # scores are dealt to other frames
     CachedScorer: {"reads_infos", "reads_history"},  # refused
+    FrameCost: {"last_reasons"},  # it gives costs, not scores
 }
 
 
@@ -70,7 +71,7 @@ def makers(tmp_path: Path) -> dict[type, Callable[[Any], Any]]:
         ShuffledScorer: ShuffledScorer,
         WindowScorer: lambda scorer: WindowScorer(scorer, 2, "tile"),
         RememberedScorer: lambda scorer: RememberedScorer(lambda: scorer, facts_of(scorer)),
-        FrameJudge: FrameJudge,
+        FrameCost: FrameCost,
     }
 
 
@@ -86,12 +87,12 @@ def all_combinators() -> set[type]:
 
 
 def test_every_combinator_is_tried_here(makers: dict[type, Any]) -> None:
-    assert all_combinators() == makers.keys() - {RememberedScorer, FrameJudge}
+    assert all_combinators() == makers.keys() - {RememberedScorer}
 
 
 def test_who_is_given_a_scorer_is_a_combinator() -> None:
     """A class with an argument of type SafetyScorer forwards what callers ask."""
-    holders = {"RememberedScorer", "FrameJudge", "VLMCost", "SafetyScorer"}
+    holders = {"RememberedScorer", "VLMCost", "SafetyScorer"}
     known = {kind.__name__ for kind in all_combinators()} | {"Combinator", "Wrapper"} | holders
     for file in sorted(Path(wrappers.__path__[0]).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -107,7 +108,7 @@ def test_what_is_asked_is_answered_by_the_scorer_inside(
 ) -> None:
     assert SAID.keys() == set(ASKED)
     for kind, make in makers.items():
-        if name in OWN.get(kind, ()) or (kind is FrameJudge and name not in JUDGE_ASKED):
+        if name in OWN.get(kind, ()):
             continue
         if name == "context_frames" and kind is WindowScorer:
             continue
@@ -132,9 +133,6 @@ def test_what_is_asked_is_answered_by_the_scorer_inside(
             assert answer == SAID[name], kind
 
 
-JUDGE_ASKED = ("context_frames", "frame_size")
-
-
 def test_members_that_look_at_other_sizes_cannot_be_combined() -> None:
     small, large = saying("frame_size"), saying("frame_size")
     large.frame_size = 96
@@ -147,5 +145,5 @@ def test_members_that_look_at_other_sizes_cannot_be_combined() -> None:
     "spec",
     ["cached:distilled", "shuffled:distilled", "frames:2:distilled", "ensemble:2*distilled+oracle"],
 )
-def test_a_distilled_judge_says_what_it_looks_at_through_names_too(spec: str) -> None:
+def test_a_distilled_scorer_says_what_it_looks_at_through_names_too(spec: str) -> None:
     assert make_scorer(spec).frame_size == 64  # type: ignore[attr-defined]

@@ -160,7 +160,7 @@ def test_the_steps_of_a_loader_are_the_same_as_a_call(folder):
     scorer, frames = DistilledScorer(folder), random_frames(5, size=32)
     prepared = scorer.prepare(frames)
     assert prepared.shape == (5, 16, 16, 3)
-    np.testing.assert_array_equal(scorer.judge(scorer.encode(prepared)), scorer(frames))
+    np.testing.assert_array_equal(scorer.score(scorer.encode(prepared)), scorer(frames))
 
 
 def test_larger_frames_are_shrunk_to_what_the_pupil_looks_at(folder):
@@ -302,7 +302,7 @@ class TestShipped:
     def test_it_was_taught_by_the_shipped_clip(self):
         teacher = json.loads(json.dumps(make_scorer("bundled").identity))
         assert make_scorer("distilled").identity["of"] == teacher, (
-            "the bundled CLIP has changed: distil it again (docs/judges.md says how)"
+            "the bundled CLIP has changed: distil it again (docs/scorers.md says how)"
         )
 
     def test_it_is_small_and_says_how_well_it_agrees(self):

@@ -79,7 +79,7 @@ def test_what_a_model_has_learned_to_say_is_what_is_read(taught, question):
     assert (scores[LEVELS < 128] < 0.2).all()
     assert (scores[LEVELS >= 128] > 0.8).all()
     assert scorer.counts == {"labelled": len(LEVELS)}
-    sources = {outcome.source for outcome in scorer.judgement.outcomes}
+    sources = {outcome.source for outcome in scorer.answers.outcomes}
     assert sources == ({"logprobs"} if question is FIRST_TOKEN else {"json"})
 
 
@@ -129,7 +129,7 @@ def test_several_frames_are_seen_in_their_order(untaught):
     scores = scorer(windows)
     assert scores[0] != scores[1]
     np.testing.assert_array_equal(
-        LocalVLMScorer(untaught, ANY_MASS).judge_clips(windows).scores, scores
+        LocalVLMScorer(untaught, ANY_MASS).ask_clips(windows).scores, scores
     )
     with pytest.raises(ValueError, match="3 frames"):
         scorer(grey_frames([1]))

@@ -8,9 +8,11 @@ import re
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +64,7 @@ def test_no_label_is_not_kept_and_the_first_score_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bad", [1.5, -0.1, np.inf])
 def test_impossible_scores_are_refused(tmp_path: Path, bad: float) -> None:
-    with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\]"):
         ScoreCache(tmp_path).put(some_keys(2), np.array([0.5, bad]))
 
 
@@ -79,13 +81,12 @@ def test_keys_tell_content_scope_shape_and_type_apart() -> None:
 def test_a_changed_entry_is_noticed_dropped_and_can_be_put_again(tmp_path: Path) -> None:
     keys, scores = some_keys(10), some_scores(10)
     ScoreCache(tmp_path).put(keys, scores)
-    with sqlite3.connect(ScoreCache(tmp_path)._database.path) as connection:
+    with sqlite3.connect(ScoreCache(tmp_path).path) as connection:
         connection.execute("UPDATE scores SET score = 1 - score WHERE key = ?", (keys[3],))
         connection.execute("UPDATE scores SET score = 'x' WHERE key = ?", (keys[4],))
     cache = ScoreCache(tmp_path)
     found = cache.get(keys)
     assert np.isnan(found[3:5]).all()
-    assert cache.damaged == 2
     assert len(cache) == 8
     np.testing.assert_array_equal(np.delete(found, [3, 4]), np.delete(scores, [3, 4]))
     cache.put(keys, scores)
@@ -98,7 +99,7 @@ def test_no_damage_to_the_file_makes_a_wrong_score(tmp_path: Path) -> None:
     first = ScoreCache(tmp_path / "first")
     first.put(keys, scores)
     first.close()
-    whole = first._database.path.read_bytes()
+    whole = first.path.read_bytes()
     dice = random.Random(0)
     lost = 0
     for trial in range(50):
@@ -107,7 +108,7 @@ def test_no_damage_to_the_file_makes_a_wrong_score(tmp_path: Path) -> None:
         content = bytearray(whole)
         for _ in range(dice.choice([1, 10, 300])):
             content[dice.randrange(len(content))] = dice.randrange(256)
-        (folder / first._database.path.name).write_bytes(content)
+        (folder / first.path.name).write_bytes(content)
         cache = ScoreCache(folder)
         found = cache.get(keys)
         known = ~np.isnan(found)
@@ -125,21 +126,54 @@ def test_no_damage_to_the_file_makes_a_wrong_score(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"not a database" * 999, b"\0" * 4096, b"SQLite format 3\0"])
 def test_a_file_that_is_no_database_is_replaced(tmp_path: Path, content: bytes) -> None:
-    path = ScoreCache(tmp_path)._database.path
+    path = ScoreCache(tmp_path).path
     path.write_bytes(content)
     cache = ScoreCache(tmp_path)
     with pytest.warns(UserWarning, match="damaged"):
         assert np.isnan(cache.get(some_keys(1))).all()
     cache.put(some_keys(1), [0.5])
     assert not path.exists()
+    assert (tmp_path / "scores.damaged").read_bytes() == content
     assert ScoreCache(tmp_path).get(some_keys(1)) == [0.5]
 
 
 def test_another_programs_database_is_not_taken_for_ours(tmp_path: Path) -> None:
-    with sqlite3.connect(ScoreCache(tmp_path)._database.path) as connection:
+    with sqlite3.connect(ScoreCache(tmp_path).path) as connection:
         connection.execute("CREATE TABLE scores (key BLOB, score REAL)")
-    with pytest.warns(UserWarning, match="another program's"):
+    with pytest.warns(UserWarning, match="damaged"):
         ScoreCache(tmp_path).put(some_keys(1), [0.5])
+    assert ScoreCache(tmp_path).get(some_keys(1)) == [0.5]
+
+
+def test_files_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    keys, scores = some_keys(3), some_scores(3)
+    with sqlite3.connect(tmp_path / "scores.v1.2.sqlite") as connection:
+        connection.execute("PRAGMA application_id = 0x564C5301")
+        connection.execute(
+            "CREATE TABLE scores (key BLOB PRIMARY KEY, score REAL NOT NULL, "
+            "checksum INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID"
+        )
+        for key, score in zip(keys, scores.tolist(), strict=True):
+            row = (key, score, zlib.crc32(key + struct.pack("d", score)), 400_000)
+            connection.execute("INSERT INTO scores VALUES (?, ?, ?, ?)", row)
+    np.testing.assert_array_equal(ScoreCache(tmp_path).get(keys), scores)
+
+
+def test_without_a_write_ahead_log_all_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_cache, "_PATIENCE", 0.1)
+    path = ScoreCache(tmp_path).path
+    reader = sqlite3.connect(path)
+    reader.execute(score_cache._SCHEMA)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM scores").fetchall()  # holds a lock, so that the log cannot begin
+    cache = ScoreCache(tmp_path)
+    assert np.isnan(cache.get(some_keys(1))).all()
+    reader.close()
+    cache.put(some_keys(1), [0.5])
+    assert not path.with_name(path.name + "-wal").exists()
+    assert ScoreCache(tmp_path).get(some_keys(1)) == [0.5]
 
 
 def test_who_still_has_a_replaced_file_open_goes_on_with_the_new_one(tmp_path: Path) -> None:
@@ -148,7 +182,7 @@ def test_who_still_has_a_replaced_file_open_goes_on_with_the_new_one(tmp_path: P
     slow.put(keys[:1], [0.25])
     other.get(keys)
     with pytest.warns(UserWarning, match="damaged"):
-        other._database._give_up(ValueError("found out elsewhere"))
+        other._set_aside(ValueError("found out elsewhere"))
     other.put(keys[:1], [0.25])
     slow.put(keys[1:], [0.75])
     np.testing.assert_array_equal(ScoreCache(tmp_path).get(keys), [0.25, 0.75])
@@ -197,11 +231,9 @@ def test_a_killed_writer_leaves_whole_batches_and_a_sound_file(tmp_path: Path) -
         writer.wait()
         cache = ScoreCache(tmp_path)
         assert len(cache) % 64 == 0
-        problems = cache._database.read(
-            lambda connection: connection.execute("PRAGMA integrity_check").fetchall()
-        )
-        assert problems == [(b"ok",)]
         cache.close()
+        with sqlite3.connect(cache.path) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert len(cache) > 0
 
 
@@ -238,29 +270,7 @@ def test_the_limit_holds_while_scores_are_put(
         cache.put(some_keys(500, begin), np.full(500, 0.5))
         assert cache.size <= 300_000 + 4 * 500 * 100
     cache.close()
-    assert cache._database.path.stat().st_size <= 300_000 + 4 * 500 * 100
-
-
-CLAIMER = """
-import sys, time
-from wrappers.score_cache import ScoreCache
-keys = [bytes([k]) * 16 for k in range(10)]
-print(ScoreCache(sys.argv[1]).claim(keys[:5]).sum(), flush=True)
-time.sleep(60)
-"""
-
-
-def test_what_one_process_claims_no_other_gets_until_it_ends(tmp_path: Path) -> None:
-    claimer = start(CLAIMER, tmp_path)
-    assert claimer.stdout is not None
-    assert claimer.stdout.readline() == "5\n"
-    cache = ScoreCache(tmp_path)
-    keys = [bytes([k]) * 16 for k in range(10)]
-    assert cache.claim(keys).tolist() == [False] * 5 + [True] * 5
-    claimer.send_signal(signal.SIGKILL)
-    claimer.wait()
-    assert cache.claim(keys).all()
-    cache.release(keys)
+    assert cache.path.stat().st_size <= 300_000 + 4 * 500 * 100
 
 
 def test_a_forked_child_and_its_parent_both_go_on(tmp_path: Path) -> None:
@@ -291,11 +301,9 @@ def test_the_place_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
 def use(cache: ScoreCache) -> None:
     keys = some_keys(3)
     assert np.isnan(cache.get(keys)).all()
-    assert cache.claim(keys).all()
     cache.put(keys[:2], [0.1, 0.2])
     cache.put(keys[1:], [0.9, 0.3])
     np.testing.assert_array_equal(cache.get(keys), np.array([0.1, 0.2, 0.3], np.float32))
-    cache.release(keys)
     cache.close()
 
 

@@ -248,7 +248,7 @@ def test_what_is_no_frame_is_refused_with_its_source(frame, said):
 
 @pytest.mark.parametrize("scorer", ["bundled", "cached:bundled", "ensemble:bundled+constant:0.5"])
 def test_the_bundled_judge_says_so_once_before_pictures_that_it_does_not_know(scorer):
-    with pytest.warns(UserWarning, match=r"bundled judge .*, Countdown, .*another scorer") as seen:
+    with pytest.warns(UserWarning, match=r"bundled scorer .*, Countdown, .*another scorer") as seen:
         env = VLMCost(Countdown(), scorer)
     assert len(seen) == 1
     env.reset()

@@ -38,11 +38,11 @@ from vlsafe_agents.audit.statistics import (
     lead_times,
     reliability,
     scores_before,
-    spearman,
     threshold_at,
     weighted_share,
 )
 from vlsafe_agents.audit.verdicts import reasons, sentence
+from wrappers.ranking import spearman
 from wrappers.scorer import Scores
 
 UNCHANGED = "as it is"  # name of the control that is none

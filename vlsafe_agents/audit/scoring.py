@@ -53,7 +53,7 @@ class NamedScorer:
     @property
     def takes_prompts(self) -> bool:
         """Whether other sentences can be tried on the same look at the frames."""
-        in_steps = all(hasattr(self.scorer, name) for name in ("image_features", "judge"))
+        in_steps = all(hasattr(self.scorer, name) for name in ("image_features", "score"))
         return self.looks_at_frames and in_steps and self.with_prompts is not None
 
     def identity(self, stored: dict[str, Any] | None) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class FrameScoring:
         found = []
         for pair in pairs:
             other = named.with_prompts(pair)
-            found.append(np.concatenate([other.judge(part) for part in features]))
+            found.append(np.concatenate([other.score(part) for part in features]))
         return found
 
 

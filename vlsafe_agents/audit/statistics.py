@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.evaluation.intervals import share_interval
-from wrappers.ranking import mid_ranks
 from wrappers.scorer import Scores
 
 Array = npt.NDArray[Any]
@@ -153,22 +152,6 @@ class Ranking:
             precision = np.where(found > 0, hits / (hits + not_below), 0.0)
             average = (found * precision).sum(1) / all_found
         return np.where(known, auroc, np.nan), np.where(known, average, np.nan)
-
-
-def spearman(first: Scores, second: Scores) -> float:
-    """Spearman's rank correlation over the frames that both have a label for.
-
-    NaN with fewer than two such frames, or where one of the two is constant.
-    """
-    both = ~np.isnan(first) & ~np.isnan(second)
-    if both.sum() < 2:
-        return float("nan")
-    ranks = np.stack((mid_ranks(first[both]), mid_ranks(second[both])))
-    spread = ranks.std(1)
-    if not spread.all():
-        return float("nan")
-    centred = ranks - ranks.mean(1, keepdims=True)
-    return float((centred[0] * centred[1]).mean() / (spread[0] * spread[1]))
 
 
 def kappa(first: Bools, second: Bools) -> float:

@@ -21,14 +21,14 @@ from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.data.pool import run_tasks
 from vlsafe_envs import Scene, SceneRenderer
 from vlsafe_envs.costs import headway, time_to_collision
-from vlsafe_envs.experts import make_driver
+from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.metadrive.missing import require_metadrive
 from vlsafe_envs.observations import IMAGE_SIZE
-from vlsafe_envs.registration import METADRIVE_IDS
-from vlsafe_envs.scene_renderer import FRAME_SIZE
+from vlsafe_envs.registry import ROWS, Row, row_of
+from vlsafe_envs.render.frames import FRAME_SIZE
 from wrappers.clip_loading import resize
 from wrappers.clip_training import Facts, TrainingSet
-from wrappers.clip_training.facts import SCENARIOS, facts_of_scene, time_to_events
+from wrappers.clip_training.facts import RoadWords, facts_of_scene, time_to_events
 from wrappers.files import replacing
 
 Pictures = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]  # a frame and an image
@@ -70,18 +70,21 @@ _TURN_DRIVES = tuple(
     for driver, chance in _ROUTE_DRIVERS.items()
     for kind in _TURN_KINDS
 )
-ROADS = {
-    "highway": Road("VLSafe-Highway-v0", _LANE_KINDS, _LANE_DRIVES),
-    "merge": Road("VLSafe-Merge-v0", _LANE_KINDS, _LANE_DRIVES),
-    "roundabout": Road("VLSafe-Roundabout-v0", _LANE_KINDS, _LANE_DRIVES),
-    "intersection": Road("VLSafe-Intersection-v0", _LANE_KINDS, _LANE_DRIVES),
-    "four_lane": Road("VLSafe-FourLane-v0", _ROUTE_KINDS, _ROUTE_DRIVES),
-    "left_turn": Road("VLSafe-LeftTurn-v0", _TURN_KINDS, _TURN_DRIVES),
-    "right_turn": Road("VLSafe-RightTurn-v0", _TURN_KINDS, _TURN_DRIVES),
-    "navigation": Road(
-        "VLSafe-Navigation-v0", _ROUTE_KINDS, _ROUTE_DRIVES, redrawn=False, share=0.5
-    ),
-}
+
+
+def _road(row: Row) -> Road:
+    kinds, drives = _ROUTE_KINDS, _ROUTE_DRIVES
+    if row.task == "cruise":
+        kinds, drives = _LANE_KINDS, _LANE_DRIVES
+    elif "traffic" in row.own_options:
+        kinds, drives = _TURN_KINDS, _TURN_DRIVES
+    share = 0.5 if row.one_per_process else 1.0
+    return Road(row.env_id, kinds, drives, redrawn=row.fixed_road, share=share)
+
+
+ROADS = {row.name: _road(row) for row in ROWS if row.captions}
+SCENARIOS = tuple(ROADS)
+ROAD_WORDS = tuple(RoadWords(row.name, row.captions, row.crossing) for row in ROWS if row.captions)
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> Train
         for index, cell in enumerate(cells)
         if _load(parts[index]) is None
     ]
-    if any(ROADS[job[0]].env_id in METADRIVE_IDS for job in jobs):
+    if any(row_of(ROADS[job[0]].env_id).one_per_process for job in jobs):
         require_metadrive()  # now, not after hours on the other roads
     size = dict(zip(parts, counts, strict=True))
     with ProgressReport(f"drive {split.name}", sum(counts), unit="frames") as progress:

@@ -40,10 +40,10 @@ def collect(
     The same command goes on where it was killed; no finished episode is lost or driven twice.
     """
     from vlsafe_agents.cli.environments import choose_env, parse_mix
-    from vlsafe_agents.data.claim import check_place
     from vlsafe_agents.data.collect import CollectConfig
     from vlsafe_agents.data.collect import collect as collect_episodes
-    from vlsafe_envs.experts import driver_names, make_driver
+    from vlsafe_agents.data.collection import check_place
+    from vlsafe_envs.drivers import driver_names, make_driver
 
     choice = choose_env(env, env_arg or [], density)
     shares = parse_mix(mix)
@@ -82,7 +82,7 @@ def collect(
 def _fleet(choice: EnvChoice, options: dict[str, Any], workers: int) -> Fleet | None:
     """How each worker drives many at once; None where the compiled engine cannot."""
     from vlsafe_agents.data.driving import Fleet
-    from vlsafe_envs.driver_batch import DriverBatch
+    from vlsafe_envs.drivers.many import DriverBatch
     from vlsafe_envs.vector_env import VectorDrivingEnv
 
     if choice.one_a_process:

@@ -39,9 +39,9 @@ def demo(
     The same command goes on where it was stopped.
     """
     from vlsafe_agents.cli.compare import compare
-    from vlsafe_agents.cli.environments import POLICIES
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.report.run_folder import SCORER_FILE
+    from vlsafe_agents.training.settings import POLICIES
     from wrappers.files import one_writer, read_json, write_json
 
     if not math.isfinite(scale):

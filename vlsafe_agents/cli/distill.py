@@ -57,7 +57,7 @@ def distill(
     from vlsafe_agents.common.progress import ProgressReport
     from vlsafe_envs.threads import limit_threads
     from wrappers import held_out as rows_to_learn
-    from wrappers.devices import device_of
+    from wrappers.checkpoints import device_of
     from wrappers.distillation import DistillConfig, Record, save_pupil, train_pupil
     from wrappers.files import one_writer
 

@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-DEFAULT_ENV = "VLSafe-Highway-v0"
-POLICIES = {"image": "CnnPolicy", "vector": "MlpPolicy", "multi": "MultiInputPolicy"}
-
+from vlsafe_agents.training.settings import EnvName
 
 _LONGEST_INTEGER = 30  # digits
 SET_BY_COMMANDS = ("observation", "scorer", "cost", "scene_in_info")
 
 
+def _default_id() -> str:
+    from vlsafe_envs.registry import DEFAULT_ID
+
+    return DEFAULT_ID
+
+
 @dataclass(frozen=True)
-class EnvChoice:
+class EnvChoice(EnvName):
     """An environment id with what a user would vary; observation and judge are chosen apart.
 
     Whether it comes from a command line or from a file: an id that is not ours would import what it
@@ -28,11 +32,12 @@ class EnvChoice:
     not have, that are out of range, or that the commands set.
     """
 
-    env_id: str = DEFAULT_ENV
+    env_id: str = field(default_factory=_default_id)
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from vlsafe_envs.registration import bare_id, check_env_options
+        from vlsafe_envs.options import check_env_options
+        from vlsafe_envs.registry import bare_id
 
         name = bare_id(self.env_id)
         if not isinstance(self.kwargs, dict):
@@ -54,9 +59,9 @@ class EnvChoice:
     @property
     def one_a_process(self) -> bool:
         """Whether two such environments cannot live in one process, as MetaDrive's."""
-        from vlsafe_envs.registration import METADRIVE_IDS
+        from vlsafe_envs.registry import row_of
 
-        return self.env_id in METADRIVE_IDS
+        return row_of(self.env_id).one_per_process
 
     def with_kwargs(self, changes: Mapping[str, Any]) -> EnvChoice:
         """A copy with some arguments replaced."""
@@ -67,7 +72,7 @@ def make_env(env_id: str, kwargs: dict[str, Any]) -> Any:
     """``gym.make`` that knows our ids without a module prefix and does not check every step."""
     import gymnasium as gym
 
-    from vlsafe_envs.registration import bare_id
+    from vlsafe_envs.registry import bare_id
 
     return gym.make(bare_id(env_id), disable_env_checker=True, **kwargs)
 
@@ -76,7 +81,7 @@ def make_vec_env(env_id: str, kwargs: dict[str, Any], num_envs: int) -> Any:
     """``gym.make_vec`` that knows our ids without a module prefix."""
     import gymnasium as gym
 
-    from vlsafe_envs.registration import bare_id
+    from vlsafe_envs.registry import bare_id
 
     return gym.make_vec(bare_id(env_id), num_envs=num_envs, **kwargs)
 
@@ -190,28 +195,6 @@ def _integer(text: str) -> int:
 
 def _short(text: str, most: int = 40) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``.
-
-    Raises ``ValueError`` for keys such as ``"a..b"`` and for two that contradict each other, such
-    as ``"a"`` and ``"a.b"``.
-    """
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *path, last = key.split(".")
-        if not all((*path, last)):
-            raise ValueError(f"{key!r} is no name of a setting: a part of it is empty")
-        inner = nested
-        for part in path:
-            inner = inner.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise ValueError(f"{key!r} and {part!r} contradict each other; give one of them")
-        if last in inner:
-            raise ValueError(f"{key!r} is given twice, in parts and as a whole; give one of them")
-        inner[last] = value
-    return nested
 
 
 def parse_mix(text: str) -> dict[str, float]:

@@ -198,14 +198,13 @@ def _suffix(trained: dict[str, Any], driven: dict[str, Any]) -> str:
 
 
 def _drivers() -> tuple[str, ...]:
-    from vlsafe_envs.experts import DRIVER_NAMES
-    from vlsafe_envs.metadrive.experts import SHIPPED_NAMES
+    from vlsafe_envs.registry import all_driver_names
 
-    return (*DRIVER_NAMES, *SHIPPED_NAMES)
+    return all_driver_names()
 
 
 def _is_driver(name: str) -> bool:
-    from vlsafe_agents.evaluation.stored import SETTINGS_FILE
+    from vlsafe_agents.training.settings import SETTINGS_FILE
 
     if name in _drivers() and (Path(name) / SETTINGS_FILE).exists():
         raise ValueError(
@@ -219,27 +218,28 @@ def _driver(
     name: str, out: Path | None, data: Path | None, env: str | None, pairs: list[str]
 ) -> _Subject:
     from vlsafe_agents.cli.environments import choose_env
-    from vlsafe_agents.cli.train import _metadata
+    from vlsafe_agents.cli.train import read_data_metadata
 
     if out is None:
         raise ValueError(
             f"where shall the figures of {name!r} go? give --out, e.g. runs/mine/{name}"
         )
     # With a data set, the pairs are changes to its environment, and the file's name will say so.
-    choice = choose_env(env, [] if data else pairs, metadata=_metadata(data))
+    choice = choose_env(env, [] if data else pairs, metadata=read_data_metadata(data))
     return _Subject(partial(_make_driver, name), name, "driver", choice, "vector", out, {})
 
 
 def _make_driver(name: str, env: Any, rng: Any) -> Any:
-    from vlsafe_envs.experts import make_driver
+    from vlsafe_envs.drivers import make_driver
 
     return make_driver(name, env, rng)
 
 
 def _trained(folder: Path, out: Path | None, allow_pickle: bool) -> _Subject:
-    from vlsafe_agents.cli.train_settings import SETTINGS_FILE
-    from vlsafe_agents.cli.training import load_agent
-    from vlsafe_agents.evaluation.stored import figures
+    from vlsafe_agents.cli.environments import EnvChoice
+    from vlsafe_agents.training import load_agent
+    from vlsafe_agents.training.facts import figures
+    from vlsafe_agents.training.settings import SETTINGS_FILE
     from wrappers.files import read_json
 
     if not folder.is_dir():
@@ -252,7 +252,8 @@ def _trained(folder: Path, out: Path | None, allow_pickle: bool) -> _Subject:
             "algorithm and for which environment it was trained; evaluate it from Python, with "
             "vlsafe_agents.evaluation.evaluate"
         )
-    model, settings, facts = load_agent(folder, allow_pickle)
+    model, settings, facts = load_agent(folder, allow_pickle, EnvChoice)
+    assert isinstance(settings.env, EnvChoice)
     name = folder.resolve().name
     observation, where = settings.observation, out or folder
     recorded: dict[str, Any] = read_json(folder / SETTINGS_FILE)

@@ -139,9 +139,9 @@ def _drawing_of(env_id: str, env_kwargs: dict[str, Any], threads: int) -> Any:
 
     Scenes on MetaDrive's maps cannot be drawn again: the road is not in them.
     """
-    from vlsafe_envs.registration import METADRIVE_IDS, bare_id
+    from vlsafe_envs.registry import row_of
 
-    if bare_id(env_id) in METADRIVE_IDS:
+    if not row_of(env_id).fixed_road:
         return None
     return partial(_make_drawing, env_id, env_kwargs, threads)
 

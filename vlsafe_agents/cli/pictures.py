@@ -10,7 +10,7 @@ import numpy.typing as npt
 from vlsafe_agents.audit.drives import Drives
 from vlsafe_agents.data.frames import FrameReader, Rows
 from vlsafe_envs import SceneRenderer
-from wrappers.distillation.frames import fit_frames
+from wrappers.distillation.network import fit_frames
 from wrappers.scorer import Frames
 
 Draw = Callable[[SceneRenderer, npt.NDArray[np.float32]], Frames]

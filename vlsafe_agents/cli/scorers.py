@@ -69,6 +69,7 @@ def source_of(data: Path) -> Source:
     from vlsafe_agents.cli.environments import choose_env
     from vlsafe_agents.data.storage import resolve_dataset
     from vlsafe_envs import SceneRenderer
+    from vlsafe_envs.registry import row_of
 
     path = resolve_dataset(data)
     metadata = collected_metadata(path)
@@ -83,7 +84,7 @@ def source_of(data: Path) -> Source:
         seconds=1.0 / traffic.policy_frequency,
         drawing=SceneRenderer(choice.env_id, **choice.kwargs),
         without_others=scenes_without_others,
-        lanes=traffic.lanes if traffic.scenario == "highway" else None,
+        lanes=traffic.lanes if "lanes" in row_of(choice.env_id).own_options else None,
         action=traffic.action,
     )
 

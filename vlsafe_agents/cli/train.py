@@ -2,85 +2,72 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional, get_args, get_type_hints
 
 import typer
 
+from vlsafe_agents.algorithms import ALGORITHMS, find_algorithm
+from vlsafe_agents.training.settings import METADATA, READ_BY_SOME, TrainSettings
 
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option for each of :class:`TrainSettings` in place of ``**given``."""
+    signature = inspect.signature(command, eval_str=True)
+    out, *own = (p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD)
+    hints = get_type_hints(TrainSettings)
+    settings = [_option(name, hints[name]) for name in METADATA if name != "env"]
+    options = [out, *settings, *own]
+    command.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in options} | {"return": None}
+    return command
+
+
+def _option(name: str, hint: Any) -> inspect.Parameter:
+    """A setting as an option of the command line; None where it is not given."""
+    known = METADATA[name]
+    limits = dict(known["option"])
+    kind = next((k for k in get_args(hint) if k is not type(None)), hint)
+    if limits.pop("path", False):
+        kind = Path
+    if limits.pop("pairs", False):
+        kind = list[str]
+    text = known["help"]
+    if name in READ_BY_SOME and name != "data":
+        readers = [row.name for row in ALGORITHMS.values() if name in row.reads]
+        text = f"{', '.join(readers)}: {text}"
+    if name == "preset":
+        text += " " + "; ".join(
+            f"{row.name}: {', '.join(row.presets)}" for row in ALGORITHMS.values() if row.presets
+        )
+    if known["shown"] is not None:
+        text += f" [default: {known['shown']}]"
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Optional[kind], typer.Option(help=text, **limits)],  # noqa: UP045
+    )
+
+
+@_with_settings
 def train(
+    *,
     out: Annotated[Path, typer.Option(help="Folder of the agent, for example runs/mine/vlsafe.")],
-    algo: Annotated[str, typer.Option(help="vlsafe, ppo_lag, ppo or bc.")] = "vlsafe",
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Data set. Online agents take from it the environment and --steps."),
-    ] = None,
     env: Annotated[
         str | None, typer.Option(help="Environment id. [default: the data set's, or Highway]")
-    ] = None,
-    observation: Annotated[str, typer.Option(help="image, vector or multi.")] = "image",
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            help="Gradient updates (vlsafe, bc; default 5000) or environment steps (default: as "
-            "many as the data set holds, or 100000)."
-        ),
-    ] = None,
-    update: Annotated[
-        str | None, typer.Option(help="vlsafe: gated (default), lagrangian or none.")
-    ] = None,
-    safety: Annotated[
-        str | None,
-        typer.Option(help="vlsafe: score (default), a constant such as 0.5, or none (cost-blind)."),
-    ] = None,
-    world_model: Annotated[
-        Path | None,
-        typer.Option(help="vlsafe: share this agent's finished world model; train a policy only."),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="vlsafe: cpu (default), route (for the tasks), debug, 12M, 25M or 50M; ppo_lag: "
-            "highway (default) or route."
-        ),
-    ] = None,
-    cost: Annotated[
-        str | None,
-        typer.Option(
-            help="vlsafe, ppo_lag: cost from judge and truth: either (default), vlm or env."
-        ),
-    ] = None,
-    cost_limit: Annotated[
-        float | None,
-        typer.Option(
-            help="vlsafe, ppo_lag: accepted cost of an episode (default: vlsafe 1.0, ppo_lag its "
-            "preset's).",
-            min=0,
-        ),
-    ] = None,
-    scorer: Annotated[
-        str | None, typer.Option(help="ppo_lag: the judge while it drives (default: bundled).")
     ] = None,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
     env_arg: Annotated[
         list[str] | None, typer.Option(help="More of the environment's arguments, key=value.")
     ] = None,
-    envs: Annotated[
-        int | None, typer.Option(help="ppo_lag, ppo: environments side by side (8).", min=1)
-    ] = None,
-    reward_scale: Annotated[
-        float | None,
-        typer.Option(help="ppo_lag, ppo: factor on the reward that is learned from (1)."),
-    ] = None,
-    config: Annotated[
-        list[str] | None, typer.Option(help="key=value; for vlsafe e.g. imagination.horizon=15.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="PyTorch device.")] = "auto",
     threads: Annotated[
         int, typer.Option(help="PyTorch threads; small networks want 1.", min=1)
     ] = 1,
     overwrite: Annotated[bool, typer.Option(help="Remove an agent that is there.")] = False,
+    **given: Any,
 ) -> None:
     """Train an agent; the same command goes on from the last checkpoint (every two minutes).
 
@@ -91,51 +78,43 @@ def train(
     import torch
 
     from vlsafe_agents.cli.environments import choose_env, parse_pairs
-    from vlsafe_agents.cli.train_settings import ALGORITHMS, OFFLINE, make_settings, refuse_unread
-    from vlsafe_agents.cli.training import run_training
+    from vlsafe_agents.training import run
 
-    if algo not in ALGORITHMS:
-        raise ValueError(f"unknown algorithm {algo!r}; choose from {ALGORITHMS}")
-    given: dict[str, Any] = {
-        "data": None if data is None else str(data),
-        "update": update,
-        "safety": safety,
-        "world_model": None if world_model is None else str(world_model),
-        "preset": preset,
-        "cost": cost,
-        "cost_limit": cost_limit,
-        "scorer": scorer,
-        "envs": envs,
-        "reward_scale": reward_scale,
-    }
-    refuse_unread(algo, [name for name, value in given.items() if value is not None])
-    if data is not None and algo in OFFLINE and (env or density is not None or env_arg):
+    given = {k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None}
+    given["config"] = parse_pairs(given.get("config", []), "--config")
+    spec = find_algorithm(given.get("algo", METADATA["algo"]["default"]))
+    data = given.get("data")
+    if data is not None and spec.offline and (env or density is not None or env_arg):
         raise ValueError("the data set names its environment; leave out --env and its arguments")
-    metadata = _metadata(data)
-    settings = make_settings(
-        algo,
-        steps if steps is not None else _default_steps(algo, metadata),
-        choose_env(env, env_arg or [], density, metadata),
-        given,
-        observation,
-        seed,
-        device,
-        parse_pairs(config or [], "--config"),
-    )
+    metadata = read_data_metadata(data)
+    if metadata is not None and not spec.offline:
+        given.setdefault("steps", int(metadata["total_steps"]))
+    settings = TrainSettings(env=choose_env(env, env_arg or [], density, metadata), **given)
     torch.set_num_threads(threads)
-    facts = run_training(settings, out, overwrite)
+    facts = run.train(settings, out, lambda: make_env(settings), overwrite=overwrite)
     print(f"{out}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
 
 
-def _metadata(data: Path | None) -> dict[str, Any] | None:
+def make_env(settings: TrainSettings) -> Any:
+    """The environments of settings, with the scorer and the cost that the agent learns from."""
+    from vlsafe_envs.sb3 import make_vec_env
+
+    scorer = None if settings.scorer == "none" or settings.cost == "env" else settings.scorer
+    options: dict[str, Any] = {"observation": settings.observation, "scorer": scorer}
+    if settings.cost is not None and not settings.spec.offline:
+        options["cost"] = settings.cost
+    return make_vec_env(
+        settings.env.env_id,
+        n_envs=settings.envs or 1,
+        seed=settings.seed,
+        env_kwargs={**settings.env.kwargs, **options},
+    )
+
+
+def read_data_metadata(data: str | Path | None) -> dict[str, Any] | None:
+    """Metadata of a data set; None where there is none."""
     if data is None:
         return None
     from vlsafe_agents.data.storage import read_metadata, resolve_dataset
 
-    return read_metadata(resolve_dataset(data))
-
-
-def _default_steps(algo: str, metadata: dict[str, Any] | None) -> int:
-    if algo in ("vlsafe", "bc"):
-        return 5_000
-    return 100_000 if metadata is None else int(metadata["total_steps"])
+    return read_metadata(resolve_dataset(Path(data)))

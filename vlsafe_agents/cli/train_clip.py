@@ -42,7 +42,7 @@ def train_clip(
     """
     import torch
 
-    from vlsafe_agents.cli.clip_data import Split, make_set
+    from vlsafe_agents.cli.clip_data import ROAD_WORDS, Split, make_set
     from vlsafe_agents.common.progress import ProgressReport
     from wrappers.clip_training.model import ModelConfig, build_model, count_parameters, save_clip
     from wrappers.clip_training.model_card import render_card
@@ -57,7 +57,8 @@ def train_clip(
         data = make_set(training, cache, model_config.frame_size, processes)
         unseen = make_set(held_out, cache, model_config.frame_size, processes)
         config = TrainerConfig(steps, batch_size, captions, pairs, seed=seed)
-        trainer = ClipTrainer(data, cache / f"checkpoints-{seed}", model_config, config, start)
+        folder = cache / f"checkpoints-{seed}"
+        trainer = ClipTrainer(data, folder, model_config, config, start, ROAD_WORDS)
         with ProgressReport("train CLIP", steps, unit="steps") as progress:
             trainer.train(
                 lambda step, losses: progress.update(
@@ -90,20 +91,21 @@ def _examine(folder: Path, untrained: Path, unseen: Any) -> dict[str, Any]:
     """Held-out figures of the model, of other prompts, of shuffled scores and random weights."""
     import numpy as np
 
+    from vlsafe_agents.cli.clip_data import SCENARIOS
+    from vlsafe_envs.registry import ENV_IDS
     from wrappers import ClipScorer
     from wrappers.clip_training.evaluation import PROMPT_PAIRS, evaluate, histograms, separation
-    from wrappers.clip_training.facts import SCENARIOS
 
     trained, facts = ClipScorer(folder), unseen.facts
     features = trained.image_features(unseen.frames)
-    score = trained.judge(features)
+    score = trained.score(features)
     scores = {
         "this model": score,
         "shuffled": np.random.default_rng(0).permutation(score),
         "random weights": ClipScorer(untrained)(unseen.frames),
     }
     tables = {}
-    for name, last in (("all", len(SCENARIOS)), (LANE_ROADS, SCENARIOS.index("four_lane"))):
+    for name, last in (("all", len(SCENARIOS)), (LANE_ROADS, len(ENV_IDS))):
         rows = np.flatnonzero(facts.scenario < last)
         part = facts.select(rows)
         tables[f"{name}, 224 px"] = {who: evaluate(p[rows], part) for who, p in scores.items()}
@@ -112,7 +114,7 @@ def _examine(folder: Path, untrained: Path, unseen: Any) -> dict[str, Any]:
         rows = np.flatnonzero(facts.scenario == index)
         tables[scenario] = {"this model": evaluate(score[rows], facts.select(rows))}
     other_words = {
-        name: {"prompts": list(pair)} | separation(ClipScorer(folder, pair).judge(features), facts)
+        name: {"prompts": list(pair)} | separation(ClipScorer(folder, pair).score(features), facts)
         for name, pair in PROMPT_PAIRS.items()
     }
     return {

@@ -102,13 +102,16 @@ def _named_class(name: str) -> type:
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """Describe a Box, Discrete or Dict space.
+    """Describe a Box, Discrete, MultiDiscrete or Dict space.
 
     Raises:
         ValueError: for other spaces.
     """
     if isinstance(space, spaces.Discrete):
         return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        parts = {"nvec": space.nvec.tolist(), "start": space.start.tolist()}
+        return {"kind": "MultiDiscrete", **parts, "dtype": np.dtype(space.dtype).name}
     if isinstance(space, spaces.Dict):
         return {"kind": "Dict", "spaces": {k: space_to_json(s) for k, s in space.spaces.items()}}
     if isinstance(space, spaces.Box):
@@ -119,7 +122,9 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
             "shape": list(space.shape),
             "dtype": np.dtype(space.dtype).name,
         }
-    raise ValueError(f"cannot store the space {space}; known are Box, Discrete and Dict")
+    raise ValueError(
+        f"cannot store the space {space}; known are Box, Discrete, MultiDiscrete, Dict"
+    )
 
 
 def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
@@ -130,6 +135,9 @@ def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
     """
     if data["kind"] == "Discrete":
         return spaces.Discrete(data["n"], start=data["start"])
+    if data["kind"] == "MultiDiscrete":
+        dtype = np.dtype(data["dtype"]).type
+        return spaces.MultiDiscrete(data["nvec"], dtype, start=data["start"])
     if data["kind"] == "Dict":
         return spaces.Dict({k: space_from_json(s) for k, s in data["spaces"].items()})
     if data["kind"] == "Box":

@@ -19,6 +19,7 @@ from wrappers.checks import FLOAT32_MAX, check_numbers, first_of
 
 Array = npt.NDArray[Any]
 
+_COUNTED = (gym.spaces.Discrete, gym.spaces.MultiDiscrete)
 RECORD_AGAIN = "record this episode again, or leave it out"
 
 
@@ -60,9 +61,10 @@ def check_column(
 
 
 def actions_of(actions: Any, space: gym.Space[Any], steps: int, where: str = "") -> Array:
-    """Recorded actions as they are stored: ``(T,)`` int64 or ``(T, A)`` float32.
+    """Recorded actions as they are stored: ``(T,)`` or ``(T, P)`` int64, or ``(T, A)`` float32.
 
-    Actions of a ``Discrete`` space are its own numbers: from ``start``, where it has one.
+    Actions of a ``Discrete`` or ``MultiDiscrete`` space are its own numbers: from ``start``, where
+    it has one.
 
     Raises:
         ValueError: for another shape or another kind of space, for fractions where whole numbers
@@ -76,7 +78,7 @@ def actions_of(actions: Any, space: gym.Space[Any], steps: int, where: str = "")
             f"{_reshaping(values, space)}"
         )
     check_numbers(values, "action", where, -FLOAT32_MAX, FLOAT32_MAX, RECORD_AGAIN)
-    if isinstance(space, gym.spaces.Discrete) and (values % 1 != 0).any():
+    if isinstance(space, _COUNTED) and (values % 1 != 0).any():
         at, value = first_of(values % 1 != 0, values)
         raise ValueError(
             f"{_at(where)}action holds {value} at entry {at}, but actions of {space} are whole "
@@ -93,29 +95,35 @@ def actions_of(actions: Any, space: gym.Space[Any], steps: int, where: str = "")
 
 
 def blank_actions(count: int, space: gym.Space[Any]) -> Array:
-    """Actions that stand where none was taken: zeros, or the first one of a ``Discrete`` space."""
+    """Actions that stand where none was taken: zeros, or the first one of a space that counts."""
     dtype = action_dtype(space)  # raises for other spaces
     return np.full((count, *(space.shape or ())), first_action(space), dtype)
 
 
-def first_action(space: gym.Space[Any]) -> int:
-    """The lowest action of a ``Discrete`` space; 0 for others."""
-    return int(space.start) if isinstance(space, gym.spaces.Discrete) else 0
+def first_action(space: gym.Space[Any]) -> Any:
+    """The lowest action of a ``Discrete`` or ``MultiDiscrete`` space; 0 for others."""
+    if isinstance(space, gym.spaces.Discrete):
+        return int(space.start)
+    return space.start if isinstance(space, gym.spaces.MultiDiscrete) else 0
 
 
 def from_first(actions: Array, space: gym.Space[Any]) -> Array:
     """Actions of SB3's policies, which count those of a ``Discrete`` space from 0, in the space."""
     first = first_action(space)
-    return np.asarray(actions + first) if first else actions
+    return np.asarray(actions + first) if np.any(first) else actions
 
 
 def action_dtype(space: gym.Space[Any]) -> type[np.generic]:
-    """int64 for ``Discrete``, float32 for ``Box``; raises ``ValueError`` for other spaces."""
-    if isinstance(space, gym.spaces.Discrete):
+    """int64 for ``Discrete`` and ``MultiDiscrete``, float32 for ``Box``.
+
+    Raises:
+        ValueError: for other spaces.
+    """
+    if isinstance(space, _COUNTED):
         return np.int64
     if isinstance(space, gym.spaces.Box):
         return np.float32
-    raise ValueError(f"actions must be Discrete or Box, not {space}")
+    raise ValueError(f"actions must be Discrete, MultiDiscrete or Box, not {space}")
 
 
 def check_observations(
@@ -185,12 +193,14 @@ def _outside(values: Array, space: gym.Space[Any]) -> npt.NDArray[np.bool_]:
     if isinstance(space, gym.spaces.Discrete):
         last = int(space.start) + int(space.n) - 1
         return (values < int(space.start)) | (values > last)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return (values < space.start) | (values >= space.start + space.nvec)
     if isinstance(space, gym.spaces.Box):
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
         slack = 1e-6 * np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
         slack = np.where(np.isfinite(slack), slack, 0.0)
         return (values < low - slack) | (values > high + slack)
-    raise ValueError(f"actions must be Discrete or Box, not {space}")
+    raise ValueError(f"actions must be Discrete, MultiDiscrete or Box, not {space}")
 
 
 def _holds_all(space: gym.spaces.Box) -> bool:

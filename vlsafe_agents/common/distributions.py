@@ -76,11 +76,6 @@ def unimix_probs(logits: Tensor, unimix: float) -> Tensor:
     return (1 - unimix) * probs + unimix / logits.shape[-1] if unimix else probs
 
 
-def exponential_noise(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Noise with which ``argmax(probs / noise)`` is a categorical sample."""
-    return torch.empty(shape, device=like.device, dtype=like.dtype).exponential_()
-
-
 def sample_index(probs: Tensor, uniform: Tensor | None) -> Tensor:
     """Class ``(..., 1)`` drawn from ``probs (..., K)`` by inverting the cumulative distribution.
 
@@ -107,13 +102,8 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (probs,) = ctx.saved_tensors
-        return softmax_backward(grads[0], probs) * (1 - ctx.unimix), None, None
-
-
-def softmax_backward(grad: Tensor, probs: Tensor) -> Tensor:
-    """Gradient for the logits from the gradient ``(..., K)`` for the probabilities."""
-    out: Tensor = torch.ops.aten._softmax_backward_data(grad, probs, -1, probs.dtype)
-    return out
+        grad = torch.ops.aten._softmax_backward_data(grads[0], probs, -1, probs.dtype)
+        return grad * (1 - ctx.unimix), None, None
 
 
 def sample_one_hot(logits: Tensor, uniform: Tensor | None, unimix: float = 0.0) -> Tensor:

@@ -1,7 +1,17 @@
-"""Returns of imagined or recorded trajectories, as pure functions.
+"""Returns of imagined or recorded trajectories, and episode costs, as pure functions.
 
 Time convention: ``reward[:, j]`` and ``cont[:, j]`` belong to the step from state ``j`` to state
 ``j + 1``; ``value`` has one more column, the value of every state including the last.
+
+Users state ``cost_limit`` as a sum over an episode (as Safety Gymnasium and PPO-Lagrangian do);
+critics estimate discounted sums.  With a constant cost ``c`` per step and episodes of ``L`` steps,
+
+    episode cost     J = c L
+    discounted cost  C = c (1 + gamma + ... + gamma^(L-1)) = c (1 - gamma^L) / (1 - gamma)
+
+so ``C = J (1 - gamma^L) / ((1 - gamma) L)``.  This is the convention of SafeDreamer and of
+OmniSafe's off-policy agents.  It is exact for evenly spread cost only: cost late in an episode is
+discounted more than assumed, so that the same ``C`` then stands for a larger ``J``.
 """
 
 from __future__ import annotations
@@ -55,3 +65,62 @@ def discount_weights(cont: Tensor, gamma: float) -> Tensor:
     """
     first = torch.ones_like(cont[..., :1])
     return torch.cat([first, torch.cumprod(gamma * cont, -1)], -1)
+
+
+def retrace_return(
+    signal: Tensor, discount: Tensor, value: Tensor, q: Tensor, trace: Tensor
+) -> Tensor:
+    """Retrace targets (Munos et al. 2016, arXiv 1606.02647, equation 4) for ``Q(o_t, a_t)``.
+
+    ``G_t = x_{t+1} + d_{t+1} (V_{t+1} + c_{t+1} (G_{t+1} - Q_{t+1}))``: as long as the record does
+    what the policy would do (``c`` near lambda), later rewards and crashes count as they happened;
+    where they part, the critic takes over.  The last column bootstraps from ``V`` alone.
+
+    All arguments are ``(B, M)``; column ``t`` belongs to the observation that step ``t`` leads to.
+
+    Args:
+        signal: reward or cost received there.
+        discount: gamma, or 0 where the episode terminated.
+        value: ``V`` there, under the policy.
+        q: ``Q`` of the action recorded there.
+        trace: ``lambda min(1, pi / pi_b)`` of that action; 0 where the episode's record ends.
+
+    Returns:
+        ``(B, M)``.
+    """
+    correction = torch.zeros_like(signal[:, 0])  # c (G - Q) of the next column
+    returns: list[Tensor] = []
+    for t in reversed(range(signal.shape[1])):
+        if returns:
+            correction = trace[:, t] * (returns[-1] - q[:, t])
+        returns.append(signal[:, t] + discount[:, t] * (value[:, t] + correction))
+    return torch.stack(returns[::-1], 1)
+
+
+def discounted_per_episode(gamma: float, episode_steps: float) -> float:
+    """Discounted cost return per unit of episode cost, ``C / J`` in (0, 1].
+
+    Args:
+        gamma: discount per step, in (0, 1]; 1 means no discounting.
+        episode_steps: mean length ``L`` of an episode [steps], at least 1.
+
+    Raises:
+        ValueError: outside these ranges.
+    """
+    if not 0.0 < gamma <= 1.0:
+        raise ValueError(f"gamma must lie in (0, 1], got {gamma}")
+    if not episode_steps >= 1.0:
+        raise ValueError(f"episode_steps must be at least 1, got {episode_steps}")
+    if gamma == 1.0:
+        return 1.0
+    return (1.0 - gamma**episode_steps) / ((1.0 - gamma) * episode_steps)
+
+
+def discounted_limit(cost_limit: float, gamma: float, episode_steps: float) -> float:
+    """Limit on the discounted cost return that stands for ``cost_limit`` per episode."""
+    return cost_limit * discounted_per_episode(gamma, episode_steps)
+
+
+def episode_cost(discounted: float, gamma: float, episode_steps: float) -> float:
+    """Episode cost that a discounted cost return stands for; inverse of the limit's conversion."""
+    return discounted / discounted_per_episode(gamma, episode_steps)

@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 Task = TypeVar("Task")
+Begun = TypeVar("Begun", contravariant=True)
+Result = TypeVar("Result", covariant=True)
 
 
-class Recorder(Protocol):
-    """Takes down one episode; observations and infos are as of a single environment."""
+class VectorStep(NamedTuple):
+    """What a step of all environments led to; every array has a row for each."""
 
-    def add(
-        self,
-        action: Any,
-        observation: Any,
-        reward: float,
-        terminated: bool,
-        truncated: bool,
-        info: dict[str, Any],
-    ) -> None:
-        """The step that has just been made."""
+    observations: Any
+    infos: dict[str, Any]
+    actions: Any
+    rewards: Any
+    terminated: Any
+    truncated: Any
 
 
-R = TypeVar("R", bound=Recorder)
+class Recorder(Protocol[Begun, Result]):
+    """Takes down episodes while they are driven."""
+
+    def begin(self, tasks: Mapping[int, Begun], observations: Any, infos: dict[str, Any]) -> None:
+        """Environments have been reset for these tasks; arrays have a row for each environment."""
+
+    def add(self, step: VectorStep, slots: Sequence[int]) -> None:
+        """All environments have been stepped, of which these drive for a task."""
+
+    def end(self, slot: int) -> Result:
+        """What there is of the episode in an environment, which is over."""
 
 
 def drive_episodes(
     env: VectorEnv[Any, Any, Any],
     tasks: Iterator[Task],
     seed_of: Callable[[Task], int],
-    begin: Callable[[int, Task, Any, dict[str, Any]], R],
     act: Callable[[Any, list[int]], Any],
-) -> Iterator[tuple[Task, R]]:
-    """Yield ``(task, recorder)`` as episodes end, one episode a task; tasks are drawn as needed.
+    recorder: Recorder[Task, Result],
+) -> Iterator[Result]:
+    """Yield what the recorder has as episodes end, one episode a task; tasks are drawn as needed.
 
     An environment whose episode has ended starts that of the next task; when there are no more
     tasks, it idles along.
@@ -46,55 +54,44 @@ def drive_episodes(
             own vector environments do.
         tasks: what each episode is for.
         seed_of: the seed to reset an environment with for a task.
-        begin: ``(slot, task, observation, info)`` after that reset; returns the recorder.
         act: ``(observations, slots)``: actions of all environments in the space of ``env``, of
             which those of the other slots are of no interest.
+        recorder: hears of everything.
     """
-    running: dict[int, tuple[Task, R]] = {}
-    observations = _start(env, tasks, seed_of, begin, running, None)
-    while running:
-        actions = act(observations, list(running))
+    running: dict[int, Task] = {}
+    free, observations = list(range(env.num_envs)), None
+    while True:
+        starting = dict(zip(free, tasks, strict=False))
+        if starting:
+            everything = observations is None
+            observations, infos = _reset(env, starting, seed_of, everything)
+            recorder.begin(starting, observations, infos)
+            running |= starting
+        if not running:
+            return
+        slots = list(running)
+        actions = act(observations, slots)
         observations, rewards, terminated, truncated, infos = env.step(actions)
-        ended = []
-        for slot, (task, recorder) in running.items():
-            over = bool(terminated[slot]), bool(truncated[slot])
-            observation, info = pick(observations, slot), pick_info(infos, slot)
-            recorder.add(actions[slot], observation, float(rewards[slot]), *over, info)
-            if any(over):
-                ended.append((slot, task, recorder))
-        for slot, task, recorder in ended:
+        step = VectorStep(observations, infos, actions, rewards, terminated, truncated)
+        recorder.add(step, slots)
+        free = [slot for slot in slots if terminated[slot] or truncated[slot]]
+        for slot in free:
             del running[slot]
-            yield task, recorder
-        if ended:
-            observations = _start(env, tasks, seed_of, begin, running, observations)
+            yield recorder.end(slot)
+        free = [slot for slot in range(env.num_envs) if slot not in running]
 
 
-def _start(
+def _reset(
     env: VectorEnv[Any, Any, Any],
-    tasks: Iterator[Task],
+    starting: Mapping[int, Task],
     seed_of: Callable[[Task], int],
-    begin: Callable[[int, Task, Any, dict[str, Any]], R],
-    running: dict[int, tuple[Task, R]],
-    observations: Any,
+    everything: bool,
 ) -> Any:
-    """Reset free environments for further tasks, and all of them at first (no observations yet)."""
-    chosen: dict[int, Task] = {}
-    for slot in range(env.num_envs):
-        if slot not in running:
-            for task in tasks:
-                chosen[slot] = task
-                break
-    if not chosen:
-        return observations
-    seeds = [seed_of(chosen[slot]) if slot in chosen else None for slot in range(env.num_envs)]
-    options = {}
-    if observations is not None:
-        options["reset_mask"] = np.array([slot in chosen for slot in range(env.num_envs)])
-    observations, infos = env.reset(seed=seeds, options=options)  # type: ignore[arg-type]
-    for slot, task in chosen.items():
-        recorder = begin(slot, task, pick(observations, slot), pick_info(infos, slot))
-        running[slot] = (task, recorder)
-    return observations
+    """Reset the environments of some tasks, or all of them, those without a task at random."""
+    slots = range(env.num_envs)
+    seeds: Any = [seed_of(starting[slot]) if slot in starting else None for slot in slots]
+    mask = np.array([slot in starting for slot in slots])
+    return env.reset(seed=seeds, options={} if everything else {"reset_mask": mask})
 
 
 def pick(observations: Any, slot: int) -> Any:

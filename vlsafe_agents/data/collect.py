@@ -1,85 +1,46 @@
-"""Driving a stated mix of drivers into one Minari data set, in parallel and resumable.
-
-Episode i has a driver and a seed that depend on nothing but i and the configuration.  A killed
-collection that is started again therefore ends in the same data set as an uninterrupted one.
-"""
+"""Driving a stated mix of drivers into one Minari data set, in parallel and resumable."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 
 from vlsafe_agents.common.progress import ProgressReport
-from vlsafe_agents.data.claim import check_place, claim, remove_leftovers, settings_hash
-from vlsafe_agents.data.driving import Fleet, MakeDriver, MakeEnv, Trip, drive, drive_together
+from vlsafe_agents.data.collection import (
+    CollectConfig,
+    Plan,
+    Task,
+    Work,
+    check_place,
+    claim,
+    is_whole,
+    remove_leftovers,
+    settings_hash,
+    settings_of,
+)
+from vlsafe_agents.data.driving import (
+    Fleet,
+    MakeDriver,
+    MakeEnv,
+    drive,
+    drive_together,
+)
 from vlsafe_agents.data.pool import run_tasks
 from vlsafe_agents.data.shards import ShardFacts, assemble, count_shards, read_shards, write_shard
-from vlsafe_agents.data.work import Task, Work
-from wrappers.checks import one_number
 from wrappers.files import one_writer
 
 EPISODES_AT_ONCE = 8  # of each environment of a fleet, before its worker is asked for more
 
 Job = Callable[[Task], list[ShardFacts]]
-
-
-@dataclass(frozen=True)
-class CollectConfig:
-    """What to collect.  Exactly one of ``steps`` and ``episodes`` says how much.
-
-    Raises ``ValueError`` for shares that are negative or do not add up to 1, amounts below 1,
-    negative seeds and values of another type.
-    """
-
-    env_id: str
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    mix: dict[str, float] = field(default_factory=lambda: {"expert": 1.0})  # shares of episodes
-    steps: int | None = None  # stop with the episode that reaches as many steps
-    episodes: int | None = None
-    seed: int = 0
-    dataset_id: str = "vlsafe/drives-v0"
-
-    def __post_init__(self) -> None:
-        for name, kind in (("env_id", str), ("env_kwargs", dict), ("mix", dict)):
-            if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"{name}={getattr(self, name)!r}: give a {kind.__name__}")
-        shares = [one_number(share, name, "the mix", 0.0, 1.0) for name, share in self.mix.items()]
-        if abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(
-                f"shares of drivers must be at least 0 and add up to 1, not {self.mix}"
-            )
-        if (self.steps is None) == (self.episodes is None):
-            raise ValueError("give either steps or episodes, and not both")
-        name = "episodes" if self.steps is None else "steps"
-        if not _is_whole(getattr(self, name), 1):
-            raise ValueError(
-                f"nothing to collect: {name}={getattr(self, name)!r}; give an integer of at least 1"
-            )
-        if not _is_whole(self.seed, 0):
-            raise ValueError(f"seed={self.seed!r}: give an integer that is not negative")
-        valid = isinstance(self.dataset_id, str) and re.fullmatch(
-            r"([\w-]{2,}/)*[\w-]{2,}-v\d+", self.dataset_id
-        )
-        if not valid:
-            raise ValueError(
-                f"not a Minari id: {self.dataset_id!r}; an example is vlsafe/drives-v0"
-            )
-
-
-def _is_whole(value: Any, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
 
 @dataclass(frozen=True)
@@ -125,7 +86,7 @@ def collect(
             raise ValueError(f"{name}={given!r}: give a function")
     if not isinstance(fleet, Fleet | None):
         raise ValueError(f"fleet={fleet!r}: give a Fleet, or None")
-    if not _is_whole(workers, 1):
+    if not is_whole(workers, 1):
         raise ValueError(f"workers={workers!r}: give an integer of at least 1")
     target = Path(out).resolve() / config.dataset_id  # HDF5 links are found from any folder
     shards = target.with_name(f".{target.name}.shards")
@@ -142,10 +103,10 @@ def collect(
         if overwrite:
             shutil.rmtree(target, ignore_errors=True)
             shutil.rmtree(shards, ignore_errors=True)
-        settings = _settings(config)
+        settings = settings_of(config)
         claim(shards, settings)
-        plan, whose = _Plan(config), settings_hash(settings)
-        done = read_shards(shards, whose, lambda index: plan.trip(index)[1:])
+        plan, whose = Plan(config), settings_hash(settings)
+        done = read_shards(shards, whose, lambda index: plan[index][1:])
         if fleet is None:
             job, largest = partial(_make_job, config, shards, make_env, make_driver), 1
         else:
@@ -182,57 +143,18 @@ def _look_at(make_env: MakeEnv) -> tuple[tuple[Any, Any], Any]:
     return spaces, spec
 
 
-def driver_of(mix: Mapping[str, float], index: int) -> str:
-    """Driver of the episode at ``index``: always the one furthest behind its share.
-
-    So every prefix of the episodes is as close to the mix as can be, whatever the stop condition.
-    """
-    return next(islice(_drivers(mix), index, None))
-
-
-def _drivers(mix: Mapping[str, float]) -> Iterator[str]:
-    """Drivers of all episodes, in order."""
-    names = list(mix)
-    counts = np.zeros(len(names))
-    shares = np.array([mix[name] for name in names])
-    number = 0
-    while True:
-        behind = int(np.argmax(shares * (number + 1) - counts))
-        counts[behind] += 1
-        number += 1
-        yield names[behind]
-
-
-def episode_seed(seed: int, index: int) -> int:
-    """Environment seed of the episode at ``index``, in [0, 2**31)."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1)
-
-
-class _Plan:
-    """Which trip each index stands for."""
-
-    def __init__(self, config: CollectConfig) -> None:
-        self._seed = config.seed
-        self._coming = _drivers(config.mix)
-        self._known: list[str] = []
-
-    def trip(self, index: int) -> Trip:
-        self._known += islice(self._coming, max(0, index + 1 - len(self._known)))
-        return Trip(index, self._known[index], episode_seed(self._seed, index))
-
-
 def _make_job(
     config: CollectConfig, shards: Path, make_env: MakeEnv, make_driver: MakeDriver
 ) -> Job:
     """What a worker does: drive the episodes of some indices and write them down."""
-    env, plan, whose = make_env(), _Plan(config), settings_hash(_settings(config))
+    env, plan, whose = make_env(), Plan(config), settings_hash(settings_of(config))
 
     def job(task: Task) -> list[ShardFacts]:
         facts = []
         for index in task:
-            trip = plan.trip(index)
-            record = drive(env, trip.driver, make_driver, trip.seed)
-            facts.append(write_shard(shards, replace(record, index=index), whose))
+            _, driver, seed = plan[index]
+            episode = drive(env, driver, make_driver, seed)
+            facts.append(write_shard(shards, index, episode, whose))
         return facts
 
     return job
@@ -240,13 +162,13 @@ def _make_job(
 
 def _make_fleet_job(config: CollectConfig, shards: Path, fleet: Fleet) -> Job:
     """The same, side by side."""
-    env, plan = fleet.make_env(fleet.num_envs), _Plan(config)
-    whose = settings_hash(_settings(config))
+    env, plan = fleet.make_env(fleet.num_envs), Plan(config)
+    whose = settings_hash(settings_of(config))
     team = fleet.make_drivers(env)
 
     def job(task: Task) -> list[ShardFacts]:
-        trips = [plan.trip(index) for index in task]
-        return [write_shard(shards, record, whose) for record in drive_together(env, team, trips)]
+        episodes = drive_together(env, team, [plan[index] for index in task])
+        return [write_shard(shards, number, episode, whose) for number, episode in episodes]
 
     return job
 
@@ -283,18 +205,12 @@ def _saying_what_is_kept(shards: Path) -> Iterator[None]:
         ) from None
 
 
-def _settings(config: CollectConfig) -> dict[str, Any]:
-    """The configuration as JSON holds it."""
-    settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
-    return settings
-
-
 def _finished(target: Path, config: CollectConfig) -> CollectSummary:
     """Summary of an existing data set if it is what was asked for; raises otherwise."""
     from vlsafe_agents.data.storage import read_metadata
 
     metadata = read_metadata(target / "data")
-    if metadata.get("collection") != _settings(config):
+    if metadata.get("collection") != settings_of(config):
         raise FileExistsError(
             f"{target} already holds a data set collected with other settings; use overwrite "
             "(--overwrite) or another folder"
@@ -310,7 +226,7 @@ def _metadata(config: CollectConfig, facts: list[ShardFacts]) -> dict[str, Any]:
         "env_id": config.env_id,
         "env_kwargs": json.loads(json.dumps(config.env_kwargs, default=str)),
         "mix": config.mix,
-        "collection": _settings(config),
+        "collection": settings_of(config),
         "contents": contents,
     }
 

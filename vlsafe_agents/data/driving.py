@@ -11,8 +11,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from vlsafe_agents.data.episode import Array
-from vlsafe_agents.data.shards import Drive
+from vlsafe_agents.common.border import Array
+from vlsafe_agents.common.vector_episodes import VectorStep, drive_episodes
+from vlsafe_agents.data.episode import Episode
 from wrappers.checks import check_numbers, one_number
 
 _LARGEST = float(np.finfo(np.float32).max)  # learners compute in float32
@@ -72,7 +73,7 @@ class Fleet:
             raise ValueError(f"num_envs={self.num_envs!r}: give an integer of at least 1")
 
 
-class Trip(NamedTuple):
+class EpisodePlan(NamedTuple):
     """An episode to be driven."""
 
     number: int  # index of the episode
@@ -85,15 +86,15 @@ class Trip(NamedTuple):
         return np.random.default_rng([self.seed, 1])
 
 
-def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, seed: int) -> Drive:
-    """One episode from reset to its end; the index is left at 0.
+def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, seed: int) -> Episode:
+    """One episode from reset to its end.
 
     Raises ``ValueError``, naming seed, step and name, for what the environment or the driver
     should not have said: no cost, numbers that are not finite, an action outside the space.
     """
-    trip = Trip(0, driver_name, seed)
+    plan = EpisodePlan(0, driver_name, seed)
     observation, info = env.reset(seed=seed)
-    driver = make_driver(driver_name, env, trip.rng)
+    driver = make_driver(driver_name, env, plan.rng)
     driver.reset()
     if not isinstance(observation, Mapping):
         kind = type(observation).__name__
@@ -117,7 +118,7 @@ def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, see
             )
         )
         ended = any(steps[-1][2:])
-    return _record(trip, env.action_space, observations, infos, steps)
+    return _record(plan, env.action_space, observations, infos, steps)
 
 
 def _flag(value: Any, name: str, where: str) -> bool:
@@ -128,101 +129,57 @@ def _flag(value: Any, name: str, where: str) -> bool:
 
 
 def drive_together(
-    env: VectorEnv[Any, Any, Any], team: DriverTeam, trips: Sequence[Trip]
-) -> Iterator[Drive]:
-    """The same episodes as by :func:`drive`, in the order in which they end.
-
-    An environment whose episode has ended starts the next trip; without one, it idles along.
+    env: VectorEnv[Any, Any, Any], team: DriverTeam, plans: Sequence[EpisodePlan]
+) -> Iterator[tuple[int, Episode]]:
+    """The same episodes as by :func:`drive`, with their numbers, in the order in which they end.
 
     Raises ``ValueError`` as :func:`drive`.
     """
-    tape = _Tape(env.single_action_space)
-    coming = iter(trips)
-    running: dict[int, Trip] = {}
-    free = list(range(env.num_envs))
-    while True:
-        starting = dict(zip(free, coming, strict=False))
-        if starting:
-            observations, infos = _reset(env, starting, everything=not tape.started)
-            tape.begin(starting, observations, _entries(infos, "a reset"))
-            for slot, trip in starting.items():
-                running[slot] = trip
-                team.seat(slot, trip.driver, trip.rng)
-        if not running:
-            return
-        actions = team.act(list(running))
-        observations, rewards, terminated, truncated, infos = env.step(actions)
-        tape.add(
-            _Moment(
-                observations, _entries(infos, "a step"), actions, rewards, terminated, truncated
-            )
-        )
-        free = [slot for slot in running if terminated[slot] or truncated[slot]]
-        for slot in free:
-            yield tape.cut(slot, running.pop(slot))
-
-
-def _reset(env: VectorEnv[Any, Any, Any], trips: Mapping[int, Trip], everything: bool) -> Any:
-    """Reset the environments of some trips, or all of them, those without a trip at random."""
-    slots = range(env.num_envs)
-    seeds: Any = [trips[slot].seed if slot in trips else None for slot in slots]
-    mask = np.array([slot in trips for slot in slots])
-    return env.reset(seed=seeds, options={} if everything else {"reset_mask": mask})
-
-
-class _Moment(NamedTuple):
-    """What a step of all environments led to; every array has a row for each."""
-
-    observations: Mapping[str, Array]
-    infos: Mapping[str, Array]
-    actions: Array
-    rewards: Array
-    terminated: Array
-    truncated: Array
+    tape = _Tape(env.single_action_space, team)
+    return drive_episodes(
+        env, iter(plans), lambda plan: plan.seed, lambda _, slots: team.act(slots), tape
+    )
 
 
 class _Tape:
     """What all environments showed, kept for as long as an unfinished episode needs it."""
 
-    def __init__(self, action_space: gym.Space[Any]) -> None:
-        self._action_space = action_space
-        self._moments: deque[_Moment] = deque()
+    def __init__(self, action_space: gym.Space[Any], team: DriverTeam) -> None:
+        self._action_space, self._team = action_space, team
+        self._moments: deque[VectorStep] = deque()
         self._dropped = 0  # moments that nobody needs any more
-        self._starts: dict[int, tuple[int, Any, Any]] = {}  # slot: moments before, first row
-
-    @property
-    def started(self) -> bool:
-        """Whether any episode has begun."""
-        return self._dropped + len(self._moments) + len(self._starts) > 0
+        # slot: plan, moments before it began, observation and info of its reset
+        self._begun: dict[int, tuple[EpisodePlan, int, Any, Any]] = {}
 
     def begin(
-        self, slots: Mapping[int, Any], observations: Mapping[str, Array], infos: Any
+        self, tasks: Mapping[int, EpisodePlan], observations: Any, infos: dict[str, Any]
     ) -> None:
-        """Episodes have begun in some environments."""
-        now = self._dropped + len(self._moments)
-        for slot in slots:
-            self._starts[slot] = now, _row(observations, slot), _row(infos, slot)
+        """Episodes have begun in some environments; their drivers take over."""
+        now, entries = self._dropped + len(self._moments), _entries(infos, "a reset")
+        for slot, plan in tasks.items():
+            self._begun[slot] = plan, now, _row(observations, slot), _row(entries, slot)
+            self._team.seat(slot, plan.driver, plan.rng)
 
-    def add(self, moment: _Moment) -> None:
+    def add(self, step: VectorStep, slots: Sequence[int]) -> None:
         """All environments have been stepped."""
-        self._moments.append(moment)
+        self._moments.append(step._replace(infos=_entries(step.infos, "a step")))
 
-    def cut(self, slot: int, trip: Trip) -> Drive:
-        """The episode in ``slot``, which is over."""
-        start, observation, info = self._starts.pop(slot)
+    def end(self, slot: int) -> tuple[int, Episode]:
+        """Number and contents of the episode in ``slot``, which is over."""
+        plan, start, observation, info = self._begun.pop(slot)
         moments = [self._moments[k] for k in range(start - self._dropped, len(self._moments))]
-        drive = _record(
-            trip,
+        episode = _record(
+            plan,
             self._action_space,
             [observation, *(_row(moment.observations, slot) for moment in moments)],
             [info, *(_row(moment.infos, slot) for moment in moments)],
             [tuple(column[slot] for column in moment[2:]) for moment in moments],
         )
-        oldest = min((begin for begin, *_ in self._starts.values()), default=None)
+        oldest = min((begin for _, begin, *_ in self._begun.values()), default=None)
         while self._moments and (oldest is None or self._dropped < oldest):
             self._moments.popleft()
             self._dropped += 1
-        return drive
+        return plan.number, episode
 
 
 def _row(columns: Mapping[str, Array], slot: int) -> dict[str, Array]:
@@ -230,34 +187,37 @@ def _row(columns: Mapping[str, Array], slot: int) -> dict[str, Array]:
 
 
 def _record(
-    trip: Trip,
+    plan: EpisodePlan,
     action_space: gym.Space[Any],
     observations: Sequence[Mapping[str, Array]],
     infos: Sequence[Mapping[str, Array]],
     steps: Sequence[tuple[Any, ...]],
-) -> Drive:
-    """A drive of T steps: T + 1 observations and infos; action, reward, terminated, truncated.
+) -> Episode:
+    """An episode of T steps: T + 1 observations and infos; action, reward, terminated, truncated.
 
     What is stored is checked here, however it was driven.  Entry 0 of observations and infos is the
     reset's.
     """
-    where = f"the episode of seed {trip.seed}"
+    where = f"the episode of seed {plan.seed}"
     actions, rewards, terminations, truncations = zip(*steps, strict=True)
-    drive = Drive(
-        index=trip.number,
-        seed=trip.seed,
-        driver=trip.driver,
-        observations=_columns("the observation", observations, where),
-        actions=_checked_actions(actions, action_space, where),
-        rewards=np.array(rewards, np.float64),
-        terminations=np.array(terminations, bool),
-        truncations=np.array(truncations, bool),
-        infos=_with_checked_costs(_columns("info", infos, where), where),
-    )
-    check_numbers(drive.rewards, "the reward", where, -_LARGEST, _LARGEST)
-    for name, column in drive.observations.items():
+    reward = np.array(rewards, np.float64)
+    check_numbers(reward, "the reward", where, -_LARGEST, _LARGEST)
+    obs = _columns("the observation", observations, where)
+    for name, column in obs.items():
         check_numbers(column, f"the observation[{name!r}]", where)
-    return drive
+    columns = _with_checked_costs(_columns("info", infos, where), where)
+    return Episode(
+        obs=obs,
+        action=_checked_actions(actions, action_space, where),
+        reward=reward,
+        env_cost=columns.pop("env_cost"),
+        safety_score=columns.pop("safety_score", None),
+        terminated=bool(terminations[-1]),
+        truncated=bool(truncations[-1]),
+        seed=plan.seed,
+        driver=plan.driver,
+        infos=columns,
+    )
 
 
 def _columns(what: str, rows: Sequence[Mapping[str, Array]], where: str) -> dict[str, Array]:

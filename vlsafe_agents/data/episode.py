@@ -5,22 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, numbers_of
 from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag, whole_number
-from wrappers.vlm_cost import combine_cost
-
-CostMode = Literal["vlm", "env", "either"]
-
-
-def check_cost_mode(mode: str) -> None:
-    """Raise ``ValueError`` unless ``mode`` is one of "vlm", "env" and "either"."""
-    if not isinstance(mode, str) or mode not in get_args(CostMode):
-        raise ValueError(f"unknown cost mode {mode!r}; choose one of {get_args(CostMode)}")
+from wrappers.vlm_cost import CostMode, check_cost_mode, combine_cost
 
 
 def training_cost(
@@ -31,18 +23,14 @@ def training_cost(
     threshold: float = 0.5,
     terminal_weight: float = 10.0,
 ) -> npt.NDArray[np.float32]:
-    """The CMDP's cost from simulator truth and the judge's opinion; all arrays are ``(N,)``.
-
-    ``"env"``: ``env_cost``.  ``"vlm"``: ``clip((threshold - p) / threshold, 0, 1)``, times
-    ``terminal_weight`` where the episode terminated, because termination cuts the cost stream.
-    ``"either"``: the larger of the two.  The same rule as the online wrapper's.
+    """The CMDP's cost ``(N,)`` of stored steps: ``wrappers.combine_cost``, where scores are needed.
 
     Raises ``ValueError`` for an unknown mode and when the mode needs a missing ``safety_score``.
     """
     check_cost_mode(mode)
     if mode != "env" and safety_score is None:
         raise ValueError(
-            f"cost={mode!r} needs the judge's safety_score, which these data do not have; "
+            f"cost={mode!r} needs the safety_score, which these data do not have; "
             "add it with `vlsafe label`, or use cost='env'"
         )
     score = np.nan if safety_score is None else safety_score
@@ -71,6 +59,7 @@ class Episode:
     seed: int | None = None
     driver: str = ""
     infos: dict[str, Array] = field(default_factory=dict)  # each (T + 1, ...), anything else
+    truncated: bool | None = None  # ended from outside; None: where it did not terminate
 
     def __post_init__(self) -> None:
         action = numbers_of(self.action, "action")
@@ -100,6 +89,9 @@ class Episode:
         checked = {"action": action, "obs": obs, "infos": infos, "reward": reward}
         checked |= {"env_cost": env_cost, "safety_score": score}
         checked["terminated"] = one_flag(self.terminated, "terminated")
+        checked["truncated"] = not checked["terminated"]
+        if self.truncated is not None:
+            checked["truncated"] = one_flag(self.truncated, "truncated")
         if self.seed is not None:
             checked["seed"] = whole_number(self.seed, "seed")
         for name, value in checked.items():

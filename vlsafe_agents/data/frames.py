@@ -18,6 +18,14 @@ import numpy.typing as npt
 from h5py import h5d, h5s
 
 from vlsafe_agents.data.episode import Array
+from vlsafe_agents.data.layout import (
+    REWARDS,
+    TERMINATIONS,
+    TRUNCATIONS,
+    episode_name,
+    info_name,
+    observation_name,
+)
 from vlsafe_agents.data.storage import COPY_AGAIN, open_file
 from wrappers.scorer import Frames, SafetyScorer, frame_size
 
@@ -67,7 +75,10 @@ class FrameSource:
     def of(cls, data_path: Path, episodes: int, scenes: bool, context: int = 1) -> FrameSource:
         """The source of a data set."""
         with open_file(data_path) as file:
-            steps = [array_length(file, f"episode_{number}/rewards") for number in range(episodes)]
+            steps = [
+                array_length(file, f"{episode_name(number)}/{REWARDS}")
+                for number in range(episodes)
+            ]
         starts = np.concatenate(([0], np.cumsum(np.array(steps, np.int64) + 1)))
         return cls(data_path, starts, scenes, context)
 
@@ -104,7 +115,7 @@ class FrameReader:
         Raises:
             ValueError: where an episode has none
         """
-        name = "infos/scene" if self.source.scenes else "observations/image"
+        name = info_name("scene") if self.source.scenes else observation_name("image")
         try:
             return self._gather(name, rows)
         except KeyError as error:
@@ -126,13 +137,13 @@ class FrameReader:
             pictures = self.pictures(needed)[place.reshape(wanted.shape)]
         if not infos:
             return pictures
-        columns = [self._gather(f"infos/{name}", rows) for name in self.info_names]
+        columns = [self._gather(info_name(name), rows) for name in self.info_names]
         numbers = np.stack(columns, 1).astype(np.float64) if columns else np.zeros((len(rows), 0))
         return np.concatenate([_as_bytes(pictures), _as_bytes(numbers)], 1)
 
     def infos(self, rows: Rows) -> list[dict[str, float]]:
         """The scalar infos of ascending rows."""
-        columns = {name: self._gather(f"infos/{name}", rows) for name in self.info_names}
+        columns = {name: self._gather(info_name(name), rows) for name in self.info_names}
         return [
             {name: float(column[place]) for name, column in columns.items()}
             for place in range(len(rows))
@@ -141,7 +152,7 @@ class FrameReader:
     @cached_property
     def info_names(self) -> list[str]:
         """Infos with one number a frame, but for those of scorers."""
-        infos = self._file["episode_0"].get("infos", {})
+        infos = self._file[episode_name(0)].get("infos", {})
         return sorted(n for n, array in infos.items() if array.ndim == 1 and n not in _SCORES)
 
     def close(self) -> None:
@@ -152,7 +163,7 @@ class FrameReader:
         parts = []
         for number, steps in self._by_episode(rows):
             low, high = int(steps[0]), int(steps[-1]) + 1
-            part = read_array(self._file, f"episode_{number}/{name}", low, high)
+            part = read_array(self._file, f"{episode_name(number)}/{name}", low, high)
             parts.append(part if len(part) == len(steps) else part[steps - low])
         return np.concatenate(parts)
 
@@ -183,10 +194,10 @@ def read_infos(
     """
     with h5py.File(data_file, "r") as file:
         for number in range(episodes):
-            group = file[f"episode_{number}"]
+            group = file[episode_name(number)]
             infos = group["infos"]
             found = {name: infos[name][()] for name in names if name in infos}
-            cut = bool(group["truncations"][-1] and not group["terminations"][-1])
+            cut = bool(group[TRUNCATIONS][-1] and not group[TERMINATIONS][-1])
             yield str(group.attrs.get("driver", "")), cut, found
 
 

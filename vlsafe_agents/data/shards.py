@@ -14,7 +14,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -23,7 +23,9 @@ import h5py
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from vlsafe_agents.data.episode import Array
+from vlsafe_agents.common.border import Array
+from vlsafe_agents.data.episode import Episode
+from vlsafe_agents.data.layout import MAIN_FILE, REWARDS, arrays_of, episode_name
 from wrappers.files import fault_of, replacing, reserve
 
 _GROUP = "episode"
@@ -47,49 +49,24 @@ class ShardFacts:
     collection: str = ""  # hash of the settings that it was driven with
 
 
-@dataclass(frozen=True)
-class Drive:
-    """One recorded episode as it is stored; see ``Episode`` for lengths."""
-
-    index: int
-    seed: int
-    driver: str
-    observations: dict[str, Array]  # each (T + 1, ...)
-    actions: Array  # (T, ...)
-    rewards: Array  # (T,) float64
-    terminations: Array  # (T,) bool
-    truncations: Array  # (T,) bool
-    infos: dict[str, Array]  # each (T + 1, ...)
-
-    def facts(self) -> ShardFacts:
-        """Summary of this drive, with a hash of its arrays."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, array in sorted(self.arrays().items()):
-            digest.update(f"{name}{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        collision = self.infos.get("collision", np.zeros(1, bool))
-        return ShardFacts(
-            index=self.index,
-            driver=self.driver,
-            seed=self.seed,
-            steps=len(self.rewards),
-            unsafe_steps=int((self.infos["env_cost"][1:] > 0).sum()),
-            collision=bool(np.any(collision)),
-            env_return=float(self.rewards.sum()),
-            content=digest.hexdigest(),
-        )
-
-    def arrays(self) -> dict[str, Array]:
-        """All arrays under their path in Minari's episode group."""
-        named = {
-            "actions": self.actions,
-            "rewards": self.rewards,
-            "terminations": self.terminations,
-            "truncations": self.truncations,
-        }
-        named.update({f"observations/{name}": a for name, a in self.observations.items()})
-        named.update({f"infos/{name}": a for name, a in self.infos.items()})
-        return named
+def facts_of(episode: Episode, index: int, collection: str = "") -> ShardFacts:
+    """Summary of an episode, with a hash of its arrays."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, array in sorted(arrays_of(episode).items()):
+        digest.update(f"{name}{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    assert episode.seed is not None
+    return ShardFacts(
+        index=index,
+        driver=episode.driver,
+        seed=episode.seed,
+        steps=episode.num_steps,
+        unsafe_steps=episode.unsafe_steps,
+        collision=bool(np.any(episode.infos.get("collision", False))),
+        env_return=float(episode.reward.sum()),
+        content=digest.hexdigest(),
+        collection=collection,
+    )
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -97,24 +74,24 @@ def shard_path(folder: Path, index: int) -> Path:
     return folder / f"episode_{index:07d}.hdf5"
 
 
-def write_shard(folder: Path, drive: Drive, collection: str = "") -> ShardFacts:
+def write_shard(folder: Path, index: int, episode: Episode, collection: str = "") -> ShardFacts:
     """Write one episode of a collection atomically."""
-    facts = replace(drive.facts(), collection=collection)
-    temporary = folder / f".{facts.index}.{os.getpid()}.tmp"
+    facts = facts_of(episode, index, collection)
+    temporary = folder / f".{index}.{os.getpid()}.tmp"
     try:
         with _writing(folder):
-            temporary.write_bytes(_as_bytes(drive, facts))
-            os.replace(temporary, shard_path(folder, facts.index))
+            temporary.write_bytes(_as_bytes(episode, facts))
+            os.replace(temporary, shard_path(folder, index))
     finally:
         temporary.unlink(missing_ok=True)
     return facts
 
 
-def _as_bytes(drive: Drive, facts: ShardFacts) -> bytes:
+def _as_bytes(episode: Episode, facts: ShardFacts) -> bytes:
     """The HDF5 file, made in memory: on a full disk HDF5 itself ends in a segmentation fault."""
     with h5py.File("shard", "w", driver="core", backing_store=False) as file:
         group = file.create_group(_GROUP)
-        for name, array in drive.arrays().items():
+        for name, array in arrays_of(episode).items():
             write_array(group, name, array)
         group.attrs.update({"id": facts.index, "seed": facts.seed, "total_steps": facts.steps})
         group.attrs["driver"] = facts.driver
@@ -202,7 +179,7 @@ def _read_facts(path: Path) -> ShardFacts:
         for name, kind in get_type_hints(ShardFacts).items():
             if not isinstance(getattr(facts, name), int if kind is bool else kind):
                 raise ValueError(f"its {name} is {getattr(facts, name)!r}")
-        if facts.steps < 1 or len(file[_GROUP]["rewards"]) != facts.steps:
+        if facts.steps < 1 or len(file[_GROUP][REWARDS]) != facts.steps:
             raise ValueError("it is not complete")
     return facts
 
@@ -235,11 +212,11 @@ def assemble(
             env_spec=env_spec,
             jpeg_encoding=False,  # Minari's default is lossy
         )
-        with h5py.File(building / "data" / "main_data.hdf5", "w", track_order=True) as main:
+        with h5py.File(building / "data" / MAIN_FILE, "w", track_order=True) as main:
             for number, path in enumerate(paths):
                 with h5py.File(path, "r") as shard:
-                    main.copy(shard[_GROUP], f"episode_{number}")
-                main[f"episode_{number}"].attrs["id"] = number
+                    main.copy(shard[_GROUP], episode_name(number))
+                main[episode_name(number)].attrs["id"] = number
         content = hashlib.sha256("".join(fact.content for fact in facts).encode()).hexdigest()
         storage.update_metadata(
             {

@@ -21,14 +21,23 @@ from vlsafe_agents.common.border import (
     blank_actions,
     check_column,
 )
-from vlsafe_agents.data.columns import Column, column_of
-from vlsafe_agents.data.image_cache import mapped
+from vlsafe_agents.data.columns import Column, column_of, mapped
+from vlsafe_agents.data.layout import (
+    ACTIONS,
+    COST,
+    ENV_COST,
+    MAIN_FILE,
+    METADATA_FILE,
+    REWARDS,
+    SAFETY_SCORE,
+    TERMINATIONS,
+    episode_name,
+    observation_name,
+)
 from vlsafe_agents.data.rows import FlatRows, check_spaces, check_values
 from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag
 from wrappers.files import read_json, reading, write_text
 
-MAIN_FILE = "main_data.hdf5"
-METADATA_FILE = "metadata.json"
 COPY_AGAIN = "copy or download the data set again, or record it anew with `vlsafe collect`"
 _NEEDED = {"total_episodes", "total_steps", "observation_space", "action_space"}
 # What `vlsafe collect`, `label` and `audit` add, and what others may have written there.
@@ -216,7 +225,7 @@ def read_flat_rows(
     observation_space, action_space = read_spaces(data_path, metadata)
     with open_data(data_path) as file:
         groups = _episodes(file, metadata)
-        rewards = [column_of(group, "rewards", number) for number, group in enumerate(groups)]
+        rewards = [column_of(group, REWARDS, number) for number, group in enumerate(groups)]
         for number, part in enumerate(rewards):
             if part.ndim != 1:
                 raise ValueError(
@@ -227,7 +236,7 @@ def read_flat_rows(
         _check_total(metadata, int(starts[-1]) - len(groups))
         obs = {}
         for name in observation_space.spaces:
-            column = Column(groups, f"observations/{name}", starts)
+            column = Column(groups, observation_name(name), starts)
             if cache and name in _image_names(observation_space):
                 content = f"{name} {_content(data_path, metadata)}"
                 obs[name] = mapped(column, data_path.parent / "cache", _file_name(name), content)
@@ -250,7 +259,7 @@ def _episodes(file: h5py.File, metadata: dict[str, Any]) -> list[h5py.Group]:
         )
     if not present:
         raise ValueError(f"the data set holds no episode; {COPY_AGAIN}")
-    groups = [file[f"episode_{number}"] for number in range(present)]
+    groups = [file[episode_name(number)] for number in range(present)]
     for number, group in enumerate(groups):
         if not isinstance(group, h5py.Group):
             raise ValueError(f"episode {number} is a single array, not a group; {COPY_AGAIN}")
@@ -282,23 +291,23 @@ def _read_steps(
         if not steps:
             raise ValueError(f"{where} has no step; {RECORD_AGAIN}")
         reward[begin + 1 : end] = rewards[number][()]
-        taken = column_of(group, "actions", number)
+        taken = column_of(group, ACTIONS, number)
         action[begin : end - 1] = actions_of(taken[()], action_space, steps, where)
-        terminal[end - 1] = _terminated(column_of(group, "terminations", number), steps, where)
+        terminal[end - 1] = _terminated(column_of(group, TERMINATIONS, number), steps, where)
     _check_rewards(reward, rewards, starts)
-    name = next((name for name in ("env_cost", "cost") if _any_has(groups, name)), None)
+    name = next((name for name in (ENV_COST, COST) if _any_has(groups, name)), None)
     if name is None:
         raise ValueError(
-            "the data set has no cost: neither infos/env_cost nor infos/cost; collect it with "
+            f"the data set has no cost: neither {ENV_COST} nor {COST}; collect it with "
             "`vlsafe collect`, from an environment that reports info['cost']"
         )
-    env_cost = Column(groups, f"infos/{name}", starts, single=True).load()
-    check_column(env_cost, f"infos/{name}", starts, low=0.0, high=FLOAT32_MAX)
+    env_cost = Column(groups, name, starts, single=True).load()
+    check_column(env_cost, name, starts, low=0.0, high=FLOAT32_MAX)
     score = np.full(total, np.nan, np.float32)
-    if _any_has(groups, "safety_score"):
-        score = Column(groups, "infos/safety_score", starts, single=True).load()
+    if _any_has(groups, SAFETY_SCORE):
+        score = Column(groups, SAFETY_SCORE, starts, single=True).load()
         labelled = np.where(np.isnan(score), 0.0, score)
-        check_column(labelled, "infos/safety_score", starts, low=0.0, high=1.0)
+        check_column(labelled, SAFETY_SCORE, starts, low=0.0, high=1.0)
     return {
         "next_action": action,
         "reward": reward.astype(np.float32),
@@ -341,7 +350,7 @@ def _terminated(column: h5py.Dataset, steps: int, where: str) -> bool:
 
 def _any_has(groups: Sequence[h5py.Group], name: str) -> bool:
     """Whether an episode has this info; then all must."""
-    return any(f"infos/{name}" in group for group in groups)
+    return any(name in group for group in groups)
 
 
 def _seed(group: h5py.Group) -> int | None:

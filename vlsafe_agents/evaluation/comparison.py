@@ -9,11 +9,8 @@ from typing import Any
 
 from vlsafe_agents.evaluation.intervals import aggregate_seeds
 from vlsafe_agents.evaluation.roles import UNKNOWN, Role, role_of
-from vlsafe_agents.evaluation.stored import (
-    SETTINGS_FILE,
-    StoredEvaluation,
-    read_evaluation,
-)
+from vlsafe_agents.evaluation.stored import StoredEvaluation, read_evaluation
+from vlsafe_agents.training.settings import SETTINGS_FILE
 from wrappers.files import read_json
 
 # What training seeds of one algorithm may differ in: the seed, and where and from what.

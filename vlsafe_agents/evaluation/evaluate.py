@@ -17,25 +17,12 @@ from vlsafe_agents.evaluation.agents import Agent
 from vlsafe_agents.evaluation.episode import run_episode
 from vlsafe_agents.evaluation.intervals import check_settings, summarise
 from vlsafe_agents.evaluation.metrics import FLAGS, EpisodeRecord
+from vlsafe_agents.evaluation.parallel import MakeVecEnv, run_in_processes, run_seeds_together
 from vlsafe_agents.evaluation.recording import EpisodeTrace, Recording, require_frames
-from vlsafe_agents.evaluation.together import MakeVecEnv, run_seeds_together
-from vlsafe_agents.evaluation.workers import run_in_processes
+from vlsafe_agents.training.facts import TRAINING_FIGURES
 from wrappers.files import write_json
 
 Kind = Literal["driver", "agent"]  # who is bound by rules, and who has learned
-TRAINING_FIGURES = (
-    "env_steps",
-    "env_steps_lost",  # of these, by kills: driven, and not learned from
-    "collisions_caused",
-    "dataset_steps",
-    "dataset_collisions",
-    "gradient_steps",
-    "wall_s",  # [s]
-    # of a world model that was trained before, and that others may share
-    "world_model_gradient_steps",
-    "world_model_wall_s",  # [s]
-)
-
 MakeEnv = Callable[[], gym.Env[Any, Any]]
 Progress = Callable[[EpisodeRecord], None]
 

@@ -24,7 +24,7 @@ class EpisodeRecord:
     episode_return: float  # undiscounted; "return" in JSON
     cost: float  # undiscounted sum of info["cost"], the CMDP's
     env_cost: float | None  # simulator truth
-    vlm_cost: float | None  # the judge's share
+    vlm_cost: float | None  # the scorer's share
     collision: bool | None
     off_road: bool | None
     arrived: bool | None  # None: the scenario has no goal
@@ -105,7 +105,7 @@ class Metric:
 
     Without `per` it is the mean over episodes. `kind` decides about its interval: a "share" of
     episodes, a "count" of events over exposure, a "cost", which is 0 where nothing has happened,
-    or any other "mean".
+    or any other "mean". All that tables and reports show of metrics comes from `METRICS`.
     """
 
     of: str  # column
@@ -113,6 +113,9 @@ class Metric:
     weight: str | None = None  # column that multiplies `of`: a mean weighted by `per`
     scale: float = 1.0
     kind: Literal["mean", "share", "count", "cost"] = "mean"
+    title: str = ""  # its column in reports; empty: it has none
+    unit: str = ""
+    narrow: bool = False  # also in tables as wide as a terminal
 
     def __call__(self, table: Columns) -> np.ndarray:
         """The metric of each leading axis of the columns (..., E)."""
@@ -134,22 +137,32 @@ class Metric:
         )
 
 
+# In the order of tables.  The collision rate never stands without what it was bought with: speed
+# and distance beside it.
 METRICS: dict[str, Metric] = {
-    "return": Metric("return"),  # undiscounted, as are the costs
-    "cost": Metric("cost", kind="cost"),  # the CMDP's
-    "env_cost": Metric("env_cost", kind="cost"),  # simulator truth
-    "vlm_cost": Metric("vlm_cost", kind="cost"),  # the judge's
-    "collision_rate": Metric("collision", kind="share"),
-    "collisions_per_1000_steps": Metric("collision", per="steps", scale=1000.0, kind="count"),
-    "collisions_per_km": Metric("collision", per="distance", scale=1000.0, kind="count"),
-    "collision_speed": Metric("collision_speed"),  # [m/s], over collisions
-    "off_road_rate": Metric("off_road", kind="share"),
-    "arrival_rate": Metric("arrived", kind="share"),
-    "off_route_rate": Metric("off_route", kind="share"),
-    "waypoint_completion": Metric("waypoints"),  # completed in an episode, the paper's WC
+    "collision_rate": Metric("collision", kind="share", title="Collisions", narrow=True),
     # Over all steps of all episodes: short episodes count for little.
-    "mean_speed": Metric("mean_speed", per="steps", weight="steps"),
-    "distance": Metric("distance"),
+    "mean_speed": Metric(
+        "mean_speed", per="steps", weight="steps", title="Mean speed", unit="m/s", narrow=True
+    ),
+    "distance": Metric("distance", title="Distance", unit="m an episode"),
+    "arrival_rate": Metric("arrived", kind="share", title="Arrivals", narrow=True),
+    "off_route_rate": Metric("off_route", kind="share", title="Off the route", narrow=True),
+    # completed in an episode, the paper's WC
+    "waypoint_completion": Metric("waypoints", title="Waypoints", unit="completed"),
+    "off_road_rate": Metric("off_road", kind="share", title="Off the road", narrow=True),
+    # undiscounted, as are the costs
+    "return": Metric("return", title="Return", unit="an episode", narrow=True),
+    "cost": Metric("cost", kind="cost"),  # the CMDP's
+    "env_cost": Metric(
+        "env_cost", kind="cost", title="Cost, truth", unit="an episode", narrow=True
+    ),
+    "vlm_cost": Metric("vlm_cost", kind="cost", title="Cost, scorer", unit="an episode"),
+    "collisions_per_km": Metric(
+        "collision", per="distance", scale=1000.0, kind="count", title="Collisions", unit="per km"
+    ),
+    "collision_speed": Metric("collision_speed", title="Collision speed", unit="m/s"),
+    "collisions_per_1000_steps": Metric("collision", per="steps", scale=1000.0, kind="count"),
     "steps": Metric("steps"),
 }
 

@@ -6,18 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_ALGORITHMS = {"ppo_lag": "PPO-Lag", "ppo": "PPO", "bc": "Behaviour cloning"}
-_UPDATES = {"gated": "VLSafe gated", "lagrangian": "VLSafe Lagrangian"}
+from vlsafe_agents.algorithms import ALGORITHMS
+
 # The order of rows; agents of one role follow each other by the names of their folders.
 KEYS = (
     "expert",
     "driver",  # any other that comes with the environments
-    "bc",
-    "ppo_lag",
-    "ppo",
-    "vlsafe",
-    "control",  # VLSafe with a constant for the judge's score
-    "cost_blind",
+    *(key for row in ALGORITHMS.values() for key in row.roles or (row.name,)),
     "other",  # an algorithm that is none of ours
     "unknown",
     "world_model",  # all its updates went into the model, so that nobody need drive by it
@@ -54,27 +49,15 @@ def role_of(kind: str | None, agent: str | None, settings: Mapping[str, Any] | N
     """
     if kind == "driver":
         return Role("expert", "Expert (rule-based)") if agent == "expert" else _driver(agent)
-    algorithm = (settings or {}).get("algo")
+    stored = settings or {}
+    algorithm = stored.get("algo")
     if not isinstance(algorithm, str):
         return UNKNOWN
-    if algorithm == "vlsafe":
-        return _vlsafe(settings or {})
-    label = _ALGORITHMS.get(algorithm)
-    return Role(algorithm, label) if label else Role("other", algorithm)
+    row = ALGORITHMS.get(algorithm)
+    if row is None:
+        return Role("other", algorithm)
+    return Role(row.name, row.label) if row.role is None else Role(*row.role(stored))
 
 
 def _driver(name: str | None) -> Role:
     return Role("driver", f"Driver {name}" if name else "Driver")
-
-
-def _vlsafe(settings: Mapping[str, Any]) -> Role:
-    options, config = (settings.get(key) or {} for key in ("options", "config"))
-    if not (isinstance(options, Mapping) and isinstance(config, Mapping)):
-        return Role("vlsafe", "VLSafe")
-    if config.get("model_warmup") == 1.0:
-        return Role("world_model", "World model only")
-    update, safety = options.get("update"), options.get("safety", "score")
-    if safety is None or update == "none":
-        return Role("cost_blind", "Cost-blind")
-    label = _UPDATES.get(str(update), "VLSafe")
-    return Role("vlsafe", label) if safety == "score" else Role("control", f"{label}, p = {safety}")

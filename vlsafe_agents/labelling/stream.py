@@ -53,7 +53,7 @@ class ScoringStream:
         self._scorer: Any = scorer
         self._drawing = drawing
         self._with_infos = reads_infos(scorer)
-        in_steps = all(hasattr(scorer, name) for name in ("prepare", "encode", "judge"))
+        in_steps = all(hasattr(scorer, name) for name in ("prepare", "encode", "score"))
         self._in_steps = in_steps and not self._with_infos
 
     def __call__(self, batches: Iterator[Batch]) -> Iterator[Scored]:
@@ -95,7 +95,7 @@ class ScoringStream:
 
     def _score(self, prepared: Any, infos: Any) -> Any:
         if self._in_steps:
-            return self._scorer.judge(self._scorer.encode(prepared))
+            return self._scorer.score(self._scorer.encode(prepared))
         return self._scorer(prepared, infos) if self._with_infos else self._scorer(prepared)
 
     def _reasons(self, scores: Any) -> dict[int, str]:

@@ -11,18 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.evaluation.stored import StoredEvaluation
 from vlsafe_agents.report.run_folder import AgentRun, RunFolder
 
-OFFLINE = ("vlsafe", "bc")  # learn from recorded drives, and take the environment from them
 # Settings that are options; those that the algorithm reads, as others are refused.
 _COMMON = ("observation", "steps", "seed")
-_READ_BY: dict[str, tuple[str, ...]] = {
-    "vlsafe": ("cost", "cost_limit", "world_model"),
-    "bc": (),
-    "ppo_lag": ("cost", "cost_limit", "scorer", "envs", "reward_scale"),
-    "ppo": ("envs", "reward_scale"),
-}
 _OPTIONS = ("preset", "update", "safety")
 _USUAL = {"reward_scale": 1.0, "device": "auto"}  # not worth a word
 
@@ -97,34 +91,27 @@ def _training(folder: Path, agent: AgentRun) -> Iterator[str]:
         return
     settings = agent.settings or {}
     algorithm, env = settings.get("algo"), settings.get("env")
-    if algorithm not in _READ_BY or not isinstance(env, Mapping):
+    row = ALGORITHMS.get(algorithm) if isinstance(algorithm, str) else None
+    if row is None or not isinstance(env, Mapping):
         yield f"# how {_quoted(folder)} was trained is not known"
         return
-    parts = ["train", *_option("--algo", algorithm), *_option("--data", settings.get("data"))]
-    if algorithm not in OFFLINE:
+    parts = ["train", *_option("--algo", row.name), *_option("--data", settings.get("data"))]
+    if not row.offline:  # others take the environment from the data
         parts += _option("--env", env.get("env_id")) + _pairs("--env-arg", env.get("kwargs"))
     chosen = settings.get("options")
     chosen = chosen if isinstance(chosen, Mapping) else {}
-    given = {key: settings.get(key) for key in (*_COMMON, *_READ_BY[algorithm], "device")}
+    own = [key for key in row.reads if key not in ("data", *_OPTIONS)]
+    given = {key: settings.get(key) for key in (*_COMMON, *own, "device")}
     given |= {key: chosen[key] for key in _OPTIONS if key in chosen}
     for key in ("scorer", "safety"):
         given |= {key: "none"} if key in given and given[key] is None else {}
-    for key in _without_effect(chosen):
+    for key in row.switched_off(given):
         given.pop(key, None)
     for key, value in given.items():
         if value != _USUAL.get(key):
             parts += _option(f"--{key.replace('_', '-')}", value)
     parts += _pairs("--config", settings.get("config")) + _option("--out", folder)
     yield _command(*parts)
-
-
-def _without_effect(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Settings of VLSafe that others switch off, so that its command line refuses them."""
-    if "safety" in options and options["safety"] is None:
-        return ("update", "cost_limit")
-    if options.get("update") == "none":
-        return ("safety", "cost_limit")
-    return ("safety",) if options.get("update") == "lagrangian" else ()
 
 
 def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -> Iterator[str]:

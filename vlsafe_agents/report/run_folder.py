@@ -22,15 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.evaluation.roles import KEYS, UNKNOWN, Role, role_of
-from vlsafe_agents.evaluation.stored import (
-    SETTINGS_FILE,
-    TRAINING_FILE,
-    Figures,
-    StoredEvaluation,
-    figures,
-    read_evaluation,
-    shared_costs,
-)
+from vlsafe_agents.evaluation.stored import Figures, StoredEvaluation, read_evaluation
+from vlsafe_agents.training.facts import TRAINING_FILE, figures, shared_costs
+from vlsafe_agents.training.settings import SETTINGS_FILE
 from wrappers.files import read_json, read_npz, read_text
 
 Columns = dict[str, npt.NDArray[np.float64]]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vlsafe_agents.evaluation.stored import add
+from vlsafe_agents.evaluation.metrics import METRICS
 from vlsafe_agents.pages import ABSENT
 from vlsafe_agents.report.run_folder import AgentRun
+from vlsafe_agents.training.facts import add
 
 THIN_SPACE = "\u2009"  # between thousands
 NOT_KNOWN = "not known"  # stands where there is one that nobody wrote down
@@ -70,31 +71,17 @@ def count(value: float | None) -> str:
     return f"{round(value):,}".replace(",", THIN_SPACE)
 
 
-# The collision rate never stands without what it was bought with: speed and distance beside it.
-COLUMNS = (
-    Column("collision_rate", "Collisions", "share of episodes", percent),
-    Column("mean_speed", "Mean speed", "m/s", figure),
-    Column("distance", "Distance", "m an episode", figure),
-    Column("arrival_rate", "Arrivals", "share of episodes", percent),
-    Column("off_route_rate", "Off the route", "share of episodes", percent),
-    Column("waypoint_completion", "Waypoints", "completed", figure),
-    Column("off_road_rate", "Off the road", "share of episodes", percent),
-    Column("return", "Return", "an episode", figure),
-    Column("env_cost", "Cost, truth", "an episode", figure),
-    Column("vlm_cost", "Cost, scorer", "an episode", figure),
-    Column("collisions_per_km", "Collisions", "per km", figure),
-    Column("collision_speed", "Collision speed", "m/s", figure),
+COLUMNS = tuple(
+    Column(
+        name,
+        metric.title,
+        "share of episodes" if metric.kind == "share" else metric.unit,
+        percent if metric.kind == "share" else figure,
+    )
+    for name, metric in METRICS.items()
+    if metric.title
 )
-# What fits beside each other in a terminal.
-NARROW = (
-    "collision_rate",
-    "arrival_rate",
-    "off_route_rate",
-    "off_road_rate",
-    "mean_speed",
-    "return",
-    "env_cost",
-)
+NARROW = tuple(name for name, metric in METRICS.items() if metric.narrow)
 
 
 def columns_of(summaries: Sequence[Summary], metrics: Sequence[str] | None = None) -> list[Column]:

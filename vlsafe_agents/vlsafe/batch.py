@@ -1,4 +1,4 @@
-"""Sequences as tensors, and the two observation kinds that the world model knows."""
+"""Sequences as tensors, what holds of them, and the observation kinds of the world model."""
 
 from __future__ import annotations
 
@@ -62,6 +62,16 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         has_action=tensor(batch.has_action).bool(),
         weight=tensor(batch.weight).float(),
     )
+
+
+def recorded_steps(batch: TensorBatch) -> Tensor:
+    """Where ``(o_t, a_t, o_{t+1})`` is a step of one episode, ``(B, T - 1)`` bool."""
+    return batch.has_action[:, :-1] & ~batch.is_first[:, 1:]
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``x`` with weights ``mask``, a scalar; 0 where all of them are."""
+    return (x * mask).sum() / mask.sum().clamp_min(1e-6)
 
 
 def exchange_actions(action: Tensor, share: float) -> Tensor:

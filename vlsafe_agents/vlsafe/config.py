@@ -1,32 +1,42 @@
-"""Sizes and training settings of the world model, with presets.
+"""All settings of VLSafe beyond its constructor's arguments, and the presets.
 
-Every configuration is a frozen dataclass; :func:`config_from_dict` refuses unknown keys.
+Every part is a frozen dataclass; :func:`make_config` refuses unknown keys and values out of range.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
-from wrappers.checks import one_number, whole_number
+from vlsafe_agents.common.typed_config import (
+    Count,
+    Share,
+    check_config,
+    flatten,
+    replaced,
+    unflatten,
+)
 
-Config = TypeVar("Config")
+Bins = Annotated[int, 3, None]
+UPDATES = ("gated", "lagrangian", "none")
+
+
+# --- world model ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class RSSMConfig:
     """Sizes of the recurrent state-space model (DreamerV3, 2024 release)."""
 
-    deter: int = 256  # D: size of the recurrent state; a multiple of `blocks`
-    hidden: int = 128  # width of the layers around the core
-    stoch: int = 16  # S: categorical variables
-    classes: int = 16  # K: classes of each
-    blocks: int = 4  # diagonal blocks of the recurrent weights
+    deter: Count = 256  # D: size of the recurrent state; a multiple of `blocks`
+    hidden: Count = 128  # width of the layers around the core
+    stoch: Count = 16  # S: categorical variables
+    classes: Annotated[int, 2, None] = 16  # K: classes of each
+    blocks: Count = 4  # diagonal blocks of the recurrent weights
     prior_layers: int = 1  # layers that predict the prior
-    unimix: float = 0.01  # share of the uniform distribution in prior and posterior
+    unimix: Share = 0.01  # share of the uniform distribution in prior and posterior
     free_nats: float = 1.0  # KL below this costs nothing [nat], summed over the S variables
 
 
@@ -39,11 +49,11 @@ class ImageConfig:
     one matrix product, which is several times faster on a CPU.
     """
 
-    strides: tuple[int, ...] = (4, 2, 2)
-    channels: tuple[int, ...] = (24, 48, 96)
-    kernel: int = 1
+    strides: tuple[Count, ...] = (4, 2, 2)
+    channels: tuple[Count, ...] = (24, 48, 96)
+    kernel: Count = 1
     norm: bool = False  # normalise inner layers too, not just the smallest map; slow on a CPU
-    decoded_share: float = 0.5  # share of a batch's frames that the decoder is trained on
+    decoded_share: Share = 0.5  # share of a batch's frames that the decoder is trained on
     standardise: bool = False  # the encoder's pixels to mean 0 and variance 1 of the data
     colour_weight: float = 0.0  # extra weight of coloured pixels (see ObservationModel)
 
@@ -52,12 +62,12 @@ class ImageConfig:
 class HeadConfig:
     """Reward, cost, continue, safety-score heads and the vector encoder and decoder."""
 
-    units: int = 128
+    units: Count = 128
     layers: int = 1
     vector_layers: int = 2
     standardise: bool = False  # vectors to mean 0 and variance 1 of the data, instead of symlog
-    bins: int = 63  # of the two-hot reward and cost heads; odd
-    bin_limit: float = 10.0  # largest bin, in symlog units
+    bins: Bins = 63  # of the two-hot reward and cost heads; odd
+    bin_limit: Annotated[float, 1e-3, None] = 10.0  # largest bin, in symlog units
 
 
 @dataclass(frozen=True)
@@ -91,49 +101,203 @@ class WorldModelConfig:
 class TrainConfig:
     """How the world model is fitted."""
 
-    batch_size: int = 16  # B
-    sequence_length: int = 64  # T
+    batch_size: Count = 16  # B
+    sequence_length: Annotated[int, 2, None] = 64  # T
     learning_rate: float = 4e-5
     warmup: int = 1000  # [gradient steps]
     clip: float = 0.3  # adaptive gradient clipping
 
 
+# --- actor and critics ----------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Preset:
-    """A world model's sizes together with training settings that fit them."""
+class NetworkConfig:
+    """Actor, behaviour prior and critics."""
 
-    world_model: WorldModelConfig
-    train: TrainConfig
+    units: Count = 128
+    layers: int = 2
+    bins: Bins = 63  # of the critics' two-hot outputs; odd
+    bin_limit: Annotated[float, 1e-3, None] = 10.0  # largest bin, in symlog units
+    learning_rate: float = 5e-4
+    warmup: int = 100  # [gradient steps]
 
 
-def _paper_preset(depth: int, deter: int) -> Preset:
-    """DreamerV3's own sizes: one ``depth`` sets channels, width and classes."""
-    return Preset(
-        WorldModelConfig(
-            rssm=RSSMConfig(
-                deter=deter,
-                hidden=16 * depth,
-                stoch=32,
-                classes=depth,
-                blocks=8,
-                prior_layers=2,
-            ),
-            image=ImageConfig(
-                strides=(2, 2, 2, 2),
-                channels=(2 * depth, 3 * depth, 4 * depth, 4 * depth),
-                kernel=3,
-                norm=True,
-                decoded_share=1.0,
-            ),
-            heads=HeadConfig(units=16 * depth, layers=1, vector_layers=3, bins=255, bin_limit=20.0),
+@dataclass(frozen=True)
+class ImaginationConfig:
+    """What is imagined and how returns are made of it."""
+
+    starts: Count = 128  # N: states of the batch to dream from
+    horizon: Count = 10  # H [steps]
+    # Per decision, here of 1 s: three quarters of the weight lies within 45 s.
+    gamma: Annotated[float, 1e-3, 1.0] = 0.97
+    lambda_: Share = 0.95
+    # Share of dreams whose first action is any supported one, so that Q learns about all of them.
+    explore: Share = 0.5
+    slow_rate: Share = 0.02  # of the slow critics, per update
+
+
+@dataclass(frozen=True)
+class ImprovementConfig:
+    """How advantages become a policy; see :mod:`~vlsafe_agents.vlsafe.policy_extraction`."""
+
+    beta_reward: float = 0.3  # inverse temperature of A_r / S_r in the gated weight
+    beta_cost: float = 30.0  # and of A_c / S_c: among dangerous choices take the least so
+    beta: float = 3.0  # of the one advantage of "lagrangian" and "none"
+    gate_lookahead: int = 3  # k [steps]; the gate is the lowest p of the next k states; 0: paper's
+    support_threshold: Share = 0.1  # drop actions below this share of the prior's most likely one
+    candidates: Count = 16  # K: actions compared per state of a continuous space
+
+
+@dataclass(frozen=True)
+class PlainConfig:
+    """Settings of :class:`~vlsafe_agents.common.lagrange.LagrangeMultiplier`."""
+
+    initial: float = 0.0
+    learning_rate: float = 0.1  # a few hundred updates have to be enough for it to settle
+    maximum: float = 100.0
+
+
+@dataclass(frozen=True)
+class PIDConfig:
+    """Settings of :class:`~vlsafe_agents.common.lagrange.PIDLagrange`."""
+
+    kp: float = 0.1
+    ki: float = 0.02
+    kd: float = 0.05
+    ema: float = 0.5
+    maximum: float = 100.0
+
+
+@dataclass(frozen=True)
+class MultiplierConfig:
+    """Lagrange multiplier of ``update="lagrangian"``."""
+
+    kind: Literal["plain", "pid"] = "plain"
+    plain: PlainConfig = field(default_factory=PlainConfig)
+    pid: PIDConfig = field(default_factory=PIDConfig)
+    # Where the imagined cost return is read: "first" states of episodes, as in the definition of a
+    # constrained MDP, or all states of the "data", which include those that bad drivers got into.
+    constraint_states: Literal["first", "data"] = "first"
+    episode_steps: Annotated[float, 1.0, None] | None = (
+        None  # L [steps]; None: mean length of the data set's episodes
+    )
+
+
+@dataclass(frozen=True)
+class ResearchConfig:
+    """Switches for experiments: ablations, and ideas that have not been shown to pay."""
+
+    # False, False: the paper's weight as printed.
+    normalise_gate: bool = True  # each exponential has mean 1 under the prior, state by state
+    # In the reward's term, only actions with Q_c below the limit (FISOR's and FOSP's indicator).
+    feasible_only: bool = True
+    imagined: float = 1.0  # weight of the critics' targets on imagined steps
+    anchor: float = 1.0  # and of those on recorded steps; 0 and 1: offline without a model
+    data_share: Share = 0.5  # weight of recorded states against imagined ones in the actor's loss
+    # Reward minus, cost plus, this times the ensemble's disagreement (MOPO, arXiv 2005.13239).
+    disagreement_penalty: float = 0.0
+    # Share of sequences drawn from those in which an episode ends with a cost.  Where a crash comes
+    # once in thousands of steps, model and critics would hardly meet one otherwise.  They come to
+    # expect more of them than there are: a higher cost_limit makes up for it.
+    unsafe_ends: Share = 0.0
+
+
+# --- all of it ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VLSafeConfig:
+    """Everything about training; build it with :func:`make_config`."""
+
+    world_model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    imagination: ImaginationConfig = field(default_factory=ImaginationConfig)
+    improvement: ImprovementConfig = field(default_factory=ImprovementConfig)
+    multiplier: MultiplierConfig = field(default_factory=MultiplierConfig)
+    research: ResearchConfig = field(default_factory=ResearchConfig)
+    model_warmup: Share = 0.6  # share of updates that train world model and prior only
+    # Weight of the prior's likelihood among the world model's losses while it warms up: features
+    # that tell what drivers do. 0: the model learns nothing from actions, as in DreamerV3.
+    shaping: float = 200.0
+    # Share of sequences on which the prior is fitted with other sequences' past actions in its
+    # features' memory, so that it cannot learn to repeat the last action: at 10 Hz that is right
+    # four times in five, and tells nothing of when to brake.
+    forget_actions: Share = 0.0
+    # Share of the updates after that in which the critics evaluate the prior and the actor rests:
+    # improving on critics that have just begun ruins the policy that they are to evaluate.
+    critic_warmup: Share = 0.2
+    # After the warm-up, train the world model in every n-th update; 0: leave it as it is.  The data
+    # do not grow, and features that stand still are what critics can rely on.
+    model_every: int = 0
+    torch_threads: Count | None = None  # None: 1 on a CPU for small presets, else unchanged
+
+    def __post_init__(self) -> None:
+        check_config(self)
+        if self.research.disagreement_penalty and not self.world_model.ensemble:
+            raise ValueError(
+                "research.disagreement_penalty has no effect without an ensemble that can "
+                "disagree; set world_model.ensemble, for example to 5"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, the inverse of ``make_config(preset, dictionary)``."""
+        return dataclasses.asdict(self)
+
+
+def make_config(preset: str, overrides: Mapping[str, Any] | None = None) -> VLSafeConfig:
+    """The settings of a preset with some of them replaced.
+
+    Args:
+        overrides: nested, such as ``{"imagination": {"horizon": 15}, "model_every": 2}``; keys of
+            November 2026 are understood (:func:`upgraded`).
+
+    Raises:
+        ValueError: for an unknown preset or setting, or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(PRESETS)}")
+    return changed(PRESETS[preset], overrides)
+
+
+def changed(config: VLSafeConfig, overrides: Mapping[str, Any] | None) -> VLSafeConfig:
+    """``config`` with some settings replaced, as in :func:`make_config`."""
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise ValueError(
+            f"config is {overrides!r}; expected nested settings such as "
+            '{"imagination": {"horizon": 15}}'
+        )
+    return replaced(config, upgraded(overrides or {}))
+
+
+# --- presets --------------------------------------------------------------------------------------
+
+
+def _dreamer(depth: int, deter: int) -> VLSafeConfig:
+    """DreamerV3's sizes and schedules: one ``depth`` sets channels, widths and classes."""
+    units = 16 * depth
+    rssm = RSSMConfig(deter=deter, hidden=units, stoch=32, classes=depth, blocks=8, prior_layers=2)
+    image = ImageConfig(
+        strides=(2, 2, 2, 2),
+        channels=(2 * depth, 3 * depth, 4 * depth, 4 * depth),
+        kernel=3,
+        norm=True,
+        decoded_share=1.0,
+    )
+    heads = HeadConfig(units=units, layers=1, vector_layers=3, bins=255, bin_limit=20.0)
+    return VLSafeConfig(
+        WorldModelConfig(rssm, image, heads),
+        network=NetworkConfig(
+            units=units, layers=3, bins=255, bin_limit=20.0, learning_rate=4e-5, warmup=1000
         ),
-        TrainConfig(),
+        imagination=ImaginationConfig(starts=1024, horizon=15),
     )
 
 
 # One core of a laptop.  Many small categoricals learn in a fraction of the updates that few
 # large ones need: at the start each carries a little, and together that is already much.
-_CPU = Preset(
+_CPU = VLSafeConfig(
     WorldModelConfig(
         rssm=RSSMConfig(stoch=48, classes=8),
         image=ImageConfig(standardise=True, decoded_share=0.25, colour_weight=8.0),
@@ -145,104 +309,73 @@ _CPU = Preset(
     TrainConfig(batch_size=64, sequence_length=16, learning_rate=4e-3, warmup=100),
 )
 
-PRESETS: dict[str, Preset] = {
+PRESETS: dict[str, VLSafeConfig] = {
     # Whole pipeline in seconds; too small to be useful.
-    "debug": Preset(
+    "debug": VLSafeConfig(
         WorldModelConfig(
             rssm=RSSMConfig(deter=32, hidden=16, stoch=4, classes=4, blocks=2),
             image=ImageConfig(strides=(8, 2), channels=(16, 16), decoded_share=1.0),
             heads=HeadConfig(units=16, layers=1, vector_layers=1, bins=15),
         ),
         TrainConfig(batch_size=4, sequence_length=8, learning_rate=1e-3, warmup=10),
+        NetworkConfig(units=32, layers=1, bins=31, learning_rate=1e-3, warmup=10),
+        ImaginationConfig(starts=32, horizon=5),
     ),
     "cpu": _CPU,
-    "route": _CPU,  # the same model; what differs is how it is used, see `settings`
-    "12M": _paper_preset(depth=16, deter=2048),
-    "25M": _paper_preset(depth=24, deter=3072),
-    "50M": _paper_preset(depth=32, deter=4096),
+    # "cpu" for tasks at 10 decisions per second.
+    "route": replace(
+        _CPU,
+        network=NetworkConfig(learning_rate=2e-3),
+        # Whoever is in danger in the data did not look, so that braking is rare there.
+        improvement=ImprovementConfig(support_threshold=0.01),
+        # 3 s ahead of an episode's first state, which is what gamma sees, nothing happens yet.
+        multiplier=MultiplierConfig(constraint_states="data"),
+        forget_actions=1.0,
+    ),
+    "12M": _dreamer(depth=16, deter=2048),
+    "25M": _dreamer(depth=24, deter=3072),
+    "50M": _dreamer(depth=32, deter=4096),
 }
+SMALL_PRESETS = ("debug", "cpu", "route")  # more threads than one only slow their tiny kernels
 
 
-def find_preset(name: str) -> Preset:
-    """Look a preset up by name.
+# --- settings of earlier versions -----------------------------------------------------------------
+
+# Old place to new place.  Agents' files, settings.json and commands in docs/experiments.md of
+# November 2026 have the old ones.
+_MOVED = {
+    "unsafe_ends": "research.unsafe_ends",
+    "imagination.imagined": "research.imagined",
+    "imagination.anchor": "research.anchor",
+    "imagination.disagreement_penalty": "research.disagreement_penalty",
+    "improvement.normalise_gate": "research.normalise_gate",
+    "improvement.feasible_only": "research.feasible_only",
+    "improvement.data_share": "research.data_share",
+}
+# Switches without a gain in docs/experiments.md, with the value that all agents now learn by.
+_REMOVED = {"improvement.mixture": "arithmetic", "improvement.support": "behaviour"}
+_WITHOUT_EFFECT = ("improvement.cloning_scale", "improvement.entropy_scale")  # of `support`
+
+
+def upgraded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings of any version with the keys of this one.
 
     Raises:
-        ValueError: naming the known presets.
+        ValueError: for a switch that there is no more, unless it is at what is done now.
     """
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
-def config_from_dict(cls: type[Config], values: Mapping[str, Any]) -> Config:
-    """Build dataclass ``cls`` from nested mappings, the inverse of ``dataclasses.asdict``.
-
-    Left-out keys take their defaults; lists become tuples.
-
-    Raises:
-        ValueError: for a key that ``cls`` does not have.
-    """
-    hints = get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in names:
-            raise ValueError(f"{cls.__name__} has no setting {key!r}; it has: {', '.join(names)}")
-        if dataclasses.is_dataclass(hints[key]) and isinstance(value, Mapping):
-            value = config_from_dict(hints[key], value)
-        arguments[key] = tuple(value) if isinstance(value, list) else value
-    return cls(**arguments)
-
-
-_SHARES = (
-    *("unimix", "decoded_share", "slow_rate", "lambda_", "explore", "support_threshold"),
-    *("data_share", "model_warmup", "critic_warmup", "forget_actions", "unsafe_ends"),
-)
-# Ranges of numbers, of which others are at least 0.
-_RANGES: dict[str, tuple[float, float | None]] = {
-    **dict.fromkeys(_SHARES, (0.0, 1.0)),
-    "gamma": (1e-3, 1.0),
-    "bin_limit": (1e-3, None),
-    "episode_steps": (1.0, None),
-}
-# Least values of whole numbers, where 0 makes no sense.
-_LEAST = {
-    **dict.fromkeys(("deter", "hidden", "stoch", "blocks", "units", "kernel", "batch_size"), 1),
-    **dict.fromkeys(("strides", "channels", "starts", "horizon", "candidates", "torch_threads"), 1),
-    **dict.fromkeys(("classes", "sequence_length"), 2),
-    "bins": 3,
-}
-
-
-def check_config(config: Any, path: str = "") -> None:
-    """Check types and ranges of a dataclass's fields, and of those inside.
-
-    Raises:
-        ValueError: naming the field as it is typed, such as ``imagination.gamma``.
-    """
-    for name, hint in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if dataclasses.is_dataclass(hint) and isinstance(value, hint):  # type: ignore[arg-type]
-            check_config(value, f"{path}{name}.")
-        else:
-            _check(value, name, f"{path}{name}", hint)
-
-
-def _check(value: Any, name: str, path: str, hint: Any) -> None:
-    options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    kind = options[0]
-    if value is None and NoneType in options:
-        return
-    if kind is int:
-        whole_number(value, path, "config", low=_LEAST.get(name, 0))
-    elif kind is float:
-        one_number(value, path, "config", *_RANGES.get(name, (0.0, None)))
-    elif get_origin(kind) is tuple and isinstance(value, tuple) and value:
-        for entry in value:
-            whole_number(entry, path, "config", low=_LEAST.get(name, 0))
-    elif get_origin(kind) is dict and isinstance(value, Mapping):
-        for key, entry in value.items():
-            one_number(entry, f"{path}.{key}", "config")
-    elif get_origin(kind) is not None or not isinstance(value, kind):
-        wanted = getattr(get_origin(kind) or kind, "__name__", str(kind))
-        raise ValueError(f"config: {path} is {value!r}; expected a {wanted}")
+    flat = flatten(values)
+    kind = flat.get("multiplier.kind", "plain")
+    if any(key.startswith("multiplier.settings.") for key in flat) and kind == "plain":
+        flat.setdefault("multiplier.settings.learning_rate", 0.05)  # they were replaced as a whole
+    new: dict[str, Any] = {}
+    for key, value in flat.items():
+        if key in _WITHOUT_EFFECT or (key in _REMOVED and value == _REMOVED[key]):
+            continue
+        if key in _REMOVED:
+            raise ValueError(
+                f"{key}={value!r} is no setting any more (see docs/algorithms.md). "
+                "Agents that were trained with it are read by versions up to 29 November 2026"
+            )
+        key = _MOVED.get(key, key).replace("multiplier.settings.", f"multiplier.{kind}.")
+        new[key] = value
+    return unflatten(new)

@@ -5,8 +5,9 @@ action adds to it.  The split (Wang et al. 2016, dueling networks, arXiv 1511.06
 recorded drives: nine decisions in ten are the same action, and with separate outputs the values of
 the rare ones lag behind while the critic grows from zero, which looks like a disadvantage.
 
-The value under a policy is not learned apart: ``V(s) = E_{a ~ pi} Q(s, a)`` is a sum over the
-actions of a discrete space, and an average over a few sampled actions of a continuous one.
+The value under a policy is not learned apart: ``V(s) = E_{a ~ pi} Q(s, a)`` is a sum over actions
+that can be counted, and an average over a few samples of a ``Box``
+(:mod:`~vlsafe_agents.vlsafe.policy_heads`).
 """
 
 from __future__ import annotations
@@ -18,14 +19,13 @@ from torch import Tensor, nn
 
 from vlsafe_agents.common.distributions import symexp_bins, twohot_loss, twohot_mean
 from vlsafe_agents.vlsafe.networks import MLP
-from vlsafe_agents.vlsafe.policy_heads import CategoricalHead, PolicyHead
 
 
 class Critic(nn.Module):
     """``Q(s, a)``, and a slow copy that makes its targets.
 
     Args:
-        per_action: one output per action (discrete spaces) instead of actions as input.
+        per_action: one output per action, where they can be counted, instead of actions as input.
         bins: number of two-hot bins (odd), spread by symexp up to ``bin_limit`` symlog units.
     """
 
@@ -84,24 +84,6 @@ class Critic(nn.Module):
         return baseline + self.slow_net["advantage"](torch.cat([feat, action], -1)).squeeze(-1)
 
     @torch.no_grad()
-    def slow_value(self, feat: Tensor, policy: PolicyHead, samples: int = 2) -> Tensor:
-        """``V(s) = E_{a ~ policy} Q_slow(s, a)``, ``(...)``; exact for discrete actions."""
-        if isinstance(policy, CategoricalHead):
-            return (policy.log_probs(feat).exp() * self.slow_all(feat)).sum(-1)
-        draws = [self.slow(feat, policy.sample(feat)) for _ in range(samples)]
-        return torch.stack(draws).mean(0)
-
-    @torch.no_grad()
-    def slow_value_and_q(
-        self, feat: Tensor, action: Tensor, policy: PolicyHead
-    ) -> tuple[Tensor, Tensor]:
-        """``V(s)`` under the policy and ``Q(s, a)`` of given action vectors, both ``(...)``."""
-        if isinstance(policy, CategoricalHead):
-            every = self.slow_all(feat)  # (..., A)
-            return (policy.log_probs(feat).exp() * every).sum(-1), (action * every).sum(-1)
-        return self.slow_value(feat, policy), self.slow(feat, action)
-
-    @torch.no_grad()
     def follow(self, rate: float) -> None:
         """Move the slow copy a share ``rate`` of the way to the critic."""
         slow = [p.data for p in self.slow_net.parameters()]
@@ -130,11 +112,10 @@ class Scale(nn.Module):
         self.register_buffer("weight", torch.zeros(()))
 
     @torch.no_grad()
-    def update(self, advantage: Tensor, probs: Tensor) -> Tensor:
-        """Take in advantages ``(..., A)`` under probabilities ``(..., A)``; return the scale."""
+    def update(self, advantage: Tensor, probs: Tensor) -> None:
+        """Take in advantages ``(..., A)`` under probabilities ``(..., A)``."""
         self.square.lerp_((probs * advantage.square()).sum(-1).mean(), 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
-        return self.value
 
     @property
     def value(self) -> Tensor:

@@ -242,8 +242,9 @@ class Symlog(nn.Module):
 class Standardise(nn.Module):
     """Features ``(..., D)`` to mean 0 and variance 1 of what was seen in training.
 
-    Mean and variance are averages over the first ``WARMUP`` batches and stay as they are then: a
-    latent state that was learned on one scale means nothing on another.  Outliers are clipped.
+    Mean and variance are averages over the first ``WARMUP`` batches that :meth:`learn` sees, and
+    stay as they are then: a latent state that was learned on one scale means nothing on another.
+    Outliers are clipped.
 
     Departure from DreamerV3, which squashes by symlog only: driving features move by hundredths of
     their range, so in 2,000 updates the latent state knew the gap to the leader to 7 m.
@@ -266,8 +267,16 @@ class Standardise(nn.Module):
         self.register_buffer("square", torch.ones(size))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
+    @property
+    def learning(self) -> bool:
+        """Whether another batch still counts."""
+        return bool(self.batches < self.WARMUP)
+
     @torch.no_grad()
-    def _learn(self, x: Tensor) -> None:
+    def learn(self, x: Tensor) -> None:
+        """Take a batch ``(..., D)`` in, one of the first."""
+        if not self.learning:
+            return
         x = x.flatten(0, -2)
         self.batches += 1
         share = 1.0 / float(self.batches)
@@ -279,9 +288,9 @@ class Standardise(nn.Module):
         return variance.clamp_min(self.least_deviation**2).sqrt()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and self.batches < self.WARMUP:
-            self._learn(x)
-        return ((x - self.mean) / self._deviation()).clamp_(-self.LIMIT, self.LIMIT)
+        inverse = 1.0 / self._deviation()
+        scaled = torch.addcmul(-self.mean * inverse, x, inverse)  # one pass over many pixels
+        return scaled.clamp_(-self.LIMIT, self.LIMIT)
 
     def inverse(self, x: Tensor) -> Tensor:
         """Back to the observation's own units."""

@@ -55,6 +55,15 @@ class ObservationModel(nn.Module):
             self.scale = Standardise(size) if heads.standardise else Symlog()
             self.embed_size += heads.units
 
+    def learn_scales(self, obs: dict[str, Tensor]) -> None:
+        """Let standardised inputs see a batch of observations, while their scales are learned."""
+        if IMAGE in self.keys:
+            scale = self.encoders[IMAGE].scale
+            if isinstance(scale, Standardise) and scale.learning:
+                scale.learn(to_patches(obs[IMAGE].flatten(0, -4), self.image.strides[0]).flatten(1))
+        if VECTOR in self.keys and isinstance(self.scale, Standardise):
+            self.scale.learn(obs[VECTOR].float())
+
     def prepare(self, obs: dict[str, Tensor]) -> Inputs:
         """Flatten leading axes and fold images into patches: ``(..., H, W, 3) -> (N, ...)``.
 

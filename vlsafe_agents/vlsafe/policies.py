@@ -14,13 +14,12 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import get_device
 from torch import Tensor
 
-from vlsafe_agents.common.agent_file import space_from_json, space_to_json, to_plain
+from vlsafe_agents.common.agent_file import space_from_json, space_to_json
 from vlsafe_agents.common.border import check_seen
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
-from vlsafe_agents.vlsafe.batch import IMAGE, observation_spaces
-from vlsafe_agents.vlsafe.config import config_from_dict
+from vlsafe_agents.vlsafe.batch import IMAGE, TensorBatch, observation_spaces
+from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
 from vlsafe_agents.vlsafe.rssm import RSSMState
-from vlsafe_agents.vlsafe.settings import VLSafeConfig
 from vlsafe_agents.vlsafe.world_model import WorldModel
 from wrappers.files import reading, replacing
 
@@ -35,7 +34,9 @@ class VLSafePolicy(BasePolicy):
     and SB3's callbacks thread it.  Images may be channels-last or channels-first.
 
     Args:
-        settings: keyword arguments of :class:`ActorCritic` beyond sizes and configuration.
+        update: "gated", "lagrangian" or "none"; this and what follows as in :class:`ActorCritic`.
+        gate: a constant gate, or None for the predicted safety score.
+        cost_limit: allowed cost per episode [sum].
     """
 
     def __init__(
@@ -43,15 +44,61 @@ class VLSafePolicy(BasePolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         config: VLSafeConfig,
-        **settings: Any,
+        *,
+        update: str,
+        gate: float | None,
+        cost_limit: float,
     ) -> None:
         super().__init__(observation_space, action_space)
-        self._config, self._settings = config, settings
+        self._config = config
         self._spaces = observation_spaces(observation_space)
         self.world_model = WorldModel(observation_space, action_space, config.world_model)
         self.actor_critic = ActorCritic(
-            self.world_model.feat_size, action_space, config, **settings
+            self.world_model.feat_size,
+            action_space,
+            config,
+            update=update,
+            gate=gate,
+            cost_limit=cost_limit,
         )
+
+    # --- learning ---------------------------------------------------------------------------------
+
+    def warm_up_loss(self, batch: TensorBatch) -> tuple[Tensor, dict[str, float]]:
+        """Loss of the world model and, on its features, of the behaviour prior; metrics."""
+        shaping, seen = self._config.shaping, {}
+
+        def prior_loss(feat: Tensor) -> Tensor:  # (B, T, F)
+            loss = self.actor_critic.behaviour_loss(
+                feat if shaping else feat.detach(), batch, self.world_model
+            )
+            seen["train/behaviour_loss"] = loss.item()
+            return shaping * loss if shaping else loss
+
+        foreign = self.world_model.foreign_actions(batch, self._config.forget_actions)
+        loss, _, metrics = self.world_model.loss(batch, prior_loss, foreign)
+        return loss, metrics | seen
+
+    @torch.no_grad()
+    def states(
+        self, batch: TensorBatch, posterior: RSSMState | None
+    ) -> tuple[RSSMState, RSSMState]:
+        """Posterior states of the batch, and those that the prior is fitted on, without gradients.
+
+        Args:
+            posterior: those of the batch, where they are known already.
+        """
+        world_model, share = self.world_model, self._config.forget_actions
+        if posterior is not None and not share:
+            return posterior, posterior
+        embed = world_model.embed(batch)  # (B, T, E); costs more than what follows
+        if posterior is None:
+            posterior = world_model.observe(batch, embed)
+        foreign = world_model.foreign_actions(batch, share)
+        prior = posterior if foreign is None else world_model.observe(batch, embed, foreign)
+        return posterior, prior
+
+    # --- saving -----------------------------------------------------------------------------------
 
     def save(self, path: str) -> None:
         """Write the policy alone, without optimisers; an agent is saved by ``VLSafe.save``."""
@@ -59,7 +106,11 @@ class VLSafePolicy(BasePolicy):
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
             "config": self._config.to_dict(),
-            "settings": to_plain(self._settings),
+            "settings": {
+                "update": self.actor_critic.update,
+                "gate": self.actor_critic.gate,
+                "cost_limit": self.actor_critic.cost_limit,
+            },
         }
         with replacing(Path(path)) as temporary:
             torch.save({"data": json.dumps(data), "state_dict": self.state_dict()}, temporary)
@@ -79,14 +130,18 @@ class VLSafePolicy(BasePolicy):
             policy = cls(
                 space_from_json(data["observation_space"]),
                 space_from_json(data["action_space"]),
-                config_from_dict(VLSafeConfig, data["config"]),
-                **data["settings"],
+                changed(VLSafeConfig(), data["config"]),
+                **{
+                    k: v for k, v in data["settings"].items() if k != "episode_steps"
+                },  # until 11/2026
             )
             policy.load_state_dict(stored["state_dict"])
             return policy.to(get_device(device))
 
         policy: Self = reading(Path(path), "a policy saved by VLSafePolicy.save", read)
         return policy
+
+    # --- acting -----------------------------------------------------------------------------------
 
     def predict(
         self,
@@ -126,7 +181,7 @@ class VLSafePolicy(BasePolicy):
             actor = self.actor_critic.actor
             action = actor.mode(feat) if deterministic else actor.sample(feat)
         next_state = tuple(x.cpu().numpy() for x in (latent.deter, latent.stoch, action))
-        env_action = self._to_env(action.cpu().numpy())
+        env_action = self.world_model.actions.to_env(action.cpu().numpy())
         return (env_action if batched else env_action[0]), next_state
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
@@ -172,14 +227,6 @@ class VLSafePolicy(BasePolicy):
             return self.world_model.initial(count, self.device), previous
         deter, stoch, previous = (torch.as_tensor(x, device=self.device) for x in state)
         return RSSMState(deter, stoch), previous
-
-    def _to_env(self, action: Array) -> Array:
-        """Action vectors ``(N, A)`` as the environment takes them."""
-        space = self.action_space
-        if isinstance(space, spaces.Discrete):
-            return action.argmax(-1) + int(space.start)
-        assert isinstance(space, spaces.Box)
-        return np.clip(action, space.low, space.high).astype(space.dtype)
 
 
 CnnPolicy = VLSafePolicy

@@ -102,19 +102,6 @@ def gated_log_weight(
     return torch.logaddexp(p.log() + by_reward, torch.log1p(-p) + by_cost)
 
 
-def geometric_log_weight(
-    adv_reward: Tensor, adv_cost: Tensor, safety: Tensor, beta_reward: float, beta_cost: float
-) -> Tensor:
-    """``w = exp(p beta_r A_r - (1 - p) beta_c A_c)``: the exact maximiser of the gated objective.
-
-    ``p beta_r A_r - (1 - p) beta_c A_c`` under a KL penalty has this solution; the paper's sum of
-    exponentials mixes the solutions of ``p = 0`` and ``p = 1`` instead.  Shapes as above.
-    """
-    p = safety.unsqueeze(-1)  # (..., 1)
-    log_weight = p * beta_reward * adv_reward - (1 - p) * beta_cost * adv_cost
-    return log_weight.clamp_max(LOG_WEIGHT_LIMIT)
-
-
 def lagrangian_advantage(adv_reward: Tensor, adv_cost: Tensor, multiplier: float) -> Tensor:
     """``(A_r - lambda A_c) / (1 + lambda)``, ``(..., A)``, both advantages in raw units.
 

@@ -7,25 +7,23 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from stable_baselines3.common import utils
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
-from torch import Tensor
 
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.saved_agent import COUNTERS
+from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
-from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
+from vlsafe_agents.vlsafe.batch import to_tensors
+from vlsafe_agents.vlsafe.config import SMALL_PRESETS, UPDATES, changed, make_config
+from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
-from vlsafe_agents.vlsafe.recorded_returns import GapWarning, recorded_returns
-from vlsafe_agents.vlsafe.rssm import RSSMState
-from vlsafe_agents.vlsafe.settings import SMALL_PRESETS, UPDATES, make_config, merge
-from vlsafe_agents.vlsafe.training_data import fit_for_training
+from vlsafe_agents.vlsafe.policy_heads import SPACES
 from wrappers.checks import one_number
 
 
@@ -50,7 +48,7 @@ class VLSafe(OfflineAlgorithm):
         cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
             reads it.
         config: nested replacements of the preset's settings, such as ``{"imagination": {"horizon":
-            15}}``; see :mod:`~vlsafe_agents.vlsafe.settings`.
+            15}}``; see :mod:`~vlsafe_agents.vlsafe.config`.
 
     Raises:
         ValueError: for unknown names or settings, spaces that the world model does not know, or a
@@ -91,21 +89,19 @@ class VLSafe(OfflineAlgorithm):
             raise ValueError(f'safety must be "score", a number in [0, 1] or None; got {safety!r}')
         if safety is not None and not isinstance(safety, str):
             safety = one_number(safety, "safety", "VLSafe", low=0.0, high=1.0)
-        settings = make_config(preset, config)
+        self.config = make_config(preset, config)
         super().__init__(
             policy,
             env,
-            learning_rate=settings.train.learning_rate,
+            learning_rate=self.config.train.learning_rate,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
             seed=seed,
-            supported_action_spaces=(spaces.Discrete, spaces.Box),
+            supported_action_spaces=SPACES,
         )
         self.preset, self.update, self.safety = preset, update, safety
         self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
-        self.config = settings.to_dict()  # JSON-able: it is saved as text
-        self.episode_steps = settings.multiplier.episode_steps
         self.world_model_frozen = False
         self._schedule: Schedule | None = None  # of the last call of learn
         self.dataset: EpisodeDataset | None = None
@@ -118,7 +114,6 @@ class VLSafe(OfflineAlgorithm):
 
     def _setup_model(self) -> None:
         """Build networks and optimisers."""
-        self.settings = make_config(self.preset, self.config)
         self.set_random_seed(self.seed)
         self._sampler = np.random.default_rng(self.seed)
         self._gap = GapWarning()
@@ -126,13 +121,12 @@ class VLSafe(OfflineAlgorithm):
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space,
             self.action_space,
-            self.settings,
+            self.config,
             update="none" if self.safety is None else self.update,
             gate=gate,
             cost_limit=self.cost_limit,
-            episode_steps=self.episode_steps or 1.0,
         ).to(self.device)
-        train, network = self.settings.train, self.settings.network
+        train, network = self.config.train, self.config.network
         self.model_optimizer = LaProp(
             self.policy.world_model.parameters(),
             lr=train.learning_rate,
@@ -164,16 +158,20 @@ class VLSafe(OfflineAlgorithm):
             TypeError: if it is no data set.
         """
         dataset = self._accept_data(dataset)
-        length = self.settings.train.sequence_length
-        dataset = fit_for_training(dataset, self.observation_space, self.action_space, length)
-        if "audits" in dataset.metadata:
-            from vlsafe_agents.audit import warn_of_failed_audit  # draws pictures: slow to load
-
-            warn_of_failed_audit(dataset.metadata)
+        if dataset.action_space != self.action_space:
+            raise ValueError(
+                f"the data set's actions are {dataset.action_space}, the environment's are "
+                f"{self.action_space}; make the environment as the data were collected"
+            )
+        dataset = dataset.select(self.observation_space)
+        if not dataset.has_safety_score:
+            raise ValueError("the data set has no safety_score; add it with `vlsafe label`")
+        length = self.config.train.sequence_length
+        dataset.sample(1, length, np.random.default_rng(0))  # raises where it is too short
+        warn_of_failed_audit(dataset.metadata)
         self.dataset = dataset
-        if self.settings.multiplier.episode_steps is None:
-            self.episode_steps = dataset.num_steps / dataset.num_episodes
-            self.policy.actor_critic.episode_steps = self.episode_steps
+        if self.config.multiplier.episode_steps is None:
+            self.policy.actor_critic.episode_steps = dataset.num_steps / dataset.num_episodes
 
     def adopt_world_model(self, other: VLSafe) -> None:
         """Take over another agent's world model and behaviour prior and leave the model as it is.
@@ -237,8 +235,8 @@ class VLSafe(OfflineAlgorithm):
         self._plan(total_timesteps - self.num_timesteps, reset_num_timesteps)
         callback.on_training_start(locals(), globals())
         rates = (
-            (self.model_optimizer, self.settings.train.learning_rate),
-            (self.actor_critic_optimizer, self.settings.network.learning_rate),
+            (self.model_optimizer, self.config.train.learning_rate),
+            (self.actor_critic_optimizer, self.config.network.learning_rate),
         )
         with torch_threads(self._thread_count()):
             while self.num_timesteps < total_timesteps:
@@ -255,21 +253,58 @@ class VLSafe(OfflineAlgorithm):
         return self
 
     def train(self) -> None:
-        """One update: world model first, then prior, actor and critics on its new states."""
+        """One update: of world model and prior while they warm up, then of prior, critics, actor.
+
+        Losses compute; whatever changes does so here, in this order.  A batch holds B sequences of
+        T rows, from which N dreams of H steps begin; features are ``(..., F)``.
+        """
         assert self.dataset is not None
         if not hasattr(self, "_logger"):
             self._logger = utils.configure_logger(self.verbose)
-        train = self.settings.train
-        sequences = self.dataset.sample(
-            train.batch_size, train.sequence_length, self._sampler, self.settings.unsafe_ends
-        )
-        batch = to_tensors(sequences, self.device)
+        world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
         self.policy.set_training_mode(True)
+        sizes = (self.config.train.batch_size, self.config.train.sequence_length)
+        sequences = self.dataset.sample(*sizes, self._sampler, self.config.research.unsafe_ends)
+        batch = to_tensors(sequences, self.device)
+        world_model.observation.learn_scales(batch.obs)  # the first batches only
         if self.schedule.warming_up(self._n_updates):
-            self._warm_up(batch)
+            loss, metrics = self.policy.warm_up_loss(batch)
+            both = [self.model_optimizer, self.actor_critic_optimizer]
+            optimise(both, loss, "world model and behaviour prior")
+            actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
         else:
-            self._update_actor_critic(batch)
+            settings, improving = self.config.imagination, self.schedule.improving(self._n_updates)
+            posterior, metrics = None, {}
+            if self._model_learns():
+                loss, posterior, metrics = world_model.loss(batch)
+                optimise([self.model_optimizer], loss, "world model")
+            posterior, prior_state = self.policy.states(batch, posterior)  # (B, T, ...)
+            feat, prior_feat = world_model.feat(posterior), world_model.feat(prior_state)
+            if not improving:
+                actor_critic.start_from_behaviour()  # critics evaluate the prior, which moves on
+            dream = actor_critic.dream(world_model, posterior, batch)  # (N, H)
+            metrics |= dream_metrics(dream, settings.gamma)
+            critic_loss = actor_critic.critic_loss(dream, feat, batch, world_model)
+            behaviour_loss = actor_critic.behaviour_loss(prior_feat, batch, world_model)
+            loss = critic_loss + behaviour_loss
+            if improving:
+                actor_critic.update_multiplier(dream)
+                if actor_critic.multiplier is not None:
+                    metrics["train/lagrange_multiplier"] = actor_critic.price
+                choices = actor_critic.choices(dream)  # A actions in each of N * H states
+                actor_critic.update_scales(choices)
+                actor_loss, more = actor_critic.actor_loss(choices)
+                loss = critic_loss + actor_loss + behaviour_loss
+                metrics |= {"train/actor_loss": actor_loss.item(), **more}
+            optimise([self.actor_critic_optimizer], loss, "actor and critics")
+            actor_critic.follow()  # the slow critics
+            metrics["train/critic_loss"] = critic_loss.item()
+            metrics["train/behaviour_loss"] = behaviour_loss.item()
+            recorded = recorded_returns(batch, settings.gamma, settings.horizon)
+            metrics |= self._gap.update(metrics["imagined/return"], recorded)
         self._n_updates += 1
+        for name, value in metrics.items():
+            self.logger.record_mean(name, value)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _plan(self, updates: int, afresh: bool) -> None:
@@ -279,10 +314,8 @@ class VLSafe(OfflineAlgorithm):
         if self._schedule is not None and not afresh:
             self._schedule = self._schedule.going_on(self._n_updates + updates)
             return
-        share = 0.0 if self.world_model_frozen else self.settings.model_warmup
-        self._schedule = Schedule.fresh(
-            self._n_updates, updates, share, self.settings.critic_warmup
-        )
+        share = 0.0 if self.world_model_frozen else self.config.model_warmup
+        self._schedule = Schedule.fresh(self._n_updates, updates, share, self.config.critic_warmup)
 
     @property
     def schedule(self) -> Schedule:
@@ -295,72 +328,20 @@ class VLSafe(OfflineAlgorithm):
             raise ValueError("there is no schedule before the first call of learn()")
         return self._schedule
 
-    def _warm_up(self, batch: TensorBatch) -> None:
-        """Fit the world model and, on its features, the behaviour prior."""
-        world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
-        share = self.settings.shaping
-
-        def prior_loss(feat: Tensor) -> Tensor:
-            feat = feat if share else feat.detach()
-            loss = actor_critic.behaviour_loss(feat, batch, world_model)
-            self.logger.record_mean("train/behaviour_loss", loss.item())
-            return loss * (share or 1.0)
-
-        foreign = world_model.foreign_actions(batch, self.settings.forget_actions)
-        loss, _, metrics = world_model.loss(batch, prior_loss, foreign)
-        both = [self.model_optimizer, self.actor_critic_optimizer]
-        optimise(both, loss, "world model and behaviour prior")
-        actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
-        for name, value in metrics.items():
-            self.logger.record_mean(f"train/{name}", value)
-
-    def _states(self, batch: TensorBatch) -> tuple[RSSMState, RSSMState]:
-        """Posterior states of the batch, and those that the prior is fitted on."""
-        world_model, share = self.policy.world_model, self.settings.forget_actions
-        posterior = self._update_world_model(batch)
-        if posterior is not None and not share:
-            return posterior, posterior
-        embed = world_model.embed(batch)  # (B, T, E); costs more than what follows
-        if posterior is None:
-            posterior = world_model.observe(batch, embed)
-        foreign = world_model.foreign_actions(batch, share)
-        prior = posterior if foreign is None else world_model.observe(batch, embed, foreign)
-        return posterior, prior
-
-    def _update_world_model(self, batch: TensorBatch) -> RSSMState | None:
-        """Posterior states of the batch; None where the model rests."""
-        world_model = self.policy.world_model
-        every = self.settings.model_every
-        if self.world_model_frozen or not every or self._n_updates % every:
-            return None
-        loss, posterior, metrics = world_model.loss(batch)
-        optimise([self.model_optimizer], loss, "world model")
-        for name, value in metrics.items():
-            self.logger.record_mean(f"train/{name}", value)
-        return posterior
-
-    def _update_actor_critic(self, batch: TensorBatch) -> None:
-        world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
-        posterior, prior_state = self._states(batch)
-        improving = self.schedule.improving(self._n_updates)
-        loss, metrics = actor_critic.loss(world_model, posterior, batch, improving, prior_state)
-        optimise([self.actor_critic_optimizer], loss, "actor and critics")
-        actor_critic.after_step()
-        imagination = self.settings.imagination
-        recorded = recorded_returns(batch, imagination.gamma, imagination.horizon)
-        metrics["imagined/gap"] = self._gap.update(metrics["imagined/return"], recorded)
-        if recorded.valid.any():
-            metrics["data/return"] = recorded.reward[recorded.valid].mean().item()
-            metrics["data/cost"] = recorded.cost[recorded.valid].mean().item()
-        for name, value in metrics.items():
-            self.logger.record_mean(name, value)
+    def _model_learns(self) -> bool:
+        """Whether this update, after the warm-up, trains the world model."""
+        every = self.config.model_every
+        return not self.world_model_frozen and every > 0 and self._n_updates % every == 0
 
     def _thread_count(self) -> int | None:
         """One while a small preset learns on a CPU: more only slow tiny kernels."""
         small = self.device.type == "cpu" and self.preset in SMALL_PRESETS
-        return self.settings.torch_threads or (1 if small else None)
+        return self.config.torch_threads or (1 if small else None)
 
     # --- saving ---------------------------------------------------------------------------------
+
+    def _setting(self, name: str) -> Any:
+        return self.config.to_dict() if name == "config" else super()._setting(name)
 
     def _policy_name(self) -> str | None:
         # All names stand for one class; observations are told apart by their space.
@@ -372,7 +353,7 @@ class VLSafe(OfflineAlgorithm):
     def _state(self) -> dict[str, Any]:
         return {
             **super()._state(),
-            "episode_steps": self.episode_steps,
+            "episode_steps": self.policy.actor_critic.episode_steps,
             "world_model_frozen": self.world_model_frozen,
             "schedule": None if self._schedule is None else self._schedule.to_json(),
             "sampler": self._sampler.bit_generator.state,
@@ -382,8 +363,7 @@ class VLSafe(OfflineAlgorithm):
         super()._restore(state)
         self.world_model_frozen = bool(state["world_model_frozen"])
         self._sampler.bit_generator.state = state["sampler"]
-        self.episode_steps = state["episode_steps"]
-        self.policy.actor_critic.episode_steps = self.episode_steps or 1.0
+        self.policy.actor_critic.episode_steps = state["episode_steps"]
         stored = state["schedule"]
         self._schedule = None if stored is None else Schedule.from_json(stored)
 
@@ -394,7 +374,8 @@ class VLSafe(OfflineAlgorithm):
                 f"the file holds an agent of preset {arguments['preset']!r}; its sizes cannot be "
                 "changed on loading"
             )
-        config = merge(arguments["config"], changes.get("config") or {})
+        stored = make_config(arguments["preset"], arguments["config"])
+        config = changed(stored, changes.get("config")).to_dict()
         return {**super()._merged(arguments, changes), "config": config}
 
     @classmethod

@@ -19,7 +19,12 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from vlsafe_agents.common.distributions import symexp_bins, twohot_loss, twohot_mean
+from vlsafe_agents.common.distributions import (
+    symexp_bins,
+    twohot_loss,
+    twohot_mean,
+    unimix_probs,
+)
 from vlsafe_agents.vlsafe.batch import (
     IMAGE,
     VECTOR,
@@ -27,10 +32,10 @@ from vlsafe_agents.vlsafe.batch import (
     exchange_actions,
     observation_spaces,
 )
-from vlsafe_agents.vlsafe.config import WorldModelConfig
-from vlsafe_agents.vlsafe.disagreement import DisagreementEnsemble
+from vlsafe_agents.vlsafe.config import RSSMConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import MLP
 from vlsafe_agents.vlsafe.observation import ObservationModel
+from vlsafe_agents.vlsafe.policy_heads import action_kind
 from vlsafe_agents.vlsafe.rssm import RSSM, RSSMState
 
 
@@ -55,12 +60,64 @@ class Imagined(NamedTuple):
     disagreement: Tensor | None = None  # (N, H), of the ensemble about state j + 1; None if off
 
 
+class DisagreementEnsemble(nn.Module):
+    """One-step predictors of the latents: where they disagree, data are thin.
+
+    ``members`` networks with one hidden layer that predict the next posterior's probabilities.
+
+    After Plan2Explore (Sekar et al. 2020, arXiv 2005.05960), with categorical targets.  Features
+    are stopped: the ensemble does not shape the world model.  Members differ in their initial
+    weights only.
+    """
+
+    def __init__(self, in_size: int, units: int, config: RSSMConfig, members: int) -> None:
+        super().__init__()
+        if members < 2:
+            raise ValueError(f"an ensemble needs at least 2 members to disagree; got {members}")
+        self.config = config
+        latent = config.stoch * config.classes
+        self.weight_in = nn.Parameter(torch.randn(members, in_size, units) * in_size**-0.5)
+        self.bias_in = nn.Parameter(torch.zeros(members, 1, units))
+        self.weight_out = nn.Parameter(torch.randn(members, units, latent) * units**-0.5)
+        self.bias_out = nn.Parameter(torch.zeros(members, 1, latent))
+
+    def forward(self, feat: Tensor, action: Tensor) -> Tensor:
+        """Logits ``(M, N, S, K)`` of the next latents, from ``(N, F)`` and ``(N, A)``."""
+        x = torch.cat([feat, action], -1)  # (N, F + A)
+        x = x.expand(len(self.weight_in), *x.shape)  # (M, N, F + A)
+        hidden = F.silu(torch.baddbmm(self.bias_in, x, self.weight_in))
+        out = torch.baddbmm(self.bias_out, hidden, self.weight_out)
+        return out.unflatten(-1, (self.config.stoch, self.config.classes))
+
+    def loss(self, feat: Tensor, action: Tensor, posterior: RSSMState, is_first: Tensor) -> Tensor:
+        """Cross-entropy to the next posterior, ``(B, T)``, summed over S, averaged over members.
+
+        Column ``t`` predicts state ``t`` from state ``t - 1``; 0 where there is no such step.
+        """
+        assert posterior.logits is not None
+        target = unimix_probs(posterior.logits[:, 1:].detach(), self.config.unimix).flatten(0, 1)
+        logits = self(feat[:, :-1].detach().flatten(0, 1), action[:, 1:].flatten(0, 1))
+        entropy = -(target * F.log_softmax(logits, -1)).sum((-2, -1)).mean(0)  # (B * (T - 1),)
+        steps = entropy.unflatten(0, (len(feat), -1)) * ~is_first[:, 1:]
+        return F.pad(steps, (1, 0))
+
+    @torch.no_grad()
+    def disagreement(self, feat: Tensor, action: Tensor) -> Tensor:
+        """Variance of the members' probabilities, averaged over the latents: ``(N, H)``.
+
+        Args:
+            feat: ``(N, H, F)``; ``action``: ``(N, H, A)``.
+        """
+        probs = F.softmax(self(feat.flatten(0, 1), action.flatten(0, 1)), -1)
+        return probs.var(0).sum(-1).mean(-1).unflatten(0, feat.shape[:2])
+
+
 class WorldModel(nn.Module):
     """Recurrent world model for image, vector or both kinds of observation.
 
     Args:
         observation_space: Box, or Dict with the keys "image" and/or "vector".
-        action_space: Discrete, or Box with one axis.
+        action_space: Discrete, or MultiDiscrete or Box with one axis.
 
     Raises:
         ValueError: for spaces that do not fit.
@@ -76,8 +133,8 @@ class WorldModel(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.action_space = action_space
-        self.action_size = _action_size(action_space)
+        self.actions = action_kind(action_space)
+        self.action_size = self.actions.size
         rssm = config.rssm
         self.feat_size = rssm.deter + rssm.stoch * rssm.classes
         observations = observation_spaces(observation_space)
@@ -101,14 +158,8 @@ class WorldModel(nn.Module):
     # --- acting -------------------------------------------------------------------------------
 
     def action_vector(self, action: Tensor) -> Tensor:
-        """One-hot ``(..., A)`` of discrete actions ``(...)``; Box actions clipped to the space."""
-        space = self.action_space
-        if isinstance(space, spaces.Discrete):
-            return F.one_hot(action.long() - int(space.start), self.action_size).float()
-        assert isinstance(space, spaces.Box)
-        low = torch.as_tensor(space.low, dtype=torch.float32, device=action.device)
-        high = torch.as_tensor(space.high, dtype=torch.float32, device=action.device)
-        return torch.clamp(action.float(), low, high)
+        """Recorded actions as vectors ``(..., A)``."""
+        return self.actions.vector(action)
 
     def foreign_actions(self, batch: TensorBatch, share: float) -> Tensor | None:
         """Action vectors ``(B, T, A)``, some of other sequences; None if ``share`` is 0.
@@ -214,8 +265,8 @@ class WorldModel(nn.Module):
             if shaping_action is not None:
                 feat = self.feat(self.rssm.observe(embed, shaping_action, batch.is_first))
             total = total + shaping(feat)
-        metrics = {f"{key}_loss": value.item() for key, value in means.items()}
-        metrics |= {"kl": kl.mean().item(), "model_loss": total.item()}
+        metrics = {f"train/{key}_loss": value.item() for key, value in means.items()}
+        metrics |= {"train/kl": kl.mean().item(), "train/model_loss": total.item()}
         return total, posterior.detach(), metrics
 
     def scales(self) -> dict[str, float]:
@@ -307,11 +358,3 @@ class WorldModel(nn.Module):
 def _to_array(key: str, dream: Tensor) -> npt.NDArray[Any]:
     array = dream.cpu().numpy()
     return (array * 255).round().astype(np.uint8) if key == IMAGE else array
-
-
-def _action_size(space: spaces.Space[Any]) -> int:
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        return int(space.shape[0])
-    raise ValueError(f"action space must be Discrete or a Box with one axis; got {space}")

@@ -24,8 +24,8 @@ from vlsafe_envs.engine.state import (
     empty_vehicles,
 )
 from vlsafe_envs.scene import PACKED_ROUTE, Scene
+from vlsafe_envs.simulator import EgoStatus
 from vlsafe_envs.threads import share_out
-from vlsafe_envs.traffic import EgoStatus
 
 Array = npt.NDArray[np.float64]
 

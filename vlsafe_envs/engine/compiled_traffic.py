@@ -1,8 +1,7 @@
-"""The ``Traffic`` protocol over the compiled engine."""
+"""The ``Simulator`` protocol over the compiled engine."""
 
 from __future__ import annotations
 
-import math
 from functools import cache
 
 import numpy as np
@@ -17,13 +16,13 @@ from vlsafe_envs.engine.population import Population
 from vlsafe_envs.engine.simulation import NO_ACTION
 from vlsafe_envs.engine.spawning import spawn
 from vlsafe_envs.engine.state import META, Integers, Records, RoadTable, empty_vehicles
-from vlsafe_envs.highway_env_stages import STAGES
-from vlsafe_envs.highway_env_traffic import MERGE_END, build_network
+from vlsafe_envs.highway_env_stages import stage_class
+from vlsafe_envs.highway_env_traffic import ARRIVAL_DISTANCE, build_network, road_shape
+from vlsafe_envs.render import RoadShape
 from vlsafe_envs.scenarios import SCENARIO_NAMES, TrafficConfig
 from vlsafe_envs.scene import PACKED_ROUTE, Scene
-from vlsafe_envs.traffic import EgoStatus, IdmAdvice
+from vlsafe_envs.simulator import EgoStatus, IdmAdvice
 
-ARRIVAL_DISTANCE = 25.0  # [m] into the exit road (roundabout, intersection)
 REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
 
 
@@ -31,7 +30,7 @@ REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
 def road_of(scenario: str, lanes: int) -> tuple[RoadNetwork, RoadTable]:
     """The network of a scenario and its arrays; roads never change, so they are shared."""
     network = build_network(TrafficConfig(scenario, vehicles=0, lanes=lanes))
-    return network, road_table(network, STAGES[scenario].connected_lanes)
+    return network, road_table(network, stage_class(scenario).connected_lanes)
 
 
 def supports(config: TrafficConfig) -> bool:
@@ -40,7 +39,7 @@ def supports(config: TrafficConfig) -> bool:
 
 
 class CompiledTraffic:
-    """Steps the rules of highway-env in compiled code; see :class:`~vlsafe_envs.traffic.Traffic`.
+    """Steps the rules of highway-env in compiled code; see ``simulator.Simulator``.
 
     The same seed, configuration and actions give the same traffic as ``HighwayEnvTraffic``.
 
@@ -59,7 +58,8 @@ class CompiledTraffic:
         self._people = Population(
             self._network, self._table, 1 / config.simulation_frequency, config.vehicles + 8
         )
-        if config.scenario == "intersection":
+        self._stage = stage_class(config.scenario)
+        if self._stage.regulated:
             period = int(1 / (1 / config.simulation_frequency) / REGULATION_FREQUENCY)
             self._people.world["regulation_period"] = period
             self._people.crossing = read_crossing(self._people)
@@ -79,11 +79,15 @@ class CompiledTraffic:
         self._substeps = 0
         self._plan = people.routes[people.ego, : ego["route_end"], 0].copy()
         goal_road = int(self._plan[-1]) if len(self._plan) else -1
-        goal_x = MERGE_END if self.config.scenario == "merge" else math.inf
-        self._goal = (goal_road, ARRIVAL_DISTANCE, goal_x)
+        self._goal = (goal_road, ARRIVAL_DISTANCE, self._stage.goal_x)
         self._shadow = empty_vehicles(1)
         self._shadow_substep = -1
         self._ready = True
+
+    @property
+    def regulated(self) -> bool:
+        """Whether the right of way is regulated, and drivers are those of the intersection."""
+        return bool(self._stage.regulated)
 
     @property
     def people(self) -> Population:
@@ -144,11 +148,19 @@ class CompiledTraffic:
         """Count ``steps`` simulated; when a second is full, vehicles leave and may enter."""
         self._substeps += steps
         config, people = self.config, self._people
-        if config.scenario == "intersection" and self._substeps % config.simulation_frequency == 0:
+        if self._stage.regulated and self._substeps % config.simulation_frequency == 0:
             leave(people, people.crossing)
             if config.vehicles:
                 chance = min(1.0, config.spawn_probability * config.density)
                 enter_perhaps(people, people.crossing, self._rng, chance)
+
+    @property
+    def road(self) -> RoadShape:
+        """The road, as it is drawn."""
+        return road_shape(self.config)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
     @property
     def scene(self) -> Scene:
@@ -185,7 +197,7 @@ class CompiledTraffic:
         self._need_reset()
         people = self._people
         if self._shadow_substep < 0:
-            start_shadow(self._shadow, people.vehicles, people.ego, self.config.scenario)
+            start_shadow(self._shadow, people.vehicles, people.ego, self.regulated)
             self._shadow_substep = self._substeps
         elapsed = (self._substeps - self._shadow_substep) / self.config.simulation_frequency
         self._shadow_substep = self._substeps

@@ -11,8 +11,8 @@ from vlsafe_envs.engine.rule_drivers import DRIVER, EXPERT, decide
 from vlsafe_envs.engine.state import VEHICLE, Integers, Records, RoadTable, compiled_for_threads
 from vlsafe_envs.engine.ways import Ways
 from vlsafe_envs.scene import PACKED_ROUTE
+from vlsafe_envs.simulator import IdmAdvice
 from vlsafe_envs.threads import share_out
-from vlsafe_envs.traffic import IdmAdvice
 
 CHOICE = np.dtype([("number", "i8"), ("throttle", "f8"), ("steering", "f8")])
 
@@ -39,7 +39,7 @@ class Decisions:
         shadow = self._shadows[n : n + 1]
         shadow[:] = BLANK
         people = self._batch.scenes[n].people
-        start_shadow(shadow, people.vehicles, people.ego, self._batch.config.scenario)
+        start_shadow(shadow, people.vehicles, people.ego, self._batch.scenes[n].regulated)
         self._asked[n] = 0
 
     def decide(self, rows: Integers) -> Records:

@@ -28,7 +28,7 @@ from vlsafe_envs.engine.state import (
     compiled_core,
 )
 from vlsafe_envs.highway_env_traffic import ON_ROAD_MARGIN
-from vlsafe_envs.traffic import EgoStatus, IdmAdvice
+from vlsafe_envs.simulator import EgoStatus, IdmAdvice
 
 ROUTE_SPACING = 4.0  # [m] between points
 
@@ -129,13 +129,13 @@ def route_points(
     return out.shape[0]
 
 
-def start_shadow(shadow: Records, vehicles: Records, ego: int, scenario: str) -> None:
+def start_shadow(shadow: Records, vehicles: Records, ego: int, regulated: bool) -> None:
     """Make ``shadow`` (one row) a driver who has just arrived in the ego vehicle's place."""
     me = shadow[0]
     me["kind"] = IDM
     me["timer"] = LANE_CHANGE_DELAY
     me["target_lane"] = vehicles[ego]["lane"]
-    if scenario == "intersection":
+    if regulated:
         me["distance_wanted"], me["comfort_acc_max"], me["comfort_acc_min"] = 7.0, 6.0, -3.0
 
 

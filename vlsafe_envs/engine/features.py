@@ -10,7 +10,7 @@ import numpy.typing as npt
 from vlsafe_envs.engine.gaps import Columns
 from vlsafe_envs.engine.neighbours import FEATURES, SLOTS, neighbours
 from vlsafe_envs.engine.state import compiled
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.simulator import EgoStatus
 
 EGO_FEATURES = 16
 SIZE = EGO_FEATURES + SLOTS * FEATURES

@@ -20,7 +20,7 @@ from vlsafe_envs.engine.gaps import Columns
 from vlsafe_envs.engine.lanes import wrap_to_pi
 from vlsafe_envs.engine.neighbours import LANE_WIDTH
 from vlsafe_envs.engine.state import FASTER, IDLE, LANE_LEFT, LANE_RIGHT, SLOWER, compiled
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.simulator import EgoStatus
 
 SPEED_TIME = 0.6  # [s], time constant of highway-env's speed controller
 HYSTERESIS = 0.5  # [m/s], gain in end speed that is worth leaving IDLE

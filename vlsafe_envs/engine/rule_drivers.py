@@ -30,7 +30,7 @@ from vlsafe_envs.engine.rules import (
 from vlsafe_envs.engine.state import Records, RoadTable, compiled
 from vlsafe_envs.engine.ways import Ways
 from vlsafe_envs.scene import PACKED_ROUTE
-from vlsafe_envs.traffic import EgoStatus, IdmAdvice
+from vlsafe_envs.simulator import EgoStatus, IdmAdvice
 
 EXPERT, RECKLESS, BRISK = 0, 1, 2  # kinds of driver; the brisk one knows only highways
 HIGHWAY, MERGE, JUNCTION = 0, 1, 2  # kinds of road

@@ -13,7 +13,7 @@ from vlsafe_envs.engine.gaps import Columns, headway
 from vlsafe_envs.engine.neighbours import LANE_WIDTH
 from vlsafe_envs.engine.pilot import Intent
 from vlsafe_envs.engine.state import compiled
-from vlsafe_envs.traffic import EgoStatus, IdmAdvice
+from vlsafe_envs.simulator import EgoStatus, IdmAdvice
 
 MAX_BRAKING = -6.0  # [m/s2]
 RAMP_END = 315.0  # [m], x behind which nobody merges any more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from functools import cache
 
 import numpy as np
@@ -18,7 +19,7 @@ from vlsafe_envs.highway_env_stages import (
     MERGE_EGO_START,
     ROUNDABOUT_CIRCLE,
     ROUNDABOUT_ENTRIES,
-    STAGES,
+    stage_class,
 )
 from vlsafe_envs.scenarios import TrafficConfig
 
@@ -33,10 +34,10 @@ def ego_kind(config: TrafficConfig) -> int:
 
 def spawn(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
     """Fill an empty road as the reference does, with the same draws from ``rng``."""
-    _SPAWNERS[config.scenario](config, people, rng)
+    pkgutil.resolve_name(config.road.spawner)(config, people, rng)
 
 
-def _spawn_highway(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
+def spawn_highway(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
     """A row of vehicles on random lanes, each ahead of all before it (``highway-v0``)."""
     thinning = float(np.exp(-5 / 40 * config.lanes))
     places = np.empty((config.vehicles + 1, 4))
@@ -78,7 +79,7 @@ def _put_all(table: RoadTable, vehicles: Records, places: npt.NDArray[np.float64
         vehicles[i].delta = places[i, 3]
 
 
-def _spawn_merge(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
+def spawn_merge(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
     """The ego vehicle, others on the highway, and some coming up the ramp (``merge-v1``)."""
     highway = people.numbers.lane(("a", "b", 0))
     people.put(people.add(ego_kind(config)), highway + 1, MERGE_EGO_START, 30.0)
@@ -100,19 +101,20 @@ def _spawn_merge(config: TrafficConfig, people: Population, rng: np.random.Gener
         row = people.add()
         people.put(row, people.numbers.lane(("j", "k", 0)), 110.0 - 30.0 * k, 20.0)
         people.vehicles[row]["target_speed"] = 30.0
-    for obstacle in _merge_obstacles():
+    for obstacle in _obstacles(config.scenario):
         people.copy_object(obstacle)
 
 
 @cache
-def _merge_obstacles() -> list[Obstacle]:
+def _obstacles(scenario: str) -> list[Obstacle]:
     """What stands on the road itself: the end of the ramp."""
-    stage = STAGES["merge"](TrafficConfig("merge", vehicles=0), Vehicle, np.random.default_rng(0))
+    config = TrafficConfig(scenario, vehicles=0)
+    stage = stage_class(scenario)(config, Vehicle, np.random.default_rng(0))
     stage.build_road()
     return list(stage.road.objects)
 
 
-def _spawn_roundabout(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
+def spawn_roundabout(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
     """The ego vehicle, the four others of ``roundabout-v1``, and more wherever there is room."""
     ego = people.add(ego_kind(config))
     people.put(ego, people.numbers.lane(("ser", "ses", 0)), 125.0, 8.0)
@@ -153,9 +155,7 @@ def _enter_roundabout(
     people.vehicles[row]["delta"] = rng.uniform(*DELTA_RANGE)
 
 
-def _spawn_intersection(
-    config: TrafficConfig, people: Population, rng: np.random.Generator
-) -> None:
+def spawn_intersection(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
     """Random vehicles, some seconds of driving, a challenger, and the ego vehicle."""
     crossing = people.crossing
     wanted = config.vehicles
@@ -185,11 +185,3 @@ def _gaps_from(people: Population, x: float, y: float) -> npt.NDArray[np.float64
     vehicles = people.vehicles[: people.count]
     dx, dy = vehicles["x"] - x, vehicles["y"] - y
     return np.sqrt(dx * dx + dy * dy)
-
-
-_SPAWNERS = {
-    "highway": _spawn_highway,
-    "merge": _spawn_merge,
-    "roundabout": _spawn_roundabout,
-    "intersection": _spawn_intersection,
-}

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
 
-from vlsafe_envs.observations import IMAGE_SIZE
+from vlsafe_envs.observations import VectorKind
 
 # What MetaDrive tells: the ego vehicle (9), the next two checkpoints (10) and a lidar of 240 rays.
 VECTOR_SIZE = 9 + 10 + 240
@@ -24,15 +23,11 @@ def unobserved() -> dict[str, Any]:
     return {"agent_observation": DummyObservation}
 
 
-def metadrive_space(kind: str) -> spaces.Space[Any]:
-    """Space of ``"image"``, ``"vector"`` (MetaDrive's own, in [0, 1]) or ``"multi"``."""
-    image = spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    vector = spaces.Box(0.0, 1.0, (VECTOR_SIZE,), np.float32)
-    if kind == "image":
-        return image
-    return vector if kind == "vector" else spaces.Dict(image=image, vector=vector)
-
-
 def metadrive_vector(observation: Any) -> npt.NDArray[np.float32]:
     """MetaDrive's own observation as float32 ``(259,)`` within the bounds that it promises."""
     return np.clip(observation, 0.0, 1.0).astype(np.float32)
+
+
+METADRIVE_VECTOR = VectorKind(
+    0.0, 1.0, VECTOR_SIZE, lambda simulator, *_: metadrive_vector(simulator.outcome.observation)
+)

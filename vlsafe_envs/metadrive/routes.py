@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.metadrive.roads import points_on
+from vlsafe_envs.simulator import ROUTE_STEP
 from vlsafe_envs.tasks.paths import resample
-from vlsafe_envs.tasks.world import ROUTE_STEP
 
 SAMPLE = 0.5  # [m] between samples of a lane
 CHANGE_LENGTH = 35.0  # [m], for one lane change where the road is long enough

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vlsafe_envs.actions import check_route_action
 from vlsafe_envs.checks import check_choice, check_integer, check_number
-from vlsafe_envs.tasks.scenario import check_task_action
+from vlsafe_envs.registry import METADRIVE_IDS, MetaDriveRoad, row_named
 
 TRAIN_MAPS = (0, 1000)  # first map and number of maps
 TEST_MAPS = (100_000, 200)
 MAPS = {"train": TRAIN_MAPS, "test": TEST_MAPS}
-# MetaDrive's own defaults: the share of places 10 m apart that hold a vehicle, and the chance that
-# a piece of road holds cones, a barrier or a broken-down car.
-DENSITIES = {"navigation": 0.1, "metadrive": 0.05}
-ACCIDENTS = {"navigation": 0.0, "metadrive": 0.8}
 DECISION_FREQUENCY = 10  # [Hz], five physics steps of 0.02 s, MetaDrive's own
 LARGEST_MAP = 2**31 - 1  # MetaDrive seeds numpy with the map's index
 
@@ -30,19 +27,19 @@ class MetaDriveTraffic:
     Raises ``ValueError`` for values that MetaDrive cannot build.
     """
 
-    scenario: str = "navigation"
-    density: float = 1.0  # times MetaDrive's default (:data:`DENSITIES`)
+    scenario: str = next(iter(METADRIVE_IDS.values()))
+    density: float = 1.0  # times MetaDrive's own, see the registry
     maps: str = "train"
     start_map: int | None = None  # instead of the range that ``maps`` names
     num_maps: int | None = None
     blocks: int = 3  # road pieces of a map, MetaDrive's default; each is 40 to 150 m long
-    accident_prob: float | None = None  # instead of MetaDrive's default (:data:`ACCIDENTS`)
+    accident_prob: float | None = None  # instead of MetaDrive's own, see the registry
     action: str = "grid"
     policy_frequency: int = DECISION_FREQUENCY  # [Hz], fixed
     initial_speed: float = 0.0  # [m/s], of the ego vehicle
 
     def __post_init__(self) -> None:
-        check_choice("scenario", self.scenario, tuple(DENSITIES))
+        row_named(self.scenario, MetaDriveRoad.simulator)
         check_number("density", self.density, 0.0, 5.0)
         check_choice("maps", self.maps, tuple(MAPS))
         if self.start_map is not None:
@@ -52,7 +49,7 @@ class MetaDriveTraffic:
         check_integer("blocks", self.blocks, 1, 10)
         if self.accident_prob is not None:
             check_number("accident_prob", self.accident_prob, 0.0, 1.0)
-        check_task_action(self.action)
+        check_route_action(self.action)
         check_integer("policy_frequency", self.policy_frequency, 10, 10)
         check_number("initial_speed", self.initial_speed, 0.0, 20.0, "m/s")
         if self.first_map + self.map_count - 1 > LARGEST_MAP:
@@ -73,12 +70,13 @@ class MetaDriveTraffic:
 
     def config(self) -> dict[str, Any]:
         """MetaDrive's settings for these roads and this traffic."""
+        road = row_named(self.scenario).road
+        assert isinstance(road, MetaDriveRoad)
+        accidents = road.accident_prob if self.accident_prob is None else self.accident_prob
         return {
             "start_seed": self.first_map,
             "num_scenarios": self.map_count,
             "map": self.blocks,
-            "traffic_density": DENSITIES[self.scenario] * self.density,
-            "accident_prob": (
-                ACCIDENTS[self.scenario] if self.accident_prob is None else self.accident_prob
-            ),
+            "traffic_density": road.traffic_density * self.density,
+            "accident_prob": accidents,
         }

@@ -1,4 +1,4 @@
-"""MetaDrive as a :class:`~vlsafe_envs.tasks.world.World`."""
+"""MetaDrive as a :class:`~vlsafe_envs.simulator.RouteSimulator`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_envs.checks import check_flag
 from vlsafe_envs.metadrive.missing import require_metadrive
+from vlsafe_envs.metadrive.observation import unobserved
 from vlsafe_envs.metadrive.pedals import Car, steering_of, throttle_of
 from vlsafe_envs.metadrive.scenario import MetaDriveTraffic
 from vlsafe_envs.render import RoadShape
 from vlsafe_envs.scene import PACKED_ROUTE, Scene
+from vlsafe_envs.simulator import EgoStatus
 from vlsafe_envs.tasks.progress import RouteProgress
-from vlsafe_envs.traffic import EgoStatus
 
 if TYPE_CHECKING:
     from vlsafe_envs.metadrive.engine import AssetFreeEnv
@@ -24,6 +26,10 @@ Array = npt.NDArray[np.float64]
 TRAFFIC_SEEDS = 2**16
 ROADS_KEPT = 64
 _ROUTE_STRIDE = 5  # waypoints between points of ``Scene.route``: 4 m
+_ENDS = {
+    "solid_lines": ("on_continuous_line_done",),
+    "crash_terminal": ("crash_vehicle_done", "crash_object_done"),
+}
 _QUIET = 50  # log level: MetaDrive tells every start otherwise
 
 
@@ -213,6 +219,24 @@ class MetaDriveWorld:
 
             release_engine(self)
             self._env, self._ready = None, False
+
+
+def make_world(traffic: MetaDriveTraffic, observed: bool, **ends: bool) -> MetaDriveWorld:
+    """MetaDrive with some of its settings.
+
+    Args:
+        traffic: which maps, and what is on them.
+        observed: whether MetaDrive makes its own observation.
+        ends: ``solid_lines``, whether touching a solid line is being off the road, and
+            ``crash_terminal``, whether a crash ends the episode; what is missing is left alone.
+
+    Raises ``ValueError`` for what is no flag, ``ImportError`` where MetaDrive is not installed.
+    """
+    settings: dict[str, Any] = {}
+    for name, value in ends.items():
+        check_flag(name, value)
+        settings |= dict.fromkeys(_ENDS[name], bool(value))
+    return MetaDriveWorld(traffic, lambda: {**settings, **({} if observed else unobserved())})
 
 
 def car_of(agent: Any) -> Car:

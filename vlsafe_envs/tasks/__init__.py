@@ -1,16 +1,14 @@
-"""The paper's tasks: a route to follow through traffic, over any :class:`World`."""
+"""What drivers are rewarded and charged for, and when an episode ends; see ``task.Task``."""
 
-from vlsafe_envs.tasks.rules import TaskCosts, TaskRewards, TaskRules
-from vlsafe_envs.tasks.scenario import TaskScenario
-from vlsafe_envs.tasks.task_env import TaskEnv
-from vlsafe_envs.tasks.world import ROUTE_STEP, World
+from vlsafe_envs.tasks.cruise import CruiseTask
+from vlsafe_envs.tasks.metadrive import MetaDriveTask
+from vlsafe_envs.tasks.route import RouteTask, TaskCosts, TaskRewards, TaskRules
 
 __all__ = [
-    "ROUTE_STEP",
+    "CruiseTask",
+    "MetaDriveTask",
+    "RouteTask",
     "TaskCosts",
-    "TaskEnv",
     "TaskRewards",
     "TaskRules",
-    "TaskScenario",
-    "World",
 ]

@@ -15,10 +15,11 @@ from __future__ import annotations
 import numpy as np
 
 from vlsafe_envs.render import Line, RoadShape
+from vlsafe_envs.simulator import ROUTE_STEP
 from vlsafe_envs.tasks.motion import Array, show, step_lanes
 from vlsafe_envs.tasks.path_world import Hypotheses
 from vlsafe_envs.tasks.paths import lane_shape, path_table, resample, straight
-from vlsafe_envs.tasks.world import ROUTE_STEP
+from vlsafe_envs.tasks.traffic import PathTraffic
 
 LANES = 4
 LANE_WIDTH = 3.5  # [m]; Town 04's are 3.2 to 3.4 m apart
@@ -62,6 +63,11 @@ def _shape() -> RoadShape:
 
 
 FOUR_LANE_SHAPE = _shape()
+
+
+def make_road(traffic: PathTraffic) -> FourLane:
+    """The road with the vehicles that ``traffic`` asks for."""
+    return FourLane(traffic.others)
 
 
 class FourLane:

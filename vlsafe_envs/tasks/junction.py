@@ -26,6 +26,7 @@ import numpy as np
 
 from vlsafe_envs.engine.state import VEHICLE_LENGTH
 from vlsafe_envs.render import LaneShape, Line, RoadShape
+from vlsafe_envs.simulator import ROUTE_STEP
 from vlsafe_envs.tasks.motion import show, step_flow
 from vlsafe_envs.tasks.path_world import Hypotheses
 from vlsafe_envs.tasks.paths import (
@@ -37,7 +38,7 @@ from vlsafe_envs.tasks.paths import (
     resample,
     straight,
 )
-from vlsafe_envs.tasks.world import ROUTE_STEP
+from vlsafe_envs.tasks.traffic import GAPS, PathTraffic
 
 LANE_WIDTH = 4.0  # [m], as highway-env's
 HALF = 11.0  # [m] from the crossing's centre to where left turns begin
@@ -45,7 +46,6 @@ CORNER = 20.0  # [m] from the centre to where right turns begin: theirs are wide
 LEG = 90.0  # [m] beyond HALF
 FLOW_SPEED = 30.0 / 3.6  # [m/s], CARLA's autopilot in towns
 FLOW_ACCELERATION = 3.0  # [m/s2], of a car that starts from rest
-GAPS = {"none": None, "medium": (8.0, 16.0), "hard": (6.0, 8.0)}  # [m], CarDreamer's
 SHORTEST_HEADWAY = (VEHICLE_LENGTH + 2.0) / FLOW_SPEED  # [s]
 APPROACH, EXIT = 25.0, 20.0  # [m] of the ego vehicle's route before and after the crossing
 FORK_SEEN = 1.5  # [m] after the fork a car's way shows
@@ -111,6 +111,16 @@ def _quarter(heading: float) -> LaneShape:
 
 
 JUNCTION_SHAPE = _shape()
+
+
+def make_left(traffic: PathTraffic) -> Junction:
+    """The crossing with a left turn before the ego vehicle."""
+    return Junction("left", traffic.traffic, traffic.density)
+
+
+def make_right(traffic: PathTraffic) -> Junction:
+    """The crossing with a right turn before the ego vehicle."""
+    return Junction("right", traffic.traffic, traffic.density)
 
 
 class Junction:

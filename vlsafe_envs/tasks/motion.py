@@ -13,11 +13,11 @@ import numpy.typing as npt
 from vlsafe_envs.engine import gaps
 from vlsafe_envs.engine.state import VEHICLE_LENGTH, VEHICLE_WIDTH, compiled, compiled_core
 from vlsafe_envs.tasks.paths import PathTable, pose
+from vlsafe_envs.tasks.traffic import SIMULATION_FREQUENCY
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-SIMULATION_FREQUENCY = 20  # [Hz]
 DT = 1.0 / SIMULATION_FREQUENCY  # [s]
 
 # Drivers of four-lane traffic: Treiber's IDM, between bumpers.

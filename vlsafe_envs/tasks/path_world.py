@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -9,10 +10,10 @@ import numpy.typing as npt
 
 from vlsafe_envs.render import RoadShape
 from vlsafe_envs.scene import PACKED_ROUTE, Scene
-from vlsafe_envs.tasks.motion import SIMULATION_FREQUENCY
+from vlsafe_envs.simulator import EgoStatus
 from vlsafe_envs.tasks.paths import PathTable
 from vlsafe_envs.tasks.progress import RouteProgress, headings_of
-from vlsafe_envs.traffic import EgoStatus
+from vlsafe_envs.tasks.traffic import SIMULATION_FREQUENCY, PathTraffic
 
 Array = npt.NDArray[np.float64]
 
@@ -54,8 +55,14 @@ class PathRoad(Protocol):
         """See :class:`Hypotheses`."""
 
 
+def make_world(traffic: PathTraffic) -> PathWorld:
+    """The simulator of a road of ours."""
+    road = pkgutil.resolve_name(traffic.road.build)(traffic)
+    return PathWorld(road, traffic.policy_frequency, traffic.initial_speed)
+
+
 class PathWorld:
-    """The :class:`~vlsafe_envs.tasks.world.World` protocol over a :class:`PathRoad`.
+    """The :class:`~vlsafe_envs.simulator.RouteSimulator` over a :class:`PathRoad`.
 
     Args:
         road: road, routes and traffic.

@@ -5,7 +5,7 @@ ahead".  So a :class:`Statement` carries, beside its wordings, a function that s
 of each row of :class:`Facts`; the training loss uses that instead of treating all other frames as
 wrong.  Truth is fuzzy near a boundary (a gap of 9.9 m is also "ten metres").
 
-Danger is spoken of in the words of accidents ("about to have an accident"), because a judge must
+Danger is spoken of in the words of accidents ("about to have an accident"), because a scorer must
 speak up before the crash.  No caption repeats five consecutive words of a held-out prompt, see
 :func:`leaks`.
 """
@@ -13,13 +13,13 @@ speak up before the crash.  No caption repeats five consecutive words of a held-
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wrappers.clip_training import phrases
-from wrappers.clip_training.facts import SCENARIOS, Column, Facts
+from wrappers.clip_training.facts import Column, Facts, RoadWords
 
 HELD_OUT_RUN = 5  # consecutive words of a held-out prompt that no caption may contain
 
@@ -141,10 +141,6 @@ def _details() -> tuple[Statement, ...]:
         over = tuple(text.replace("{n}", word) for text in phrases.BEYOND_SECONDS)
         found.append(Statement(f"within {seconds} s", _within(seconds), (), under))
         found.append(Statement(f"beyond {seconds} s", _beyond(seconds), (), over))
-    for index, scenario in enumerate(SCENARIOS):
-        found.append(
-            Statement(scenario, _is_scenario(index), (), phrases.SCENARIO_SENTENCES[scenario])
-        )
     return tuple(found)
 
 
@@ -153,9 +149,18 @@ DANGERS = (UNSAFE, COLLIDED, OFF_ROAD, IMMINENT, TAILGATING)
 STATEMENTS = (SAFE, *DANGERS, ON_ROAD, *DETAILS)
 
 
-def all_phrases() -> list[str]:
+def statements(roads: Sequence[RoadWords] = ()) -> tuple[Statement, ...]:
+    """All claims, those about the kind of road among them; ``Facts.scenario`` counts ``roads``."""
+    about = (
+        Statement(road.name, _is_scenario(index), (), road.sentences)
+        for index, road in enumerate(roads)
+    )
+    return (*STATEMENTS, *about)
+
+
+def all_phrases(roads: Sequence[RoadWords] = ()) -> list[str]:
     """Every phrase that captions are made of, for learning a vocabulary."""
-    parts = [phrase for item in STATEMENTS for phrase in (*item.doing, *item.sentences)]
+    parts = [phrase for item in statements(roads) for phrase in (*item.doing, *item.sentences)]
     return [*parts, *phrases.SAFE_ENDINGS, *phrases.CARS]
 
 
@@ -184,8 +189,9 @@ def _words(text: str) -> list[str]:
 class CaptionWriter:
     """Writes captions; none of them leaks a held-out prompt."""
 
-    def __init__(self, held_out: tuple[str, ...]) -> None:
+    def __init__(self, held_out: tuple[str, ...], roads: Sequence[RoadWords] = ()) -> None:
         self.held_out = held_out
+        self._statements = statements(roads)
 
     def safe(self, rng: np.random.Generator) -> Caption:
         """A sentence that says all is well."""
@@ -219,9 +225,9 @@ class CaptionWriter:
         return [self.about(facts, rng).text for _ in range(count)]
 
     def _true_statement(self, facts: Facts, rng: np.random.Generator) -> Statement:
-        truths = np.array([float(statement.truth(facts)[0]) for statement in STATEMENTS])
+        truths = np.array([float(statement.truth(facts)[0]) for statement in self._statements])
         truths = np.where(truths > 0.5, truths, 0.0)  # ON_ROAD or OFF_ROAD holds at least
-        return STATEMENTS[int(rng.choice(len(STATEMENTS), p=truths / truths.sum()))]
+        return self._statements[int(rng.choice(len(truths), p=truths / truths.sum()))]
 
     def _until_new(
         self,

@@ -16,18 +16,6 @@ from wrappers.oracle import safety_degree
 
 Column = npt.NDArray[np.float64]
 
-SCENARIOS = (
-    "highway",
-    "merge",
-    "roundabout",
-    "intersection",
-    "four_lane",
-    "left_turn",
-    "right_turn",
-    "navigation",
-)
-# Roads cross there: harder to judge.
-CROSSING = ("roundabout", "intersection", "left_turn", "right_turn")
 AHEAD, BEHIND, SIDE = 48.0, 16.0, 32.0  # [m], how far a frame shows from the ego vehicle
 _LANE = 2.0  # [m], half a lane's width
 _ABREAST = 8.0  # [m], how far before and behind a vehicle counts as beside
@@ -36,10 +24,19 @@ _HINDSIGHT_SAFETY = 0.15  # safety degree of a state from which the episode ends
 
 
 @dataclass(frozen=True)
+class RoadWords:
+    """A kind of road in the words of captions."""
+
+    name: str
+    sentences: tuple[str, ...]  # about its frames; {car} is the ego vehicle
+    crossing: bool = False  # whether ways cross there: harder to judge
+
+
+@dataclass(frozen=True)
 class Facts:
     """One value a frame in every column, all ``(N,)`` float64; none is infinite for "no such"."""
 
-    scenario: Column  # index into SCENARIOS
+    scenario: Column  # index of the kind of road
     speed: Column  # [m/s]
     time_to_collision: Column  # [s]
     headway: Column  # [s]
@@ -96,7 +93,8 @@ class Facts:
 def facts_of_scene(scene: npt.NDArray[np.floating]) -> dict[str, float]:
     """The facts that follow from geometry alone; ``scene`` is ``(M, 7)``, see the module.
 
-    Raises ``ValueError`` for another shape or when row 0 is no vehicle.
+    Raises:
+        ValueError: for another shape or when row 0 is no vehicle.
     """
     if scene.ndim != 2 or scene.shape[1] != 7:
         raise ValueError(f"scene has shape {scene.shape}, expected (M, 7)")

@@ -18,7 +18,7 @@ def contrastive_loss(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def contrast_pair_loss(safe: Tensor, unsafe: Tensor, safety: Tensor) -> Tensor:
-    """Cross-entropy of the two-sentence judgement that :class:`~wrappers.ClipScorer` makes.
+    """Cross-entropy of the choice between two sentences that :class:`~wrappers.ClipScorer` makes.
 
     ``safe (B, P)`` and ``unsafe (B, P)`` are the scaled cosines with P pairs of opposite sentences,
     ``safety (B,)`` the soft target in [0, 1].  It makes the softmax mean what the simulator says.

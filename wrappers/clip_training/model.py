@@ -167,7 +167,8 @@ def save_clip(folder: Path, model: Any, tokenizer: Any, processor: Any) -> None:
 def load_weights(model: torch.nn.Module, folder: Path) -> None:
     """Give ``model`` the weights that :func:`save_clip` wrote.
 
-    Raises ``ValueError`` when they cannot be read or are of a model of other sizes.
+    Raises:
+        ValueError: when they cannot be read or are of a model of other sizes.
     """
     from safetensors.torch import load_file
 

@@ -14,7 +14,7 @@ tags: [clip, driving, safety, bird's-eye-view]
 # A small driving CLIP
 
 A `transformers.CLIPModel` of {parameters:.1f} million parameters that compares bird's-eye frames of
-the `VLSafe-*` environments with sentences about driving. It is the default judge of this project:
+the `VLSafe-*` environments with sentences about driving. It is the default scorer of this project:
 
 ```python
 from wrappers import ClipScorer
@@ -25,7 +25,7 @@ p = ClipScorer("bundled")(frames)  # (N, H, W, 3) uint8 -> (N,) in [0, 1], 1 is 
 ## What it is, and what it is not
 
 It is a small model of our own, made so that the project works offline with a real image-text
-judge behind the same code that runs OpenAI's checkpoints. It is **not** a web-scale
+scorer behind the same code that runs OpenAI's checkpoints. It is **not** a web-scale
 vision-language model: it has seen nothing but these drawings (ego vehicle red, heading up, others
 green) and simple English about them, and it knows nothing of photographs or of other palettes.
 Do not use it on real roads.
@@ -86,7 +86,7 @@ is hit within 4 s, headway over 0.8 s, and no collision or departure from the ro
 
 ## Other words
 
-The same frames judged with other pairs of sentences; the captions shared no five words with any of
+The same frames scored with other pairs of sentences; the captions shared no five words with any of
 them. Where the sentences are turned round, a figure below 0.5 is right.
 
 {prompts}

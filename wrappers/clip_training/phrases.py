@@ -221,17 +221,6 @@ BEYOND_SECONDS = (
     "{car} would not collide within {n}", "the time to collision of {car} is over {n}",
     "more than {n} to any collision", "no crash would happen within {n}",
 )  # fmt: skip
-SCENARIO_SENTENCES = {
-    "highway": ("{car} is on a highway", "a highway seen from above", "a straight multi-lane road"),
-    "merge": ("{car} is where two roads merge", "a lane joins the highway", "a merging scene"),
-    "roundabout": ("{car} is at a roundabout", "a roundabout seen from above", "a circular road"),
-    "intersection": ("{car} is at an intersection", "a crossing of two roads", "a crossroads"),
-    "four_lane": ("{car} changes lanes along its blue route", "a blue route over four lanes"),
-    "left_turn": ("{car} has to turn left", "a blue route turns left at a crossing"),
-    "right_turn": ("{car} has to turn right", "a blue route turns right at a crossing"),
-    "navigation": ("{car} follows its blue route through a town", "a winding road with a route"),
-}
-
 # Words that no caption uses but prompts may: the tokenizer learns whole pieces of them.
 DRIVING_WORDS = (
     "acceleration accelerate aggressive ambulance asphalt automobile barrier bicycle braking brake "

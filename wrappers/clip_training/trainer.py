@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wrappers.checkpoints import loading
+from wrappers.checkpoints import loading, weights_sha256
 from wrappers.clip_loading import FastPreprocessor, load_tokenizer
 from wrappers.clip_training.captions import Caption, CaptionWriter, all_phrases
 from wrappers.clip_training.evaluation import HELD_OUT_PROMPTS
-from wrappers.clip_training.facts import CROSSING, SCENARIOS, Facts
+from wrappers.clip_training.facts import Facts, RoadWords
 from wrappers.clip_training.loss import contrast_pair_loss, contrastive_loss, patch_loss
 from wrappers.clip_training.model import (
     ModelConfig,
@@ -32,7 +32,6 @@ from wrappers.clip_training.model import (
 from wrappers.clip_training.patch_labels import CHANNELS, patch_labels
 from wrappers.clip_training.training_set import TrainingSet
 from wrappers.files import reading, replacing
-from wrappers.weights import weights_sha256
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -55,7 +54,7 @@ class TrainerConfig:
     unsafe_share: float = 0.4  # of the frames drawn have safety below 0.5 ...
     off_road_share: float = 0.05  # ... these among them because they show the car off the road
     near_share: float = 0.3  # ... are safe although somebody is near
-    crossing_weight: float = 1.5  # how often scenarios in CROSSING are drawn, beside 1 for others
+    crossing_weight: float = 1.5  # how often roads with crossings are drawn, beside 1 for others
     small_share: float = 0.25  # of a batch shown from small frames
     colour_jitter: float = 0.1  # standard deviation of gain and offset of each colour
     word_dropout: float = 0.05  # chance that a word of a caption is left out
@@ -87,10 +86,11 @@ class ClipTrainer:
     Batch k depends only on the seed and k, so a run that was killed and started again with the
     same arguments goes through the same batches; another number of steps prolongs it or cuts it
     short.  With ``start``, a folder that :meth:`save` wrote, weights and tokenizer come from there
-    instead of from nowhere.
+    instead of from nowhere.  ``roads`` are the kinds of road that the facts count.
 
-    Raises ``ValueError`` when ``folder`` holds a checkpoint of another configuration, when
-    ``start`` holds a model of other sizes, and when a loss is not finite.
+    Raises:
+        ValueError: when ``folder`` holds a checkpoint of another configuration, when ``start``
+            holds a model of other sizes, and when a loss is not finite.
     """
 
     def __init__(
@@ -100,17 +100,19 @@ class ClipTrainer:
         model_config: ModelConfig | None = None,
         config: TrainerConfig | None = None,
         start: Path | None = None,
+        roads: Sequence[RoadWords] = (),
     ) -> None:
+        self.roads = roads
         self.data = data
         self.start = start
         self.folder = folder
         self.model_config = model_config or ModelConfig()
         self.config = config or TrainerConfig()
-        self.writer = CaptionWriter(HELD_OUT_PROMPTS)
+        self.writer = CaptionWriter(HELD_OUT_PROMPTS, roads)
         unsafe = data.facts.safety < 0.5
         if unsafe.all() or not unsafe.any():
             raise ValueError("the training set needs safe and unsafe frames, it has only one kind")
-        self._chance = _chances(data.facts, unsafe, self.config)
+        self._chance = _chances(data.facts, unsafe, self.config, roads)
         torch.manual_seed(self.config.seed)
         self.started_from: str | None = None  # hash of the weights in ``start``
         self.tokenizer = self._tokenizer()
@@ -249,7 +251,7 @@ class ClipTrainer:
             return load_tokenizer(self.start)
         folder = self.folder / "tokenizer"
         if not folder.is_dir():
-            tokenizer = build_tokenizer(all_phrases(), self.model_config)
+            tokenizer = build_tokenizer(all_phrases(self.roads), self.model_config)
             with replacing(folder) as temporary:
                 tokenizer.save_pretrained(temporary)
         remedy = f"remove {self.folder} to start afresh"
@@ -294,7 +296,10 @@ class ClipTrainer:
 
 
 def _chances(
-    facts: Facts, unsafe: npt.NDArray[np.bool_], config: TrainerConfig
+    facts: Facts,
+    unsafe: npt.NDArray[np.bool_],
+    config: TrainerConfig,
+    roads: Sequence[RoadWords] = (),
 ) -> npt.NDArray[np.float64]:
     """Chance of each frame ``(N,)``: scenarios by their weights, in each the configured shares.
 
@@ -311,7 +316,7 @@ def _chances(
     )
     chance = np.zeros(len(unsafe))
     for kind in np.unique(facts.scenario):
-        weight = config.crossing_weight if SCENARIOS[int(kind)] in CROSSING else 1.0
+        weight = config.crossing_weight if roads and roads[int(kind)].crossing else 1.0
         for rows, share in groups:
             members = (facts.scenario == kind) & rows
             chance[members] = weight * share / max(members.sum(), 1)

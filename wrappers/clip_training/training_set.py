@@ -62,7 +62,9 @@ class TrainingSet:
     def load(cls, folder: Path) -> TrainingSet:
         """Map the arrays of :meth:`save`.
 
-        Raises ``FileNotFoundError`` when one is missing, ``ValueError`` when one is damaged.
+        Raises:
+            FileNotFoundError: when one is missing.
+            ValueError: when one is damaged.
         """
 
         def array(name: str, mode: Literal["r"] | None = "r") -> npt.NDArray[Any]:

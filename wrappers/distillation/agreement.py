@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wrappers.ranking import auroc, mid_ranks
+from wrappers.ranking import auroc, spearman
 from wrappers.scorer import Scores
 
 Bools = npt.NDArray[np.bool_]
@@ -42,7 +42,8 @@ def compare(
     - ``auroc_of_alarms``: how well the pupil's p ranks the teacher's alarms below the rest;
     - ``truth``: for each question the AUROC of 1 - p of both, on the same frames.
 
-    Raises ``ValueError`` for other shapes, and where no frame has a label.
+    Raises:
+        ValueError: for other shapes, and where no frame has a label.
     """
     if teacher.ndim != 1 or teacher.shape != pupil.shape:
         raise ValueError(f"teacher {teacher.shape} and pupil {pupil.shape} must be (N,) both")
@@ -55,18 +56,10 @@ def compare(
         "frames": int(kept.sum()),
         "alarms": int((p < ALARM).sum()),
         "mean_absolute_error": _rounded(np.abs(p - q).mean()),
-        "spearman": spearman(p, q),
+        "spearman": _rounded(spearman(p, q)),
         "auroc_of_alarms": _separation(q, p < ALARM),
         "truth": {name: _against(answers[name].select(kept), p, q) for name in answers},
     }
-
-
-def spearman(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float | None:
-    """Spearman's rank correlation of ``(N,)`` and ``(N,)``; ``None`` where one is constant."""
-    ranks = mid_ranks(first), mid_ranks(second)
-    if not (np.ptp(ranks[0]) and np.ptp(ranks[1])):
-        return None
-    return _rounded(np.corrcoef(*ranks)[0, 1])
 
 
 def _against(
@@ -89,5 +82,5 @@ def _separation(scores: npt.NDArray[np.float64], unsafe: Bools) -> float | None:
     return _rounded(auroc(1.0 - scores, unsafe))
 
 
-def _rounded(value: float) -> float:
-    return round(float(value), 4)
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)

@@ -1,12 +1,15 @@
-"""The pupil: small enough to judge every step of a fast simulator."""
+"""The pupil: small enough to score every step of a fast simulator."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from wrappers.scorer import Frames
 
 MIDDLE, SPREAD = 128.0, 64.0  # grey levels become numbers from -2 to 2
 PATCH, MERGED = 4, 2  # [px] along the edge of a patch; patches along an edge that become one
@@ -72,3 +75,17 @@ def new_pupil(config: PupilConfig, seed: int) -> Pupil:
 def count_parameters(pupil: Pupil) -> int:
     """Numbers that a pupil learnt."""
     return sum(parameter.numel() for parameter in pupil.parameters())
+
+
+def fit_frames(frames: Frames, size: int) -> Frames:
+    """Frames ``(N, H, W, 3)`` uint8 as ``(N, size, size, 3)``, by an antialiased linear filter.
+
+    Frames of that size pass through.  Others show the same ground, perhaps in another style.
+    """
+    if frames.shape[1:3] == (size, size):
+        return frames
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    fitted = functional.interpolate(
+        pixels, (size, size), mode="bilinear", antialias=True, align_corners=False
+    )
+    return np.ascontiguousarray(fitted.permute(0, 2, 3, 1).numpy())

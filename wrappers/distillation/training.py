@@ -62,8 +62,9 @@ def train_pupil(
         device: where to train.
         report: called as ``report(step, loss)`` after every step.
 
-    Raises ``ValueError`` without labelled rows, for labels that are all the same, and when the
-    loss is not finite.
+    Raises:
+        ValueError: without labelled rows, for labels that are all the same, and when the loss is
+            not finite.
     """
     config = config or DistillConfig()
     rows = rows[~np.isnan(scores[rows])]

@@ -1,17 +1,17 @@
-"""Judges that answer in words: behind a chat server, or run here through ``transformers``."""
+"""Scorers that answer in words: behind a chat server, or run here through ``transformers``."""
 
 from wrappers.generative.budget import Budget
 from wrappers.generative.chat_scorer import ChatScorer, ChatServerError
 from wrappers.generative.client import Limits
 from wrappers.generative.local_scorer import LocalQuestion, LocalVLMScorer
-from wrappers.generative.outcomes import Judgement, Outcome, Status
+from wrappers.generative.outcomes import Answers, Outcome, Status
 from wrappers.generative.question import Question
 
 __all__ = [
+    "Answers",
     "Budget",
     "ChatScorer",
     "ChatServerError",
-    "Judgement",
     "Limits",
     "LocalQuestion",
     "LocalVLMScorer",

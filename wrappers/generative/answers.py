@@ -105,7 +105,8 @@ def read_answer(text: str, form: AnswerForm) -> Reading:
 
     What is marked as final counts; without such marks all that can be read as an answer does.
 
-    Raises :class:`~.outcomes.NoLabel` for an answer that gives none, or several.
+    Raises:
+        NoLabel: for an answer that gives none, or several.
     """
     begin, end = answer_part(text)
     part = text[begin:end]
@@ -131,7 +132,8 @@ def read_answer(text: str, form: AnswerForm) -> Reading:
 def _finals(part: str, form: AnswerForm) -> Iterator[_Found]:
     """Answers that a text marks as final: in boxes and tags, or after words that say so.
 
-    Raises :class:`~.outcomes.NoLabel` for one that is marked so and cannot be read.
+    Raises:
+        NoLabel: for one that is marked so and cannot be read.
     """
     marked = list(containers(part))
     boxes = [begin for begin, *_ in marked]

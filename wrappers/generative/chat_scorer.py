@@ -1,4 +1,4 @@
-"""A generative VLM behind a chat API as judge: it is shown a frame and answers in words."""
+"""Scores by a generative VLM behind a chat API: it is shown a frame and answers in words."""
 
 from __future__ import annotations
 
@@ -7,45 +7,50 @@ import math
 import os
 import re
 import threading
-import warnings
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from wrappers.checks import whole_number
 from wrappers.frame_windows import check_windows
-from wrappers.generative.addresses import (
-    OPENAI_KEY,
-    OPENAI_URL,
-    Access,
-    ChatServerError,
-    access_to,
-    check_base_url,
-    is_openai,
-)
 from wrappers.generative.budget import Budget, Ledger, Usage
-from wrappers.generative.client import ChatClient, Failure, Limits, Pace, load_packages
-from wrappers.generative.features import Features
+from wrappers.generative.client import (
+    ChatClient,
+    Failure,
+    Limits,
+    Pace,
+    load_packages,
+    run_to_end,
+)
 from wrappers.generative.introduction import Introduction, check_sight, introduce, model_of
 from wrappers.generative.outcomes import (
-    Judgement,
+    Answers,
     NoLabel,
     Outcome,
     RemembersOutcomes,
     Status,
-    to_judgement,
+    to_answers,
 )
 from wrappers.generative.question import Question
-from wrappers.options import check_known
+from wrappers.generative.server import (
+    OPENAI_KEY,
+    OPENAI_URL,
+    Access,
+    ChatServerError,
+    Features,
+    access_to,
+    check_base_url,
+    is_openai,
+)
+from wrappers.registry import check_known
 from wrappers.scorer import Frames, Infos, Scores, check_frames
 
 _TOKENS_OF_A_PICTURE, _TOKENS_OF_AN_ANSWER = 300, 10  # as long as nothing better is known
-_Result = TypeVar("_Result")
 
 
 class ChatScorer(RemembersOutcomes):
@@ -61,7 +66,7 @@ class ChatScorer(RemembersOutcomes):
     the number of tokens, the model does not see, and is refused.
 
     A frame that gets no usable answer, or one of another model, has no label: its score is NaN, and
-    :attr:`unlabelled` and :attr:`judgement` say why.  Failures that may pass are tried again with
+    :attr:`unlabelled` and :attr:`answers` say why.  Failures that may pass are tried again with
     growing pauses.  When the budget is spent, or the server turns out to be of no use, nothing more
     is sent and the frames left are "not asked"; :attr:`stopped` says why, and :meth:`resume` goes
     on.
@@ -87,7 +92,7 @@ class ChatScorer(RemembersOutcomes):
     Raises:
         ImportError: ``openai`` or ``tenacity`` is missing; the message has the remedy.
         ValueError: impossible values, or a ``base_url`` that holds credentials.
-        ChatServerError: from ``identity`` and judging, for a server that is of no use.
+        ChatServerError: from ``identity`` and scoring, for a server that is of no use.
     """
 
     def __init__(
@@ -136,7 +141,8 @@ class ChatScorer(RemembersOutcomes):
     def identity(self) -> dict[str, Any]:
         """What the scores depend on; asks the server which model answers, and how.
 
-        Raises :class:`ChatServerError` for a server that is of no use.
+        Raises:
+            ChatServerError: for a server that is of no use.
         """
         parts, met = urlsplit(self.base_url), self._meet()
         return {
@@ -166,7 +172,7 @@ class ChatScorer(RemembersOutcomes):
         return self._stop.detail if self._stop else ""
 
     def price_estimate(self, frames: int) -> float:
-        """What judging so many frames will cost, NaN without prices; nothing is sent for it.
+        """What scoring so many frames will cost, NaN without prices; nothing is sent for it.
 
         From the mean of the answers so far; before the first, from the one that introduced the
         server.  Before that a picture is taken for 300 tokens and four letters for one, which may
@@ -210,28 +216,29 @@ class ChatScorer(RemembersOutcomes):
         With ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take their place; ``infos``
         are not read.  Also works inside a running event loop, which it holds up meanwhile.
 
-        Raises :class:`ChatServerError` when the server is of no use and has given no label yet.
+        Raises:
+            ChatServerError: when the server is of no use and has given no label yet.
         """
-        return self.judge(frames).scores
+        return self.ask(frames).scores
 
-    def judge(self, frames: Frames) -> Judgement:
+    def ask(self, frames: Frames) -> Answers:
         """Scores, and what became of each frame; see :meth:`__call__`."""
         if self.context_frames == 1:
-            return self.judge_clips(check_frames(frames)[:, None])
-        return self.judge_clips(check_windows(frames, self.context_frames))
+            return self.ask_clips(check_frames(frames)[:, None])
+        return self.ask_clips(check_windows(frames, self.context_frames))
 
-    def judge_clips(self, clips: Frames) -> Judgement:
-        """As :meth:`judge`, for ``clips (N, K, H, W, 3)`` of any number of frames K."""
+    def ask_clips(self, clips: Frames) -> Answers:
+        """As :meth:`ask`, for ``clips (N, K, H, W, 3)`` of any number of frames K."""
         check_windows(clips, np.shape(clips)[1] if np.ndim(clips) > 1 else 1)
         met = self._meet() if len(clips) else None
         with self._lock:
-            judgement = to_judgement(run_to_end(lambda: self._judge_all(clips, met)))
+            answers = to_answers(run_to_end(lambda: self._ask_all(clips, met)))
             if self._stop and not self._ever_labelled and not self._ledger.spent:
                 reason = self.stopped
                 self.resume()
                 raise ChatServerError(self._complaint(reason))
-            self.remember(judgement)
-        return judgement
+            self.remember(answers)
+        return answers
 
     def _complaint(self, reason: str) -> str:
         variable = self.api_key_env or (OPENAI_KEY if is_openai(self.base_url) else None)
@@ -246,7 +253,8 @@ class ChatScorer(RemembersOutcomes):
     def _meet(self) -> Introduction:
         """What the server said of itself; it is asked once.
 
-        Raises :class:`ChatServerError` when it says nothing that helps, or the model does not see.
+        Raises:
+            ChatServerError: when it says nothing that helps, or the model does not see.
         """
         with self._lock:
             if self._met is None:
@@ -255,39 +263,23 @@ class ChatScorer(RemembersOutcomes):
                 except (Failure, NoLabel) as failure:
                     raise ChatServerError(self._complaint(_printable(failure.detail))) from None
                 if self.check_sight:
-                    fault, doubt = check_sight(met)
-                    if fault:
-                        raise ChatServerError(f"{self.base_url}, {self.model!r}: {fault}")
-                    if doubt:
-                        warnings.warn(f"{self.base_url}, {self.model!r}: {doubt}", stacklevel=3)
+                    check_sight(met, f"{self.base_url}, {self.model!r}")
                 self._met = met
             return self._met
 
     async def _introduce(self) -> Introduction:
         async with self._client() as client:
-            return await introduce(
-                client,
-                self.model,
-                self.question,
-                self.context_frames,
-                self.check_sight,
-                lambda: self._ledger.usage,
-            )
+            asked = (self.model, self.question, self.context_frames, self.check_sight)
+            return await introduce(client, *asked, lambda: self._ledger.usage)
 
     def _client(self) -> ChatClient:
-        return ChatClient(
-            self.base_url,
-            self._access(),
-            self.limits,
-            self._ledger,
-            self._pace,
-            lambda: self.stopped,
-        )
+        bounds = (self.limits, self._ledger, self._pace)
+        return ChatClient(self.base_url, self._access(), *bounds, lambda: self.stopped)
 
     def _access(self) -> Access:
         return access_to(self.base_url, self._given_key(), self.api_key_env)
 
-    async def _judge_all(
+    async def _ask_all(
         self, clips: Frames, met: Introduction | None
     ) -> list[tuple[float, Outcome]]:
         """Score and outcome of each clip, in their order whatever the order of answers."""
@@ -297,14 +289,14 @@ class ChatScorer(RemembersOutcomes):
 
         async def work(met: Introduction) -> None:
             for place in places:
-                found[place] = await self._judge_one(client, clips[place], met)
+                found[place] = await self._ask_one(client, clips[place], met)
 
         async with client, asyncio.TaskGroup() as group:
             for _ in range(min(self.limits.concurrency, len(clips)) if met else 0):
                 group.create_task(work(met))  # type: ignore[arg-type]
         return [found[place] for place in range(len(clips))]
 
-    async def _judge_one(
+    async def _ask_one(
         self, client: ChatClient, clip: Frames, met: Introduction
     ) -> tuple[float, Outcome]:
         attempts = 0
@@ -361,44 +353,12 @@ class ChatScorer(RemembersOutcomes):
                 "a chat scorer that was given its key cannot be pickled, the key would be written "
                 "down; put the key into an environment variable and name it in api_key_env"
             )
-        arguments = (self.question, self.limits, self.budget, self.context_frames)
-        access = (self.api_key_env, self.check_sight)
-        return _rebuild, (self.model, self.base_url, *arguments, *access)
+        names = ("question", "limits", "budget", "context_frames", "api_key_env", "check_sight")
+        options = {name: getattr(self, name) for name in names}
+        return partial(ChatScorer, self.model, self.base_url, **options), ()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ChatScorer:
         return self  # one budget, whoever holds the scorer
-
-
-def _rebuild(
-    model: str,
-    base_url: str,
-    question: Question,
-    limits: Limits,
-    budget: Budget,
-    context_frames: int,
-    api_key_env: str | None,
-    check_sight: bool,
-) -> ChatScorer:
-    return ChatScorer(
-        model,
-        base_url,
-        question=question,
-        limits=limits,
-        budget=budget,
-        context_frames=context_frames,
-        api_key_env=api_key_env,
-        check_sight=check_sight,
-    )
-
-
-def run_to_end(start: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
-    """Run a coroutine from ordinary code, also where an event loop is running (as in Jupyter)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(start())
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: asyncio.run(start())).result()
 
 
 def _printable(text: str) -> str:
@@ -412,8 +372,9 @@ def make_chat_scorer(argument: str | None, **options: Any) -> ChatScorer:
     ``options`` are the fields of :class:`~.question.Question`, :class:`~.client.Limits`
     and :class:`~.budget.Budget`, ``context_frames``, ``api_key_env`` and ``check_sight``.
 
-    Raises ``ValueError`` for an unknown option, and for a key written down in place of its
-    variable's name.
+    Raises:
+        ValueError: for an unknown option, and for a key written down in place of its variable's
+            name.
     """
     found = re.fullmatch(r"(?P<model>.+?)(@(?P<url>https?://.*))?", argument or "")
     if found is None:

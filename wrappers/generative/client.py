@@ -12,18 +12,20 @@ import email.utils
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from wrappers.checks import one_number, whole_number
-from wrappers.generative.addresses import Access
 from wrappers.generative.budget import Ledger
 from wrappers.generative.outcomes import Status
+from wrappers.generative.server import Access
 
 INSTALL = 'a chat server is asked through `openai` and `tenacity`: pip install "vlsafe[chat]"'
+_Result = TypeVar("_Result")
 _SHOWN = 300  # characters of a server's message that are kept
 
 
@@ -180,7 +182,8 @@ class ChatClient:
     async def ask(self, body: dict[str, Any], count: Callable[[], None]) -> Any:
         """The server's answer to a request, decoded from JSON; ``count`` hears of each attempt.
 
-        Raises :class:`Failure` when there is none after all attempts.
+        Raises:
+            Failure: when there is none after all attempts.
         """
         _, tenacity = load_packages()
         limits = self._limits
@@ -372,3 +375,13 @@ def _message(error: Any) -> str:
 def _short(text: str) -> str:
     flat = " ".join(text.split())
     return flat[:_SHOWN] + ("..." if len(flat) > _SHOWN else "")
+
+
+def run_to_end(start: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+    """Run a coroutine from ordinary code, also where an event loop is running (as in Jupyter)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(start())
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: asyncio.run(start())).result()

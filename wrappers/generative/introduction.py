@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 
 from wrappers.generative.budget import Usage
 from wrappers.generative.client import ChatClient, Failure, tokens_of
-from wrappers.generative.features import Features
 from wrappers.generative.question import Question
+from wrappers.generative.server import ChatServerError, Features
 from wrappers.scorer import Frames
 
 _SIZE = 224  # [px], of the picture that is shown
@@ -72,22 +73,36 @@ async def introduce(
     )
 
 
-def check_sight(met: Introduction) -> tuple[str, str]:
-    """Why a model does not see, and why that is not known; both are empty for one that does."""
+def check_sight(met: Introduction, name: str) -> None:
+    """Refuse a model that does not see; warn where that is not known.
+
+    Args:
+        met: what the server said of itself.
+        name: of server and model, for the message.
+
+    Raises:
+        ChatServerError: where the picture makes no difference to the number of tokens.
+    """
     if met.tokens is None or met.blind_tokens is None:
-        return "", (
-            "it is not known whether the model sees: the server does not say how many tokens a "
-            "request has with and without a picture"
+        warnings.warn(
+            f"{name}: it is not known whether the model sees: the server does not say how many "
+            "tokens a request has with and without a picture",
+            stacklevel=4,
         )
-    if met.tokens[0] == met.blind_tokens:
-        return (
-            f"the model does not see: a request has {met.blind_tokens} tokens with a picture and "
-            "without; choose a model that sees, or, if the server does not count pictures, give "
-            "check_sight=false"
-        ), ""
-    if (more := met.tokens[0] - met.blind_tokens) < _FEW:
-        return "", f"it is not sure that the model sees: a picture makes {more} tokens of a request"
-    return "", ""
+        return
+    more = met.tokens[0] - met.blind_tokens
+    if more == 0:
+        raise ChatServerError(
+            f"{name}: the model does not see: a request has {met.blind_tokens} tokens with a "
+            "picture and without; choose a model that sees, or, if the server does not count "
+            "pictures, give check_sight=false"
+        )
+    if more < _FEW:
+        warnings.warn(
+            f"{name}: it is not sure that the model sees: a picture makes {more} tokens of a "
+            "request",
+            stacklevel=4,
+        )
 
 
 def example_frame() -> Frames:

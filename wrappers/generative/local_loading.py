@@ -8,8 +8,14 @@ from typing import Any
 
 import torch
 
-from wrappers.checkpoints import UnfitError, check_folder, check_vocabulary, load_whole, loading
-from wrappers.devices import device_of
+from wrappers.checkpoints import (
+    UnfitError,
+    check_folder,
+    check_vocabulary,
+    device_of,
+    load_whole,
+    loading,
+)
 from wrappers.scorer import Frames
 from wrappers.sentence_checks import check_words
 
@@ -37,7 +43,7 @@ class LocalVLM:
             self.tokenizer = self.processor.tokenizer
             if not (self.processor.chat_template or getattr(self.tokenizer, "chat_template", None)):
                 raise UnfitError(
-                    "it has no chat template: only models tuned to answer can be judges; look for "
+                    "it has no chat template: only models tuned to answer can score; look for "
                     "its instruct version"
                 )
             if self.prompt("?", 1) == self.prompt("?", 0):

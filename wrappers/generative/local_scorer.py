@@ -1,4 +1,4 @@
-"""A generative VLM on this machine as judge, through ``transformers``."""
+"""Scores by a generative VLM on this machine, through ``transformers``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from wrappers.checkpoints import weights_sha256
 from wrappers.checks import one_number, whole_number
-from wrappers.first_batch import FirstBatch
 from wrappers.frame_windows import check_windows
 from wrappers.generative.answers import FORMS, LEAST_MASS, VERSION, AnswerForm, read_answer
 from wrappers.generative.local_loading import LocalVLM
 from wrappers.generative.outcomes import (
-    Judgement,
+    Answers,
     NoLabel,
     Outcome,
     RemembersOutcomes,
     Status,
-    to_judgement,
+    to_answers,
 )
 from wrappers.generative.question import SCENE, SEQUENCE
-from wrappers.scorer import Frames, Infos, Scores, check_frames
-from wrappers.weights import weights_sha256
+from wrappers.scorer import FirstBatch, Frames, Infos, Scores, check_frames
 
 READINGS = ("first_token", "text")
 _DEFAULTS: dict[str, Any] = {"least_mass": LEAST_MASS, "max_tokens": 64}
@@ -98,13 +97,13 @@ class LocalVLMScorer(RemembersOutcomes):
 
     LLaVA, Idefics, SmolVLM, Qwen-VL, Gemma, ...: all that have a processor and a chat template.
     A frame that gets no usable answer has no label: its score is NaN, and :attr:`unlabelled` and
-    :attr:`judgement` say why.
+    :attr:`answers` say why.
 
     Args:
         model: hub name, or a folder written by ``save_pretrained``.
         question: see :class:`LocalQuestion`.
         context_frames: frames shown at once, oldest first; see :mod:`~.frame_windows`.
-        batch_size: frames (or windows) judged at once.
+        batch_size: frames (or windows) scored at once.
         device: where the model runs.
         precision: of weights and activations: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
 
@@ -168,16 +167,16 @@ class LocalVLMScorer(RemembersOutcomes):
         With ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take their place; ``infos``
         are not read.
         """
-        return self.judge(frames).scores
+        return self.ask(frames).scores
 
-    def judge(self, frames: Frames) -> Judgement:
+    def ask(self, frames: Frames) -> Answers:
         """Scores, and what became of each frame; see :meth:`__call__`."""
         if self.context_frames == 1:
-            return self.judge_clips(check_frames(frames)[:, None])
-        return self.judge_clips(check_windows(frames, self.context_frames))
+            return self.ask_clips(check_frames(frames)[:, None])
+        return self.ask_clips(check_windows(frames, self.context_frames))
 
-    def judge_clips(self, clips: Frames) -> Judgement:
-        """As :meth:`judge`, for ``clips (N, K, H, W, 3)`` of any number of frames K."""
+    def ask_clips(self, clips: Frames) -> Answers:
+        """As :meth:`ask`, for ``clips (N, K, H, W, 3)`` of any number of frames K."""
         length = np.shape(clips)[1] if np.ndim(clips) > 1 else 1
         check_windows(clips, length)
         prompt = self.vlm.prompt(self.question.text(length), length)
@@ -185,11 +184,11 @@ class LocalVLMScorer(RemembersOutcomes):
         found: list[tuple[float, Outcome]] = []
         for start in range(0, len(clips), self.batch_size):
             found += read(self.vlm.inputs(prompt, clips[start : start + self.batch_size]))
-        judgement = to_judgement(found)
+        answers = to_answers(found)
         if self.question.reading == "first_token":  # words may well be the same
-            self._scores_seen.look(clips, judgement.scores)
-        self.remember(judgement)
-        return judgement
+            self._scores_seen.look(clips, answers.scores)
+        self.remember(answers)
+        return answers
 
     def _read_first_token(self, inputs: Any) -> list[tuple[float, Outcome]]:
         probabilities = self.vlm.next_token(inputs)  # (N, V)
@@ -259,7 +258,8 @@ def make_local_vlm_scorer(argument: str | None, **options: Any) -> LocalVLMScore
     ``options`` are the fields of :class:`LocalQuestion` and the arguments of
     :class:`LocalVLMScorer`.
 
-    Raises ``ValueError`` for an unknown option.
+    Raises:
+        ValueError: for an unknown option.
     """
     if not argument:
         raise ValueError(

@@ -74,7 +74,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Answers:
     """Scores ``(N,)`` float32, NaN where there is no label, and the N outcomes behind them."""
 
     scores: Scores
@@ -104,27 +104,27 @@ class RemembersOutcomes:
     """What scorers tell of their last call, and of all frames so far."""
 
     def __init__(self) -> None:
-        self.judgement: Judgement | None = None  # of the last call
+        self.answers: Answers | None = None  # of the last call
         self.counts: Counter[str] = Counter()  # ends of all frames so far
 
     @property
     def unlabelled(self) -> dict[int, Outcome]:
         """Frames of the last call that have no label, by their place in it, and why."""
-        return self.judgement.unlabelled if self.judgement else {}
+        return self.answers.unlabelled if self.answers else {}
 
     @property
     def last_reasons(self) -> list[str | None]:
         """Why each frame of the last call has no label, ``None`` for one that has."""
-        return self.judgement.reasons if self.judgement else []
+        return self.answers.reasons if self.answers else []
 
-    def remember(self, judgement: Judgement) -> None:
+    def remember(self, answers: Answers) -> None:
         """Enter the outcomes of a call."""
-        self.judgement = judgement
-        self.counts.update(judgement.counts)
+        self.answers = answers
+        self.counts.update(answers.counts)
 
 
-def to_judgement(found: Iterable[tuple[float, Outcome]]) -> Judgement:
+def to_answers(found: Iterable[tuple[float, Outcome]]) -> Answers:
     """Scores and outcomes of frames in their order."""
     pairs = list(found)
     scores = np.array([score for score, _ in pairs], np.float32)
-    return Judgement(scores, tuple(outcome for _, outcome in pairs))
+    return Answers(scores, tuple(outcome for _, outcome in pairs))

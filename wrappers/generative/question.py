@@ -18,8 +18,8 @@ from wrappers.generative.answers import (
     expected_score,
     read_answer,
 )
-from wrappers.generative.features import STRUCTURES, Features
 from wrappers.generative.outcomes import NoLabel, Status
+from wrappers.generative.server import STRUCTURES, Features
 from wrappers.scorer import Frames
 
 SCENE = (
@@ -135,7 +135,8 @@ class Question:
     def settle(self, reply: Any) -> str:
         """The reading that a server's first reply allows: ``reading`` itself unless it is "auto".
 
-        Raises :class:`~.outcomes.NoLabel` for a reply that is no chat completion.
+        Raises:
+            NoLabel: for a reply that is no chat completion.
         """
         choice = _first_choice(reply)
         if self.reading != "auto":
@@ -150,7 +151,8 @@ class Question:
     def read(self, reply: Any, reading: str) -> float:
         """The score of a server's reply, by a ``reading`` of :meth:`settle`.
 
-        Raises :class:`~.outcomes.NoLabel` for a reply that gives none.
+        Raises:
+            NoLabel: for a reply that gives none.
         """
         choice = _first_choice(reply)
         found = read_answer(_answer_text(choice), self.form)

@@ -47,8 +47,9 @@ _CONTAINERS = (  # what a model puts its final answer into
 def answer_part(text: str) -> tuple[int, int]:
     """Where the answer begins and ends: after all thoughts, before a server's closing marks.
 
-    Raises :class:`~.outcomes.NoLabel` for a text that ends within a thought, or that no model says:
-    reading it could take for ever.
+    Raises:
+        NoLabel: for a text that ends within a thought, or that no model says: reading it could take
+            for ever.
     """
     useless = NoLabel(Status.MALFORMED, f"the answer is {len(text):,} letters of no use")
     if len(text) > _LONGEST:

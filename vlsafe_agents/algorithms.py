@@ -1,0 +1,231 @@
+"""One row per algorithm: all that commands, training, evaluation and reports know of it.
+
+A new algorithm is a folder with its class and one :class:`AlgorithmSpec` in ``ALGORITHMS``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlsafe_agents.training.settings import TrainSettings
+
+Stored = Mapping[str, Any]  # what settings.json holds; it may be anybody's
+
+
+def own_settings(settings: TrainSettings) -> dict[str, Any]:
+    """Constructor arguments of an algorithm that takes ``config`` as keywords."""
+    return dict(settings.config)
+
+
+@dataclass(frozen=True)
+class AlgorithmSpec:
+    """An algorithm as the rest of the package sees it.
+
+    Args:
+        name: on the command line and in ``settings.json``.
+        label: in tables and figures.
+        home: ``"module:Class"``, imported when it is needed.
+        offline: whether it learns from recorded drives and never drives; its timestep is then a
+            gradient update.
+        reads: settings that it reads beyond those that all do; others are refused.
+        arguments: the constructor's arguments made of settings, without ``seed`` and ``device``.
+        nested_config: whether the constructor takes ``config`` as one nested argument.
+        presets: names of its presets, the default first.
+        cost_limit: the limit that a preset stands for.
+        switched_off: of given settings, those that others leave without effect, each with the
+            option that does so.
+        gradient_steps: how many updates a model has made.
+        examine: ``"module:function"`` of ``(model, held-out episodes, folder)``, called after
+            training; returns facts for ``training.json``.  Some episodes are then held out.
+        role: key and label of an agent with these stored settings, where they say more than
+            ``label``.
+        roles: keys that ``role`` may return, in the order of rows of a table.
+    """
+
+    name: str
+    label: str
+    home: str
+    offline: bool
+    reads: tuple[str, ...]
+    arguments: Callable[[TrainSettings], dict[str, Any]] = own_settings
+    nested_config: bool = False
+    presets: tuple[str, ...] = ()
+    cost_limit: Callable[[str], float] | None = None
+    switched_off: Callable[[Mapping[str, Any]], dict[str, str]] = lambda given: {}
+    gradient_steps: Callable[[Any], int] = lambda model: int(model.num_timesteps)
+    examine: str | None = None
+    role: Callable[[Stored], tuple[str, str]] | None = None
+    roles: tuple[str, ...] = ()
+
+    @property
+    def class_name(self) -> str:
+        """Name of its class."""
+        return self.home.partition(":")[2]
+
+    def load_class(self) -> Any:
+        """Its class, a Stable-Baselines3 algorithm."""
+        return load_object(self.home)
+
+
+def load_object(home: str) -> Any:
+    """What ``"module:name"`` names."""
+    module, _, name = home.partition(":")
+    return getattr(import_module(module), name)
+
+
+def rollout_length(steps: int, envs: int, about: int = 1024) -> int:
+    """Steps of each environment in a rollout, so that whole rollouts drive as good as ``steps``.
+
+    SB3 always finishes a rollout; one of ``about`` steps in all could overshoot by nearly as many.
+    """
+    rollouts = max(round(steps / about), 1)
+    return max(math.ceil(steps / (envs * rollouts)), 2)
+
+
+def nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``.
+
+    Raises:
+        ValueError: for keys such as ``"a..b"`` and for two that contradict each other, such as
+            ``"a"`` and ``"a.b"``.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        if not all((*path, last)):
+            raise ValueError(f"{key!r} is no name of a setting: a part of it is empty")
+        inner = nested
+        for part in path:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"{key!r} and {part!r} contradict each other; give one of them")
+        if last in inner:
+            raise ValueError(f"{key!r} is given twice, in parts and as a whole; give one of them")
+        inner[last] = value
+    return nested
+
+
+# --- VLSafe ---------------------------------------------------------------------------------------
+
+
+def _vlsafe_arguments(settings: TrainSettings) -> dict[str, Any]:
+    chosen = {name: getattr(settings, name) for name in ("preset", "update", "cost_limit")}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if settings.safety is not None:
+        given["safety"] = None if settings.safety == "none" else settings.safety
+    return {**given, "config": nest(settings.config)}
+
+
+def _vlsafe_switched_off(given: Mapping[str, Any]) -> dict[str, str]:
+    if given.get("safety") == "none":
+        return dict.fromkeys(("update", "cost_limit"), "--safety none")
+    if given.get("update") == "none":
+        return dict.fromkeys(("safety", "cost_limit"), "--update none")
+    return {"safety": "--update lagrangian"} if given.get("update") == "lagrangian" else {}
+
+
+def _vlsafe_role(stored: Stored) -> tuple[str, str]:
+    options, config = (stored.get(key) or {} for key in ("options", "config"))
+    if not (isinstance(options, Mapping) and isinstance(config, Mapping)):
+        return "vlsafe", "VLSafe"
+    if config.get("model_warmup") == 1.0:
+        return "world_model", "World model only"
+    update, safety = options.get("update"), options.get("safety", "score")
+    if safety is None or update == "none":
+        return "cost_blind", "Cost-blind"
+    names = {"gated": "VLSafe gated", "lagrangian": "VLSafe Lagrangian"}
+    label = names.get(str(update), "VLSafe")
+    return ("vlsafe", label) if safety == "score" else ("control", f"{label}, p = {safety}")
+
+
+# --- PPO and PPO-Lag ------------------------------------------------------------------------------
+
+
+def _ppo_arguments(settings: TrainSettings) -> dict[str, Any]:
+    assert settings.envs is not None
+    # SB3's 2048 steps in each of several environments would leave few updates
+    return {"n_steps": rollout_length(settings.steps, settings.envs), **settings.config}
+
+
+def _ppo_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
+    from vlsafe_agents.ppo_lag.presets import preset
+
+    own = preset(str(settings.preset), cost_limit=settings.cost_limit)
+    return {**own, **_ppo_arguments(settings)}
+
+
+def _ppo_lag_limit(name: str) -> float:
+    from vlsafe_agents.ppo_lag.presets import preset
+
+    return float(preset(name)["cost_limit"])
+
+
+def _ppo_updates(model: Any) -> int:
+    """Minibatch updates: SB3 counts epochs."""
+    batches = -(-model.n_steps * model.n_envs // model.batch_size)
+    return int(model._n_updates * batches)
+
+
+# --- the rows, in the order in which tables show them ---------------------------------------------
+
+_ROWS = (
+    AlgorithmSpec(
+        name="bc",
+        label="Behaviour cloning",
+        home="vlsafe_agents.bc:BC",
+        offline=True,
+        reads=("data",),
+    ),
+    AlgorithmSpec(
+        name="ppo_lag",
+        label="PPO-Lag",
+        home="vlsafe_agents.ppo_lag:PPOLag",
+        offline=False,
+        reads=("data", "cost", "cost_limit", "scorer", "envs", "reward_scale", "preset"),
+        arguments=_ppo_lag_arguments,
+        presets=("highway", "route"),
+        cost_limit=_ppo_lag_limit,
+        gradient_steps=_ppo_updates,
+    ),
+    AlgorithmSpec(
+        name="ppo",
+        label="PPO",
+        home="vlsafe_agents.ppo:PPO",
+        offline=False,
+        reads=("data", "envs", "reward_scale"),
+        arguments=_ppo_arguments,
+        gradient_steps=_ppo_updates,
+    ),
+    AlgorithmSpec(
+        name="vlsafe",
+        label="VLSafe",
+        home="vlsafe_agents.vlsafe:VLSafe",
+        offline=True,
+        reads=("data", "cost", "cost_limit", "world_model", "preset", "update", "safety"),
+        arguments=_vlsafe_arguments,
+        nested_config=True,
+        presets=("cpu", "route", "debug", "12M", "25M", "50M"),
+        cost_limit=lambda preset: 1.0,
+        switched_off=_vlsafe_switched_off,
+        examine="vlsafe_agents.vlsafe.open_loop:examine",
+        role=_vlsafe_role,
+        roles=("vlsafe", "control", "cost_blind"),
+    ),
+)
+ALGORITHMS: dict[str, AlgorithmSpec] = {row.name: row for row in _ROWS}
+
+
+def find_algorithm(name: Any) -> AlgorithmSpec:
+    """The row of a name.
+
+    Raises:
+        ValueError: for a name that there is none of.
+    """
+    if not isinstance(name, str) or name not in ALGORITHMS:
+        raise ValueError(f"unknown algorithm {name!r}; choose from {tuple(ALGORITHMS)}")
+    return ALGORITHMS[name]

@@ -1,0 +1,291 @@
+"""Training an agent into a folder, and loading it from there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlsafe_agents.algorithms import load_object
+from vlsafe_agents.training.facts import TRAINING_FILE, shared_costs
+from vlsafe_agents.training.settings import (
+    POLICIES,
+    SETTINGS_FILE,
+    EnvName,
+    TrainSettings,
+    read_settings,
+)
+from wrappers.files import one_writer, read_json, write_json
+
+if TYPE_CHECKING:
+    from vlsafe_agents.data import EpisodeDataset
+
+MODEL_FILE = "model.zip"
+HOLD_OUT = 0.02  # share of episodes that an agent does not see, for its examination
+CHECKPOINT_SECONDS = float(os.environ.get("VLSAFE_CHECKPOINT_SECONDS", 120))
+
+MakeEnv = Callable[[], Any]  # one environment of Gymnasium's, or a VecEnv of settings.envs
+
+
+def train(
+    settings: TrainSettings,
+    out: str | Path,
+    make_env: MakeEnv,
+    dataset: EpisodeDataset | None = None,
+    *,
+    overwrite: bool = False,
+    checkpoint_seconds: float | None = None,
+) -> dict[str, Any]:
+    """Train, going on from a checkpoint in ``out`` if there is one; returns the facts stored.
+
+    Nothing is written before the settings are checked, the data read and the networks built.
+    Ctrl-C and SIGTERM save a checkpoint first and end in a ``KeyboardInterrupt`` that says what
+    the same call does next.
+
+    Args:
+        settings: what to train; a folder belongs to one.
+        out: folder of the agent, made when it is needed.
+        make_env: makes the environment: one of Gymnasium's, of which as many as the settings say
+            are put side by side, or Stable-Baselines3's ``VecEnv``.  An agent that learns from
+            data asks it for its spaces only.
+        dataset: for an agent that learns from data; None reads ``settings.data``.
+        overwrite: remove an agent that is there.
+        checkpoint_seconds: between two checkpoints; None: ``VLSAFE_CHECKPOINT_SECONDS``, or 120.
+
+    Raises:
+        FileExistsError: when ``out`` holds an agent or a checkpoint of other settings.
+        FolderInUseError: while another process trains there.
+        ValueError: for settings that the algorithm refuses.
+        KeyboardInterrupt: when it was asked to stop, with a checkpoint saved.
+    """
+    out = Path(out)
+    if settings.spec.offline and settings.data is None and dataset is None:
+        raise ValueError(f"{settings.algo} learns from recorded drives: give --data")
+    settings.check()
+    with one_writer(out, f"vlsafe train --out {out}"):
+        if overwrite:
+            _remove_agent(out)
+        if _is_finished(settings, out):
+            print(f"{out} is trained already; --overwrite trains it again", file=sys.stderr)
+            return _read_facts(out)
+        seconds = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
+        return _train(settings, out, make_env, dataset, seconds)
+
+
+def _train(
+    settings: TrainSettings,
+    out: Path,
+    make_env: MakeEnv,
+    dataset: EpisodeDataset | None,
+    checkpoint_seconds: float,
+) -> dict[str, Any]:
+    from vlsafe_agents.training.checkpoints import CHECKPOINT, COUNTS, Counts
+
+    spec = settings.spec
+    dataset, held_out = _split(settings, dataset)
+    env = _vectorised(settings, make_env)
+    try:
+        if (out / CHECKPOINT).exists():
+            kind = spec.load_class()
+            model = kind.load(out / CHECKPOINT, env=env, device=settings.device)
+            if dataset is not None:
+                model.set_dataset(dataset)
+        else:
+            model = _new_model(settings, env, dataset)
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / SETTINGS_FILE, settings.to_json())
+        with Counts(out, model.num_timesteps) as counts:
+            _learn(settings, model, out, counts, checkpoint_seconds)
+    finally:
+        env.close()
+    facts = _facts(settings, model, counts, dataset)
+    if spec.examine is not None and held_out is not None:
+        facts |= load_object(spec.examine)(model, held_out, out)
+    model.save(out / MODEL_FILE)
+    write_json(out / TRAINING_FILE, facts)
+    for name in (CHECKPOINT, COUNTS):
+        (out / name).unlink(missing_ok=True)
+    return facts
+
+
+def _learn(
+    settings: TrainSettings, model: Any, out: Path, counts: Any, checkpoint_seconds: float
+) -> None:
+    """Learn what is left; saves a checkpoint now and then, and when asked to stop."""
+    from stable_baselines3.common.logger import HumanOutputFormat, Logger, TensorBoardOutputFormat
+
+    from vlsafe_agents.training.checkpoints import ContinuedCSV, Watch, stop_requests
+
+    left = settings.steps - model.num_timesteps
+    if left <= 0:
+        return
+    formats: list[Any] = [ContinuedCSV(str(out / "progress.csv"), model.num_timesteps)]
+    formats.append(TensorBoardOutputFormat(str(out / "tensorboard")))
+    if os.environ.get("VLSAFE_VERBOSE"):
+        formats.append(HumanOutputFormat(sys.stdout))
+    model.set_logger(Logger(str(out), formats))
+    offline = settings.spec.offline
+    with stop_requests() as requested:
+        watch = Watch(out, settings.steps, counts, offline, checkpoint_seconds, requested)
+        try:
+            model.learn(
+                left,
+                callback=watch,
+                log_interval=50 if offline else 1,
+                reset_num_timesteps=model.num_timesteps == 0,
+            )
+        finally:
+            model.logger.close()
+            watch.close()
+    if watch.stopped_early:
+        done = watch.save()
+        raise KeyboardInterrupt(
+            f"stopped and saved after {done:,} of {settings.steps:,} steps; the same command goes "
+            "on from there"
+        )
+
+
+def _remove_agent(out: Path) -> None:
+    """Remove an agent's folder, and nothing else.
+
+    Raises:
+        FileExistsError: for a folder with other contents, which were not made by training.
+    """
+    if not out.exists():
+        return
+    if not (out / SETTINGS_FILE).exists() and any(out.iterdir()):
+        raise FileExistsError(
+            f"{out} holds no agent (no {SETTINGS_FILE}), so --overwrite does not remove it; choose "
+            "another --out"
+        )
+    shutil.rmtree(out)
+
+
+def _is_finished(settings: TrainSettings, out: Path) -> bool:
+    """Whether these settings have been trained to the end in ``out``.
+
+    Raises:
+        FileExistsError: where there is an agent, or the beginning of one, of other settings.
+    """
+    from vlsafe_agents.training.checkpoints import CHECKPOINT
+
+    trained = [name for name in (MODEL_FILE, CHECKPOINT) if (out / name).exists()]
+    if not (out / SETTINGS_FILE).exists() or not trained:
+        return False  # a run that was ended before its first checkpoint leaves nothing to lose
+    found, wanted = read_settings(out).to_json(), settings.to_json()
+    changed = [key for key in wanted if found[key] != wanted[key]]
+    if changed:
+        raise FileExistsError(
+            f"{out} holds an agent with another {', '.join(changed)}; choose another --out or use "
+            "--overwrite"
+        )
+    return MODEL_FILE in trained and (out / TRAINING_FILE).exists()
+
+
+def load_agent(
+    folder: str | Path,
+    allow_pickle: bool = False,
+    env: Callable[[str, dict[str, Any]], EnvName] = EnvName,
+) -> tuple[Any, TrainSettings, dict[str, Any]]:
+    """The trained model of a folder with its settings and facts.
+
+    Args:
+        folder: that :func:`train` has written.
+        allow_pickle: also reads a model of Stable-Baselines3's own, whose file can run code.
+        env: makes the environment's name of id and arguments; may refuse them.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: for damaged files.
+    """
+    folder = Path(folder)
+    for name in (MODEL_FILE, SETTINGS_FILE, TRAINING_FILE):
+        if not (folder / name).exists():
+            raise FileNotFoundError(
+                f"no {name} in {folder}; train an agent with `vlsafe train --out {folder}`"
+            )
+    settings = read_settings(folder, env)
+    kind = settings.spec.load_class()
+    model = kind.load(folder / MODEL_FILE, device="cpu", allow_pickle=allow_pickle)
+    return model, settings, _read_facts(folder)
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    remedy = f"train the agent again with `vlsafe train --out {folder} --overwrite`"
+    return dict(read_json(folder / TRAINING_FILE, remedy=remedy))
+
+
+def _split(
+    settings: TrainSettings, dataset: EpisodeDataset | None
+) -> tuple[EpisodeDataset | None, EpisodeDataset | None]:
+    """Training data, and what is held out of them."""
+    if not settings.spec.offline:
+        return None, None
+    if dataset is None:
+        from vlsafe_agents.data import EpisodeDataset
+
+        assert settings.data is not None
+        # an agent that reads no cost can do without a scorer
+        cost: Any = settings.cost or "env"
+        dataset = EpisodeDataset.from_minari(settings.data, cost=cost)
+    if settings.spec.examine is None or dataset.num_episodes < 4:
+        return dataset, None
+    return dataset.split(max(HOLD_OUT, 1 / dataset.num_episodes), seed=0)
+
+
+def _vectorised(settings: TrainSettings, make_env: MakeEnv) -> Any:
+    """Environments to drive in, or one that only tells an offline agent its spaces."""
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+    from vlsafe_agents.training.reward_scale import RewardScale
+
+    env = make_env()
+    if not isinstance(env, VecEnv):
+        one = env
+        others = [lambda: Monitor(make_env())] * ((settings.envs or 1) - 1)
+        env = DummyVecEnv([lambda: Monitor(one), *others])
+        env.seed(settings.seed)
+    scale = settings.reward_scale
+    return env if scale in (None, 1.0) else RewardScale(env, float(scale))
+
+
+def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None) -> Any:
+    import torch
+
+    kind = settings.spec.load_class()
+    data = {} if dataset is None else {"dataset": dataset}
+    agent = kind(POLICIES[settings.observation], env, **data, **settings.arguments())
+    if settings.world_model is not None:
+        with torch.random.fork_rng():  # another's seed is not this one's
+            other = load_agent(Path(settings.world_model))[0]
+        try:
+            agent.adopt_world_model(other)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"--world-model {settings.world_model}: {error}") from error
+    return agent
+
+
+def _facts(
+    settings: TrainSettings, model: Any, counts: Any, dataset: EpisodeDataset | None
+) -> dict[str, Any]:
+    """What learning cost, as ``evaluation.json`` states it; None where it is not known.
+
+    Steps and collisions are those of all attempts, also where a kill lost what was driven:
+    ``env_steps_lost`` of them were not learned from.
+    """
+    offline = settings.spec.offline
+    contents = {} if dataset is None else dataset.metadata.get("contents", {})
+    return {
+        "env_steps": 0 if offline else counts.env_steps,
+        "env_steps_lost": 0 if offline else counts.env_steps - model.num_timesteps,
+        "collisions_caused": 0 if offline else counts.collisions,
+        "dataset_steps": contents.get("steps", dataset.num_steps if dataset else 0),
+        "dataset_collisions": contents.get("collisions") if dataset else 0,
+        "gradient_steps": settings.spec.gradient_steps(model),
+        "wall_s": round(counts.seconds, 1),
+        **shared_costs(settings.world_model),
+    }

@@ -1,0 +1,78 @@
+"""What an environment asks of a task: reward, cost and the end of an episode.
+
+A task serves one ego vehicle, or N of them at once where it says so: then numbers and the fields of
+``EgoStatus`` are arrays ``(N,)``, and so is everything returned.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from vlsafe_envs.costs import total_cost
+from vlsafe_envs.scenarios import Scenario
+from vlsafe_envs.simulator import EgoStatus
+
+
+class Moment(NamedTuple):
+    """Where an episode stands on arriving at an observation."""
+
+    ego: EgoStatus
+    steps: Any  # decisions since reset
+    distance: Any  # [m], driven since reset
+    time_to_collision: Any  # [s]
+    headway: Any  # [s]
+    scene: Any = None  # a Scene; of N ego vehicles at once there is none
+
+
+class Outcome(NamedTuple):
+    """What a decision led to, as the task sees it."""
+
+    reward: Any
+    terminated: Any
+    reward_terms: dict[str, Any]  # raw
+    cost_terms: dict[str, Any]  # raw
+    info: dict[str, Any]  # the task's own entries
+
+
+class Task(Protocol):
+    """Reward, cost and ends of an episode."""
+
+    scenario: Scenario
+    cost_rule: str  # how the cost is made of its weighted terms, see ``costs.total_cost``
+
+    @property
+    def costs(self) -> Any:
+        """Weights of the cost terms by name; ``None``: all are 1."""
+
+    def reset(self, simulator: Any, now: Moment) -> Outcome:
+        """Begin an episode; the reward does not count."""
+
+    def step(self, simulator: Any, before: EgoStatus, now: Moment) -> Outcome:
+        """The outcome of the decision that led from ``before`` to ``now``."""
+
+
+def make_info(task: Task, now: Moment, outcome: Outcome, begins: bool = False) -> dict[str, Any]:
+    """``info`` on arriving at an observation; where an episode begins, no reward was earned yet."""
+    cost = total_cost(outcome.cost_terms, task.costs, task.cost_rule)
+    rewards = outcome.reward_terms
+    return {
+        "cost": cost,
+        "env_cost": cost,
+        "env_cost_rule": np.full(len(cost), task.cost_rule, object)
+        if np.ndim(cost)
+        else task.cost_rule,
+        "cost_terms": outcome.cost_terms,
+        "reward_terms": dict.fromkeys(rewards, 0.0 * now.distance) if begins else rewards,
+        "speed": now.ego.speed,
+        "distance": now.distance,
+        **outcome.info,
+        "time_to_collision": now.time_to_collision,
+        "headway": now.headway,
+    }
+
+
+def out_of_time(task: Task, now: Moment, terminated: Any) -> Any:
+    """Whether the episode is truncated: its time is up, and it did not terminate."""
+    return (terminated ^ True) & (now.steps >= task.scenario.decisions)
