@@ -352,7 +352,7 @@ def build(
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
-        loader=FileSystemLoader([FOLDER, FOLDER.parent / "vlsafe_agents" / "report"]),
+        loader=FileSystemLoader([FOLDER, FOLDER.parent / "vlsafe_agents" / "pages"]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -54,10 +54,9 @@ def test_roads_are_driven_on_and_every_file_is_there(folder: Path) -> None:
 
 def test_the_same_command_drives_nothing_again(folder: Path) -> None:
     files = {path: path.stat().st_mtime_ns for path in folder.rglob("main_data.hdf5")}
-    drives = command._HeldOut(
-        ["VLSafe-Merge-v0"], [0.9], ["duration=8", "action=meta|grid"], 12, "random=1.0", 777
-    )
-    assert len(drives.collect(folder / "data", workers=1)) == len(files) == 2
+    roads = (["VLSafe-Merge-v0"], [0.9], ["duration=8", "action=meta|grid"])
+    common = {"episodes": 12, "mix": "random=1.0", "seed": 777, "workers": 1}
+    assert len(command._record_drives(folder / "data", *roads, **common)) == len(files) == 2
     assert files == {path: path.stat().st_mtime_ns for path in folder.rglob("main_data.hdf5")}
 
 

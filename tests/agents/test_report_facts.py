@@ -15,12 +15,11 @@ from report_run import SETTINGS, add_agent, make_run, settings
 from test_report import Page
 
 from vlsafe_agents.cli import main as cli
-from vlsafe_agents.cli.demo import _print_table as print_table
 from vlsafe_agents.report import write_report
 from vlsafe_agents.report.commands import commands, scorer_of
 from vlsafe_agents.report.headline import headline
 from vlsafe_agents.report.run_folder import AgentRun, read_run_folder
-from vlsafe_agents.report.tables import in_terminal, learning_table, results_table
+from vlsafe_agents.report.tables import learning_table, results_table
 
 
 @pytest.fixture(scope="module")
@@ -89,24 +88,12 @@ def test_shared_costs_are_in_every_row_that_used_them(odd: Path) -> None:
     assert [cell.text for cell in rows["model"]] == ["6\u2009000", "20 min"]
 
 
-def test_the_terminal_shows_the_same_table(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    agents = list(agents_of(odd).values())
+def collisions_of(agents: list[AgentRun]) -> dict[str, str]:
+    """The cell of collisions in the report's table, with its interval, by folder."""
     columns, rows = results_table(agents)
     place = [column.metric for column in columns].index("collision_rate")
-    titles, lines = in_terminal(agents)
-    assert titles[:2] == ["Agent", "Collisions"]
-    for row, line in zip(rows, lines, strict=True):
-        cell = row.cells[place]
-        shown = f"{cell.text}\n{cell.interval}" if cell.interval else cell.text
-        assert line[:2] == [f"{row.name}\n{row.label}", shown]
-    crashes = {line[0].split("\n")[0]: line[-1] for line in lines}
-    assert crashes["subcase"] == "412"
-    assert crashes["my-ppo"] == "0"
-    assert crashes["vlsafe_gated"] == crashes["foreign_expert"] == "not known"
-    assert crashes["zoo"] == "\u2013"  # which has not learned
-    print_table(odd)
-    printed = capsys.readouterr().out
-    assert all(f" {name} " in printed for name in ODD if name != "model")
+    cells = {row.name: row.cells[place] for row in rows}
+    return {name: f"{cell.text} ({cell.interval})" for name, cell in cells.items()}
 
 
 def compared(*files: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, list[str]]:
@@ -131,12 +118,9 @@ def test_compare_says_the_same_of_the_same_files(
         "vlsafe_gated",
         "zoo (Expert (rule-based))",
     ]
-    table = {
-        line[0].split("\n")[0]: line[1].replace("\n", " (")
-        for line in in_terminal(list(agents_of(odd).values()))[1]
-    }
+    table = collisions_of(list(agents_of(odd).values()))
     for shown, name in zip(rows.values(), names, strict=True):
-        assert shown[0] == f"{table[name]})"  # collisions with their interval
+        assert shown[0] == table[name]
     assert [cells[-1] for cells in rows.values()] == ["7", "412", "0", "0", "not known", "-"]
     foreign = compared(odd / "foreign_expert" / "evaluation.json", capsys=capsys)
     assert foreign["foreign_expert"][0] == "not known"
@@ -148,16 +132,17 @@ def test_one_interval_wherever_it_is_shown(
     for rate in (0.0, 0.04, 1.0):
         folder = add_agent(tmp_path, f"agent {rate}", rate, trained=SETTINGS["bc"])
         agent = agents_of(tmp_path)[folder.name]
-        line = next(line for line in in_terminal([agent])[1])
         cells = compared(folder / "evaluation.json", capsys=capsys)
         stored = json.loads((folder / "evaluation.json").read_text())["summary"]
         shown = cells[f"{folder.name} (Behaviour cloning)"][0]
-        assert shown == line[1].replace("\n", " (") + ")"
+        assert shown == collisions_of([agent])[folder.name]
         assert stored == agent.evaluation.summary  # type: ignore[union-attr]
     assert shown == "100% (96% to 100%)"
 
 
-def test_files_of_before_kinds_were_written_down_are_not_guessed_at(tmp_path: Path) -> None:
+def test_files_of_before_kinds_were_written_down_are_not_guessed_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     none = {"env_steps": 0, "collisions_caused": 0, "gradient_steps": 0, "wall_s": 0.0}
     for name, trained in (("expert", None), ("vlsafe", None), ("old", SETTINGS["ppo_lag"])):
         folder = add_agent(tmp_path, name, 0.1, trained=trained, training=none)
@@ -174,7 +159,8 @@ def test_files_of_before_kinds_were_written_down_are_not_guessed_at(tmp_path: Pa
     assert not any(
         cell.marked for row in results_table(list(found.values()))[1] for cell in row.cells
     )
-    assert {line[-1] for line in in_terminal(list(found.values()))[1]} == {"not known"}
+    files = [tmp_path / name / "evaluation.json" for name in found]
+    assert {cells[-1] for cells in compared(*files, capsys=capsys).values()} == {"not known"}
 
 
 def test_a_driver_evaluated_beside_an_agent_is_not_that_agent(tmp_path: Path) -> None:

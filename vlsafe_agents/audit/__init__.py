@@ -21,7 +21,8 @@ from vlsafe_agents.audit.results import (
     passed,
 )
 from vlsafe_agents.audit.scoring import NamedScorer
-from vlsafe_agents.audit.verdicts import failed_audit, warn_of_failed_audit, write_verdicts
+from vlsafe_agents.audit.verdicts import write_verdicts
+from vlsafe_agents.data.audits import failed_audit, warn_of_failed_audit
 
 __all__ = [
     "VERDICTS",

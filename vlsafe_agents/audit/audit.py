@@ -77,17 +77,10 @@ def audit(
     examiner = Examiner(Drives(sources), config)
     drives = examiner.drives
     probe = drives.some_rows(config.probe_frames, config.seed)
-    total = frames_to_score(scorers, len(drives), len(probe), bool(prompts))
+    pairs = [(pair.safe, pair.unsafe) for pair in prompts]
+    total = frames_to_score(scorers, len(drives), len(probe), bool(pairs))
     with ProgressReport("score", total, "frames", progress) as report:
-        done = 0
-
-        def advance(frames: int) -> None:
-            nonlocal done
-            done += frames
-            report.update(done)
-
-        scoring = FrameScoring(drives, cache, batch_size, advance)
-        pairs = [(pair.safe, pair.unsafe) for pair in prompts]
+        scoring = FrameScoring(drives, cache, batch_size, report.update)
         outputs = all_scores(scoring, scorers, pairs, probe)
     with ProgressReport("examine", len(scorers), "scorers", progress) as report:
         found: list[ScorerAudit] = []

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.audit.statistics import Array, Bools, Floats, Integers
 from vlsafe_agents.data.driving import LONGEST_TIME
-from vlsafe_agents.data.frames import Drawing, FrameReader, FrameSource
+from vlsafe_agents.data.frames import Drawing, FrameReader, FrameSource, read_infos
 from vlsafe_agents.data.storage import MAIN_FILE, read_metadata, resolve_dataset
 from wrappers.checks import check_numbers
 from wrappers.files import reading
@@ -158,8 +157,9 @@ class Source:
 class Drives:
     """All episodes of several data sets, one after another: N frames, E episodes.
 
-    Raises ``ValueError`` without a data set, for one given twice, and for data without scenes or
-    without simulator truth.
+    Raises:
+        ValueError: without a data set, for one given twice, and for data without scenes or without
+            simulator truth
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
@@ -261,25 +261,23 @@ def _read_file(
 ) -> tuple[list[str], dict[str, Floats]]:
     drivers = []
     columns: dict[str, list[Array]] = {}
-    with h5py.File(path, "r") as file:
-        for number, length in enumerate(np.diff(frames.starts)):
-            group = file[f"episode_{number}"]
-            infos = group["infos"]
-            missing = [name for name in TRUTH_COLUMNS if name not in infos]
-            if missing:
-                raise ValueError(f"episode {number} has no infos/{missing[0]}")
-            row = {name: infos[name][()].astype(np.float64) for name in TRUTH_COLUMNS}
-            for name in ("time_to_collision", "headway"):
-                row[name][row[name] >= LONGEST_TIME] = np.inf
-            row["time"] = np.arange(length) * seconds
-            row["truncated"] = np.zeros(length)
-            row["truncated"][-1] = group["truncations"][-1] and not group["terminations"][-1]
-            stored = infos.get("safety_score")
-            row["safety_score"] = np.full(length, np.nan) if stored is None else stored[()]
-            for name, values in row.items():
-                _check(values, name, int(length), f"episode {number}")
-                columns.setdefault(name, []).append(values)
-            drivers.append(str(group.attrs.get("driver", "")))
+    lengths = np.diff(frames.starts).tolist()
+    recorded = read_infos(path, len(lengths), (*TRUTH_COLUMNS, "safety_score"))
+    for number, (length, (driver, cut, infos)) in enumerate(zip(lengths, recorded, strict=True)):
+        missing = [name for name in TRUTH_COLUMNS if name not in infos]
+        if missing:
+            raise ValueError(f"episode {number} has no infos/{missing[0]}")
+        row = {name: infos[name].astype(np.float64) for name in TRUTH_COLUMNS}
+        for name in ("time_to_collision", "headway"):
+            row[name][row[name] >= LONGEST_TIME] = np.inf
+        row["time"] = np.arange(length) * seconds
+        row["truncated"] = np.zeros(length)
+        row["truncated"][-1] = cut
+        row["safety_score"] = infos.get("safety_score", np.full(length, np.nan))
+        for name, values in row.items():
+            _check(values, name, length, f"episode {number}")
+            columns.setdefault(name, []).append(values)
+        drivers.append(driver)
     return drivers, {name: np.concatenate(values) for name, values in columns.items()}
 
 

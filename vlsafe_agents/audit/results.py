@@ -36,7 +36,11 @@ RULE = (
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """Questions, thresholds and amounts.  Raises ``ValueError`` for values that make no sense."""
+    """Questions, thresholds and amounts.
+
+    Raises:
+        ValueError: for values that make no sense
+    """
 
     horizon: float = 2.0  # k [s]: does it happen within this time?
     time_to_collision: float = 2.0  # t [s]: is the time to collision below?
@@ -265,7 +269,8 @@ class Audit:
 def passed(verdict: str) -> bool | None:
     """Whether labels with this verdict may be trained on; ``None`` where it is not known.
 
-    Raises ``ValueError`` for a word that is no verdict.
+    Raises:
+        ValueError: for a word that is no verdict
     """
     if verdict not in VERDICTS:
         raise ValueError(f"{verdict!r} is no verdict; they are {', '.join(VERDICTS)}")

@@ -126,14 +126,29 @@ CONTROLS: dict[str, Callable[[Source], Drawing]] = {
 }
 
 
-@dataclass(frozen=True)
 class FrameScoring:
-    """Where frames are scored, and how."""
+    """Has scorers look at the frames of drives, and counts them.
 
-    drives: Drives
-    cache: ScoreCache | None = None  # what is known there is not scored again
-    batch_size: int = 64
-    advance: Callable[[int], None] = field(default=lambda frames: None)  # told of frames done
+    Args:
+        drives: the frames
+        cache: what is known there is not scored again
+        batch_size: frames scored at once
+        tell: called with the number of frames done so far
+    """
+
+    def __init__(
+        self,
+        drives: Drives,
+        cache: ScoreCache | None,
+        batch_size: int,
+        tell: Callable[[int], None],
+    ) -> None:
+        self.drives, self.cache, self.batch_size = drives, cache, batch_size
+        self._tell, self._done = tell, 0
+
+    def _count(self, done: int) -> None:
+        self._done = done
+        self._tell(done)
 
     def scores(
         self,
@@ -167,12 +182,10 @@ class FrameScoring:
         known = scoring.known(source, held, self.cache)
         makers = scoring.makers("processes", workers=1)
         run = partial(run_batches, "processes", makers, source, workers=1)
-        left = int(wanted.sum())
+        total = self._done + int(wanted.sum())
 
         def tell(_: object = None) -> None:
-            nonlocal left
-            self.advance(left - known.left)
-            left = known.left
+            self._count(total - known.left)
 
         tell()  # what the cache knew
         score_missing(known, run, self.batch_size, tell)
@@ -197,7 +210,7 @@ class FrameScoring:
                 part = mine[begin : begin + self.batch_size]
                 frames = drawing.frames(reader.pictures(part))
                 features.append(named.scorer.image_features(frames))  # type: ignore[attr-defined]
-                self.advance(len(part))
+                self._count(self._done + len(part))
             reader.close()
         found = []
         for pair in pairs:

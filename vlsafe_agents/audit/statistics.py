@@ -94,7 +94,8 @@ class Ranking:
         positive: ``(N,)`` boolean, what truly happened.
         episode: ``(N,)`` integers, the episode of each frame.
 
-    Raises ``ValueError`` for other shapes and for NaN.
+    Raises:
+        ValueError: for other shapes and for NaN
     """
 
     def __init__(self, risk: Array, positive: Array, episode: Array) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,8 @@ from vlsafe_agents.audit.results import (
     plain,
 )
 from vlsafe_agents.audit.statistics import Estimate
+from vlsafe_agents.data.audits import AUDITS, audit_entries
 from vlsafe_agents.data.storage import read_metadata, update_metadata
-
-AUDITS = "audits"  # key of a data set's metadata
 
 
 def sentence(
@@ -101,48 +99,6 @@ def write_verdicts(audit: Audit) -> None:
         _write(Path(path), [_entry(audit, verdict) for verdict in verdicts])
 
 
-def failed_audit(metadata: Mapping[str, Any]) -> str | None:
-    """What an audit found wrong with a data set's labels, in a sentence or two.
-
-    ``metadata`` are those of :func:`vlsafe_agents.data.storage.read_metadata` or of an
-    ``EpisodeDataset``.  ``None`` when the labels passed, were not audited, or are by another scorer
-    than the audited ones, and when there was too little data for a verdict.
-    """
-    scorer = metadata.get("scorer")
-    for entry in _entries(metadata):
-        if scorer and entry["scorer"] == scorer and passed(entry["verdict"]) is False:
-            return (
-                f"the labels of this data set failed an audit of {entry['date']}. "
-                f"{entry['sentence']} Costs made from them may say little about danger; choose "
-                "another scorer (`vlsafe label --scorer ...`) or cost='env'"
-            )
-    return None
-
-
-def warn_of_failed_audit(metadata: Mapping[str, Any]) -> None:
-    """Issue a ``UserWarning`` where :func:`failed_audit` has something to say."""
-    found = failed_audit(metadata)
-    if found is not None:
-        warnings.warn(found, stacklevel=3)
-
-
-def _entries(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What audits have written into a data set's metadata.
-
-    Raises ``ValueError`` for entries that are none.
-    """
-    found = metadata.get(AUDITS, [])
-    needed = {"scorer", "verdict", "date", "sentence"}
-    if not isinstance(found, list) or not all(
-        isinstance(entry, dict) and needed <= entry.keys() for entry in found
-    ):
-        raise ValueError(
-            f"the data set's metadata hold an entry {AUDITS!r} that no audit has written; audit "
-            "again with `vlsafe audit --write`, or remove it from metadata.json"
-        )
-    return found
-
-
 def as_json(audit: Audit) -> dict[str, Any]:
     """All of an audit as JSON, with the rule that its verdicts follow."""
     return {"rule": RULE, "date": _today(), **plain(audit)}
@@ -161,7 +117,7 @@ def _entry(audit: Audit, verdict: DataSetVerdict) -> dict[str, Any]:
 
 def _write(data_path: Path, entries: list[dict[str, Any]]) -> None:
     audited = [entry["scorer"] for entry in entries]
-    kept = [e for e in _entries(read_metadata(data_path)) if e["scorer"] not in audited]
+    kept = [e for e in audit_entries(read_metadata(data_path)) if e["scorer"] not in audited]
     update_metadata(data_path, {AUDITS: [*kept, *entries]})
 
 

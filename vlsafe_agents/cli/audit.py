@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -93,8 +92,8 @@ def audit(
     specs = list(scorer or DEFAULT_SCORERS)
     scorers = _named_scorers(specs, threads)  # before driving: a mistake here costs no time
     if not data:
-        held_out = _HeldOut(env or [], density or [], env_arg or [], episodes, mix, seed)
-        data = held_out.collect(out / "data", workers)
+        common = {"episodes": episodes, "mix": mix, "seed": seed, "workers": workers}
+        data = _record_drives(out / "data", env or [], density or [], env_arg or [], **common)
     sources = [source_of(path) for path in data]
     findings = run_audit(
         sources,
@@ -122,41 +121,34 @@ def _check(config: AuditConfig, data: Any, env: Any, density: Any, env_arg: Any)
         raise ValueError("--env, --density and --env-arg are for drives without DATA; leave them")
 
 
-@dataclass(frozen=True)
-class _HeldOut:
-    """Drives to be recorded for the audit."""
+def _record_drives(
+    root: Path,
+    envs: Sequence[str],
+    densities: Sequence[float],
+    env_args: Sequence[str],
+    **common: Any,
+) -> list[Path]:
+    """Record the drives that are not there yet; the folders of the data sets under ``root``.
 
-    envs: Sequence[str]
-    densities: Sequence[float]
-    env_args: Sequence[str]
-    episodes: int
-    mix: str
-    seed: int
+    Args:
+        root: folder of all data sets
+        envs: ids of environments; all of vlsafe's where there are none
+        densities: of their traffic; their own where there are none
+        env_args: more of their arguments, as ``key=value`` or ``key=value|value``
+        common: what ``vlsafe collect`` is told of all of them
+    """
+    from vlsafe_agents.cli.collect import collect
+    from vlsafe_envs import ENV_IDS
 
-    def collect(self, root: Path, workers: int) -> list[Path]:
-        """Record what is not there yet; the folders of the data sets."""
-        from vlsafe_agents.cli.collect import collect
-        from vlsafe_envs import ENV_IDS
-
-        folders = []
-        options = [_values(pair) for pair in self.env_args]
-        densities: Sequence[float | None] = self.densities or [None]
-        roads = product(self.envs or list(ENV_IDS), densities, product(*options))
-        for env_id, density, pairs in roads:
-            name = env_id.removeprefix("vlsafe_envs:").removeprefix("VLSafe-").lower()
-            parts = [name, *([] if density is None else [f"density={density:g}"]), *pairs]
-            folders.append(root / re.sub(r"[^\w.=,-]", "-", "_".join(parts)))
-            collect(
-                out=folders[-1],
-                env=env_id,
-                episodes=self.episodes,
-                mix=self.mix,
-                density=density,
-                env_arg=list(pairs),
-                seed=self.seed,
-                workers=workers,
-            )
-        return folders
+    folders = []
+    options = [_values(pair) for pair in env_args]
+    traffic: Sequence[float | None] = densities or [None]
+    for env_id, density, pairs in product(envs or list(ENV_IDS), traffic, product(*options)):
+        name = env_id.removeprefix("vlsafe_envs:").removeprefix("VLSafe-").lower()
+        parts = [name, *([] if density is None else [f"density={density:g}"]), *pairs]
+        folders.append(root / re.sub(r"[^\w.=,-]", "-", "_".join(parts)))
+        collect(out=folders[-1], env=env_id, density=density, env_arg=list(pairs), **common)
+    return folders
 
 
 def _values(pair: str) -> list[str]:

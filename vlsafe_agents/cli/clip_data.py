@@ -100,16 +100,16 @@ class Split:
 
 
 @dataclass
-class _Sights:
+class _Scenes:
     """Packed scenes with their facts, and with what they looked like if that was kept."""
 
     scenes: list[npt.NDArray[np.float32]]
     facts: Facts
     frames: list[Pictures] | None = None
 
-    def select(self, index: npt.NDArray[np.int64]) -> _Sights:
+    def select(self, index: npt.NDArray[np.int64]) -> _Scenes:
         frames = None if self.frames is None else [self.frames[i] for i in index]
-        return _Sights([self.scenes[i] for i in index], self.facts.select(index), frames)
+        return _Scenes([self.scenes[i] for i in index], self.facts.select(index), frames)
 
 
 def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> TrainingSet:
@@ -118,7 +118,9 @@ def make_set(split: Split, folder: Path, side: int, processes: int = 1) -> Train
     Frames are resized to ``side``, which the model's own preprocessing does first anyway.
     Parts that are already there are kept, so a run that was killed goes on with the next part;
     damaged ones are recorded again.
-    Raises ``ImportError`` where parts on MetaDrive are still to be recorded and it is missing.
+
+    Raises:
+        ImportError: where parts on MetaDrive are still to be recorded and it is missing
     """
     cells = [(scenario, density) for scenario in SCENARIOS for density in split.densities]
     whole = split.frames / sum(ROADS[scenario].share for scenario, _ in cells)
@@ -204,11 +206,11 @@ def _record(
 ) -> Path:
     """Save ``count`` frames of one scenario at one density in ``folder``."""
     rng = np.random.default_rng(seed)
-    parts: list[_Sights] = []
+    parts: list[_Scenes] = []
     total = 0
     varied = split.varied if ROADS[scenario].redrawn else 0.0
-    for sights in _episodes(scenario, density, seed, rng):
-        for found in (sights, _varied(sights, varied, rng)):
+    for drive in _episodes(scenario, density, seed, rng):
+        for found in (drive, _varied(drive, varied, rng)):
             kept = found.select(_worth(found.facts, split.keep_safe, rng)[: count - total])
             parts.append(kept)
             total += len(kept.scenes)
@@ -225,12 +227,12 @@ def _record(
     return folder
 
 
-def _seen(sights: _Sights, scenario: str) -> Iterator[Pictures]:
+def _seen(drive: _Scenes, scenario: str) -> Iterator[Pictures]:
     """What scenes look like, large and small."""
-    if sights.frames is not None:
-        yield from sights.frames
+    if drive.frames is not None:
+        yield from drive.frames
         return
-    for scene in sights.scenes:
+    for scene in drive.scenes:
         yield _renderer(scenario).frame(scene), _renderer(scenario).image(scene)
 
 
@@ -255,13 +257,13 @@ def _worth(facts: Facts, keep_quiet: float, rng: np.random.Generator) -> npt.NDA
     return np.flatnonzero(~quiet | (rng.random(len(quiet)) < keep_quiet))
 
 
-def _varied(sights: _Sights, share: float, rng: np.random.Generator) -> _Sights:
+def _varied(drive: _Scenes, share: float, rng: np.random.Generator) -> _Scenes:
     """Scenes with the same places and other speeds: danger and safety at equal distances.
 
     Nobody drove them, so nothing is known of what comes after: no event is foretold.
     """
-    calm = (sights.facts.collision == 0) & (sights.facts.off_road == 0)
-    chosen = sights.select(np.flatnonzero(calm & (rng.random(len(calm)) < share)))
+    calm = (drive.facts.collision == 0) & (drive.facts.off_road == 0)
+    chosen = drive.select(np.flatnonzero(calm & (rng.random(len(calm)) < share)))
     scenes, rows = [], []
     for packed in chosen.scenes:
         scene = packed.copy()
@@ -276,12 +278,12 @@ def _varied(sights: _Sights, share: float, rng: np.random.Generator) -> _Sights:
         )
     columns = {key: np.array([row[key] for row in rows]) for key in (rows[0] if rows else {})}
     unknown = np.full(len(rows), np.inf)
-    return _Sights(scenes, dataclasses.replace(chosen.facts, time_to_event=unknown, **columns))
+    return _Scenes(scenes, dataclasses.replace(chosen.facts, time_to_event=unknown, **columns))
 
 
 def _episodes(
     scenario: str, density: float, seed: int, rng: np.random.Generator
-) -> Iterator[_Sights]:
+) -> Iterator[_Scenes]:
     road = ROADS[scenario]
     envs = {kind: _make_env(scenario, density, kind) for kind in road.kinds}
     chances = np.array([chance for *_, chance in road.drives])
@@ -303,7 +305,7 @@ def _make_env(scenario: str, density: float, kind: str) -> gym.Env[Any, Any]:
     )
 
 
-def _drive(env: gym.Env[Any, Any], driver_name: str, scenario: str, seed: int) -> _Sights:
+def _drive(env: gym.Env[Any, Any], driver_name: str, scenario: str, seed: int) -> _Scenes:
     driver = make_driver(driver_name, env, np.random.default_rng([seed, 1]))
     _, info = env.reset(seed=seed)
     driver.reset()
@@ -316,9 +318,9 @@ def _drive(env: gym.Env[Any, Any], driver_name: str, scenario: str, seed: int) -
     seconds = 1.0 / env.get_wrapper_attr("scenario").traffic.policy_frequency
     facts = _episode_facts(infos, scenario, seconds)
     kept = None if ROADS[scenario].redrawn else [picture for picture in pictures if picture]
-    sights = _Sights([info["scene"] for info in infos], facts, kept)
+    drive = _Scenes([info["scene"] for info in infos], facts, kept)
     stride = max(round(LEAST_STEP / seconds), 1)
-    return sights.select(np.arange(len(infos) - 1, -1, -stride)[::-1])  # the last one always
+    return drive.select(np.arange(len(infos) - 1, -1, -stride)[::-1])  # the last one always
 
 
 def _look(env: gym.Env[Any, Any], scenario: str) -> Pictures | None:

@@ -38,6 +38,7 @@ def demo(
 
     The same command goes on where it was stopped.
     """
+    from vlsafe_agents.cli.compare import compare
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.report.run_folder import SCORER_FILE
     from vlsafe_agents.training.settings import POLICIES
@@ -60,7 +61,7 @@ def demo(
         except StageError as error:
             print(error, file=sys.stderr)
             raise typer.Exit(1) from error
-    _print_table(out)
+    compare([out / name / "evaluation.json" for name in AGENTS])
     say(f"\nThe report, one file for any browser: {(out / 'report.html').resolve()}")
 
 
@@ -157,13 +158,3 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
         stages.append(Stage(f"evaluate {name}", command, (f"train {name}",)))
     finished = tuple(stage.name for stage in stages if stage.name.startswith("evaluate"))
     return [*stages, Stage("report", ("report", str(out)), finished, 0.5)]
-
-
-def _print_table(out: Path) -> None:
-    """The agents side by side, with what their learning cost: the report's own table."""
-    from vlsafe_agents.cli.tables import print_table
-    from vlsafe_agents.report.run_folder import read_run_folder
-    from vlsafe_agents.report.tables import in_terminal, spaced
-
-    titles, rows = in_terminal(read_run_folder(out).agents)
-    print_table("Same road, same seeds (below: 95% intervals)", titles, spaced(rows))

@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.audit.drives import Drives
-from vlsafe_agents.data.frames import FrameReader
+from vlsafe_agents.data.frames import FrameReader, Rows
 from vlsafe_envs import SceneRenderer
 from wrappers.distillation.network import fit_frames
+from wrappers.scorer import Frames
 
-Frames = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.int64]
 Draw = Callable[[SceneRenderer, npt.NDArray[np.float32]], Frames]
 
 

@@ -62,7 +62,8 @@ def collected_metadata(data_path: Path) -> dict[str, Any]:
 def source_of(data: Path) -> Source:
     """A data set with what its environment says of it.
 
-    Raises ``ValueError`` for one that was not made by ``vlsafe collect``.
+    Raises:
+        ValueError: for one that was not made by ``vlsafe collect``
     """
     from vlsafe_agents.audit import Source
     from vlsafe_agents.cli.environments import choose_env

@@ -6,7 +6,7 @@ looking a small array up than on reading it; this is its low-level one, two to f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,14 @@ import numpy.typing as npt
 from h5py import h5d, h5s
 
 from vlsafe_agents.data.episode import Array
+from vlsafe_agents.data.layout import (
+    REWARDS,
+    TERMINATIONS,
+    TRUNCATIONS,
+    episode_name,
+    info_name,
+    observation_name,
+)
 from vlsafe_agents.data.storage import COPY_AGAIN, open_file
 from wrappers.scorer import Frames, SafetyScorer, frame_size
 
@@ -67,7 +75,10 @@ class FrameSource:
     def of(cls, data_path: Path, episodes: int, scenes: bool, context: int = 1) -> FrameSource:
         """The source of a data set."""
         with open_file(data_path) as file:
-            steps = [array_length(file, f"episode_{number}/rewards") for number in range(episodes)]
+            steps = [
+                array_length(file, f"{episode_name(number)}/{REWARDS}")
+                for number in range(episodes)
+            ]
         starts = np.concatenate(([0], np.cumsum(np.array(steps, np.int64) + 1)))
         return cls(data_path, starts, scenes, context)
 
@@ -101,9 +112,10 @@ class FrameReader:
     def pictures(self, rows: Rows) -> Array:
         """Packed scenes or images ``(N, ...)`` of ascending rows.
 
-        Raises ``ValueError`` where an episode has none.
+        Raises:
+            ValueError: where an episode has none
         """
-        name = "infos/scene" if self.source.scenes else "observations/image"
+        name = info_name("scene") if self.source.scenes else observation_name("image")
         try:
             return self._gather(name, rows)
         except KeyError as error:
@@ -125,13 +137,13 @@ class FrameReader:
             pictures = self.pictures(needed)[place.reshape(wanted.shape)]
         if not infos:
             return pictures
-        columns = [self._gather(f"infos/{name}", rows) for name in self.info_names]
+        columns = [self._gather(info_name(name), rows) for name in self.info_names]
         numbers = np.stack(columns, 1).astype(np.float64) if columns else np.zeros((len(rows), 0))
         return np.concatenate([_as_bytes(pictures), _as_bytes(numbers)], 1)
 
     def infos(self, rows: Rows) -> list[dict[str, float]]:
         """The scalar infos of ascending rows."""
-        columns = {name: self._gather(f"infos/{name}", rows) for name in self.info_names}
+        columns = {name: self._gather(info_name(name), rows) for name in self.info_names}
         return [
             {name: float(column[place]) for name, column in columns.items()}
             for place in range(len(rows))
@@ -140,7 +152,7 @@ class FrameReader:
     @cached_property
     def info_names(self) -> list[str]:
         """Infos with one number a frame, but for those of scorers."""
-        infos = self._file["episode_0"].get("infos", {})
+        infos = self._file[episode_name(0)].get("infos", {})
         return sorted(n for n, array in infos.items() if array.ndim == 1 and n not in _SCORES)
 
     def close(self) -> None:
@@ -151,7 +163,7 @@ class FrameReader:
         parts = []
         for number, steps in self._by_episode(rows):
             low, high = int(steps[0]), int(steps[-1]) + 1
-            part = read_array(self._file, f"episode_{number}/{name}", low, high)
+            part = read_array(self._file, f"{episode_name(number)}/{name}", low, high)
             parts.append(part if len(part) == len(steps) else part[steps - low])
         return np.concatenate(parts)
 
@@ -168,15 +180,42 @@ def _as_bytes(array: Array) -> Any:
     return np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
 
 
+def read_infos(
+    data_file: Path, episodes: int, names: Sequence[str]
+) -> Iterator[tuple[str, bool, dict[str, Array]]]:
+    """What was recorded of each episode besides its frames.
+
+    Yields:
+        The episode's driver (empty where nobody wrote it down), whether the time limit ended it,
+        and those of the infos ``names`` that it has, each with one entry a frame.
+
+    Raises:
+        KeyError: for a file that is no data set's
+    """
+    with h5py.File(data_file, "r") as file:
+        for number in range(episodes):
+            group = file[episode_name(number)]
+            infos = group["infos"]
+            found = {name: infos[name][()] for name in names if name in infos}
+            cut = bool(group[TRUNCATIONS][-1] and not group[TERMINATIONS][-1])
+            yield str(group.attrs.get("driver", "")), cut, found
+
+
 def array_length(file: h5py.File, name: str) -> int:
-    """Entries of an array along its first axis.  Raises ``KeyError`` where there is none."""
+    """Entries of an array along its first axis.
+
+    Raises:
+        KeyError: where there is none
+    """
     return int(h5d.open(file.id, name.encode()).shape[0])
 
 
 def read_array(file: h5py.File, name: str, first: int = 0, last: int | None = None) -> Array:
     """Entries ``first`` to ``last`` (not included) of an array.
 
-    Raises ``KeyError`` where there is none, ``ValueError`` where its file is damaged.
+    Raises:
+        KeyError: where there is none
+        ValueError: where its file is damaged
     """
     try:
         return _read(file, name, first, last)

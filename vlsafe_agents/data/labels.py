@@ -20,7 +20,15 @@ from h5py import h5d, h5p, h5s, h5t
 
 from vlsafe_agents.common.version import vlsafe_version
 from vlsafe_agents.data.frames import FrameSource, read_array
-from vlsafe_agents.data.storage import MAIN_FILE, METADATA_FILE, open_file, update_metadata
+from vlsafe_agents.data.layout import (
+    COST,
+    ENV_COST,
+    MAIN_FILE,
+    METADATA_FILE,
+    SAFETY_SCORE,
+    episode_name,
+)
+from vlsafe_agents.data.storage import open_file, update_metadata
 from wrappers.files import read_json, replacing, reserve, write_text
 from wrappers.scorer import Scores
 
@@ -46,7 +54,7 @@ def read_labels(data_path: Path, episodes: int) -> StoredLabels:
         scope = _read_scope(file)
         try:
             for number in range(episodes):
-                scores.append(read_array(file, f"episode_{number}/infos/safety_score"))
+                scores.append(read_array(file, f"{episode_name(number)}/{SAFETY_SCORE}"))
         except KeyError:
             return StoredLabels(None, None)
         found = np.concatenate(scores).astype(np.float32)
@@ -59,9 +67,9 @@ def read_costs(source: FrameSource) -> np.ndarray:
     """Simulator truth ``(R,)``: ``env_cost`` of every frame, else ``cost``."""
     costs = np.zeros(len(source), np.float32)
     with open_file(source.data_path) as file:
-        name = "env_cost" if "env_cost" in file["episode_0/infos"] else "cost"
+        name = ENV_COST if ENV_COST in file[episode_name(0)] else COST
         for number, (begin, end) in enumerate(zip(source.starts, source.starts[1:], strict=False)):
-            costs[begin:end] = read_array(file, f"episode_{number}/infos/{name}")
+            costs[begin:end] = read_array(file, f"{episode_name(number)}/{name}")
     return costs
 
 
@@ -78,7 +86,8 @@ def write_labels(
     record of this run for the metadata.  Killed at any moment, the data set holds the old labels or
     the new ones, with their scorer's identity.  The caller is the one writer of the folder.
 
-    Raises ``OSError`` where there is no room for the copy; the old labels stand then.
+    Raises:
+        OSError: where there is no room for the copy; the old labels stand then
     """
     data_path = source.data_path
     try:
@@ -121,7 +130,7 @@ def _write_scores(source: FrameSource, scores: Scores, scope: Mapping[str, Any])
             for number, (begin, end) in enumerate(
                 zip(source.starts, source.starts[1:], strict=False)
             ):
-                _write_array(file, f"episode_{number}/infos/safety_score", scores[begin:end])
+                _write_array(file, f"{episode_name(number)}/{SAFETY_SCORE}", scores[begin:end])
             facts = {
                 "scorer": json.dumps(scope["scorer"]),
                 "judged_frames": json.dumps(scope["frames"]),

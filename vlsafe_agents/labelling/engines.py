@@ -39,7 +39,11 @@ class Makers:
     identity: Mapping[str, Any] | None = None
 
     def stream(self, source: FrameSource) -> ScoringStream:
-        """What a worker does with its batches.  Raises ``RuntimeError`` for another scorer."""
+        """What a worker does with its batches.
+
+        Raises:
+            RuntimeError: for another scorer
+        """
         scorer = self.scorer()
         if self.identity is not None and (others := self._differences(scorer)):
             raise RuntimeError(
@@ -69,7 +73,8 @@ def run_batches(
 ) -> Iterator[Scored]:
     """Batches as they are scored, in any order.
 
-    Raises ``RuntimeError`` with a worker's own words where one fails.
+    Raises:
+        RuntimeError: with a worker's own words where one fails
     """
     try:
         if engine == "ray":

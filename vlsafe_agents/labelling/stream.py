@@ -59,7 +59,8 @@ class ScoringStream:
     def __call__(self, batches: Iterator[Batch]) -> Iterator[Scored]:
         """Scores of batches, in their order.
 
-        Raises ``ValueError`` for a scorer that returns another shape or numbers outside [0, 1].
+        Raises:
+            ValueError: for a scorer that returns another shape or numbers outside [0, 1]
         """
         for batch, prepared, infos in prefetch(self._made_ready(batches), _READY):
             if prepared is None or self._stopped:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vlsafe_agents.pages.html import render
-from vlsafe_agents.report import figures, pictures, tables
+from vlsafe_agents.report import figures, tables
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.headline import headline
 from vlsafe_agents.report.run_folder import (
@@ -87,7 +87,7 @@ class Dream:
 
     agent: AgentRun
     shared_by: list[str]  # titles of others that share the model
-    frames: list[pictures.StripFrame]
+    frames: list[figures.StripFrame]
     chart: str | None
     sentence: str
 
@@ -106,7 +106,11 @@ def write_report(run_dir: Path, out: Path) -> Path:
     ``cost_true``/``_pred``, ``pixel_error``, ``repeat_last_error`` (K,), ``context``).
     What is missing or broken is said on the page, and what is not recorded is not guessed.
 
-    Returns ``out``.  Raises ``FileNotFoundError`` when ``run_dir`` does not exist.
+    Returns:
+        ``out``
+
+    Raises:
+        FileNotFoundError: when ``run_dir`` does not exist
     """
     run_dir, out = Path(run_dir), Path(out)
     run = read_run_folder(run_dir)
@@ -204,7 +208,7 @@ def _dreams(agents: Sequence[AgentRun], notes: Notes) -> list[Dream]:
         # the model's own folder, where it is here, else that of the first who shares it
         agent = next((a for a in members if a.folder.resolve() == folder), members[0])
         arrays = agent.open_loop or {}
-        frames = _try(notes, f"The dream of {agent.title}", pictures.strip, arrays)
+        frames = _try(notes, f"The dream of {agent.title}", figures.strip, arrays)
         if frames:
             what = f"Dream's errors of {agent.title}"
             chart = _try(notes, what, figures.open_loop_chart, arrays, agent.name)
@@ -241,7 +245,7 @@ def _clips(agent: AgentRun, notes: Notes) -> list[Clip]:
         frames = arrays.get("frames")
         video = None
         if frames is not None:
-            video = _try(notes, what, pictures.drive_video, arrays)
+            video = _try(notes, what, figures.drive_video, arrays)
         chart = _try(notes, what, figures.episode_chart, arrays, f"{agent.name}-{stem}")
         outcome = _try(notes, what, _outcome, arrays) or ""
         steps = 0 if frames is None else len(np.atleast_1d(frames))

@@ -154,7 +154,8 @@ class Notes(list[str]):
 def read_run_folder(path: Path) -> RunFolder:
     """Read whatever a run folder holds.
 
-    Raises ``FileNotFoundError`` only when the folder itself does not exist.
+    Raises:
+        FileNotFoundError: only when the folder itself does not exist
     """
     if not path.is_dir():
         raise FileNotFoundError(

@@ -139,29 +139,9 @@ def _row(agent: AgentRun, cells: Sequence[Cell]) -> Row:
     return Row(agent.role.explained, agent.name, agent.colour, tuple(cells))
 
 
-def in_terminal(agents: Sequence[AgentRun]) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows of the same table, as far as it fits, with the crashes of learning.
-
-    Each cell holds its interval in a line of its own.
-    """
-    shown = [(a, a.evaluation.summary) for a in agents if a.evaluation is not None]
-    columns = columns_of([summary for _, summary in shown], NARROW)
-    rows = []
-    for agent, summary in shown:
-        cells = [in_lines(metric_cell(summary, column)) for column in columns]
-        caused = ABSENT if agent.is_driver else count(agent.training("collisions_caused"))
-        rows.append([f"{agent.name}\n{agent.role.explained}", *cells, caused])
-    return ["Agent", *map(narrow_title, columns), "Crashes in learning"], rows
-
-
 def narrow_title(column: Column) -> str:
     """A column's title in a terminal."""
     return f"{column.title} [{column.unit}]" if column.unit == "m/s" else column.title
-
-
-def in_lines(cell: Cell) -> str:
-    """The value, and its interval below it."""
-    return f"{cell.text}\n{cell.interval}" if cell.interval else cell.text
 
 
 def spaced(rows: Sequence[Sequence[str]]) -> list[list[str]]:
