@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: demo test test-all lint type format clean
 
-demo: $(STAMP)  ## drive, judge, dream, drive more safely: the whole chain, ends with a report
+demo: $(STAMP)  ## drive, label, imagine, drive more safely: the whole chain, ends with a report
 	$(BIN)/vlsafe demo --out runs/demo
 
 test: $(STAMP) lint type  ## lint, types and the tests that fit in minutes

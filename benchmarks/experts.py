@@ -5,7 +5,7 @@
     python benchmarks/experts.py --markdown docs/experts.md --episodes 0  # the tables only
 
 Each driver drives the same seeds, those of ``vlsafe evaluate``, through the same code
-(``vlsafe_agents.evaluation``), with vector observations and no judge, so cost is simulator truth.
+(``vlsafe_agents.evaluation``), with vector observations and no scorer, so cost is simulator truth.
 Densities are multiples of each environment's own; the turns are driven at each level of traffic.
 All act through the default action kind, but MetaDrive's own two drivers, which steer and accelerate
 continuously, through the continuous one.

@@ -95,7 +95,7 @@ def measure_scenario(
         price = (
             "" if entry["scorer"] == BARE else f"{entry['price_us']:10.1f} {entry['share']:9.0%}"
         )
-        name = f"{num_envs} x {scenario}: {entry['judge']}"
+        name = f"{num_envs} x {scenario}: {entry['scorer']}"
         print(f"{name:52s} {entry['step_us']:9.1f} {price} {spread if price else ''}", flush=True)
     return {"scenario": scenario, "num_envs": num_envs, "rows": rows}
 

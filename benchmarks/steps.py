@@ -4,7 +4,7 @@
 
 Every environment has a process of its own, since MetaDrive runs once in a process, and they are
 measured in turns, so that a busy moment of the machine does not fall on one of them alone.  Actions
-are random.  A step is what ``env.step`` takes in processor time, without judge; resets are timed
+are random.  A step is what ``env.step`` takes in processor time, without a scorer; resets are timed
 apart.  Given is the median of the windows with the lowest and the highest.  Bare MetaDrive is its
 safe driving environment on our engine (``AssetFreeEnv``), with its lidar, at the densities of ours.
 """

@@ -43,7 +43,7 @@ HIGHWAY_V0 = {
     "policy_frequency": 1,
     "offroad_terminal": False,
 }
-LEAST_STEPS = 20  # in a window, so that slow simulators are not judged by a reset more or less
+LEAST_STEPS = 20  # in a window, so that slow simulators do not depend on a reset more or less
 Step = Callable[[], None]
 
 
@@ -55,7 +55,7 @@ class Rate(NamedTuple):
 
 
 class Indifferent:
-    """A judge that takes no time."""
+    """A scorer that takes no time."""
 
     identity: dict[str, Any] = {"name": "indifferent"}  # noqa: RUF012
 
@@ -82,7 +82,7 @@ def traffic_step(config: TrafficConfig, engine: str, decisions: int = 40) -> Ste
 
 
 def env_step(env: gym.Env[Any, Any], frame: bool = False, driver: str | None = None) -> Step:
-    """Driving of an environment, at random or by a driver; ``frame`` draws the judge's too."""
+    """Driving of an environment, at random or by a driver; ``frame`` draws the scorer's too."""
     seeds, done = iter(range(10**9)), True
     env.action_space.seed(0)
     pilot = None if driver is None else make_driver(driver, env, np.random.default_rng(0))
@@ -190,7 +190,7 @@ def measure_scenario(table: Table, scenario: str) -> None:
     variants: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         ("vector", "vector", {}, {}),
         ("image 64x64", "image", {}, {}),
-        ("image, judge's frame", "image", {"frame": True}, {"scorer": Indifferent()}),
+        ("image, scorer's frame", "image", {"frame": True}, {"scorer": Indifferent()}),
         ("expert, vector", "vector", {"driver": "expert"}, {"expert": True}),
     ]
     name = f"VLSafe-{scenario.capitalize()}-v0"

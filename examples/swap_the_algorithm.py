@@ -3,7 +3,7 @@
     python examples/swap_the_algorithm.py    # a minute: shows the interface
     python examples/swap_the_algorithm.py --drives runs/demo/data --preset cpu --updates 3000
 
-Without ``--drives`` a few minutes of rule-based driving are recorded and judged first.
+Without ``--drives`` a few minutes of rule-based driving are recorded and labelled first.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def record(folder: Path) -> Path:
-    """Drive and judge a small data set with the command line."""
+    """Record and label a small data set with the command line."""
     for command in (
         ["collect", "--out", str(folder), "--steps", "400", "--workers", "1"],
         ["label", str(folder)],

@@ -8,12 +8,12 @@ from types import ModuleType
 import pytest
 
 from benchmarks.malformed import constructors, data, environments
-from benchmarks.malformed.runner import Case, judge
+from benchmarks.malformed.runner import Case, outcome_of
 
 
 @pytest.mark.parametrize("part", [constructors, data, environments], ids=lambda m: m.__name__[21:])
 def test_malformed_input_ends_in_a_clear_error(part: ModuleType, tmp_path: Path) -> None:
-    outcomes = [judge(case, tmp_path) for case in part.cases()]
+    outcomes = [outcome_of(case, tmp_path) for case in part.cases()]
     assert len(outcomes) > 50
     assert not [(o.case.name, o.fault, o.said) for o in outcomes if o.fault]
 
@@ -31,4 +31,4 @@ def test_malformed_input_ends_in_a_clear_error(part: ModuleType, tmp_path: Path)
 def test_the_check_sees_what_is_wrong(run: object, fault: str, tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("something")
     words = ("not supported",) if "own" in fault else ("a clear word",)
-    assert fault in judge(Case("g", "n", run, words), tmp_path).fault  # type: ignore[arg-type]
+    assert fault in outcome_of(Case("g", "n", run, words), tmp_path).fault  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.malformed import commands, constructors, data, environments, files, servers
-from benchmarks.malformed.runner import Case, judge, table
+from benchmarks.malformed.runner import Case, outcome_of, table
 
 
 def all_cases() -> list[Case]:
@@ -38,7 +38,7 @@ def main() -> int:
     for case in all_cases():
         if arguments.only in case.group:
             with tempfile.TemporaryDirectory() as folder:
-                outcomes.append(judge(case, Path(folder)))
+                outcomes.append(outcome_of(case, Path(folder)))
     for outcome in outcomes:
         if arguments.list or outcome.fault:
             said = " ".join(outcome.said.split())[:150]

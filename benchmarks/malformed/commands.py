@@ -61,7 +61,7 @@ WRONG: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("train --out {}/a --algo bc --data RUN/data --update gated", ("update",)),
     ("train --out {}/a --algo bc --data RUN/data --config batch_size=0", ("batch_size",)),
     ("train --out {}/a --algo ppo_lag --update gated", ("update",)),
-    ("train --out {}/a --algo ppo_lag --cost vlm --scorer none", ("scorer", "judge")),
+    ("train --out {}/a --algo ppo_lag --cost vlm --scorer none", ("scorer",)),
     ("train --out {}/a --algo ppo_lag --config n_epochs=-1", ("n_epochs",)),
     ("train --out {}/a --algo ppo --cost-limit 1", ("cost-limit",)),
     ("train --out {}/a --algo ppo --reward-scale 0", ("reward-scale",)),

@@ -62,7 +62,7 @@ class Hangs(BaseException):
     """The time is over."""
 
 
-def judge(case: Case, folder: Path) -> Outcome:
+def outcome_of(case: Case, folder: Path) -> Outcome:
     """Run a case and say what is wrong with what happened."""
     before, begin = digests(folder), time.monotonic()
     fault, said = "", ""

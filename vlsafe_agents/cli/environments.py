@@ -23,7 +23,7 @@ def _default_id() -> str:
 
 @dataclass(frozen=True)
 class EnvChoice(EnvName):
-    """An environment id with what a user would vary; observation and judge are chosen apart.
+    """An environment id with what a user would vary; observation and scorer are chosen apart.
 
     Whether it comes from a command line or from a file: an id that is not ours would import what it
     names, and a scorer would load a model or ask a server.

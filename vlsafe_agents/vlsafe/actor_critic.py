@@ -280,7 +280,7 @@ class ActorCritic(nn.Module):
         if self.update != "gated":
             advantage = extraction.lagrangian_advantage(reward, cost, self.price)
             return extraction.exponential_log_weight(advantage / self.scale.value, settings.beta)
-        judged = research.feasible_only and self.gate is None  # a constant gate is a pure control
+        limited = research.feasible_only and self.gate is None  # a constant gate is a pure control
         return extraction.gated_log_weight(
             reward / self.reward_scale.value,
             cost / self.cost_scale.value,
@@ -288,7 +288,7 @@ class ActorCritic(nn.Module):
             settings.beta_reward,
             settings.beta_cost,
             candidates.log_prior if research.normalise_gate else None,
-            candidates.q_cost <= self._discounted_limit() if judged else None,
+            candidates.q_cost <= self._discounted_limit() if limited else None,
         )
 
     def _advantages(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
