@@ -233,11 +233,11 @@ def test_actions_inside_the_space_are(space: Any, action: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "space", [gym.spaces.MultiDiscrete([3, 3]), gym.spaces.Dict(a=gym.spaces.Discrete(2))]
+    "space", [gym.spaces.MultiBinary(3), gym.spaces.Dict(a=gym.spaces.Discrete(2))]
 )
 def test_other_action_spaces_are_refused_at_once(tmp_path: Path, space: Any) -> None:
     config = CollectConfig("Toy-v0", mix=MIX, steps=3)
-    with pytest.raises(ValueError, match="Discrete or Box"):
+    with pytest.raises(ValueError, match="MultiDiscrete or Box"):
         collect(config, tmp_path, lambda: Odd("action_space", space), CountingDriver)
 
 

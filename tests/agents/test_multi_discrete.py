@@ -13,9 +13,11 @@ from speed_limit import SpeedLimit, record
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from tiny_agents import VECTOR, make
+from toy_drives import MIX, CountingDriver, NoisyCountingEnv
 
 from vlsafe_agents import VLSafe
 from vlsafe_agents.common.agent_file import space_from_json, space_to_json
+from vlsafe_agents.data.collect import CollectConfig, collect
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
 from vlsafe_agents.vlsafe.policy_heads import action_kind
@@ -94,3 +96,28 @@ def test_the_prior_learns_what_each_part_did(dataset: EpisodeDataset) -> None:
 
 def test_the_space_is_stored_as_text() -> None:
     assert space_from_json(space_to_json(SPACE)) == SPACE
+
+
+class CountingParts(NoisyCountingEnv):
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = SPACE
+
+    def step(self, action: Any) -> Any:
+        return super().step(int(action[0]) % 3)
+
+
+class PartsDriver(CountingDriver):
+    def act(self) -> Any:
+        return np.array([super().act() - 1, 6])
+
+
+def test_drives_are_recorded_and_read_back(tmp_path: Path) -> None:
+    config = CollectConfig("Toy-v0", mix=MIX, steps=20)
+    found = collect(config, tmp_path, CountingParts, PartsDriver, progress=False)
+    drives = EpisodeDataset.from_minari(found.path, cost="env")
+    assert drives.action_space == SPACE
+    actions = np.concatenate([episode.action for episode in drives.episodes])
+    assert actions.dtype == np.int64
+    assert set(actions[:, 0]) == {-1, 0, 1}
+    assert set(actions[:, 1]) == {6}

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from vlsafe_agents.common.border import action_dtype
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.data.collection import (
     CollectConfig,
@@ -78,7 +79,8 @@ def collect(
         FolderInUseError: another process collects there.
         OSError: nothing can be written there; what has been driven is kept.
         ValueError: an environment without costs or with other spaces than a ``Dict`` of
-            observations and ``Discrete`` or ``Box`` actions, or that says what cannot be stored.
+            observations and ``Discrete``, ``MultiDiscrete`` or ``Box`` actions, or that says what
+            cannot be stored.
         WorkerError: a worker failed.
     """
     for name, given in (("make_env", make_env), ("make_driver", make_driver)):
@@ -131,8 +133,7 @@ def _look_at(make_env: MakeEnv) -> tuple[tuple[Any, Any], Any]:
             f"collecting needs a Dict of observations, not {spaces[0]}; make the environment "
             "with observation='multi'"
         )
-    if not isinstance(spaces[1], gym.spaces.Discrete | gym.spaces.Box):
-        raise ValueError(f"collecting needs Discrete or Box actions, not {spaces[1]}")
+    action_dtype(spaces[1])  # refuses what cannot be stored
     if spec is not None:
         spec.additional_wrappers = ()  # import paths of wrappers do not belong in a file
         try:

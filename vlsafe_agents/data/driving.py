@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from vlsafe_agents.common.border import Array
+from vlsafe_agents.common.border import Array, action_dtype
 from vlsafe_agents.common.vector_episodes import VectorStep, drive_episodes
 from vlsafe_agents.data.episode import Episode
 from wrappers.checks import check_numbers, one_number
@@ -251,13 +251,14 @@ def _with_checked_costs(infos: dict[str, Array], where: str) -> dict[str, Array]
 
 def _checked_actions(actions: Sequence[Any], space: gym.Space[Any], where: str) -> Array:
     """Actions as they are stored, ``(T, ...)``; raises ``ValueError`` for one outside the space."""
-    discrete = isinstance(space, gym.spaces.Discrete)
+    dtype = action_dtype(space)
+    counted = dtype is np.int64
     for step, action in enumerate(actions):
-        if not (space.contains(action) if discrete else _in_box(action, space)):
+        if not (space.contains(action) if counted else _in_box(action, space)):
             raise ValueError(
                 f"{where}: the action of step {step + 1} is {action!r}; expected one of {space}"
             )
-    return np.array(actions, np.int64 if discrete else np.float32)
+    return np.array(actions, dtype)
 
 
 def _in_box(action: Any, space: Any) -> bool:
