@@ -239,7 +239,7 @@ def test_mixes_that_are_none_are_refused(mix: str, message: str) -> None:
         (("--env-arg", "offroad_terminal=no"), "offroad_terminal='no'"),
         (("--env", "VLSafe-Merge-v0", "--env-arg", "lanes=3"), "only the highway"),
         (("--env", "VLSafe-LeftTurn-v0", "--env-arg", "action=meta"), "prescribes the lanes"),
-        (("--env", "VLSafe-LeftTurn-v0", "--env-arg", "vehicles=3"), "only four_lane"),
+        (("--env", "VLSafe-LeftTurn-v0", "--env-arg", "vehicles=3"), "only the four_lane"),
     ],
 )
 def test_mistakes_in_collect_end_in_one_sentence_and_leave_nothing(
