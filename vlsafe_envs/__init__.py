@@ -1,4 +1,4 @@
-"""Driving environments with a reward, a cost and frames that a vision-language model can judge.
+"""Driving environments with a reward, a cost and frames that a vision-language model can score.
 
 Importing this package registers with Gymnasium ``VLSafe-Highway-v0``, ``VLSafe-Merge-v0``,
 ``VLSafe-Roundabout-v0`` and ``VLSafe-Intersection-v0``, and the tasks with a route to follow:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from vlsafe_envs.checks import check_autoreset, check_choice, check_num_envs
-from vlsafe_envs.judged import check_cost, check_scorer, judged
 from vlsafe_envs.options import Chosen, read_options
 from vlsafe_envs.registry import ROWS, HighwayRoad, OwnRoad, row_named
 from vlsafe_envs.scenarios import TrafficConfig
+from vlsafe_envs.scored import check_cost, check_scorer, scored
 from vlsafe_envs.simulator import Simulator
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def make_env(
         more["vector"] = METADRIVE_VECTOR
     simulator = make_simulator(chosen)
     env = DrivingEnv(chosen.scenario, simulator, chosen.task, **chosen.env, **more)
-    return judged(env, scorer, cost)
+    return scored(env, scorer, cost)
 
 
 def make_vector_env(
@@ -173,14 +173,14 @@ def make_batch(
         return None
     from vlsafe_envs.batch.stacked import DrivingBatch
 
-    judge = None
+    frame_cost = None
     if scorer is not None:
-        from wrappers import FrameJudge
+        from wrappers import FrameCost
 
         check_scorer(scorer)
-        judge = FrameJudge(scorer, cost)
+        frame_cost = FrameCost(scorer, cost)
     task: Any = chosen.task
-    return DrivingBatch(chosen.scenario, num_envs, judge, task, **chosen.env)
+    return DrivingBatch(chosen.scenario, num_envs, frame_cost, task, **chosen.env)
 
 
 def register_envs() -> None:

@@ -83,7 +83,7 @@ class Row:
     scenario: Mapping[str, Any] = field(default_factory=dict)  # likewise, of ``Scenario``
     own_options: tuple[str, ...] = ()  # that other roads of the simulator do not have
     captions: tuple[str, ...] = ()  # sentences about its frames, {car} being the ego vehicle
-    crossing: bool = False  # whether ways cross: harder to judge
+    crossing: bool = False  # whether ways cross: harder to score
 
     @property
     def simulator(self) -> str:

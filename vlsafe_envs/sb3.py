@@ -165,7 +165,7 @@ class DrivingVecEnv(VecEnv):
         """Nothing to close."""
 
     def get_images(self) -> list[np.ndarray | None]:
-        """The judge's frames, with ``render_mode="rgb_array"``."""
+        """The scorer's frames, with ``render_mode="rgb_array"``."""
         if self.render_mode != "rgb_array":
             return [None] * self.num_envs
         return [env.safety_frame() for env in self.envs]

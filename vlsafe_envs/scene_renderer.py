@@ -47,7 +47,7 @@ class SceneRenderer:
         Raises ``ValueError`` for a size that is not in :attr:`frame_sizes`.
         """
         if size not in self.frame_sizes:
-            raise ValueError(f"size={size!r}: the judge's frame is {self.frame_sizes} px")
+            raise ValueError(f"size={size!r}: the scorer's frame is {self.frame_sizes} px")
         twin = copy.copy(self)
         twin._size = size
         twin.__dict__.pop("identity", None)
@@ -60,7 +60,7 @@ class SceneRenderer:
         return {"name": "scene", "size": [self._size, self._size, 3], "drawing": drawing}
 
     def frames(self, packed_scenes: npt.NDArray[np.float32]) -> Frame:
-        """The judge's frames ``(N, 224, 224, 3)`` of packed scenes ``(N, 48, 7)``, by all threads.
+        """The scorer's frames ``(N, 224, 224, 3)`` of packed scenes ``(N, 48, 7)``, by all threads.
 
         Of another size after :meth:`at_size`.  Python's global lock is released while they are
         drawn.
@@ -73,7 +73,7 @@ class SceneRenderer:
         return self._frames.images(*drawing_of_packed(packed_scenes))
 
     def frame(self, packed_scene: npt.NDArray[np.float32]) -> Frame:
-        """The judge's frame, uint8 ``(224, 224, 3)``, of a packed scene ``(48, 7)``.
+        """The scorer's frame, uint8 ``(224, 224, 3)``, of a packed scene ``(48, 7)``.
 
         Of another size after :meth:`at_size`.
         """

@@ -64,13 +64,13 @@ def test_everything_equals_single_environments_through_auto_resets(
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 @pytest.mark.parametrize("cost", ["either", "vlm"])
-def test_judged_costs_equal_those_of_single_environments(mode: str, cost: str) -> None:
+def test_costs_of_scores_equal_those_of_single_environments(mode: str, cost: str) -> None:
     options = {"scorer": "oracle", "cost": cost, "observation": "vector", "vehicles": 30}
     ours, reference = both("VLSafe-Highway-v0", mode=mode, **options)
     assert assert_same_drive(ours, reference, 20) > 0
 
 
-def test_all_frames_of_a_step_are_judged_in_one_call() -> None:
+def test_all_frames_of_a_step_are_scored_in_one_call() -> None:
     class Counting:
         identity = {"name": "counting"}  # noqa: RUF012
 
@@ -197,15 +197,15 @@ def test_bad_reset_options_are_refused(options: dict[str, Any], message: str) ->
 def test_environments_of_a_batch_are_looked_at_but_not_driven() -> None:
     env = gym.make_vec(HIGHWAY, num_envs=2, scorer=None, render_mode="rgb_array")
     env.reset(seed=0)
-    seat = env.envs[1]
+    member = env.envs[1]
     single = gym.make(HIGHWAY, scorer=None, render_mode="rgb_array")
     single.reset(seed=1)
     assert np.array_equal(env.render()[1], single.render())
-    assert seat.ego == single.unwrapped.ego  # type: ignore[attr-defined]
+    assert member.ego == single.unwrapped.ego  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match="one of a batch"):
-        seat.step(0)
+        member.step(0)
     with pytest.raises(RuntimeError, match="one of a batch"):
-        seat.reset()
+        member.reset()
     assert env.np_random_seed == (0, 1)
     assert env.np_random[1].random() == single.unwrapped.np_random.random()
 
@@ -217,7 +217,7 @@ def test_packed_scenes_of_many_are_those_of_each_in_dense_traffic() -> None:
     )
     _, infos = env.reset(seed=4)
     for _ in range(6):
-        for seat, packed in zip(env.envs, infos["scene"], strict=True):
-            assert len(seat.scene.position) > PACKED_VEHICLES
-            assert np.array_equal(packed, seat.scene.pack())
+        for member, packed in zip(env.envs, infos["scene"], strict=True):
+            assert len(member.scene.position) > PACKED_VEHICLES
+            assert np.array_equal(packed, member.scene.pack())
         infos = env.step(np.ones(3, int))[-1]

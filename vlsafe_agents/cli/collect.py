@@ -112,7 +112,7 @@ def _compile(make_env: Any, make_driver: Any, fleet: Fleet | None, driver: str) 
         env = fleet.make_env(1)
         env.reset(seed=0)
         team = fleet.make_drivers(env)
-        team.seat(0, driver, rng)
+        team.assign(0, driver, rng)
         env.step(team.act([0]))
     env.close()
 

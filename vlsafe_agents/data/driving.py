@@ -39,7 +39,7 @@ class Driver(Protocol):
 class DriverTeam(Protocol):
     """Drivers of all environments of the vector environment that it was made for."""
 
-    def seat(self, slot: int, name: str, rng: np.random.Generator) -> None:
+    def assign(self, slot: int, name: str, rng: np.random.Generator) -> None:
         """Put the driver ``name`` into environment ``slot``, which has just been reset."""
 
     def act(self, slots: list[int]) -> Any:
@@ -158,7 +158,7 @@ class _Tape:
         now, entries = self._dropped + len(self._moments), _entries(infos, "a reset")
         for slot, plan in tasks.items():
             self._begun[slot] = plan, now, _row(observations, slot), _row(entries, slot)
-            self._team.seat(slot, plan.driver, plan.rng)
+            self._team.assign(slot, plan.driver, plan.rng)
 
     def add(self, step: VectorStep, slots: Sequence[int]) -> None:
         """All environments have been stepped."""

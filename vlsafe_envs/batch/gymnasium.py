@@ -185,7 +185,7 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
         self.batch.set_own(name, self._all, values)
 
     def render(self) -> tuple[Any, ...] | None:
-        """The judge's frame of every environment (``render_mode="rgb_array"``)."""
+        """The scorer's frame of every environment (``render_mode="rgb_array"``)."""
         if self.render_mode is None:
             gym.logger.warn("render() shows nothing: make the environments with a render_mode")
             return None

@@ -26,7 +26,7 @@ from vlsafe_envs.simulators.engine.compiled_traffic import CompiledTraffic
 from vlsafe_envs.simulators.engine.packing import pack_scenes
 from vlsafe_envs.task import Moment, make_info, out_of_time
 from vlsafe_envs.tasks.cruise import CruiseTask
-from wrappers import FrameHistory, FrameJudge
+from wrappers import FrameCost, FrameHistory
 
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -100,7 +100,7 @@ class DrivingBatch:
     Args:
         scenario: see :class:`DrivingEnv`.
         num_envs: N.
-        judge: scores the frames of all environments in one call; ``None``: nobody does.
+        frame_cost: scores the frames of all environments in one call; ``None``: nobody does.
         task: reward, cost and ends, of which every environment has its own copy.
         options: further arguments of :class:`DrivingEnv`.
 
@@ -112,16 +112,16 @@ class DrivingBatch:
         self,
         scenario: Scenario,
         num_envs: int,
-        judge: FrameJudge | None = None,
+        frame_cost: FrameCost | None = None,
         task: CruiseTask | None = None,
         **options: Any,
     ) -> None:
         check_num_envs(num_envs)
         check_kind("scenario", scenario, Scenario, "a Scenario")
-        check_kind("judge", judge, FrameJudge | None, "a FrameJudge, or None")
+        check_kind("frame_cost", frame_cost, FrameCost | None, "a FrameCost, or None")
         self.scenario = scenario
-        self.judge = judge
-        length = 1 if judge is None else judge.context_frames
+        self.frame_cost = frame_cost
+        length = 1 if frame_cost is None else frame_cost.context_frames
         self._history = FrameHistory(length, num_envs) if length > 1 else None
         self._task = CruiseTask(scenario) if task is None else task
         self.envs = [
@@ -239,12 +239,12 @@ class DrivingBatch:
         return {"image": self._frames.images(*view.drawing), "vector": view.vectors}
 
     def safety_frames(self, view: View) -> npt.NDArray[np.uint8]:
-        """The judge's frames ``(K, 224, 224, 3)``."""
+        """The scorer's frames ``(K, 224, 224, 3)``."""
         return self._frames.frames(*view.drawing)
 
-    def _judged_frames(self, arrival: Arrival, judge: FrameJudge) -> npt.NDArray[np.uint8]:
-        """What the judge looks at: frames ``(K, ...)``, or windows of k of them ``(K, k, ...)``."""
-        if judge.frame_size != IMAGE_SIZE:
+    def _frames_to_score(self, arrival: Arrival, frame_cost: FrameCost) -> npt.NDArray[np.uint8]:
+        """What the scorer looks at: frames ``(K, ...)``, or windows of k of them ``(K, k, ...)``."""
+        if frame_cost.frame_size != IMAGE_SIZE:
             frames = self.safety_frames(arrival.view)
         else:  # the agent's image, drawn already where the agent sees it
             seen = arrival.observation
@@ -258,23 +258,23 @@ class DrivingBatch:
 
     def score_frames(self, *arrivals: Arrival) -> None:
         """Score all frames in one call, if somebody is to, and complete the infos."""
-        if self.judge is None or not arrivals:
+        if self.frame_cost is None or not arrivals:
             return
-        frames = _joined([self._judged_frames(arrival, self.judge) for arrival in arrivals])
+        frames = _joined([self._frames_to_score(arrival, self.frame_cost) for arrival in arrivals])
         terminated = _joined([arrival.terminated for arrival in arrivals])
         env_cost = _joined([arrival.info["env_cost"] for arrival in arrivals])
-        verdict = self.judge(frames, _LazyInfos(arrivals), terminated, env_cost)
+        scored = self.frame_cost(frames, _LazyInfos(arrivals), terminated, env_cost)
         first = 0
         for arrival in arrivals:
             part = slice(first, first + len(arrival.rows))
-            arrival.info.update({name: column[part] for name, column in verdict.items()})
+            arrival.info.update({name: column[part] for name, column in scored.items()})
             first = part.stop
 
 
 class _LazyInfos(Sequence[dict[str, Any]]):
     """The infos of all environments in turn, made when somebody looks at one.
 
-    Few judges do, and making them takes longer than a small judge needs for the frames.
+    Few scorers do, and making them takes longer than a small scorer needs for the frames.
     """
 
     def __init__(self, arrivals: Sequence[Arrival]) -> None:

@@ -59,11 +59,9 @@ class DriverBatch:
         if name == "random":
             return
         rules = "expert" if name in DISTURBED else name
-        self._decisions.seat(slot, driver_record(rules, self._scenario))
+        self._decisions.assign(slot, driver_record(rules, self._scenario))
         if name in DISTURBED:
             self._bursts[slot] = Bursts(self._env.envs[slot], rng, name)
-
-    seat = assign  # what vlsafe_agents calls it
 
     def act(self, slots: list[int]) -> Any:
         """Actions ``(N, ...)`` of all environments, of which only those of ``slots`` are chosen.

@@ -29,7 +29,7 @@ class RoadWords:
 
     name: str
     sentences: tuple[str, ...]  # about its frames; {car} is the ego vehicle
-    crossing: bool = False  # whether ways cross there: harder to judge
+    crossing: bool = False  # whether ways cross there: harder to score
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Decisions:
         self._shadows = np.zeros(count, VEHICLE)
         self._asked = np.zeros(count, np.int64)  # simulation step at which each last decided
 
-    def seat(self, n: int, driver: Records) -> None:
+    def assign(self, n: int, driver: Records) -> None:
         """Let ``driver``, one DRIVER record, drive scene ``n``, which has just been reset."""
         self._drivers[n] = driver[0]
         shadow = self._shadows[n : n + 1]

@@ -45,7 +45,7 @@ def vector_env(scorer: Any, **options: Any) -> Any:
     return env
 
 
-def test_the_agents_image_is_judged_without_drawing_it_again() -> None:
+def test_the_agents_image_is_scored_without_drawing_it_again() -> None:
     scorer = Looking(64)
     env = vector_env(scorer)
     observation = env.step(np.ones(N, int))[0]
@@ -73,7 +73,7 @@ def test_other_judges_get_the_large_frame(frame_size: int | None) -> None:
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 @pytest.mark.parametrize("frame_size", [None, 64])
-def test_one_environment_is_judged_as_one_of_many(mode: str, frame_size: int | None) -> None:
+def test_one_environment_is_scored_as_one_of_many(mode: str, frame_size: int | None) -> None:
     options = {"vehicles": 8, "duration": 4}
     ours = vector_env(Looking(frame_size), autoreset_mode=mode, duration=4)
     single = gym.vector.SyncVectorEnv(

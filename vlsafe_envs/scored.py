@@ -1,4 +1,4 @@
-"""Environments, and batches of them, whose frames a scorer judges."""
+"""Environments, and batches of them, whose frames are scored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vlsafe_envs.checks import check_choice, check_integer, shown
 from wrappers.vlm_cost import COST_MODES
 
 
-def judged(env: gym.Env[Any, Any], scorer: Any, cost: str) -> gym.Env[Any, Any]:
+def scored(env: gym.Env[Any, Any], scorer: Any, cost: str) -> gym.Env[Any, Any]:
     """``env`` with a scorer of every frame, or ``env`` itself when ``scorer`` is ``None``."""
     if scorer is None:
         return env
