@@ -21,7 +21,8 @@ def tracked(*patterns: str) -> list[Path]:
     listed = subprocess.run(
         ["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    names = [name for name in listed.stdout.split() if name != "docs/experiments.md"]  # a dated log
+    logs = ("docs/experiments.md", "CHANGELOG.md")  # they name what was
+    names = [name for name in listed.stdout.split() if name not in logs]
     return [ROOT / name for name in names]
 
 

@@ -243,7 +243,7 @@ class DrivingBatch:
         return self._frames.frames(*view.drawing)
 
     def _frames_to_score(self, arrival: Arrival, frame_cost: FrameCost) -> npt.NDArray[np.uint8]:
-        """What the scorer looks at: frames ``(K, ...)``, or windows of k of them ``(K, k, ...)``."""
+        """Frames to score ``(K, ...)``, or windows of k of them ``(K, k, ...)``."""
         if frame_cost.frame_size != IMAGE_SIZE:
             frames = self.safety_frames(arrival.view)
         else:  # the agent's image, drawn already where the agent sees it
