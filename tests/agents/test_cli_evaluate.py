@@ -179,7 +179,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The stages that the demo would run."""
     seen: list[Any] = []
     monkeypatch.setattr(demo_command, "run_stages", lambda stages, *_: seen.append(stages))
-    monkeypatch.setattr(demo_command, "_print_table", lambda out: None)
+    monkeypatch.setattr("vlsafe_agents.cli.compare.compare", lambda paths: None)
     return seen
 
 

@@ -100,10 +100,12 @@ class Digest:
 # --- environments ---------------------------------------------------------------------------------
 
 
-def environments(ids: tuple[str, ...] = IDS) -> Iterator[tuple[str, dict[str, Any]]]:
+def environments(
+    ids: tuple[str, ...] = IDS, kinds: tuple[str, ...] = KINDS
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and digest of 50 steps of every id, observation and driver, single and vectorised."""
     for env_id in ids:
-        for kind in KINDS:
+        for kind in kinds:
             for driver in DRIVERS:
                 yield f"{env_id} {kind} {driver}", single(env_id, kind, driver)
             yield f"{env_id} {kind} SB3's vector of 2", vectorised(env_id, kind)
