@@ -183,6 +183,10 @@ def make_batch(
     return DrivingBatch(chosen.scenario, num_envs, frame_cost, task, **chosen.env)
 
 
+# What data sets recorded until November 2026 name as the makers of their environments.
+make_task_env, make_task_vector_env = make_env, make_vector_env
+
+
 def register_envs() -> None:
     """Register our ids with Gymnasium, whether or not MetaDrive is installed.
 

@@ -66,3 +66,24 @@ def test_stored_scenes_are_drawn_as_the_environment_drew_them() -> None:
     # Packed scenes are float32 and keep the nearest vehicles only.
     assert np.mean(renderer.frame(info["scene"]) != frame) < 0.01
     assert np.mean(renderer.image(info["scene"]) != observation) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("env_id", "maker"),
+    [
+        ("VLSafe-LeftTurn-v0", "vlsafe_envs.registration:make_task_env"),
+        ("VLSafe-Navigation-v0", "vlsafe_envs.metadrive.registration:make_metadrive_env"),
+    ],
+)
+def test_specs_of_data_sets_recorded_before_the_registry_are_rebuilt(
+    env_id: str, maker: str
+) -> None:
+    if "metadrive" in maker:
+        pytest.importorskip("metadrive", reason="MetaDrive is not installed")
+    spec = gym.spec(env_id)
+    old = gym.envs.registration.EnvSpec(
+        env_id, entry_point=maker, kwargs={**spec.kwargs, "scorer": None, "observation": "vector"}
+    )
+    env = gym.make(gym.envs.registration.EnvSpec.from_json(old.to_json()))
+    assert isinstance(env.unwrapped, DrivingEnv)
+    env.close()
