@@ -8,13 +8,7 @@ from typing import Any, Protocol, cast
 import gymnasium as gym
 import numpy as np
 
-
-class Driver(Protocol):
-    """A controller bound to one environment, which it may look into."""
-
-    def reset(self) -> None: ...
-
-    def act(self) -> Any: ...
+from vlsafe_agents.data.driving import Driver
 
 
 class Model(Protocol):
