@@ -44,6 +44,20 @@ class Scene:
         columns[4], columns[5] = self.length, self.width
         return columns
 
+    @classmethod
+    def of_columns(cls, columns: Array, route: Array) -> Scene:
+        """A scene of ``columns``, see there, and the next route points ``(K, 2)`` [m]."""
+        scene = cls(
+            position=np.ascontiguousarray(columns[:2].T),  # (N, 2)
+            heading=columns[2],
+            speed=columns[3],
+            length=columns[4],
+            width=columns[5],
+            route=route,
+        )
+        scene.__dict__["columns"] = columns  # what its cached property would build again
+        return scene
+
     def pack(self) -> npt.NDArray[np.float32]:
         """Fixed-size copy for data sets: the nearest vehicles and the next route points.
 

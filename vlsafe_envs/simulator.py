@@ -13,9 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.render import RoadShape
-from vlsafe_envs.scene import Scene
+from vlsafe_envs.scene import PACKED_ROUTE, Scene
 
 ROUTE_STEP = 0.8  # [m] between waypoints, as in CarDreamer
+
+
+_ROUTE_STRIDE = 5  # waypoints between points of ``Scene.route``: 4 m
+
+
+def points_ahead(route: npt.NDArray[np.float64], following: int) -> npt.NDArray[np.float64]:
+    """``Scene.route`` of a route ``(K, 2)`` [m] whose next waypoint is the one of that number."""
+    return route[following + _ROUTE_STRIDE - 1 :: _ROUTE_STRIDE][:PACKED_ROUTE]
 
 
 class EgoStatus(NamedTuple):

@@ -177,14 +177,7 @@ class CompiledTraffic:
         fill_scene(people.vehicles, people.total, people.ego, columns)
         points = np.empty((PACKED_ROUTE, 2))
         count = route_points(self._table, people.vehicles, people.ego, self._plan, points)
-        return Scene(
-            position=np.ascontiguousarray(columns[:2].T),  # (N, 2)
-            heading=columns[2],
-            speed=columns[3],
-            length=columns[4],
-            width=columns[5],
-            route=points[:count],
-        )
+        return Scene.of_columns(columns, points[:count])
 
     @property
     def ego(self) -> EgoStatus:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from vlsafe_envs.checks import check_flag
 from vlsafe_envs.render import RoadShape
-from vlsafe_envs.scene import PACKED_ROUTE, Scene
-from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.simulator import EgoStatus, points_ahead
 from vlsafe_envs.simulators.metadrive.missing import require_metadrive
 from vlsafe_envs.simulators.metadrive.observation import unobserved
 from vlsafe_envs.simulators.metadrive.pedals import Car, steering_of, throttle_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 TRAFFIC_SEEDS = 2**16
 ROADS_KEPT = 64
-_ROUTE_STRIDE = 5  # waypoints between points of ``Scene.route``: 4 m
 _ENDS = {
     "solid_lines": ("on_continuous_line_done",),
     "crash_terminal": ("crash_vehicle_done", "crash_object_done"),
@@ -153,17 +152,7 @@ class MetaDriveWorld:
     def scene(self) -> Scene:
         """Where everything is now; objects are rows like vehicles, standing still."""
         columns = self._columns
-        ahead = self._progress.next + _ROUTE_STRIDE - 1
-        scene = Scene(
-            position=np.ascontiguousarray(columns[:2].T),  # (N, 2)
-            heading=columns[2],
-            speed=columns[3],
-            length=columns[4],
-            width=columns[5],
-            route=self._route[ahead::_ROUTE_STRIDE][:PACKED_ROUTE],
-        )
-        scene.__dict__["columns"] = columns  # what its cached property would build again
-        return scene
+        return Scene.of_columns(columns, points_ahead(self._route, self._progress.next))
 
     @property
     def ego(self) -> EgoStatus:

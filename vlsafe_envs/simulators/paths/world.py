@@ -9,15 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.render import RoadShape
-from vlsafe_envs.scene import PACKED_ROUTE, Scene
-from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.scene import Scene
+from vlsafe_envs.simulator import EgoStatus, points_ahead
 from vlsafe_envs.simulators.paths.paths import PathTable
 from vlsafe_envs.simulators.paths.traffic import SIMULATION_FREQUENCY, PathTraffic
 from vlsafe_envs.tasks.progress import RouteProgress, headings_of
 
 Array = npt.NDArray[np.float64]
-
-_ROUTE_STRIDE = 5  # waypoints between points of ``Scene.route``: 4 m
 
 
 class Hypotheses(NamedTuple):
@@ -110,17 +108,7 @@ class PathWorld:
         """Where everything is now."""
         self._need_reset()
         columns = self._columns[:, : self._total].copy()
-        ahead = self._progress.next + _ROUTE_STRIDE - 1
-        scene = Scene(
-            position=np.ascontiguousarray(columns[:2].T),  # (N, 2)
-            heading=columns[2],
-            speed=columns[3],
-            length=columns[4],
-            width=columns[5],
-            route=self._route[ahead::_ROUTE_STRIDE][:PACKED_ROUTE],
-        )
-        scene.__dict__["columns"] = columns  # what its cached property would build again
-        return scene
+        return Scene.of_columns(columns, points_ahead(self._route, self._progress.next))
 
     @property
     def ego(self) -> EgoStatus:
