@@ -104,7 +104,7 @@ def test_what_some_ids_have_is_checked_when_made(env_id: str, option: str) -> No
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_judges_and_costs_of_a_wrong_kind_are_refused_when_made(env_id: str) -> None:
+def test_scorers_and_costs_of_a_wrong_kind_are_refused_when_made(env_id: str) -> None:
     for value in (0, True, 1.5, [], {}, object(), ConstantScorer, np.zeros(2)):
         refused(lambda value=value: make(env_id, scorer=value), "scorer=", "name of a scorer")
     for value in ("both", 0, True, [], None, {"vlm": 1}):
@@ -114,13 +114,13 @@ def test_judges_and_costs_of_a_wrong_kind_are_refused_when_made(env_id: str) -> 
 
 @pytest.mark.parametrize("name", ["frame_size", "context_frames"])
 @pytest.mark.parametrize("value", ["64", 0, -1, 1.5, float("nan"), [64]])
-def test_judges_that_ask_for_no_number_of_pixels_or_frames_are_refused(
+def test_scorers_that_ask_for_no_number_of_pixels_or_frames_are_refused(
     name: str, value: Any
 ) -> None:
-    judge = ConstantScorer(0.5)
-    setattr(judge, name, value)
+    scorer = ConstantScorer(0.5)
+    setattr(scorer, name, value)
     for make_one in (make, lambda env_id, **kw: gym.make_vec(env_id, num_envs=2, **kw)):
-        refused(lambda make_one=make_one: make_one(HIGHWAY, scorer=judge), f"{name}")
+        refused(lambda make_one=make_one: make_one(HIGHWAY, scorer=scorer), f"{name}")
 
 
 @pytest.mark.parametrize("env_id", IDS)

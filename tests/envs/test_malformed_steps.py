@@ -204,7 +204,7 @@ def test_batches_check_how_many_they_are() -> None:
     for count in (0, -1, 1.5, "2", True, None):
         refused(lambda n=count: DrivingBatch(Scenario(), n), "num_envs=")
     refused(lambda: DrivingBatch("highway", 1), "scenario='highway'")  # type: ignore[arg-type]
-    refused(lambda: DrivingBatch(Scenario(), 1, "bundled"), "judge='bundled'")  # type: ignore[arg-type]
+    refused(lambda: DrivingBatch(Scenario(), 1, "bundled"), "frame_cost='bundled'")  # type: ignore[arg-type]
     env = VectorDrivingEnv(DrivingBatch(Scenario(), 2, observation="vector"))
     refused(lambda: env.set_attr("rewards", [RewardConfig()]), "1 values for 2 environments")
     refused(lambda: VectorDrivingEnv(env.batch, "sometimes"), "autoreset_mode='sometimes'")
