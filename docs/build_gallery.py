@@ -216,7 +216,7 @@ class ActionFacts:
 
 
 def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
-    """The environment without a judge."""
+    """The environment without a scorer."""
     return gym.make(env_id, disable_env_checker=True, scorer=None, **options)
 
 

@@ -1,8 +1,7 @@
 """Driving environments with a reward, a cost and frames that a vision-language model can score.
 
-Importing this package registers with Gymnasium ``VLSafe-Highway-v0``, ``VLSafe-Merge-v0``,
-``VLSafe-Roundabout-v0`` and ``VLSafe-Intersection-v0``, and the tasks with a route to follow:
-``VLSafe-FourLane-v0``, ``VLSafe-LeftTurn-v0`` and ``VLSafe-RightTurn-v0``.
+Importing this package registers with Gymnasium all ids of ``registry.ROWS``, such as
+``VLSafe-Highway-v0``.
 """
 
 from vlsafe_envs.env import DrivingEnv

@@ -18,7 +18,7 @@ Both choices hold for ``continuous`` too, whose -1 and 1 mean the grid's extreme
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,20 +71,8 @@ _SHARES = np.array(
 _BOUND = 1.0 + 1e-6  # what rounding may make of 1
 _CLIP = " (gymnasium.wrappers.ClipAction cuts larger ones off)"
 
-Command = int | npt.NDArray[np.floating]
+Command = int | npt.NDArray[np.floating]  # what ``Simulator.step`` wants
 Speeds = npt.NDArray[np.float64]
-
-
-class ActionKind(Protocol):
-    """One of the three kinds of action."""
-
-    space: spaces.Space[Any]
-
-    def command(self, action: Any, ego: EgoStatus) -> Command:
-        """What ``Traffic.step`` wants: a meta-action index or acceleration and wheel angle."""
-
-    def commands(self, actions: Any, speeds: Speeds) -> npt.NDArray[Any]:
-        """The same for N vehicles at ``speeds`` [m/s]: indices ``(N,)`` or pairs ``(N, 2)``."""
 
 
 class MetaActions:

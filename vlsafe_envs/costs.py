@@ -17,8 +17,6 @@ from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulators.engine import gaps
 
 HORIZON = 4.0  # [s], conflicts later than this are not looked for
-
-
 # A task's ``cost_rule`` and ``info["env_cost_rule"]``: how :func:`total_cost` is made of the terms.
 SUM, LARGEST, FIRST = "sum", "largest", "first"
 

@@ -165,7 +165,8 @@ class DrivingEnv(gym.Env[Any, Any]):
         scene = self._scene = self.simulator.scene
         self._ego = self.simulator.ego
         if came_from:
-            way_x, way_y = scene.position[0] - came_from
+            (x, y), (from_x, from_y) = scene.position[0], came_from
+            way_x, way_y = x - from_x, y - from_y
             self._distance += math.sqrt(way_x * way_x + way_y * way_y)
         gaps = time_to_collision(scene), headway(scene)
         return Moment(self._ego, self._steps, self._distance, *gaps, scene)

@@ -52,7 +52,7 @@ class Chosen(NamedTuple):
 
     scenario: Scenario
     task: Task
-    simulator: dict[str, Any]  # of ``SimulatorOptions.others``
+    simulator: dict[str, Any]  # those of ``SimulatorOptions.others`` that the road has, all
     env: dict[str, Any]  # arguments of ``DrivingEnv``
 
 
@@ -110,7 +110,9 @@ def read_options(row: Row, options: Mapping[str, Any]) -> Chosen:
         return {name: given.pop(name) for name in names if name in given}
 
     take(SCORING)
-    env, simulator = take(ENV), take(SIMULATORS[row.simulator].others)
+    defaults, others = option_defaults(row), SIMULATORS[row.simulator].others
+    simulator = {name: defaults[name] for name in others if name in defaults} | take(others)
+    env = take(ENV)
     of_task = take(_task_options(row))
     scenario = _make_scenario(row, given)
     return Chosen(scenario, TASKS[row.task](scenario, **of_task), simulator, env)

@@ -9,7 +9,7 @@ import gymnasium as gym
 
 from vlsafe_envs.checks import check_autoreset, check_choice, check_num_envs
 from vlsafe_envs.options import Chosen, read_options
-from vlsafe_envs.registry import ROWS, HighwayRoad, OwnRoad, row_named
+from vlsafe_envs.registry import ROWS, row_named
 from vlsafe_envs.scenarios import TrafficConfig
 from vlsafe_envs.scored import check_cost, check_scorer, scored
 from vlsafe_envs.simulator import Simulator
@@ -55,36 +55,42 @@ def compiled_traffic(config: TrafficConfig, engine: str) -> Simulator | None:
 
 def make_simulator(chosen: Chosen) -> Simulator:
     """The simulator that drives the traffic of a choice of options."""
-    traffic, row = chosen.scenario.traffic, chosen.scenario.row
-    if isinstance(row.road, HighwayRoad):
-        compiled = compiled_traffic(traffic, chosen.simulator.get("engine", "auto"))
-        if compiled is not None:
-            return compiled
-        from vlsafe_envs.simulators.highway_env.traffic import HighwayEnvTraffic
+    return _MAKERS[chosen.scenario.row.simulator](chosen)
 
-        return HighwayEnvTraffic(traffic)
-    if isinstance(row.road, OwnRoad):
-        from vlsafe_envs.simulators.paths import world
 
-        return world.make_world(traffic)
+def _on_highway_env(chosen: Chosen) -> Simulator:
+    compiled = compiled_traffic(chosen.scenario.traffic, chosen.simulator["engine"])
+    if compiled is not None:
+        return compiled
+    from vlsafe_envs.simulators.highway_env.traffic import HighwayEnvTraffic
+
+    return HighwayEnvTraffic(chosen.scenario.traffic)
+
+
+def _on_paths(chosen: Chosen) -> Simulator:
+    from vlsafe_envs.simulators.paths.world import make_world
+
+    return make_world(chosen.scenario.traffic)
+
+
+def _on_metadrive(chosen: Chosen) -> Simulator:
     from vlsafe_envs.simulators.metadrive.world import make_world
 
     observed = reads_metadrive(chosen) and chosen.env.get("observation", "image") != "image"
-    return make_world(traffic, observed, **_ends(chosen))
+    ends = {name: value for name, value in chosen.simulator.items() if name != "vector"}
+    return make_world(chosen.scenario.traffic, observed, **ends)
+
+
+_MAKERS = {"highway_env": _on_highway_env, "paths": _on_paths, "metadrive": _on_metadrive}
 
 
 def reads_metadrive(chosen: Chosen) -> bool:
     """Whether the vector is MetaDrive's own: always with its task, else where it was asked for."""
-    row = chosen.scenario.row
-    vector = chosen.simulator.get("vector", VECTORS[0])
+    if chosen.scenario.row.simulator != "metadrive":
+        return False
+    vector = chosen.simulator.get("vector", "metadrive")
     check_choice("vector", vector, VECTORS)
-    return row.one_per_process and ("vector" not in row.own_options or vector == "metadrive")
-
-
-def _ends(chosen: Chosen) -> dict[str, Any]:
-    defaults = {"solid_lines": True, "crash_terminal": False}
-    own = chosen.scenario.row.own_options
-    return {key: chosen.simulator.get(key, value) for key, value in defaults.items() if key in own}
+    return vector == "metadrive"
 
 
 def make_env(
@@ -169,7 +175,7 @@ def make_batch(
     # Windows belong to environments of their own.
     if not row.stacked or chosen.env.get("render_mode") == "human":
         return None
-    if compiled_traffic(chosen.scenario.traffic, chosen.simulator.get("engine", "auto")) is None:
+    if compiled_traffic(chosen.scenario.traffic, chosen.simulator["engine"]) is None:
         return None
     from vlsafe_envs.batch.stacked import DrivingBatch
 

@@ -17,15 +17,24 @@ SPAWNING = "vlsafe_envs.simulators.engine.spawning"
 
 
 @dataclass(frozen=True)
-class HighwayRoad:
-    """A road of highway-env's, driven by the compiled engine or by highway-env itself."""
+class Road:
+    """What a simulator has to know of a road, and what its roads have in common; see ``Row``."""
 
-    simulator: ClassVar[str] = "highway_env"
-    stacked: ClassVar[bool] = True
+    simulator: ClassVar[str]
+    driver: ClassVar[str]
+    own_drivers: ClassVar[Mapping[str, str]] = {}
+    stacked: ClassVar[bool] = False
     one_per_process: ClassVar[bool] = False
     fixed: ClassVar[bool] = True
-    driver: ClassVar[str] = "vlsafe_envs.drivers.rules:RuleDriver"
-    own_drivers: ClassVar[Mapping[str, str]] = {}
+
+
+@dataclass(frozen=True)
+class HighwayRoad(Road):
+    """A road of highway-env's, driven by the compiled engine or by highway-env itself."""
+
+    simulator = "highway_env"
+    driver = "vlsafe_envs.drivers.rules:RuleDriver"
+    stacked = True
 
     stage: str  # builds the road and its traffic of highway-env's objects
     spawner: str  # spawns the same traffic in the compiled engine
@@ -35,29 +44,24 @@ class HighwayRoad:
 
 
 @dataclass(frozen=True)
-class OwnRoad:
+class OwnRoad(Road):
     """A road of this package, whose other vehicles keep to paths."""
 
-    simulator: ClassVar[str] = "paths"
-    stacked: ClassVar[bool] = False
-    one_per_process: ClassVar[bool] = False
-    fixed: ClassVar[bool] = True
-    driver: ClassVar[str] = "vlsafe_envs.drivers.route:RouteDriver"
-    own_drivers: ClassVar[Mapping[str, str]] = {}
+    simulator = "paths"
+    driver = "vlsafe_envs.drivers.route:RouteDriver"
 
     build: str  # makes a ``PathRoad`` for a ``PathTraffic``
     most_vehicles: int = 0  # with the option ``vehicles``
 
 
 @dataclass(frozen=True)
-class MetaDriveRoad:
+class MetaDriveRoad(Road):
     """MetaDrive's maps."""
 
-    simulator: ClassVar[str] = "metadrive"
-    stacked: ClassVar[bool] = False
-    one_per_process: ClassVar[bool] = True
-    fixed: ClassVar[bool] = False
-    driver: ClassVar[str] = "vlsafe_envs.drivers.metadrive:MetaDriveRouteDriver"
+    simulator = "metadrive"
+    one_per_process = True
+    fixed = False
+    driver = "vlsafe_envs.drivers.metadrive:MetaDriveRouteDriver"
     own_drivers: ClassVar[Mapping[str, str]] = {
         "metadrive_ppo": "vlsafe_envs.drivers.metadrive:ShippedDriver",
         "metadrive_idm": "vlsafe_envs.drivers.metadrive:ShippedDriver",
@@ -65,9 +69,6 @@ class MetaDriveRoad:
 
     traffic_density: float  # MetaDrive's own: share of places 10 m apart that hold a vehicle
     accident_prob: float  # that a piece of road holds cones, a barrier or a broken-down car
-
-
-Road = HighwayRoad | OwnRoad | MetaDriveRoad
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,6 @@ from vlsafe_envs.render import RoadShape
 from vlsafe_envs.scene import PACKED_ROUTE, Scene
 
 ROUTE_STEP = 0.8  # [m] between waypoints, as in CarDreamer
-
-
 _ROUTE_STRIDE = 5  # waypoints between points of ``Scene.route``: 4 m
 
 

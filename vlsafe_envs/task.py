@@ -56,13 +56,11 @@ class Task(Protocol):
 def make_info(task: Task, now: Moment, outcome: Outcome, begins: bool = False) -> dict[str, Any]:
     """``info`` on arriving at an observation; where an episode begins, no reward was earned yet."""
     cost = total_cost(outcome.cost_terms, task.costs, task.cost_rule)
-    rewards = outcome.reward_terms
+    rewards, rule = outcome.reward_terms, task.cost_rule
     return {
         "cost": cost,
         "env_cost": cost,
-        "env_cost_rule": np.full(len(cost), task.cost_rule, object)
-        if np.ndim(cost)
-        else task.cost_rule,
+        "env_cost_rule": np.full(len(cost), rule, object) if isinstance(cost, np.ndarray) else rule,
         "cost_terms": outcome.cost_terms,
         "reward_terms": dict.fromkeys(rewards, 0.0 * now.distance) if begins else rewards,
         "speed": now.ego.speed,

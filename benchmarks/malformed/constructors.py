@@ -12,7 +12,6 @@ import numpy as np
 from benchmarks.malformed.runner import Case
 
 NAN, INF = float("nan"), float("inf")
-NUMBERS = (-1, NAN, INF, "many", [1], True)
 
 
 class Road(gym.Env[Any, Any]):

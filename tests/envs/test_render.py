@@ -145,7 +145,7 @@ def test_trail_of_a_vehicle_that_reverses_lies_before_it() -> None:
     assert redder[-2] > redder[1] + 20  # most opaque at the bumper
 
 
-def test_judges_frame_has_trails_and_the_agents_image_tails() -> None:
+def test_the_scorers_frame_has_trails_and_the_agents_image_tails() -> None:
     env = gymnasium.make("vlsafe_envs:VLSafe-Highway-v0", scorer=None)
     image, _ = env.reset(seed=1)
     trail = env.unwrapped.safety_frame()[184, 106:119].astype(int)  # 4.5 m behind the centre

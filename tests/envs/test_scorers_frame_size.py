@@ -1,4 +1,4 @@
-"""Judges that ask for the agent's image get it; others are shown what they always were."""
+"""Scorers that ask for the agent's image get it; others are shown what they always were."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_small_frames_are_the_agents_images_whatever_the_agent_sees(kind: str) -
 
 
 @pytest.mark.parametrize("frame_size", [None, 224, 100])
-def test_other_judges_get_the_large_frame(frame_size: int | None) -> None:
+def test_other_scorers_get_the_large_frame(frame_size: int | None) -> None:
     scorer = Looking(frame_size)
     env = vector_env(scorer)
     env.step(np.ones(N, int))
@@ -87,7 +87,7 @@ def test_one_environment_is_scored_as_one_of_many(mode: str, frame_size: int | N
             assert np.array_equal(*found), name
 
 
-def test_the_judges_frame_is_drawn_in_the_sizes_that_are_offered_only() -> None:
+def test_the_scorers_frame_is_drawn_in_the_sizes_that_are_offered_only() -> None:
     env = gym.make(HIGHWAY, scorer=None)
     observation, _ = env.reset(seed=0)
     assert np.array_equal(env.get_wrapper_attr("safety_frame")(64), observation)
@@ -95,7 +95,7 @@ def test_the_judges_frame_is_drawn_in_the_sizes_that_are_offered_only() -> None:
         env.get_wrapper_attr("safety_frame")(100)
 
 
-def test_infos_are_made_only_for_judges_that_look_at_them(
+def test_infos_are_made_only_for_scorers_that_look_at_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = []

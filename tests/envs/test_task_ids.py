@@ -207,7 +207,7 @@ def test_stored_scenes_are_drawn_as_the_environment_drew_them(
     assert blue.sum() > 100  # the route
 
 
-def test_a_scorer_judges_tasks_too() -> None:
+def test_tasks_are_scored_too() -> None:
     env = make("VLSafe-LeftTurn-v0", scorer="constant:0.25", cost="either")
     _, info = env.reset(seed=0)
     assert info["safety_score"] == pytest.approx(0.25)

@@ -88,7 +88,7 @@ def test_all_frames_of_a_step_are_scored_in_one_call() -> None:
     )
     env.reset(seed=0)
     seen = [env.step(np.ones(N, int))[4] for _ in range(2)]
-    # the last step also judges the frames from which the next episodes start
+    # the last step also scores the frames from which the next episodes start
     assert [len(frames) for frames in scorer.frames] == [N, N, 2 * N]
     assert (seen[1]["final_info"]["vlm_cost"] == 0.5).all()
     assert (seen[1]["safety_score"] == 0.25).all()

@@ -24,6 +24,19 @@ MakeEnv = Callable[[], gym.Env[Any, Any]]
 
 
 class _Checked(Base):
+    """``num_envs`` environments that ``make_env`` builds.
+
+    Raises ``ValueError`` for fewer environments than one and an unknown mode.
+    """
+
+    def __init__(
+        self, make_env: MakeEnv, num_envs: int, autoreset_mode: Any, **options: Any
+    ) -> None:
+        check_num_envs(num_envs)
+        mode = check_autoreset(autoreset_mode)
+        makers = [make_env] * num_envs
+        super().__init__(makers, autoreset_mode=mode, **options)  # type: ignore[call-arg]
+
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         """Start episodes everywhere, or where ``options["reset_mask"]`` ``(N,)`` says.
 
@@ -40,15 +53,7 @@ class _Checked(Base):
 
 
 class CheckedSyncVectorEnv(_Checked, SyncVectorEnv):
-    """``SyncVectorEnv`` of ``num_envs`` environments that ``make_env`` builds.
-
-    Raises ``ValueError`` for fewer environments than one and an unknown mode.
-    """
-
-    def __init__(self, make_env: MakeEnv, num_envs: int, autoreset_mode: Any) -> None:
-        check_num_envs(num_envs)
-        mode = check_autoreset(autoreset_mode)
-        super().__init__([make_env] * num_envs, autoreset_mode=mode)
+    """``SyncVectorEnv`` of environments in this process."""
 
     def step(self, actions: Any) -> Any:
         """As Gymnasium's; raises like :class:`~vlsafe_envs.batch.gymnasium.VectorDrivingEnv`'s."""
@@ -59,9 +64,7 @@ class CheckedSyncVectorEnv(_Checked, SyncVectorEnv):
 
 
 class CheckedAsyncVectorEnv(_Checked, AsyncVectorEnv):
-    """``AsyncVectorEnv`` of ``num_envs`` fresh processes; raises like the other."""
+    """``AsyncVectorEnv`` of environments in fresh processes."""
 
     def __init__(self, make_env: MakeEnv, num_envs: int, autoreset_mode: Any) -> None:
-        check_num_envs(num_envs)
-        mode = check_autoreset(autoreset_mode)
-        super().__init__([make_env] * num_envs, context="spawn", autoreset_mode=mode)
+        super().__init__(make_env, num_envs, autoreset_mode, context="spawn")

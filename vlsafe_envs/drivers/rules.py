@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vlsafe_envs.drivers.base import (
-    TIMID_SHARE,
-)
+from vlsafe_envs.drivers.base import TIMID_SHARE
 from vlsafe_envs.scenarios import Scenario, TrafficConfig
 from vlsafe_envs.simulator import IdmAdvice
 from vlsafe_envs.simulators.engine.compiled_traffic import road_of

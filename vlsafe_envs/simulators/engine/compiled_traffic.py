@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from functools import cache
 
 import numpy as np
@@ -24,7 +25,6 @@ from vlsafe_envs.simulators.engine.entering import enter_perhaps, leave, read_cr
 from vlsafe_envs.simulators.engine.network import road_table
 from vlsafe_envs.simulators.engine.population import Population
 from vlsafe_envs.simulators.engine.simulation import NO_ACTION
-from vlsafe_envs.simulators.engine.spawning import spawn
 from vlsafe_envs.simulators.engine.state import META, Integers, Records, RoadTable, empty_vehicles
 from vlsafe_envs.simulators.highway_env.stages import stage_class
 from vlsafe_envs.simulators.highway_env.traffic import ARRIVAL_DISTANCE, build_network, road_shape
@@ -35,8 +35,9 @@ REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
 @cache
 def road_of(scenario: str, lanes: int) -> tuple[RoadNetwork, RoadTable]:
     """The network of a scenario and its arrays; roads never change, so they are shared."""
-    network = build_network(TrafficConfig(scenario, vehicles=0, lanes=lanes))
-    return network, road_table(network, stage_class(scenario).connected_lanes)
+    config = TrafficConfig(scenario, vehicles=0, lanes=lanes)
+    network = build_network(config)
+    return network, road_table(network, stage_class(config).connected_lanes)
 
 
 def supports(config: TrafficConfig) -> bool:
@@ -64,7 +65,8 @@ class CompiledTraffic:
         self._people = Population(
             self._network, self._table, 1 / config.simulation_frequency, config.vehicles + 8
         )
-        self._stage = stage_class(config.scenario)
+        self._stage = stage_class(config)
+        self._spawn = pkgutil.resolve_name(config.road.spawner)  # draws as the stage does
         if self._stage.regulated:
             period = int(1 / (1 / config.simulation_frequency) / REGULATION_FREQUENCY)
             self._people.world["regulation_period"] = period
@@ -75,7 +77,7 @@ class CompiledTraffic:
         """Spawn vehicles, drawing from ``rng`` in highway-env's order."""
         people = self._people
         people.clear()
-        spawn(self.config, people, rng)
+        self._spawn(self.config, people, rng)
         ego = people.vehicles[people.ego]
         ego["speed"] = ego["target_speed"] = self.config.initial_speed
         if ego["kind"] == META:

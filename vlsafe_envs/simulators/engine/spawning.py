@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from functools import cache
 
 import numpy as np
@@ -30,11 +29,6 @@ WARM_UP = 3  # [s] of traffic before the ego vehicle comes to the intersection
 def ego_kind(config: TrafficConfig) -> int:
     """Kind of the ego vehicle that the actions of ``config`` drive."""
     return META if config.action == "meta" else PLAIN
-
-
-def spawn(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
-    """Fill an empty road as the reference does, with the same draws from ``rng``."""
-    pkgutil.resolve_name(config.road.spawner)(config, people, rng)
 
 
 def spawn_highway(config: TrafficConfig, people: Population, rng: np.random.Generator) -> None:
@@ -109,7 +103,7 @@ def spawn_merge(config: TrafficConfig, people: Population, rng: np.random.Genera
 def _obstacles(scenario: str) -> list[Obstacle]:
     """What stands on the road itself: the end of the ramp."""
     config = TrafficConfig(scenario, vehicles=0)
-    stage = stage_class(scenario)(config, Vehicle, np.random.default_rng(0))
+    stage = stage_class(config)(config, Vehicle, np.random.default_rng(0))
     stage.build_road()
     return list(stage.road.objects)
 

@@ -225,6 +225,6 @@ class IntersectionStage(_Stage, IntersectionEnv):
             self._spawn_vehicle(spawn_probability=chance)
 
 
-def stage_class(scenario: str) -> Any:
-    """The class of the stage that the registry names for a road."""
-    return pkgutil.resolve_name(TrafficConfig(scenario, vehicles=0).road.stage)
+def stage_class(config: TrafficConfig) -> Any:
+    """The class of the stage that the registry names for the road of ``config``."""
+    return pkgutil.resolve_name(config.road.stage)

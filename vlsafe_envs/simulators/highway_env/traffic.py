@@ -60,7 +60,7 @@ class DirectEgo(Vehicle):
 
 def build_network(config: TrafficConfig) -> RoadNetwork:
     """The road that ``config`` describes, without vehicles; the same at every reset."""
-    stage = stage_class(config.scenario)(config, MDPVehicle, np.random.default_rng(0))
+    stage = stage_class(config)(config, MDPVehicle, np.random.default_rng(0))
     stage.build_road()
     return stage.road.network
 
@@ -100,7 +100,7 @@ class HighwayEnvTraffic:
 
     def reset(self, rng: np.random.Generator) -> None:
         """Build the road and spawn vehicles, drawing from ``rng`` in highway-env's order."""
-        self._stage = stage_class(self.config.scenario)(self.config, ego_class(self.config), rng)
+        self._stage = stage_class(self.config)(self.config, ego_class(self.config), rng)
         self._stage.build_road()
         self._stage.spawn()
         ego = self._ego
@@ -125,7 +125,7 @@ class HighwayEnvTraffic:
 
     @property
     def network(self) -> RoadNetwork:
-        """highway-env's road network, for drawing."""
+        """highway-env's road network."""
         return self._road.network
 
     def step(self, action: int | npt.NDArray[np.floating]) -> None:

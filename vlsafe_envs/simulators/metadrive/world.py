@@ -181,11 +181,6 @@ class MetaDriveWorld:
         )
 
     @property
-    def progress(self) -> RouteProgress:
-        """The route and how far along it the ego vehicle is."""
-        return self._progress
-
-    @property
     def waypoints(self) -> Array:
         """The whole route ``(K, 2)`` [m], 0.8 m apart."""
         return self._route

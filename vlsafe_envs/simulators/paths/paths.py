@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.render import LaneShape, Line
-from vlsafe_envs.simulators.engine.state import compiled, compiled_core
+from vlsafe_envs.simulators.engine.state import compiled_core
 from vlsafe_envs.tasks.progress import headings_of
 
 Points = npt.NDArray[np.float64]
@@ -80,15 +80,6 @@ def pose(table: PathTable, path: int, station: float) -> tuple[float, float, flo
     turn = math.sin(b[2] - a[2])  # headings of neighbours differ by little
     bend = min(max(share, 0.0), 1.0) * turn
     return a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]), a[2] + bend
-
-
-@compiled
-def poses(table: PathTable, path: npt.NDArray[np.int64], station: Points) -> Points:
-    """:func:`pose` of N vehicles: rows of x, y and heading, ``(N, 3)``."""
-    out = np.empty((station.size, 3))
-    for k in range(station.size):
-        out[k, 0], out[k, 1], out[k, 2] = pose(table, path[k], station[k])
-    return out
 
 
 def lane_shape(centre: Points, width: float, left: Line, right: Line) -> LaneShape:
