@@ -10,13 +10,7 @@ from wrappers.combinator import Wrapper
 from wrappers.frame_windows import check_windows
 from wrappers.registry import make_scorer
 from wrappers.score_cache import ScoreCache
-from wrappers.scorer import (
-    Frames,
-    Infos,
-    SafetyScorer,
-    Scores,
-    check_frames,
-)
+from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, check_frames
 
 
 class CachedScorer(Wrapper):
@@ -82,4 +76,4 @@ class CachedScorer(Wrapper):
 def make_cached_scorer(argument: str | None, **options: Any) -> CachedScorer:
     """For ``"cached:<scorer>"``; options but ``folder`` and ``limit`` go to the scorer inside."""
     own = {key: options.pop(key) for key in ("folder", "limit") if key in options}
-    return CachedScorer(make_scorer(argument or "bundled", **options), ScoreCache(**own))
+    return CachedScorer(make_scorer(argument or BUNDLED, **options), ScoreCache(**own))

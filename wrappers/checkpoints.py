@@ -19,6 +19,7 @@ from torch import nn
 
 from wrappers.files import fault_of, read_json
 
+PRECISIONS = ("float32", "bfloat16", "float16")  # of weights and activations
 _MOST_TOKENIZER = 512 << 20  # [bytes] of a tokenizer's JSON; large vocabularies take some 40 MB
 _JSON_FILES = (
     "config.json",
@@ -171,6 +172,18 @@ def device_of(name: str) -> torch.device:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"device={name!r} cannot be used here ({reason}); use 'cpu'") from None
     return device
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """What numbers of a precision are to PyTorch.
+
+    Raises:
+        ValueError: for another than those in :data:`PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    found: torch.dtype = getattr(torch, precision)
+    return found
 
 
 def weights_sha256(model: nn.Module) -> str:

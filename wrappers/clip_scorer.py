@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from wrappers import forms
-from wrappers.checkpoints import UnfitError, device_of, loading, weights_sha256
+from wrappers.checkpoints import UnfitError, device_of, dtype_of, loading, weights_sha256
 from wrappers.checks import one_number, whole_number
 from wrappers.clip_loading import (
     FastPreprocessor,
@@ -28,7 +28,6 @@ from wrappers.registry import check_known, option_names
 from wrappers.scorer import BUNDLED, FirstBatch, Frames, Infos, Scores, check_frames
 from wrappers.sentence_checks import check_sentences, check_sides, warn_of_equal_sides
 
-PRECISIONS = ("float32", "bfloat16", "float16")
 THRESHOLDS = {"threshold": 0.32, "softmax_threshold": 0.5}
 MARGIN, ALPHA = 0.03, 0.5
 _USED_BY = {  # numbers that only some forms read
@@ -103,8 +102,7 @@ class ClipScorer:
             "threshold": threshold,
         }
         numbers = _check_numbers(form, given)
-        if precision not in PRECISIONS:
-            raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+        dtype = dtype_of(precision)
         self.batch_size = whole_number(batch_size, "batch_size", "a dual encoder", 1)
         self._prompts = read_prompts(prompts)
         # Pickled by name: worker processes load the model themselves.
@@ -118,7 +116,7 @@ class ClipScorer:
         self.precision = precision
         self.name = checkpoint_of(str(model))
         folder = bundled_folder() if model == BUNDLED else self.name
-        self.model, tokenizer, processor = load_dual_encoder(folder, getattr(torch, precision))
+        self.model, tokenizer, processor = load_dual_encoder(folder, dtype)
         self.model.to(self.device)
         with loading(self.name, "an image processor", "copy it again"):
             self.preprocess = FastPreprocessor(processor)

@@ -1,4 +1,4 @@
-"""Scorers made of other scorers, and what callers ask any scorer besides its scores."""
+"""Scorers made of other scorers."""
 
 from __future__ import annotations
 

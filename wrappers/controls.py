@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,7 +49,7 @@ class ShuffledScorer(Wrapper):
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"name": "shuffled", "seed": self.seed, "of": self.scorer.identity}
+        return shuffled_identity(self.seed, self.scorer.identity)
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         scores, _ = self.ask(self.scorer, frames, infos)
@@ -61,6 +62,11 @@ class ShuffledScorer(Wrapper):
             self._seen += 1
         filled = self._pool[: min(self._seen, self.pool_size)]
         return self._rng.choice(filled, len(scores)).astype(np.float32)
+
+
+def shuffled_identity(seed: int, of: Mapping[str, Any]) -> dict[str, Any]:
+    """Who gives a scorer's scores to the wrong frames, whoever deals them."""
+    return {"name": "shuffled", "seed": seed, "of": of}
 
 
 class RandomScorer:

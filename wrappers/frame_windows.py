@@ -6,7 +6,7 @@ frame to be scored and the k - 1 before it in the same episode, oldest first; wh
 younger, its first frame is repeated.  Scorers thus stay without memory: their answer depends on
 what they are shown, not on the order of calls.
 
-Labelling builds windows from an episode's frames with :func:`window_indices`; live environments
+Windows of stored frames are found with :func:`window_indices`; live environments
 keep their last frames in a :class:`FrameHistory`.
 """
 
@@ -39,7 +39,14 @@ def window_indices(starts: npt.ArrayLike, length: int) -> npt.NDArray[np.int64]:
         raise ValueError("the first frame is not marked as the start of an episode")
     row = np.arange(len(begins))
     first = np.maximum.accumulate(np.where(begins, row, 0))  # of the row's episode
-    return np.maximum(row[:, None] + np.arange(1 - length, 1), first[:, None])
+    return window_rows(row, first, length)
+
+
+def window_rows(
+    rows: npt.NDArray[np.int64], first: npt.NDArray[np.int64], length: int
+) -> npt.NDArray[np.int64]:
+    """The windows ``(N, length)`` of ``rows (N,)``, whose episodes begin at ``first (N,)``."""
+    return np.maximum(rows[:, None] + np.arange(1 - length, 1), first[:, None])
 
 
 def check_windows(windows: object, length: int) -> Frames:

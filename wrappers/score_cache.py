@@ -293,13 +293,13 @@ def _number(path: Path) -> int:
 
 
 def _is_damage(fault: Exception, path: Path) -> bool:
-    """Whether the file is at fault, not its place, which may be full, busy, read-only, ..."""
+    """Whether the file is at fault, not its place (full, busy, ...) and not what is asked."""
     code = getattr(fault, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     if code & 0xFF == sqlite3.SQLITE_READONLY:  # a damaged header may say so, too
         return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     if isinstance(fault, sqlite3.OperationalError):
         return code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_IOERR_SHORT_READ)
-    return not isinstance(fault, OSError)
+    return not isinstance(fault, OSError | sqlite3.ProgrammingError | sqlite3.InterfaceError)
 
 
 def _checksum(key: bytes, score: float) -> int:

@@ -202,8 +202,10 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         self._name = type(env.unwrapped).__name__ if env.spec is None else env.spec.id
         self._step = 0
         self._cost_missed = False
-        bundled = _is_bundled(self.frame_cost.scorer.identity)
-        if bundled and not env.has_wrapper_attr("safety_frame"):
+        # in this order: some scorers hash their weights, or ask a server, to say who they are
+        if not env.has_wrapper_attr("safety_frame") and _is_bundled(
+            self.frame_cost.scorer.identity
+        ):
             warnings.warn(
                 "the bundled scorer has only seen the drawings of vlsafe's own roads, which this "
                 f"environment, {self._name}, does not offer (it has no safety_frame()): what it "

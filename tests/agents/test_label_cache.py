@@ -19,6 +19,7 @@ from toy_scorers import BatchScorer, SceneScorer, ToyDrawing
 
 from vlsafe_agents.labelling import estimate, label
 from wrappers.cached_scorer import CachedScorer
+from wrappers.remembered_scorer import RememberedScorer, facts_of
 from wrappers.score_cache import ScoreCache
 
 HERE = Path(__file__).parent
@@ -101,6 +102,21 @@ def test_a_copy_is_labelled_from_the_cache_alone(tmp_path: Path) -> None:
     assert (summary.counts.scored, summary.counts.without_label) == (0, 0)
     data = path / "data" / "main_data.hdf5"
     assert data.read_bytes() == (tmp_path / "two" / data.relative_to(tmp_path / "one")).read_bytes()
+
+
+def test_a_remembered_scorer_is_not_loaded_where_the_cache_knows_all(tmp_path: Path) -> None:
+    path = collect_toy(tmp_path / "one", episodes=2).path
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    run = partial(label, make_drawing=ToyDrawing, cache=ScoreCache(tmp_path / "cache"))
+    run(path, SceneScorer, progress=False)
+
+    def load() -> Any:
+        raise AssertionError("loaded")
+
+    remembered = RememberedScorer(load, facts_of(SceneScorer()))
+    summary = run(tmp_path / "two", lambda: remembered, progress=False)
+    assert summary.counts is not None
+    assert summary.counts.from_cache == summary.counts.frames
 
 
 class Brightness:

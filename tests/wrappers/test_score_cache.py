@@ -357,3 +357,12 @@ def test_a_full_or_read_only_disk_costs_nothing_but_a_warning(tmp_path: Path, mo
     if found.stderr.startswith(("mount", "unshare")):
         pytest.skip("mounting is not allowed here")
     assert found.returncode == 0, found.stderr
+
+
+def test_keys_that_sqlite_cannot_hold_are_no_damage(tmp_path: Path) -> None:
+    cache = ScoreCache(tmp_path)
+    cache.put([b"k" * 16], [0.5])
+    with pytest.warns(UserWarning, match="cannot use the score cache"):
+        assert np.isnan(cache.get([(1, 2)]))  # type: ignore[list-item]
+    assert ScoreCache(tmp_path).get([b"k" * 16]) == 0.5
+    assert not (tmp_path / "scores.damaged").exists()

@@ -270,3 +270,16 @@ def test_the_bundled_scorer_says_nothing_before_the_drawings_that_it_knows():
         warnings.simplefilter("error")
         VLMCost(Drawn(), "bundled")
         gym.make("vlsafe_envs:VLSafe-Highway-v0", scorer="bundled").close()
+
+
+def test_who_a_scorer_is_is_asked_only_where_the_pictures_may_be_strange():
+    class Shy(Dimming):
+        @property
+        def identity(self):
+            raise AssertionError("a chat server would be asked")
+
+    class Shown(Countdown):
+        def safety_frame(self):
+            return self.render()
+
+    VLMCost(Shown(), Shy()).reset()

@@ -13,9 +13,16 @@ from typing import Any
 import numpy as np
 
 from vlsafe_agents.audit.examine import APPROACH, MAIN
-from vlsafe_agents.audit.results import GOOD_FROM, USABLE_FROM, Audit, Group, ScorerAudit
+from vlsafe_agents.audit.results import (
+    GOOD_FROM,
+    USABLE_FROM,
+    Audit,
+    Control,
+    PromptResult,
+    ScorerAudit,
+)
 from vlsafe_agents.audit.statistics import Estimate
-from vlsafe_agents.pages import ABSENT
+from vlsafe_agents.pages import decimal
 from vlsafe_agents.pages.charts import (
     INK,
     PALETTE,
@@ -58,17 +65,24 @@ def colours(audit: Audit) -> dict[str, str]:
 
 def overview(audit: Audit) -> Any:
     """AUROC of every scorer on the two main questions."""
-    shade = list(colours(audit).values())
-    series = [
+    series = _main_questions(audit.scorers, list(colours(audit).values()))
+    return dot_plot([scorer.name for scorer in audit.scorers], series)
+
+
+def _main_questions(
+    rows: Sequence[ScorerAudit] | Sequence[PromptResult] | Sequence[Control],
+    colour: str | Sequence[str],
+) -> list[Series]:
+    """AUROC of each row on the two main questions."""
+    return [
         Series(
-            audit.questions[key],
-            shade,
-            [scorer.answers[key].evidence.auroc for scorer in audit.scorers],
+            rows[0].answers[key].question,
+            colour,
+            [row.answers[key].evidence.auroc for row in rows],
             MARKS[key],
         )
         for key in MAIN
     ]
-    return dot_plot([scorer.name for scorer in audit.scorers], series)
 
 
 def by_group(audit: Audit, key: str) -> Any | None:
@@ -79,23 +93,22 @@ def by_group(audit: Audit, key: str) -> Any | None:
     groups = shown[0].groups
     labels: list[str] = []
     breaks: list[int] = []
-    for kind, members in groupby(groups, lambda group: group.kind):
+    for _, members in groupby(groups, lambda group: group.kind):
         if labels:
             breaks.append(len(labels))
-        names = [group.name for group in members]
-        labels += names if kind in ("data set", "lanes") else [f"{kind} {name}" for name in names]
+        labels += [group.title for group in members]
     if len(labels) < 2:
         return None
     shade = colours(audit)
     series = [
-        Series(scorer.name, shade[scorer.name], [_auroc(group, key) for group in scorer.groups])
+        Series(
+            scorer.name,
+            shade[scorer.name],
+            [group.answers[key].evidence.auroc for group in scorer.groups],
+        )
         for scorer in shown
     ]
     return dot_plot(labels, series, breaks)
-
-
-def _auroc(group: Group, key: str) -> Estimate:
-    return group.answers[key].evidence.auroc
 
 
 def by_prompt(scorer: ScorerAudit, colour: str) -> Any | None:
@@ -106,30 +119,13 @@ def by_prompt(scorer: ScorerAudit, colour: str) -> Any | None:
         f"{result.pair.name}{' (turned)' if result.pair.turned_round else ''}"
         for result in scorer.prompts
     ]
-    series = [
-        Series(
-            scorer.answers[key].question,
-            colour,
-            [result.answers[key].evidence.auroc for result in scorer.prompts],
-            MARKS[key],
-        )
-        for key in MAIN
-    ]
-    return dot_plot(labels, series)
+    return dot_plot(labels, _main_questions(scorer.prompts, colour))
 
 
 def by_control(scorer: ScorerAudit, colour: str) -> Any:
     """AUROC on changed frames and with scores dealt to other frames, in the scorer's colour."""
-    series = [
-        Series(
-            scorer.answers[key].question,
-            colour,
-            [control.answers[key].evidence.auroc for control in scorer.controls],
-            MARKS[key],
-        )
-        for key in MAIN
-    ]
-    return dot_plot([control.name for control in scorer.controls], series)
+    labels = [control.name for control in scorer.controls]
+    return dot_plot(labels, _main_questions(scorer.controls, colour))
 
 
 def dot_plot(labels: Sequence[str], series: Sequence[Series], breaks: Sequence[int] = ()) -> Any:
@@ -350,9 +346,7 @@ def agreement(audit: Audit) -> Any | None:
     )
     axes.imshow(np.nan_to_num(table), cmap="BrBG", vmin=-1, vmax=1, alpha=0.75)
     for row, column in np.ndindex(table.shape):
-        value = table[row, column]
-        text = "" if row == column else ABSENT if np.isnan(value) else f"{value:.2f}"
-        text = "0.00" if text == "-0.00" else text
+        text = "" if row == column else decimal(float(table[row, column]))
         axes.text(column, row, text, ha="center", va="center", size=8.5, color="#16191d")
     axes.set_xticks(range(len(names)), map(literal, names), rotation=40, ha="right")
     axes.set_yticks(range(len(names)), map(literal, names))

@@ -115,6 +115,11 @@ class Group:
     name: str
     answers: Answers
 
+    @property
+    def title(self) -> str:
+        """Its name, with its kind where that is not plain from the name."""
+        return self.name if self.kind in ("data set", "lanes") else f"{self.kind} {self.name}"
+
 
 @dataclass(frozen=True)
 class WarningPoint:

@@ -19,6 +19,7 @@ from vlsafe_agents.audit.statistics import Bools, Integers
 from vlsafe_agents.data.frames import Drawing, FrameReader, drawing_for
 from vlsafe_agents.labelling.engines import run_batches
 from vlsafe_agents.labelling.scoring import Scoring, score_missing
+from wrappers.controls import shuffled_identity
 from wrappers.frame_windows import context_frames
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import Frames, SafetyScorer, Scores, reads_infos
@@ -59,10 +60,8 @@ class NamedScorer:
     def identity(self, stored: dict[str, Any] | None) -> dict[str, Any]:
         """JSON-able; ``stored`` is that of the labels in a data set."""
         own = stored or {"name": "unknown"} if self.scorer is None else self.scorer.identity
-        own = json.loads(json.dumps(own))
-        if self.shuffle_seed is None:
-            return dict(own)
-        return {"name": "shuffled", "seed": self.shuffle_seed, "of": own}
+        own = dict(json.loads(json.dumps(own)))
+        return own if self.shuffle_seed is None else shuffled_identity(self.shuffle_seed, own)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlsafe_agents.audit.examine import MAIN, UNCHANGED
-from vlsafe_agents.audit.results import Audit, Group, ScorerAudit, interval
+from vlsafe_agents.audit.results import Audit, ScorerAudit, interval
 from vlsafe_agents.audit.statistics import Estimate
-from vlsafe_agents.pages import ABSENT
+from vlsafe_agents.pages import ABSENT, decimal
 
 _EXPECTED = {
     UNCHANGED: "",
@@ -42,12 +42,6 @@ def percent(estimate: Estimate) -> str:
     return numbers[0] if np.isnan(estimate.low) else f"{numbers[0]} ({numbers[1]} to {numbers[2]})"
 
 
-def number(value: float) -> str:
-    """Two decimals, or a dash."""
-    text = ABSENT if np.isnan(value) else f"{value:.2f}"
-    return "0.00" if text == "-0.00" else text
-
-
 def ranking_table(audit: Audit) -> Table:
     """AUROC of every scorer on every question."""
     caption = (
@@ -55,8 +49,11 @@ def ranking_table(audit: Audit) -> Table:
         "dangerous frame gets a lower p than another. 0.5 is chance."
     )
     rows = [
-        (j.name, [*(interval(a.evidence.auroc) for a in j.answers.values()), j.verdict])
-        for j in audit.scorers
+        (
+            scorer.name,
+            [*(interval(a.evidence.auroc) for a in scorer.answers.values()), scorer.verdict],
+        )
+        for scorer in audit.scorers
     ]
     return Table(caption, "Scorer", [*audit.questions.values(), "verdict"], rows)
 
@@ -64,10 +61,11 @@ def ranking_table(audit: Audit) -> Table:
 def precision_table(audit: Audit) -> Table:
     """Average precision of every scorer on every question, and what chance would give."""
     rows = [
-        (j.name, [interval(a.average_precision) for a in j.answers.values()]) for j in audit.scorers
+        (scorer.name, [interval(a.average_precision) for a in scorer.answers.values()])
+        for scorer in audit.scorers
     ]
     evidence = [answer.evidence for answer in audit.scorers[0].answers.values()]
-    rows.append(("chance", [number(e.positives / max(1, e.frames)) for e in evidence]))
+    rows.append(("chance", [decimal(e.positives / max(1, e.frames)) for e in evidence]))
     caption = (
         "Average precision of 1 - p: of the frames that are called riskiest, how many are "
         "dangerous. Chance is the share of dangerous frames."
@@ -86,13 +84,9 @@ def group_table(audit: Audit, key: str) -> Table:
         for scorer in shown:
             answer = scorer.groups[place].answers[key]
             cells.append(f"{interval(answer.evidence.auroc)}, {answer.verdict}")
-        rows.append((_name(group), cells))
+        rows.append((group.title, cells))
     titles = ["frames", "episodes with one", *[scorer.name for scorer in shown]]
     return Table(f"AUROC for {audit.questions[key]}", "Part", titles, rows, folded=True)
-
-
-def _name(group: Group) -> str:
-    return group.name if group.kind in ("data set", "lanes") else f"{group.kind} {group.name}"
 
 
 def warning_table(audit: Audit) -> Table:
@@ -100,7 +94,7 @@ def warning_table(audit: Audit) -> Table:
     rows = []
     for scorer in audit.scorers:
         best, half = scorer.warning, scorer.warning_at_half
-        cells = [number(best.threshold), percent(best.false_alarms), percent(best.found)]
+        cells = [decimal(best.threshold), percent(best.false_alarms), percent(best.found)]
         cells += [percent(estimate) for estimate in scorer.warned_ahead.values()]
         cells += [percent(half.false_alarms), percent(half.found)]
         rows.append((scorer.name, cells))
@@ -135,7 +129,7 @@ def control_table(scorer: ScorerAudit) -> Table:
     rows = []
     for control in scorer.controls:
         cells = [interval(control.answers[key].evidence.auroc) for key in MAIN]
-        cells += [number(control.mean_score)]
+        cells += [decimal(control.mean_score)]
         if control.name == UNCHANGED:
             cells += [ABSENT] * 3
         else:
@@ -143,7 +137,7 @@ def control_table(scorer: ScorerAudit) -> Table:
                 f"{value:+.2f}" if value == value else ABSENT
                 for value in (control.change_in_danger, control.change_in_calm)
             ]
-            cells += [number(control.rank_correlation)]
+            cells += [decimal(control.rank_correlation)]
         rows.append((control.name, [*cells, _EXPECTED.get(control.name, "")]))
     titles = [scorer.answers[key].question for key in MAIN]
     titles += ["mean p", "change in danger", "change in calm", "rank correlation", "expected"]
@@ -155,7 +149,7 @@ def agreement_table(audit: Audit) -> Table:
     rows = [
         (
             f"{pair.first} and {pair.second}",
-            [number(pair.rank_correlation), number(pair.kappa), interval(pair.auroc_difference)],
+            [decimal(pair.rank_correlation), decimal(pair.kappa), interval(pair.auroc_difference)],
         )
         for pair in audit.agreement
     ]
@@ -193,8 +187,8 @@ def score_table(audit: Audit) -> Table:
     rows = [
         (
             scorer.name,
-            [f"{scorer.frames:,}", f"{scorer.unlabelled:,}", *map(number, scorer.quantiles),
-             number(scorer.reliability.error)],
+            [f"{scorer.frames:,}", f"{scorer.unlabelled:,}", *map(decimal, scorer.quantiles),
+             decimal(scorer.reliability.error)],
         )
         for scorer in audit.scorers
     ]  # fmt: skip

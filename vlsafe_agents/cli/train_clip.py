@@ -34,7 +34,7 @@ def train_clip(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.", min=0)] = 0,
 ) -> None:
-    """Train a small driving CLIP on frames of all four environments.
+    """Train a small driving CLIP on frames of all roads that captions speak of.
 
     Goes on where it was killed when called again with the same arguments; remove CACHE after the
     environments have changed.  Held-out frames come from other seeds and other densities; their
@@ -105,8 +105,9 @@ def _examine(folder: Path, untrained: Path, unseen: Any) -> dict[str, Any]:
         "random weights": ClipScorer(untrained)(unseen.frames),
     }
     tables = {}
-    for name, last in (("all", len(SCENARIOS)), (LANE_ROADS, len(ENV_IDS))):
-        rows = np.flatnonzero(facts.scenario < last)
+    lane_roads = [k for k, scenario in enumerate(SCENARIOS) if scenario in ENV_IDS.values()]
+    for name, numbers in (("all", range(len(SCENARIOS))), (LANE_ROADS, lane_roads)):
+        rows = np.flatnonzero(np.isin(facts.scenario, list(numbers)))
         part = facts.select(rows)
         tables[f"{name}, 224 px"] = {who: evaluate(p[rows], part) for who, p in scores.items()}
     tables["all, 64 px"] = {"this model": evaluate(trained(unseen.small_frames), facts)}

@@ -27,6 +27,7 @@ from vlsafe_agents.data.layout import (
     observation_name,
 )
 from vlsafe_agents.data.storage import COPY_AGAIN, open_file
+from wrappers.frame_windows import window_rows
 from wrappers.scorer import Frames, SafetyScorer, frame_size
 
 _SCORES = ("safety_score", "vlm_cost")  # infos that an earlier scorer wrote
@@ -98,8 +99,7 @@ class FrameSource:
 
     def windows(self, rows: Rows) -> Rows:
         """Rows ``(N, k)`` that a scorer looks at for ``rows (N,)``, oldest first."""
-        first = self.starts[self.episode_of(rows)]
-        return np.maximum(rows[:, None] + np.arange(1 - self.context, 1), first[:, None])
+        return window_rows(rows, self.starts[self.episode_of(rows)], self.context)
 
 
 class FrameReader:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def read_costs(source: FrameSource) -> np.ndarray:
     costs = np.zeros(len(source), np.float32)
     with open_file(source.data_path) as file:
         name = ENV_COST if ENV_COST in file[episode_name(0)] else COST
-        for number, (begin, end) in enumerate(zip(source.starts, source.starts[1:], strict=False)):
+        for number, (begin, end) in enumerate(pairwise(source.starts)):
             costs[begin:end] = read_array(file, f"{episode_name(number)}/{name}")
     return costs
 
@@ -127,9 +128,7 @@ def _write_scores(source: FrameSource, scores: Scores, scope: Mapping[str, Any])
         shutil.copyfile(main, copy)
         reserve(copy.parent, 2 * scores.nbytes + 2**20)  # HDF5 crashes where a disk is full
         with h5py.File(copy, "r+") as file:
-            for number, (begin, end) in enumerate(
-                zip(source.starts, source.starts[1:], strict=False)
-            ):
+            for number, (begin, end) in enumerate(pairwise(source.starts)):
                 _write_array(file, f"{episode_name(number)}/{SAFETY_SCORE}", scores[begin:end])
             facts = {
                 "scorer": json.dumps(scope["scorer"]),

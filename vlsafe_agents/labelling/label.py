@@ -194,7 +194,7 @@ def _warn_of_constant(scores: Scores, scorer: SafetyScorer) -> None:
 def _about_interruption(known: KnownScores, cache: ScoreCache | None, data_path: Path) -> str:
     kept = "no scores are kept, as there is no cache"
     if cache is not None:
-        kept = f"{known.scored:,} new scores are kept in {getattr(cache, 'folder', 'the cache')}"
+        kept = f"{known.scored:,} new scores are kept in {cache.folder}"
     return (
         f"interrupted: {kept}; the labels in {data_path} are as they were; the same command scores "
         f"the other {known.left:,} frames"

@@ -14,6 +14,7 @@ from vlsafe_agents.data.frames import Drawing, FrameSource, drawing_for
 from vlsafe_agents.labelling.engines import Engine, Makers
 from vlsafe_agents.labelling.known_scores import KnownScores
 from vlsafe_agents.labelling.stream import Batch, Scored
+from wrappers.controls import shuffled_identity
 from wrappers.frame_windows import context_frames
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import SafetyScorer, Scores, reads_history, reads_infos
@@ -111,5 +112,4 @@ def shuffled(scope: Mapping[str, Any], permutation_seed: int | None) -> dict[str
     """The scope of the same scores dealt to the wrong frames; without a seed, the scope itself."""
     if permutation_seed is None:
         return dict(scope)
-    scorer = {"name": "shuffled", "seed": permutation_seed, "of": scope["scorer"]}
-    return {**scope, "scorer": scorer}
+    return {**scope, "scorer": shuffled_identity(permutation_seed, scope["scorer"])}

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -53,8 +54,12 @@ class ScoringStream:
         self._scorer: Any = scorer
         self._drawing = drawing
         self._with_infos = reads_infos(scorer)
-        in_steps = all(hasattr(scorer, name) for name in ("prepare", "encode", "score"))
-        self._in_steps = in_steps and not self._with_infos
+
+    @cached_property
+    def _in_steps(self) -> bool:
+        """Whether frames are prepared ahead; not asked before a batch: it may load the scorer."""
+        in_steps = all(hasattr(self._scorer, name) for name in ("prepare", "encode", "score"))
+        return in_steps and not self._with_infos
 
     def __call__(self, batches: Iterator[Batch]) -> Iterator[Scored]:
         """Scores of batches, in their order.

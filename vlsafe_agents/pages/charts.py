@@ -24,7 +24,6 @@ def canvas(
     columns: int = 1,
     sharex: bool = False,
     top: float = 0.08,
-    right: float = 0.1,
     below: float = 0.0,
 ) -> tuple[Any, Any]:
     """A transparent figure without pyplot's global state, and its axes; sizes in inches.
@@ -38,7 +37,7 @@ def canvas(
     axes = figure.subplots(rows, columns, sharex=sharex)
     figure.subplots_adjust(
         left=0.6 / width,
-        right=1 - right / width,
+        right=1 - 0.1 / width,
         bottom=(0.45 + below) / height,
         top=1 - top / height,
         hspace=0.18,

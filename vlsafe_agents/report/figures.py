@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_agents.pages import ABSENT
+from vlsafe_agents.pages import ABSENT, decimal
 from vlsafe_agents.pages.charts import INK, PALETTE, canvas, legend_of, literal, shortened, svg
 from vlsafe_agents.pages.html import png_uri
 from vlsafe_agents.report.run_folder import AgentRun, Arrays, Columns
@@ -271,13 +271,8 @@ def strip(arrays: Arrays) -> list[StripFrame]:
 
 def _pair(arrays: Arrays, name: str, k: int) -> tuple[str, str]:
     values = (arrays.get(f"{name}_true"), arrays.get(f"{name}_pred"))
-    true, pred = (ABSENT if v is None or len(v) <= k else _decimal(float(v[k])) for v in values)
+    true, pred = (ABSENT if v is None or len(v) <= k else decimal(float(v[k])) for v in values)
     return true, pred
-
-
-def _decimal(value: float) -> str:
-    """Two decimals, without a sign before zero; a dash for what is no number."""
-    return f"{value:.2f}".replace("-0.00", "0.00") if math.isfinite(value) else ABSENT
 
 
 def _heat(error: npt.NDArray[np.floating[Any]]) -> Frames:

@@ -291,7 +291,7 @@ def _dataset_card(data: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     found = data.get("contents")
     inside = found if isinstance(found, Mapping) else {}
     card = [
-        ("Environment", str(data.get("env_id", "not recorded"))),
+        ("Environment", str(data.get("env_id", _ABSENT))),
         ("Settings", _plain(data.get("env_kwargs"))),
         ("Episodes", _count(inside.get("episodes", data.get("total_episodes")))),
         ("Steps", _count(inside.get("steps", data.get("total_steps")))),
@@ -304,7 +304,7 @@ def _dataset_card(data: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if isinstance(scorer, Mapping):
         card += [(f"Scorer: {key}", _plain(value)) for key, value in scorer.items()]
     else:
-        card.append(("Scorer", "not recorded"))
+        card.append(("Scorer", _ABSENT))
     return card
 
 

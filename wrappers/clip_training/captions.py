@@ -220,10 +220,6 @@ class CaptionWriter:
 
         return self._until_new(both, rng, lambda f: np.minimum(first.truth(f), second.truth(f)))
 
-    def describe(self, facts: Facts, rng: np.random.Generator, count: int) -> list[str]:
-        """``count`` captions of the single row of ``facts``."""
-        return [self.about(facts, rng).text for _ in range(count)]
-
     def _true_statement(self, facts: Facts, rng: np.random.Generator) -> Statement:
         truths = np.array([float(statement.truth(facts)[0]) for statement in self._statements])
         truths = np.where(truths > 0.5, truths, 0.0)  # ON_ROAD or OFF_ROAD holds at least

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wrappers.clip_scorer import SAFE_PROMPT, UNSAFE_PROMPT
 from wrappers.clip_training.facts import Facts
+from wrappers.prompts import SAFE_PROMPT, UNSAFE_PROMPT
 from wrappers.ranking import auroc
+from wrappers.vlm_cost import cost_from_score
 
 HORIZON = 2.0  # [s], of both questions
 
@@ -85,7 +86,7 @@ def evaluate(score: npt.NDArray[np.floating], facts: Facts) -> dict[str, Any]:
 
 
 def histograms(score: npt.NDArray[np.floating], facts: Facts) -> dict[str, dict[str, Any]]:
-    """Shares of p in ten equal bins and the mean cost ``clip((0.5 - p) / 0.5, 0, 1)``.
+    """Shares of p in ten equal bins and the mean of :func:`~wrappers.cost_from_score`.
 
     For calm frames (nothing within 4 s, headway over 0.8 s, no event within 3 s), for a time to
     collision under 2 s, and for frames up to 2 s before a collision or departure from the road.
@@ -96,12 +97,11 @@ def histograms(score: npt.NDArray[np.floating], facts: Facts) -> dict[str, dict[
     for name, rows in groups.items():
         if rows.any():
             counts = np.histogram(score[rows], bins=10, range=(0.0, 1.0))[0]
-            cost = np.clip((0.5 - score[rows]) / 0.5, 0.0, 1.0)
             table[name] = {
                 "frames": int(rows.sum()),
                 "shares": [round(float(share), 4) for share in counts / rows.sum()],
                 "below 0.5": round(float((score[rows] < 0.5).mean()), 4),
-                "mean cost": round(float(cost.mean()), 4),
+                "mean cost": round(float(cost_from_score(score[rows]).mean()), 4),
             }
     return table
 

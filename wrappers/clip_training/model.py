@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +83,6 @@ def build_tokenizer(captions: Iterable[str], config: ModelConfig) -> Any:
 
 
 def _merges(tokenizer: Any) -> list[list[str]]:
-    import json
-
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     return [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from wrappers.markdown import markdown_table
+
 _CARD = """\
 ---
 license: mit
@@ -111,7 +113,7 @@ def render_card(result: dict[str, Any]) -> str:
     tables = result["tables"]
     own = tables["all, 224 px"]["this model"]
     questions = [key for key in own if key.startswith(("collision", "time"))]
-    rows = [["frames", "scorer", *questions]]
+    rows = []
     for frames, scorers in tables.items():
         for scorer, figures in scorers.items():
             rows.append([frames, scorer, *[_figure(figures[key]) for key in questions]])
@@ -126,12 +128,9 @@ def render_card(result: dict[str, Any]) -> str:
         minutes=round(result["training_minutes"]),
         start=_start(result["started_from"]),
         held_out=f"{result['held_out_frames']:,}",
-        auroc=_markdown(rows),
-        by_time=_markdown(
-            [
-                ["time to collision", "mean p"],
-                *[[band, _figure(mean)] for band, mean in bands.items()],
-            ]
+        auroc=markdown_table(["frames", "scorer", *questions], rows),
+        by_time=markdown_table(
+            ["time to collision", "mean p"], [[band, _figure(mean)] for band, mean in bands.items()]
         ),
         histograms=_histograms(result["histograms of p"]),
         prompts=_prompts(result["other prompts"], questions),
@@ -145,27 +144,22 @@ def _start(weights: str | None) -> str:
 def _histograms(groups: dict[str, dict[str, Any]]) -> str:
     """One row a group of frames: p in five bins, p below 0.5, mean cost."""
     edges = ["0 to 0.2", "0.2 to 0.4", "0.4 to 0.6", "0.6 to 0.8", "0.8 to 1"]
-    rows = [["frames", "number", *edges, "p < 0.5", "mean cost"]]
+    rows = []
     for name, group in groups.items():
         shares = group["shares"]
         fifths = [low + high for low, high in zip(shares[::2], shares[1::2], strict=True)]
         percent = [f"{share:.0%}" for share in (*fifths, group["below 0.5"])]
         rows.append([name, f"{group['frames']:,}", *percent, _figure(group["mean cost"])])
-    return _markdown(rows)
+    return markdown_table(["frames", "number", *edges, "p < 0.5", "mean cost"], rows)
 
 
 def _prompts(pairs: dict[str, dict[str, Any]], questions: list[str]) -> str:
-    rows = [["pair", "safe sentence", "unsafe sentence", *questions]]
-    for name, pair in pairs.items():
-        rows.append([name, *pair["prompts"], *[_figure(pair[key]) for key in questions]])
-    return _markdown(rows)
+    rows = [
+        [name, *pair["prompts"], *[_figure(pair[key]) for key in questions]]
+        for name, pair in pairs.items()
+    ]
+    return markdown_table(["pair", "safe sentence", "unsafe sentence", *questions], rows)
 
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _markdown(rows: list[list[str]]) -> str:
-    """A table; the first row is its head."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save
 
 from wrappers.distillation.network import Pupil, PupilConfig, count_parameters
 from wrappers.files import read_json, reading, replacing, write_json, write_text
+from wrappers.markdown import markdown_table
 
 FORMAT = 1
 WEIGHTS, FACTS, CARD = "model.safetensors", "pupil.json", "README.md"
@@ -148,7 +149,7 @@ def render_card(facts: Mapping[str, Any], parameters: int) -> str:
 def _agreement_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     columns = ("frames", "alarms", "mean_absolute_error", "spearman", "auroc_of_alarms")
     titles = ("held-out frames", "frames", "alarms", "mean \\|difference\\| of p")
-    return _table(
+    return markdown_table(
         (*titles, "rank correlation", "AUROC of alarms"),
         [(name, *(_text(row[column]) for column in columns)) for name, row in rows.items()],
     )
@@ -163,12 +164,7 @@ def _truth_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     if not lines:
         return "No truth was given."
-    return _table(("held-out frames", "question", *columns), lines)
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(("held-out frames", "question", *columns), lines)
 
 
 def _text(value: Any) -> str:

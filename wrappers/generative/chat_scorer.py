@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from wrappers.checks import whole_number
-from wrappers.frame_windows import check_windows
 from wrappers.generative.budget import Budget, Ledger, Usage
 from wrappers.generative.client import (
     ChatClient,
@@ -30,10 +29,11 @@ from wrappers.generative.client import (
 from wrappers.generative.introduction import Introduction, check_sight, introduce, model_of
 from wrappers.generative.outcomes import (
     Answers,
+    AnswersInWords,
     NoLabel,
     Outcome,
-    RemembersOutcomes,
     Status,
+    check_clips,
     to_answers,
 )
 from wrappers.generative.question import Question
@@ -48,12 +48,12 @@ from wrappers.generative.server import (
     is_openai,
 )
 from wrappers.registry import check_known
-from wrappers.scorer import Frames, Infos, Scores, check_frames
+from wrappers.scorer import Frames
 
 _TOKENS_OF_A_PICTURE, _TOKENS_OF_AN_ANSWER = 300, 10  # as long as nothing better is known
 
 
-class ChatScorer(RemembersOutcomes):
+class ChatScorer(AnswersInWords):
     """Safety scores by any VLM that an OpenAI-compatible server offers.
 
     vLLM, Ollama, llama.cpp and hosted services speak this API.  Each frame is sent as a PNG; the
@@ -63,7 +63,8 @@ class ChatScorer(RemembersOutcomes):
     two requests, with a picture and without.  They settle what the server does not know and is not
     asked for (JSON schemas, log-probabilities, a seed), how answers are read, and which model
     answers; all of this is in the identity and stays so.  If the picture makes no difference to
-    the number of tokens, the model does not see, and is refused.
+    the number of tokens, the model does not see, and is refused.  All of this also works inside a
+    running event loop, which it holds up meanwhile.
 
     A frame that gets no usable answer, or one of another model, has no label: its score is NaN, and
     :attr:`unlabelled` and :attr:`answers` say why.  Failures that may pass are tried again with
@@ -210,27 +211,13 @@ class ChatScorer(RemembersOutcomes):
             "stopped": self.stopped,
         }
 
-    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
-        """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8, NaN without a label.
-
-        With ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take their place; ``infos``
-        are not read.  Also works inside a running event loop, which it holds up meanwhile.
-
-        Raises:
-            ChatServerError: when the server is of no use and has given no label yet.
-        """
-        return self.ask(frames).scores
-
-    def ask(self, frames: Frames) -> Answers:
-        """Scores, and what became of each frame; see :meth:`__call__`."""
-        if self.context_frames == 1:
-            return self.ask_clips(check_frames(frames)[:, None])
-        return self.ask_clips(check_windows(frames, self.context_frames))
-
     def ask_clips(self, clips: Frames) -> Answers:
         """As :meth:`ask`, for ``clips (N, K, H, W, 3)`` of any number of frames K."""
-        check_windows(clips, np.shape(clips)[1] if np.ndim(clips) > 1 else 1)
-        met = self._meet() if len(clips) else None
+        check_clips(clips)
+        if not len(clips):
+            self.remember(nothing := to_answers([]))
+            return nothing
+        met = self._meet()
         with self._lock:
             answers = to_answers(run_to_end(lambda: self._ask_all(clips, met)))
             if self._stop and not self._ever_labelled and not self._ledger.spent:
@@ -279,21 +266,19 @@ class ChatScorer(RemembersOutcomes):
     def _access(self) -> Access:
         return access_to(self.base_url, self._given_key(), self.api_key_env)
 
-    async def _ask_all(
-        self, clips: Frames, met: Introduction | None
-    ) -> list[tuple[float, Outcome]]:
+    async def _ask_all(self, clips: Frames, met: Introduction) -> list[tuple[float, Outcome]]:
         """Score and outcome of each clip, in their order whatever the order of answers."""
         found: dict[int, tuple[float, Outcome]] = {}
         places = iter(range(len(clips)))
         client = self._client()
 
-        async def work(met: Introduction) -> None:
+        async def work() -> None:
             for place in places:
                 found[place] = await self._ask_one(client, clips[place], met)
 
         async with client, asyncio.TaskGroup() as group:
-            for _ in range(min(self.limits.concurrency, len(clips)) if met else 0):
-                group.create_task(work(met))  # type: ignore[arg-type]
+            for _ in range(min(self.limits.concurrency, len(clips))):
+                group.create_task(work())
         return [found[place] for place in range(len(clips))]
 
     async def _ask_one(

@@ -9,27 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from wrappers.checkpoints import weights_sha256
+from wrappers.checkpoints import dtype_of, weights_sha256
 from wrappers.checks import one_number, whole_number
-from wrappers.frame_windows import check_windows
 from wrappers.generative.answers import FORMS, LEAST_MASS, VERSION, AnswerForm, read_answer
 from wrappers.generative.local_loading import LocalVLM
 from wrappers.generative.outcomes import (
     Answers,
+    AnswersInWords,
     NoLabel,
     Outcome,
-    RemembersOutcomes,
     Status,
+    check_clips,
     to_answers,
 )
 from wrappers.generative.question import SCENE, SEQUENCE
-from wrappers.scorer import FirstBatch, Frames, Infos, Scores, check_frames
+from wrappers.registry import check_known
+from wrappers.scorer import FirstBatch, Frames
 
 READINGS = ("first_token", "text")
 _DEFAULTS: dict[str, Any] = {"least_mass": LEAST_MASS, "max_tokens": 64}
-PRECISIONS = ("float32", "bfloat16", "float16")
 _REQUESTS = {  # where the first token is the answer; ``answers`` has those for text
     "yes_no": "Is the red car driving safely? Answer yes or no.",
     "grade": (
@@ -92,7 +91,7 @@ class LocalQuestion:
         return "\n".join([self.scene, *sequence, self.request or own])
 
 
-class LocalVLMScorer(RemembersOutcomes):
+class LocalVLMScorer(AnswersInWords):
     """Safety scores by any image-text-to-text model of ``transformers``.
 
     LLaVA, Idefics, SmolVLM, Qwen-VL, Gemma, ...: all that have a processor and a chat template.
@@ -125,14 +124,13 @@ class LocalVLMScorer(RemembersOutcomes):
     ) -> None:
         self.context_frames = whole_number(context_frames, "context_frames", "a local VLM", 1)
         self.batch_size = whole_number(batch_size, "batch_size", "a local VLM", 1)
-        if precision not in PRECISIONS:
-            raise ValueError(f"unknown precision {precision!r}; known: {', '.join(PRECISIONS)}")
+        dtype = dtype_of(precision)
         self.question = question or LocalQuestion()
         # Pickled by name: worker processes load the model themselves.
         self._arguments = (model, self.question, context_frames, batch_size, device, precision)
         self.name = str(model)
         self.precision = precision
-        self.vlm = LocalVLM(self.name, device, getattr(torch, precision))
+        self.vlm = LocalVLM(self.name, device, dtype)
         self.vlm.check_question(self.question.text(context_frames), self.name)
         super().__init__()
         self._answers = self._find_answers() if self.question.reading == "first_token" else {}
@@ -140,7 +138,7 @@ class LocalVLMScorer(RemembersOutcomes):
 
     @cached_property
     def weights_hash(self) -> str:
-        """See :func:`~..weights.weights_sha256`."""
+        """See :func:`~..checkpoints.weights_sha256`."""
         return weights_sha256(self.vlm.model)
 
     @property
@@ -161,24 +159,9 @@ class LocalVLMScorer(RemembersOutcomes):
             **{key: value for key, value in asdict(self.question).items() if key != "request"},
         }
 
-    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
-        """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8, NaN without a label.
-
-        With ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take their place; ``infos``
-        are not read.
-        """
-        return self.ask(frames).scores
-
-    def ask(self, frames: Frames) -> Answers:
-        """Scores, and what became of each frame; see :meth:`__call__`."""
-        if self.context_frames == 1:
-            return self.ask_clips(check_frames(frames)[:, None])
-        return self.ask_clips(check_windows(frames, self.context_frames))
-
     def ask_clips(self, clips: Frames) -> Answers:
         """As :meth:`ask`, for ``clips (N, K, H, W, 3)`` of any number of frames K."""
-        length = np.shape(clips)[1] if np.ndim(clips) > 1 else 1
-        check_windows(clips, length)
+        length = check_clips(clips)
         prompt = self.vlm.prompt(self.question.text(length), length)
         read = self._read_text if self.question.reading == "text" else self._read_first_token
         found: list[tuple[float, Outcome]] = []
@@ -268,11 +251,6 @@ def make_local_vlm_scorer(argument: str | None, **options: Any) -> LocalVLMScore
         )
     own = ("context_frames", "batch_size", "device", "precision")
     asked = [field.name for field in fields(LocalQuestion)]
-    unknown = sorted(options.keys() - {*own, *asked})
-    if unknown:
-        known = ", ".join([*asked, *own])
-        raise ValueError(f"unknown options {unknown} of scorer 'local-vlm'; known: {known}")
-    question = LocalQuestion(**{name: options[name] for name in asked if name in options})
-    return LocalVLMScorer(
-        argument, question, **{name: options[name] for name in own if name in options}
-    )
+    check_known("local-vlm", options, [*asked, *own])
+    question = LocalQuestion(**{name: options.pop(name) for name in asked if name in options})
+    return LocalVLMScorer(argument, question, **options)

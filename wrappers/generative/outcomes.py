@@ -9,7 +9,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from wrappers.scorer import Scores
+from wrappers.frame_windows import check_windows
+from wrappers.scorer import Frames, Infos, Scores, check_frames
 
 
 class Status(StrEnum):
@@ -100,12 +101,32 @@ class Answers:
         return Counter(outcome.status.value for outcome in self.outcomes)
 
 
-class RemembersOutcomes:
-    """What scorers tell of their last call, and of all frames so far."""
+class AnswersInWords:
+    """Scorers that answer in words: how they are called, and what they tell of their answers."""
+
+    context_frames: int
 
     def __init__(self) -> None:
         self.answers: Answers | None = None  # of the last call
         self.counts: Counter[str] = Counter()  # ends of all frames so far
+
+    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
+        """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8, NaN without a label.
+
+        With ``context_frames`` k above 1 windows ``(N, k, H, W, 3)`` take their place; ``infos``
+        are not read.
+        """
+        return self.ask(frames).scores
+
+    def ask(self, frames: Frames) -> Answers:
+        """Scores, and what became of each frame; see :meth:`__call__`."""
+        if self.context_frames == 1:
+            return self.ask_clips(check_frames(frames)[:, None])
+        return self.ask_clips(check_windows(frames, self.context_frames))
+
+    def ask_clips(self, clips: Frames) -> Answers:
+        """As :meth:`ask`, for ``clips (N, K, H, W, 3)`` of any number of frames K."""
+        raise NotImplementedError
 
     @property
     def unlabelled(self) -> dict[int, Outcome]:
@@ -121,6 +142,13 @@ class RemembersOutcomes:
         """Enter the outcomes of a call."""
         self.answers = answers
         self.counts.update(answers.counts)
+
+
+def check_clips(clips: Frames) -> int:
+    """How many frames each of ``clips (N, K, H, W, 3)`` has: K."""
+    length = np.shape(clips)[1] if np.ndim(clips) > 1 else 1
+    check_windows(clips, length)
+    return length
 
 
 def to_answers(found: Iterable[tuple[float, Outcome]]) -> Answers:
