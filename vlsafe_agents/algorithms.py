@@ -87,38 +87,17 @@ def rollout_length(steps: int, envs: int, about: int = 1024) -> int:
     return max(math.ceil(steps / (envs * rollouts)), 2)
 
 
-def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """``{"a.b": 1}`` as ``{"a": {"b": 1}}``.
-
-    Raises:
-        ValueError: for keys such as ``"a..b"`` and for two that contradict each other, such as
-            ``"a"`` and ``"a.b"``.
-    """
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        *path, last = key.split(".")
-        if not all((*path, last)):
-            raise ValueError(f"{key!r} is no name of a setting: a part of it is empty")
-        inner = nested
-        for part in path:
-            inner = inner.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise ValueError(f"{key!r} and {part!r} contradict each other; give one of them")
-        if last in inner:
-            raise ValueError(f"{key!r} is given twice, in parts and as a whole; give one of them")
-        inner[last] = value
-    return nested
-
-
 # --- VLSafe ---------------------------------------------------------------------------------------
 
 
 def _vlsafe_arguments(settings: TrainSettings) -> dict[str, Any]:
+    from vlsafe_agents.common.typed_config import unflatten
+
     chosen = {name: getattr(settings, name) for name in ("preset", "update", "cost_limit")}
     given = {name: value for name, value in chosen.items() if value is not None}
     if settings.safety is not None:
         given["safety"] = None if settings.safety == "none" else settings.safety
-    return {**given, "config": nest(settings.config)}
+    return {**given, "config": unflatten(settings.config)}
 
 
 def _vlsafe_switched_off(given: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a chat server may answer that is no judgement."""
+"""What a chat server may answer that is no score."""
 
 from __future__ import annotations
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlsafe_agents.algorithms import nest, rollout_length
+from vlsafe_agents.algorithms import rollout_length
 from vlsafe_agents.cli import main as cli
 from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_mix, parse_pairs
 from vlsafe_agents.cli.train import make_env
+from vlsafe_agents.common.typed_config import unflatten
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.training import TrainSettings, load_agent, read_settings, train
@@ -98,7 +99,7 @@ def test_mistakes_end_in_one_sentence_that_names_them(
 def test_pairs_are_parsed_as_json_or_text() -> None:
     pairs = parse_pairs(["a=1", "b=x", "c=[1, 2]", "d.e=true", "f=None"], "--config")
     assert pairs == {"a": 1, "b": "x", "c": [1, 2], "d.e": True, "f": None}
-    assert nest(pairs)["d"] == {"e": True}
+    assert unflatten(pairs)["d"] == {"e": True}
     with pytest.raises(ValueError, match="given twice"):
         parse_pairs(["a=1", "a=2"], "--config")
     assert parse_mix("expert=0.5, random=0.5") == {"expert": 0.5, "random": 0.5}

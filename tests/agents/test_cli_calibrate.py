@@ -1,4 +1,4 @@
-"""``vlsafe calibrate`` from labelled drives to a judge whose p is a share of safe frames."""
+"""``vlsafe calibrate`` from labelled drives to a scorer whose p is a share of safe frames."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def labels_and_truth(data: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_calibrated_scores_average_to_the_share_of_safe_frames(
     labelled: Path, tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "judge.json"
+    out = tmp_path / "scorer.json"
     options = ("--scorer", "oracle", "--event", "time_to_collision", "--method", method)
     assert run("calibrate", str(labelled), "--out", str(out), *options) == 0
     assert "time to collision under 2 s" in capsys.readouterr().out
@@ -59,10 +59,10 @@ def test_calibrated_scores_average_to_the_share_of_safe_frames(
     assert make_scorer(f"calibrated:{out}").identity["of"] == make_scorer("oracle").identity
 
 
-def test_labels_of_another_judge_are_refused(
+def test_labels_of_another_scorer_are_refused(
     labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "judge.json"
+    out = tmp_path / "scorer.json"
     assert run("calibrate", str(labelled), "--out", str(out), "--scorer", "constant:0.9") == 2
     assert "vlsafe label" in capsys.readouterr().err
     assert not out.exists()
@@ -71,7 +71,7 @@ def test_labels_of_another_judge_are_refused(
 def test_the_name_of_a_calibration_can_be_pasted_whatever_its_file_is_called(
     labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "a [b],c=d" / "judge's.json"
+    out = tmp_path / "a [b],c=d" / "scorer's.json"
     options = ("--scorer", "oracle", "--event", "time_to_collision")
     assert run("calibrate", str(labelled), "--out", str(out), *options) == 0
     said = capsys.readouterr().out
@@ -111,9 +111,9 @@ def test_impossible_numbers_are_refused_by_name(
     ],
 )
 def test_files_that_are_no_calibration_are_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "judge.json"
+    path = tmp_path / "scorer.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"judge\.json"):
+    with pytest.raises(ValueError, match=r"scorer\.json"):
         make_scorer(f"calibrated:{path}")
 
 

@@ -1,4 +1,4 @@
-"""``vlsafe distill`` from labelled drives to a judge that environments can use."""
+"""``vlsafe distill`` from labelled drives to a scorer that environments can use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_labelled_drives_become_a_judge_with_its_figures(
+def test_labelled_drives_become_a_scorer_with_its_figures(
     labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "pupil"

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from test_cli import run
 
-from vlsafe_agents.algorithms import nest
 from vlsafe_agents.cli.environments import (
     EnvChoice,
     choose_env,
@@ -22,6 +21,7 @@ from vlsafe_agents.cli.environments import (
     recorded_env,
 )
 from vlsafe_agents.cli.scorers import collected_metadata
+from vlsafe_agents.common.typed_config import unflatten
 from vlsafe_agents.training import read_settings
 
 FOREIGN_IDS = (
@@ -121,7 +121,7 @@ def test_ids_may_be_written_with_the_packages_name() -> None:
     assert recorded_env({"env_id": "VLSafe-Merge-v0"}) == EnvChoice("VLSafe-Merge-v0")
 
 
-def test_commands_about_judges_check_a_data_sets_environment(
+def test_commands_about_scorers_check_a_data_sets_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vlsafe_agents.data import storage
@@ -184,7 +184,14 @@ def test_settings_that_contradict_each_other_are_refused(
     flat: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        nest(flat)
+        unflatten(flat)
+
+
+def test_a_setting_given_in_part_leaves_the_others_as_they_were_given() -> None:
+    flat = {"a": {"b": {"c": 1}}, "a.b.d": 2}
+    for _ in range(2):
+        assert unflatten(flat) == {"a": {"b": {"c": 1, "d": 2}}}
+    assert flat == {"a": {"b": {"c": 1}}, "a.b.d": 2}
 
 
 @pytest.mark.parametrize(

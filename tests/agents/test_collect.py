@@ -231,16 +231,16 @@ def test_a_failing_or_dying_worker_is_named_not_waited_for(task: int, message: s
 
 
 def test_an_episode_in_memory_is_stored_and_read_as_it_is(tmp_path: Path) -> None:
-    class Judged(NoisyCountingEnv):
+    class Scored(NoisyCountingEnv):
         def _tell(self, info: dict[str, Any]) -> dict[str, Any]:
             return super()._tell(dict(info)) | {"safety_score": info["safety_score"]}
 
     config = CollectConfig("Toy-v0", mix=MIX, episodes=4, dataset_id="vlsafe/toy-v0")
-    path = collect(config, tmp_path, Judged, CountingDriver, progress=False).path
+    path = collect(config, tmp_path, Scored, CountingDriver, progress=False).path
     dataset = EpisodeDataset.from_minari(path)
     for number, read in enumerate(dataset.episodes):
         _, name, seed = planned(MIX)[number]
-        truth = drive(Judged(), name, CountingDriver, seed)
+        truth = drive(Scored(), name, CountingDriver, seed)
         for name in ("action", "reward", "env_cost", "safety_score"):
             np.testing.assert_array_equal(getattr(read, name), getattr(truth, name))
         np.testing.assert_array_equal(read.obs["image"], truth.obs["image"])

@@ -68,8 +68,8 @@ def test_start_state_is_used_and_gets_its_gradient(rssm: RSSM) -> None:
         torch.randn(BATCH, CONFIG.deter, requires_grad=True),
         torch.rand(BATCH, CONFIG.stoch, CONFIG.classes),
     )
-    states = rssm.observe(embed, action, is_first, start)
-    (gradient,) = torch.autograd.grad(states.deter[:, 0].sum(), [start.deter])
+    state = rssm.obs_step(start, action[:, 0], embed[:, 0], is_first[:, 0])
+    (gradient,) = torch.autograd.grad(state.deter.sum(), [start.deter])
     assert (gradient[0] == 0).all()  # a new episode forgets
     assert (gradient[1:].abs().sum(1) > 0).all()
 
@@ -109,7 +109,7 @@ def test_imagine_returns_a_state_more_than_actions(rssm: RSSM) -> None:
         return torch.ones(len(feat), ACTIONS) * len(seen)
 
     feat, action = rssm.imagine(start, policy, horizon=4)
-    assert feat.shape == (5, 5, rssm.feat_size)
+    assert feat.shape == (5, 5, CONFIG.deter + CONFIG.stoch * CONFIG.classes)
     assert action.shape == (5, 4, ACTIONS)
     assert action[0, :, 0].tolist() == [1, 2, 3, 4]
     for j, x in enumerate(seen):  # action j is chosen in state j

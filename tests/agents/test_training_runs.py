@@ -174,8 +174,8 @@ def test_settings_of_november_2026_are_still_read(tmp_path: Path) -> None:
     env = EnvChoice(kwargs={"duration": 8})
     new = made("bc", steps=5, env=env, data="d", observation="vector")
     assert TrainSettings.from_json(old, EnvChoice) == new
-    unjudged = TrainSettings.from_json({**old, "algo": "ppo_lag", "cost": "env", "scorer": None})
-    assert unjudged.scorer == "none"
+    unscored = TrainSettings.from_json({**old, "algo": "ppo_lag", "cost": "env", "scorer": None})
+    assert unscored.scorer == "none"
 
 
 @pytest.mark.parametrize(

@@ -215,13 +215,13 @@ def test_stock_callbacks_and_progress_bar_work(dataset: EpisodeDataset, tmp_path
 
 
 def test_labels_that_failed_an_audit_are_warned_of(dataset: EpisodeDataset) -> None:
-    judge = {"name": "random"}
-    found = {"scorer": judge, "date": "2026-11-25", "sentence": "It saw nothing."}
+    scorer = {"name": "random"}
+    found = {"scorer": scorer, "date": "2026-11-25", "sentence": "It saw nothing."}
     agent = make(None)
     for verdict, passed in (("no better than chance", False), ("good", True)):
         audited = copy.copy(dataset)
         entry = found | {"verdict": verdict, "passed": passed}
-        audited.metadata = {"scorer": judge, "audits": [entry]}
+        audited.metadata = {"scorer": scorer, "audits": [entry]}
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
             agent.set_dataset(audited)

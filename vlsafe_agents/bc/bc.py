@@ -18,8 +18,9 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.vec_env import VecTransposeImage
 
 from vlsafe_agents.bc.validation import EarlyStopping
-from vlsafe_agents.common.border import check_seen, first_action, from_first
+from vlsafe_agents.common.border import first_action
 from vlsafe_agents.common.offline import OfflineAlgorithm
+from vlsafe_agents.common.space_actions import ActsInSpace
 from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch, check_dataset
 from wrappers.checks import one_number, whole_number
 
@@ -35,7 +36,7 @@ class AlgorithmKwargs(TypedDict, total=False):
     device: th.device | str
 
 
-class BC(OfflineAlgorithm):
+class BC(ActsInSpace, OfflineAlgorithm):
     """Imitates recorded drives; one timestep = one gradient update, the env is never stepped.
 
     Maximum likelihood (Pomerleau 1991): the loss is -mean(log pi(a | o)) minus `ent_coef` times
@@ -229,16 +230,6 @@ class BC(OfflineAlgorithm):
             else:
                 terms["absolute_error"] = (guess - actions).abs().mean()
         return terms
-
-    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
-        """SB3's `predict`, with actions of a `Discrete` space counted from its `start`.
-
-        Raises:
-            ValueError: if the observation is not finite
-        """
-        check_seen(observation)
-        actions, state = super().predict(observation, *args, **kwargs)
-        return from_first(actions, self.action_space), state
 
     def _validation_says_stop(self) -> bool:
         if self._validation_data is None or self.num_timesteps % self.validation_interval:

@@ -6,7 +6,7 @@ Errors name the environment's number, its step, the value and what to do.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -18,14 +18,17 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from vlsafe_agents.common.border import check_seen, from_first
+from vlsafe_agents.common.border import from_first
 from vlsafe_agents.common.origin import env_spec_of
+from vlsafe_agents.common.space_actions import ActsInSpace
 from wrappers.checks import (
     GYMNASIUM_STEP,
     check_numbers,
+    one_flag,
     one_number,
     reset_values,
     step_values,
+    whole_number,
 )
 
 REMEDY = "mend the environment, or end the episode there"
@@ -142,7 +145,7 @@ class CheckedSteps(VecEnvWrapper):
         return _name(index, env_spec_of(self.venv))
 
 
-class ChecksEnvironment(OnPolicyAlgorithm):
+class ChecksEnvironment(ActsInSpace, OnPolicyAlgorithm):
     """Mixin, to be named before SB3's class: the environment is checked while the agent drives."""
 
     _steps: CheckedSteps | None = None
@@ -153,19 +156,17 @@ class ChecksEnvironment(OnPolicyAlgorithm):
         checked = CheckedEnv(env) if isinstance(env, gym.Env) else env
         return OnPolicyAlgorithm._wrap_env(checked, verbose, monitor_wrapper)
 
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:
-        with CheckedSteps(cast(VecEnv, self.env)).explaining():  # it may reset the environment
-            return super()._setup_learn(*args, **kwargs)
-
-    def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[np.ndarray, Any]:
-        """SB3's ``predict``, with actions of a ``Discrete`` space counted from its ``start``.
+    def _setup_learn(
+        self, total_timesteps: int, *args: Any, **kwargs: Any
+    ) -> tuple[int, BaseCallback]:
+        """SB3's preparations.
 
         Raises:
-            ValueError: if the observation is not finite
+            ValueError: unless ``total_timesteps`` is a whole number of at least 0.
         """
-        check_seen(observation)
-        actions, state = super().predict(observation, *args, **kwargs)
-        return from_first(actions, self.action_space), state
+        steps = whole_number(total_timesteps, "total_timesteps", "learn")
+        with CheckedSteps(cast(VecEnv, self.env)).explaining():  # it may reset the environment
+            return super()._setup_learn(steps, *args, **kwargs)
 
     def _checked(self, env: VecEnv) -> CheckedSteps:
         """The environment to take the steps of a rollout in."""
@@ -175,6 +176,19 @@ class ChecksEnvironment(OnPolicyAlgorithm):
             self._steps = CheckedSteps(env)
             self._steps.check_first(self._last_obs)
         return self._steps
+
+
+def count_collisions(dones: np.ndarray, infos: Sequence[dict[str, Any]]) -> int | None:
+    """How many episodes ended in a collision in this step; None where nobody reports any.
+
+    Raises:
+        ValueError: if info["collision"] is no truth value
+    """
+    if not any("collision" in info for info in infos):
+        return None
+    ended = np.flatnonzero(dones).tolist()
+    said = [(i, infos[i].get("collision", False)) for i in ended]
+    return sum(one_flag(flag, "info['collision']", f"environment {i}") for i, flag in said)
 
 
 def _name(index: int, spec: Any) -> str:

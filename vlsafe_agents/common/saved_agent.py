@@ -173,9 +173,10 @@ class SavedAgent(BaseAlgorithm):
                 raise
             return super().load(path, env, device, custom_objects, False, force_reset, **changes)
         try:
-            model = cls._build(cls._upgraded(data), policy_class, env, device, changes)
+            data = cls._upgraded(data)
+            model = cls._build(data, policy_class, env, device, changes)
             model.set_parameters(params, exact_match=True, device=device)
-            model._restore(cls._upgraded(data)["state"])
+            model._restore(data["state"])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         except (KeyError, AttributeError, TypeError, RuntimeError, IndexError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from types import NoneType, UnionType
@@ -47,14 +48,25 @@ def flatten(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Inverse of :func:`flatten`."""
+    """Inverse of :func:`flatten`: ``{"a.b": 1}`` as ``{"a": {"b": 1}}``.
+
+    Raises:
+        ValueError: for keys such as ``"a..b"`` and for two that contradict each other, such as
+            ``"a"`` and ``"a.b"``.
+    """
     nested: dict[str, Any] = {}
-    for path, value in flat.items():
-        *parents, name = path.split(".")
-        part = nested
-        for parent in parents:
-            part = part.setdefault(parent, {})
-        part[name] = value
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        if not all((*path, last)):
+            raise ValueError(f"{key!r} is no name of a setting: a part of it is empty")
+        inner = nested
+        for part in path:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"{key!r} and {part!r} contradict each other; give one of them")
+        if last in inner:
+            raise ValueError(f"{key!r} is given twice, in parts and as a whole; give one of them")
+        inner[last] = copy.deepcopy(value)  # later keys may add to it
     return nested
 
 

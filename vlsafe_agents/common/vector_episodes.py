@@ -74,8 +74,7 @@ def drive_episodes(
         observations, rewards, terminated, truncated, infos = env.step(actions)
         step = VectorStep(observations, infos, actions, rewards, terminated, truncated)
         recorder.add(step, slots)
-        free = [slot for slot in slots if terminated[slot] or truncated[slot]]
-        for slot in free:
+        for slot in [slot for slot in slots if terminated[slot] or truncated[slot]]:
             del running[slot]
             yield recorder.end(slot)
         free = [slot for slot in range(env.num_envs) if slot not in running]

@@ -14,9 +14,8 @@ from gymnasium.vector import VectorEnv
 from vlsafe_agents.common.border import Array, action_dtype
 from vlsafe_agents.common.vector_episodes import VectorStep, drive_episodes
 from vlsafe_agents.data.episode import Episode
-from wrappers.checks import check_numbers, one_number
+from wrappers.checks import FLOAT32_MAX, check_numbers, one_number
 
-_LARGEST = float(np.finfo(np.float32).max)  # learners compute in float32
 LONGEST_TIME = 1e3  # [s], stands for an infinite time-to-collision or headway
 _TIMES = ("time_to_collision", "headway")
 _OPTIONAL_INFOS = (
@@ -201,7 +200,7 @@ def _record(
     where = f"the episode of seed {plan.seed}"
     actions, rewards, terminations, truncations = zip(*steps, strict=True)
     reward = np.array(rewards, np.float64)
-    check_numbers(reward, "the reward", where, -_LARGEST, _LARGEST)
+    check_numbers(reward, "the reward", where, -FLOAT32_MAX, FLOAT32_MAX)
     obs = _columns("the observation", observations, where)
     for name, column in obs.items():
         check_numbers(column, f"the observation[{name!r}]", where)

@@ -35,7 +35,7 @@ from vlsafe_agents.data.layout import (
     observation_name,
 )
 from vlsafe_agents.data.rows import FlatRows, check_spaces, check_values
-from wrappers.checks import FLOAT32_MAX, check_numbers, one_flag
+from wrappers.checks import FLOAT32_MAX, one_flag
 from wrappers.files import read_json, reading, write_text
 
 COPY_AGAIN = "copy or download the data set again, or record it anew with `vlsafe collect`"
@@ -294,7 +294,8 @@ def _read_steps(
         taken = column_of(group, ACTIONS, number)
         action[begin : end - 1] = actions_of(taken[()], action_space, steps, where)
         terminal[end - 1] = _terminated(column_of(group, TERMINATIONS, number), steps, where)
-    _check_rewards(reward, rewards, starts)
+    given = np.delete(reward, starts[:-1])  # without the resets'
+    check_column(given, "reward", starts - np.arange(len(starts)), -FLOAT32_MAX, FLOAT32_MAX)
     name = next((name for name in (ENV_COST, COST) if _any_has(groups, name)), None)
     if name is None:
         raise ValueError(
@@ -317,17 +318,6 @@ def _read_steps(
         "seeds": tuple(_seed(group) for group in groups),
         "drivers": tuple(str(g.attrs.get("driver", "")) for g in groups),
     }
-
-
-def _check_rewards(reward: Array, parts: Sequence[h5py.Dataset], starts: Array) -> None:
-    """Name the first reward that is not finite or too large for float32."""
-    try:
-        check_numbers(reward, "reward", low=-FLOAT32_MAX, high=FLOAT32_MAX)
-    except ValueError:
-        for number, part in enumerate(parts):
-            where = f"episode {number}"
-            check_numbers(part[()], "reward", where, -FLOAT32_MAX, FLOAT32_MAX, RECORD_AGAIN)
-        raise
 
 
 def _terminated(column: h5py.Dataset, steps: int, where: str) -> bool:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 from stable_baselines3 import PPO as StockPPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from vlsafe_agents.common.checked_steps import ChecksEnvironment
@@ -58,17 +57,6 @@ class PPO(SavedAgent, ChecksEnvironment, StockPPO):
         given = inspect.signature(StockPPO.__init__).bind(self, *args, **kwargs)
         check_arguments("PPO", given.arguments)
         super().__init__(*args, **kwargs)
-
-    def learn(
-        self, total_timesteps: int, callback: MaybeCallback = None, *args: Any, **kwargs: Any
-    ) -> Self:
-        """SB3's ``learn``.
-
-        Raises:
-            ValueError: unless ``total_timesteps`` is a whole number of at least 0.
-        """
-        whole_number(total_timesteps, "total_timesteps", "learn")
-        return super().learn(total_timesteps, callback, *args, **kwargs)
 
     def collect_rollouts(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vlsafe_agents.common.checked_steps import CheckedSteps
-from wrappers.checks import FLOAT32_MAX, one_cost, one_flag
+from wrappers.checks import FLOAT32_MAX, one_cost
 
 
 def read_costs(infos: Sequence[dict[str, Any]], steps: CheckedSteps) -> np.ndarray:
@@ -62,16 +62,3 @@ class EpisodeCosts:
             self.finished.append(float(self._running[index]))
             self.recent.append(float(self._running[index]))
             self._running[index] = 0.0
-
-
-def count_collisions(dones: np.ndarray, infos: Sequence[dict[str, Any]]) -> int | None:
-    """How many episodes ended in a collision in this step; None where nobody reports any.
-
-    Raises:
-        ValueError: if info["collision"] is no truth value
-    """
-    if not any("collision" in info for info in infos):
-        return None
-    ended = np.flatnonzero(dones).tolist()
-    said = [(i, infos[i].get("collision", False)) for i in ended]
-    return sum(one_flag(flag, "info['collision']", f"environment {i}") for i, flag in said)

@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
-from vlsafe_agents.common.checked_steps import ChecksEnvironment
+from vlsafe_agents.common.checked_steps import ChecksEnvironment, count_collisions
 from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.common.saved_agent import SavedAgent
 from vlsafe_agents.ppo.ppo import check_arguments
@@ -26,7 +26,7 @@ from vlsafe_agents.ppo_lag.buffers import (
     CostRolloutBuffer,
     CostRolloutBufferSamples,
 )
-from vlsafe_agents.ppo_lag.cost_stream import EpisodeCosts, count_collisions, read_costs
+from vlsafe_agents.ppo_lag.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.ppo_lag.policies import (
     CostActorCriticCnnPolicy,
     CostActorCriticPolicy,
@@ -164,15 +164,16 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         total_timesteps: int,
         callback: MaybeCallback = None,
         reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
+        *args: Any,
+        **kwargs: Any,
     ) -> tuple[int, BaseCallback]:
-        total_timesteps = whole_number(total_timesteps, "total_timesteps", "learn")
-        if reset_num_timesteps or self._last_obs is None:  # SB3 resets the environment then
-            self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
-        return super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        begins = reset_num_timesteps or self._last_obs is None  # SB3 resets the environment then
+        prepared = super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, *args, **kwargs
         )
+        if begins:
+            self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
+        return prepared
 
     def collect_rollouts(
         self,

@@ -21,8 +21,8 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat
 
+from vlsafe_agents.common.checked_steps import count_collisions
 from vlsafe_agents.common.progress import ProgressReport
-from vlsafe_agents.ppo_lag.cost_stream import count_collisions
 from wrappers.files import read_json
 
 CHECKPOINT = "checkpoint.zip"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from vlsafe_agents.data import EpisodeDataset
-    from vlsafe_agents.vlsafe.vlsafe import VLSafe
+from vlsafe_agents.data.dataset import EpisodeDataset, SequenceBatch
+from vlsafe_agents.vlsafe.batch import to_tensors
+from vlsafe_agents.vlsafe.vlsafe import VLSafe
+from wrappers.files import write_npz
 
 CONTEXT, DREAMED = 5, 15  # [steps]
 MAX_EPISODES = 32
@@ -28,9 +29,6 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     (K, H, W, 3) uint8, ``safety_score_true``/``_pred``, ``cost_true``/``_pred`` (K,); and over all
     of them ``pixel_error`` and ``repeat_last_error`` (K,): mean absolute error, 1 = full range.
     """
-    from vlsafe_agents.vlsafe.batch import to_tensors
-    from wrappers.files import write_npz
-
     data = held_out.select(model.observation_space)
     length = CONTEXT + DREAMED
     batches = [data.episode_batch(i) for i in range(data.num_episodes)]
@@ -68,10 +66,8 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     )
 
 
-def _merge(batches: list[Any], length: int) -> Any:
+def _merge(batches: list[SequenceBatch], length: int) -> SequenceBatch:
     """The first ``length`` rows of episodes, as one batch."""
-    from vlsafe_agents.data import SequenceBatch
-
     cut = [batch.cut(slice(length)) for batch in batches]
 
     def join(name: str) -> Any:

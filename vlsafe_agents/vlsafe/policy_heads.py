@@ -27,6 +27,7 @@ from vlsafe_agents.vlsafe.policy_extraction import Candidates, entropy, restrict
 
 UNIMIX = 0.01  # share of the uniform distribution, as in DreamerV3: no action gets probability 0
 STD_RANGE = (0.05, 1.0)  # of a Gaussian policy, in units of half the action range
+VALUE_SAMPLES = 2  # of a Gaussian policy's actions, for the value of a state
 MOST_ACTIONS = 1024  # that a policy compares in every state
 SPACES = (spaces.Discrete, spaces.MultiDiscrete, spaces.Box)
 
@@ -84,11 +85,6 @@ class CategoricalHead(nn.Module):
         """Any action of the support, all as likely; see :func:`restrict_to_support`."""
         log_probs = restrict_to_support(self.log_probs(feat), threshold)
         return one_hot_sample(torch.where(log_probs.isfinite(), 0.0, -torch.inf))
-
-    @torch.no_grad()
-    def value(self, feat: Tensor, critic: SlowCritic) -> Tensor:
-        """``V(s) = E_a Q_slow(s, a)``, ``(...)``."""
-        return (self.log_probs(feat).exp() * critic.slow_all(feat)).sum(-1)
 
     @torch.no_grad()
     def value_and_q(
@@ -176,9 +172,9 @@ class GaussianHead(nn.Module):
         return self.sample(feat)
 
     @torch.no_grad()
-    def value(self, feat: Tensor, critic: SlowCritic, samples: int = 2) -> Tensor:
+    def value(self, feat: Tensor, critic: SlowCritic) -> Tensor:
         """``V(s) = E_a Q_slow(s, a)``, ``(...)``, as a mean of a few samples."""
-        draws = [critic.slow(feat, self.sample(feat)) for _ in range(samples)]
+        draws = [critic.slow(feat, self.sample(feat)) for _ in range(VALUE_SAMPLES)]
         return torch.stack(draws).mean(0)
 
     @torch.no_grad()
@@ -218,12 +214,14 @@ class GaussianHead(nn.Module):
             half = (count + 1) // 2
             action = torch.cat([prior.sample(states[:, :half]), self.sample(states[:, half:])], 1)
             log_prior = prior.log_prob(states, action)  # (N, K)
-            both = torch.stack([log_prior, self.log_prob(states, action)])
+        log_policy = self.log_prob(states, action)  # (N, K)
+        with torch.no_grad():
+            both = torch.stack([log_prior, log_policy])
             share = torch.tensor([half / count, 1 - half / count], device=feat.device)
             log_proposal = (both + share.clamp_min(1e-9).log()[:, None, None]).logsumexp(0)
         return Candidates(
             log_prior - log_proposal,
-            self.log_prob(states, action),
+            log_policy,
             *(critic.slow(states, action) for critic in critics),
         )
 

@@ -52,7 +52,6 @@ class RSSM(nn.Module):
         self.config = config
         deter, hidden = config.deter, config.hidden
         latent = config.stoch * config.classes
-        self.feat_size = deter + latent
         self.deter_in, self.deter_norm = linear(deter, hidden), NormSiLU(hidden)
         self.stoch_in, self.stoch_norm = linear(latent, hidden), NormSiLU(hidden)
         self.action_in = nn.Sequential(
@@ -81,22 +80,19 @@ class RSSM(nn.Module):
         """What heads and policies read: ``(..., F)``."""
         return torch.cat([state.deter, state.stoch.flatten(-2)], -1)
 
-    def observe(
-        self, embed: Tensor, action: Tensor, is_first: Tensor, state: RSSMState | None = None
-    ) -> RSSMState:
-        """Posterior states of whole sequences.
+    def observe(self, embed: Tensor, action: Tensor, is_first: Tensor) -> RSSMState:
+        """Posterior states of whole sequences, before whose first step there are zeros.
 
         Args:
             embed: ``(B, T, E)``.
             action: ``(B, T, A)``, the action that led to each observation.
             is_first: ``(B, T)`` bool.
-            state: before the first step; zeros if None.
 
         Returns:
             ``(B, T, ...)`` with logits.
         """
         batch, time = embed.shape[:2]
-        state = self.initial(batch, embed.device) if state is None else state
+        state = self.initial(batch, embed.device)
         first = is_first.transpose(0, 1).unsqueeze(-1)  # (T, B, 1)
         driven = self._driven(action.transpose(0, 1), first)  # (T, B, D)
         seen = self.embed_in(embed.transpose(0, 1))  # (T, B, H)
@@ -122,11 +118,11 @@ class RSSM(nn.Module):
         driven, seen = self._driven(action, first), self.embed_in(embed)
         return self._posterior(state, (~first).to(embed.dtype), driven, seen, uniform)
 
-    def img_step(self, state: RSSMState, action: Tensor, deterministic: bool = False) -> RSSMState:
+    def img_step(self, state: RSSMState, action: Tensor) -> RSSMState:
         """One imagined step from the prior: ``(N, ...)`` in and out."""
         deter = self._core(state.deter, state.stoch.flatten(1), self._driven(action, None))
         logits = self.prior(deter)
-        uniform = self._uniform(len(deter), deter.device, deterministic)
+        uniform = self._uniform(len(deter), deter.device, deterministic=False)
         return RSSMState(deter, sample_one_hot(logits, uniform, self.config.unimix), logits)
 
     def imagine(
