@@ -15,7 +15,7 @@ from vlsafe_agents.common.checked_steps import ChecksEnvironment
 from vlsafe_agents.common.saved_agent import SavedAgent
 from wrappers.checks import one_number, whole_number
 
-_WHOLE = {"n_steps": 1, "batch_size": 1, "n_epochs": 1}  # least values
+_WHOLE = {"n_steps": 1, "batch_size": 1, "n_epochs": 1, "cost_window": 1}  # least values
 _RANGES: dict[str, tuple[float, float | None]] = {
     "learning_rate": (0.0, None),
     "gamma": (0.0, 1.0),
