@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
 from vlsafe_agents.common.checked_steps import ChecksEnvironment, count_collisions
+from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
 from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.common.saved_agent import SavedAgent
 from vlsafe_agents.ppo.ppo import check_arguments
@@ -63,7 +64,7 @@ class PPOKwargs(TypedDict, total=False):
     _init_setup_model: bool
 
 
-class PPOLag(SavedAgent, ChecksEnvironment, PPO):
+class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
     """PPO that maximises return subject to "mean episode cost <= cost_limit".
 
     PPO-Lagrangian (Ray, Achiam and Amodei 2019, section 5) on SB3's PPO: a second critic learns
@@ -93,6 +94,8 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         cost_gamma: discount of the cost return; None takes `gamma`
         cost_gae_lambda: GAE parameter of the cost advantage; None takes `gae_lambda`
         cost_vf_coef: weight of the cost critic's loss
+        frame_stack: observations that the policy sees at once, see
+            :class:`~vlsafe_agents.common.frame_stack.StacksFrames`
         ppo_kwargs: any argument of SB3's `PPO` except the rollout buffer's
 
     Raises:
@@ -120,6 +123,7 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         cost_gae_lambda: float | None = None,
         cost_vf_coef: float = 0.5,
         cost_window: int = 100,
+        frame_stack: int = 1,
         **ppo_kwargs: Unpack[PPOKwargs],
     ) -> None:
         if "rollout_buffer_class" in ppo_kwargs or "rollout_buffer_kwargs" in ppo_kwargs:
@@ -129,6 +133,7 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
             "cost_gae_lambda": cost_gae_lambda,
             "cost_vf_coef": cost_vf_coef,
             "cost_window": cost_window,
+            "frame_stack": frame_stack,
         }
         check_arguments("PPOLag", {**ppo_kwargs, **own})
         make_multiplier(lagrange, cost_limit, **(lagrange_kwargs or {}))  # refuses wrong settings
@@ -139,9 +144,10 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         self.cost_gae_lambda = cost_gae_lambda
         self.cost_vf_coef = cost_vf_coef
         self.cost_window = cost_window
+        self.frame_stack = int(frame_stack)
         self.collisions_caused: int | None = None
         self._caused_before = 0  # before the present rollout
-        super().__init__(policy, env, **ppo_kwargs)
+        super().__init__(policy, stack_env(PPOLag, env, self.frame_stack), **ppo_kwargs)
 
     def _setup_model(self) -> None:
         if not issubclass(self.policy_class, CostActorCriticPolicy):
