@@ -125,6 +125,17 @@ def _vlsafe_role(stored: Stored) -> tuple[str, str]:
 # --- BC, PPO and PPO-Lag --------------------------------------------------------------------------
 
 
+def _stacking_role(name: str, label: str) -> Callable[[Stored], tuple[str, str]]:
+    """Of an agent that may see several frames at once; the label says how many."""
+
+    def role(stored: Stored) -> tuple[str, str]:
+        frames = stored.get("frame_stack")
+        several = isinstance(frames, int) and frames > 1
+        return name, f"{label}, {frames} frames" if several else label
+
+    return role
+
+
 def _bc_arguments(settings: TrainSettings) -> dict[str, Any]:
     return {"frame_stack": settings.frame_stack, **settings.config}
 
@@ -165,6 +176,7 @@ _ROWS = (
         offline=True,
         reads=("data", "frame_stack"),
         arguments=_bc_arguments,
+        role=_stacking_role("bc", "Behaviour cloning"),
     ),
     AlgorithmSpec(
         name="ppo_lag",
@@ -185,6 +197,7 @@ _ROWS = (
         presets=("highway", "route"),
         cost_limit=_ppo_lag_limit,
         gradient_steps=_ppo_updates,
+        role=_stacking_role("ppo_lag", "PPO-Lag"),
     ),
     AlgorithmSpec(
         name="ppo",
@@ -194,6 +207,7 @@ _ROWS = (
         reads=("data", "envs", "frame_stack", "reward_scale"),
         arguments=_ppo_arguments,
         gradient_steps=_ppo_updates,
+        role=_stacking_role("ppo", "PPO"),
     ),
     AlgorithmSpec(
         name="vlsafe",

@@ -21,6 +21,7 @@ from vlsafe_agents.common.frame_stack import push_frames, single_space, stacked_
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
 from vlsafe_agents.evaluation import evaluate
+from vlsafe_agents.evaluation.roles import role_of
 from vlsafe_agents.training import EnvName, TrainSettings, load_agent, train
 
 KINDS = ("vector", "image", "multi")
@@ -287,6 +288,16 @@ def test_settings_know_which_algorithms_stack_frames() -> None:
         TrainSettings(algo="bc", env=EnvName("x"), frame_stack=0)
     with pytest.raises(ValueError, match="no setting 'frame_stack'"):
         TrainSettings(algo="ppo", env=EnvName("x"), config={"frame_stack": 3}).check()
+
+
+def test_reports_tell_apart_agents_by_their_frames() -> None:
+    labels = [
+        role_of("agent", "a", {"algo": algo, "frame_stack": frames}).label
+        for algo in ("bc", "ppo_lag", "ppo")
+        for frames in (None, 1, 4)
+    ]
+    plain = ["Behaviour cloning", "PPO-Lag", "PPO"]
+    assert labels == [text for name in plain for text in (name, name, f"{name}, 4 frames")]
 
 
 def test_a_stack_of_one_changes_nothing() -> None:
