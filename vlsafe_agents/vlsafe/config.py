@@ -120,7 +120,7 @@ class NetworkConfig:
     bins: Bins = 63  # of the critics' two-hot outputs; odd
     bin_limit: Annotated[float, 1e-3, None] = 10.0  # largest bin, in symlog units
     learning_rate: float = 5e-4
-    warmup: int = 100  # [gradient steps]
+    warmup: int = 20  # [gradient steps], of each part from its own first one; the actor has few
 
 
 @dataclass(frozen=True)
