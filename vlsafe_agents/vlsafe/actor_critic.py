@@ -123,20 +123,22 @@ class ActorCritic(nn.Module):
         Nothing happens for updates without a multiplier.
         """
         at_first = self.config.multiplier.constraint_states == "first"
-        own = dream.first if at_first else ~dream.explored  # (N,)
-        if self.multiplier is not None and own.any():
-            discounted = masked_mean(dream.cost_return[own, 0], dream.start_weight[own]).item()
+        rows = dream.own_rows * (dream.first if at_first else 1.0)  # (N,)
+        if self.multiplier is not None and (rows > 0).any():
+            discounted = masked_mean(dream.cost_return[:, 0], rows * dream.start_weight).item()
             self.multiplier.update(episode_cost(discounted, *self._conversion()))
 
     def update_scales(self, choices: Choices) -> None:
         """Let the scales of the advantages see those of ``choices``."""
         probs = choices.candidates.log_prior.softmax(-1)
         reward, cost = self._advantages(choices.candidates)
+        weight = choices.weight
         if self.update == "gated":
-            self.reward_scale.update(reward, probs)
-            self.cost_scale.update(cost, probs)
+            self.reward_scale.update(reward, probs, weight)
+            self.cost_scale.update(cost, probs, weight)
         else:
-            self.scale.update(extraction.lagrangian_advantage(reward, cost, self.price), probs)
+            advantage = extraction.lagrangian_advantage(reward, cost, self.price)
+            self.scale.update(advantage, probs, weight)
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -177,6 +179,8 @@ class ActorCritic(nn.Module):
             start.explored,
             start.first,
             start.weight,
+            start.rows,
+            start.own_rows,
             discount_weights(imagined.cont, 1.0)[:, :-1],
             lambda_return(reward, reward_value, imagined.cont, gamma, lambda_),
             lambda_return(cost, cost_value, imagined.cont, gamma, lambda_),
@@ -238,9 +242,9 @@ class ActorCritic(nn.Module):
             drift = extraction.kl_divergence(candidates.log_policy.softmax(-1), log_prior)
             metrics = {
                 "train/actor_entropy": self.actor.mean_entropy(candidates, feat).item(),
-                "train/target_entropy": extraction.entropy(target).mean().item(),
-                "support/kl_to_behaviour": drift.mean().item(),
-                "imagined/gate": gate.mean().item(),
+                "train/target_entropy": masked_mean(extraction.entropy(target), weight).item(),
+                "support/kl_to_behaviour": masked_mean(drift, weight).item(),
+                "imagined/gate": masked_mean(gate, weight).item(),
             }
         return loss, metrics
 
@@ -248,7 +252,7 @@ class ActorCritic(nn.Module):
         feat, action = dream.imagined.feat[:, :-1], dream.imagined.action
         loss = self.reward_critic.loss(feat, action, dream.reward_return)  # (N, H)
         loss = loss + self.cost_critic.loss(feat, action, dream.cost_return)
-        return (dream.weight * loss).mean()
+        return (dream.rows[:, None] * dream.weight * loss).mean()
 
     def _anchor_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
         """Retrace targets on recorded steps, never across the border of an episode.
@@ -310,7 +314,8 @@ class ActorCritic(nn.Module):
     def _state_weight(self, dream: Dream) -> Tensor:
         """Weight ``(N, H)`` of each state in the actor's loss; sums to 1 over recorded and rest."""
         share = self.config.research.data_share
-        recorded, imagined = dream.weight[:, :1], dream.weight[:, 1:]
+        weight = dream.rows[:, None] * dream.weight  # (N, H)
+        recorded, imagined = weight[:, :1], weight[:, 1:]
         return torch.cat(
             [
                 share * recorded / recorded.sum(),

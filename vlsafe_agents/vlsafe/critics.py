@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vlsafe_agents.common.distributions import symexp_bins, twohot_loss, twohot_mean
+from vlsafe_agents.vlsafe.batch import masked_mean
 from vlsafe_agents.vlsafe.networks import MLP
 
 
@@ -112,9 +113,14 @@ class Scale(nn.Module):
         self.register_buffer("weight", torch.zeros(()))
 
     @torch.no_grad()
-    def update(self, advantage: Tensor, probs: Tensor) -> None:
-        """Take in advantages ``(..., A)`` under probabilities ``(..., A)``."""
-        self.square.lerp_((probs * advantage.square()).sum(-1).mean(), 1 - self.decay)
+    def update(self, advantage: Tensor, probs: Tensor, weight: Tensor) -> None:
+        """Take in advantages ``(..., A)`` under probabilities ``(..., A)``.
+
+        Args:
+            weight: of each state, ``(...)``, in the loss that the advantages are for.
+        """
+        square = masked_mean((probs * advantage.square()).sum(-1), weight)
+        self.square.lerp_(square, 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
 
     @property

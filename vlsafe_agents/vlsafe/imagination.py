@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vlsafe_agents.common.returns import discount_weights
-from vlsafe_agents.vlsafe.batch import TensorBatch
+from vlsafe_agents.vlsafe.batch import TensorBatch, masked_mean
 from vlsafe_agents.vlsafe.policy_heads import Evaluation
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
@@ -19,12 +19,20 @@ Act = Callable[[Tensor], Tensor]  # features (N, F) to action vectors (N, A)
 
 
 class Starts(NamedTuple):
-    """States to dream from."""
+    """States to dream from.
+
+    ``rows`` says how many rows of the batch a start stands for, in units of their mean: the inverse
+    of the chance of being chosen (Horvitz and Thompson 1952).  ``mean(rows * x)`` over starts is,
+    in expectation, the mean of ``x`` over all rows that can be chosen.  ``own_rows`` are the same
+    for dreams that follow the actor from the first action on, and 0 for the others.
+    """
 
     state: RSSMState  # (N, ...)
     first: Tensor  # (N,) bool: the first state of an episode
     explored: Tensor  # (N,) bool: the first action shall not be the actor's
     weight: Tensor  # (N,) of the batch's sequences
+    rows: Tensor  # (N,)
+    own_rows: Tensor  # (N,)
 
 
 class Dream(NamedTuple):
@@ -34,6 +42,8 @@ class Dream(NamedTuple):
     explored: Tensor  # (N,) bool: the first action is not the actor's
     first: Tensor  # (N,) bool: begins at the first state of an episode
     start_weight: Tensor  # (N,) of the sequence it begins in
+    rows: Tensor  # (N,) rows of the batch that its start stands for, see Starts
+    own_rows: Tensor  # (N,) the same among dreams that do not explore
     weight: Tensor  # (N, H): chance that the state is reached at all
     reward_return: Tensor  # (N, H) lambda-returns
     cost_return: Tensor  # (N, H)
@@ -44,22 +54,38 @@ class Dream(NamedTuple):
 def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore: float) -> Starts:
     """At most ``count`` states of a batch, drawn without replacement.
 
-    Terminal states are never chosen.  First states of episodes always are, and follow the actor
-    from the first action on, because the constraint is read there; of the others, a share
-    ``explore`` begins with an exploring action.
+    Terminal states are never chosen.  First states of episodes always are, unless they would be
+    more than half of all, and follow the actor from the first action on, because the constraint is
+    read there; of the others, a share ``explore`` begins with an exploring action.
 
     Args:
         posterior: states ``(B, T, ...)`` of the batch.
     """
-    order = torch.rand(batch.reward.shape, device=batch.reward.device)
-    order = order + batch.is_first.float() - 2.0 * batch.is_terminal.float()
-    count = min(count, int((~batch.is_terminal).sum()))
-    index = order.flatten().topk(count).indices  # (N,)
-    flat = posterior.flatten()
-    first = batch.is_first.flatten()[index]
+    order = torch.rand(batch.reward.shape, device=batch.reward.device).flatten()
+    usable, is_first = ~batch.is_terminal.flatten(), batch.is_first.flatten()
+    firsts, others = int((usable & is_first).sum()), int((usable & ~is_first).sum())
+    count = min(count, firsts + others)
+    chosen_firsts = min(firsts, max((count + 1) // 2, count - others))
+    groups = (
+        (is_first, firsts, chosen_firsts),
+        (~is_first, others, count - chosen_firsts),
+    )
+    index = torch.cat(  # (N,)
+        [(order + (usable & which).float()).topk(chosen).indices for which, _, chosen in groups]
+    )
+    rows = torch.cat([order.new_full((n,), size / max(n, 1)) for _, size, n in groups])
+    rows = rows * count / (firsts + others)
+    first = is_first[index]
     explored = (torch.rand(count, device=index.device) < explore) & ~first
-    state = RSSMState(flat.deter[index], flat.stoch[index])
-    return Starts(state, first, explored, batch.weight.flatten()[index])
+    flat = posterior.flatten()
+    return Starts(
+        RSSMState(flat.deter[index], flat.stoch[index]),
+        first,
+        explored,
+        batch.weight.flatten()[index],
+        rows,
+        torch.where(first, rows, ~explored * rows / max(1.0 - explore, 1e-6)),
+    )
 
 
 def imagine(
@@ -76,18 +102,21 @@ def imagine(
 
 
 def dream_metrics(dream: Dream, gamma: float) -> dict[str, float]:
-    """Discounted sums over the horizon, to compare with recorded ones, and lambda-returns."""
-    imagined, own = dream.imagined, ~dream.explored
-    if not own.any():
-        own = torch.ones_like(own)
-    weight = discount_weights(imagined.cont, gamma)[own, :-1]  # (N', H)
-    return {
-        "imagined/return": (weight * imagined.reward[own]).sum(-1).mean().item(),
-        "imagined/cost_return": (weight * imagined.cost[own]).sum(-1).mean().item(),
-        "imagined/safety_score": imagined.safety_score[own, 1:].mean().item(),
-        "imagined/value": dream.reward_return[own, 0].mean().item(),
-        "imagined/cost_value": dream.cost_return[own, 0].mean().item(),
+    """Discounted sums over the horizon, to compare with recorded ones, and lambda-returns.
+
+    All are averages over rows of the data, of dreams that follow the actor throughout.
+    """
+    imagined = dream.imagined
+    rows = dream.own_rows if (dream.own_rows > 0).any() else dream.rows  # (N,)
+    weight = discount_weights(imagined.cont, gamma)[:, :-1]  # (N, H)
+    per_dream = {
+        "imagined/return": (weight * imagined.reward).sum(-1),
+        "imagined/cost_return": (weight * imagined.cost).sum(-1),
+        "imagined/safety_score": imagined.safety_score[:, 1:].mean(-1),
+        "imagined/value": dream.reward_return[:, 0],
+        "imagined/cost_value": dream.cost_return[:, 0],
     }
+    return {name: masked_mean(x, rows).item() for name, x in per_dream.items()}
 
 
 # --- beside the record ----------------------------------------------------------------------------
