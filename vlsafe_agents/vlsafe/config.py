@@ -146,6 +146,10 @@ class ImprovementConfig:
     beta: float = 3.0  # of the one advantage of "lagrangian" and "none"
     gate_lookahead: int = 3  # k [steps]; the gate is the lowest p of the next k states; 0: paper's
     support_threshold: Share = 0.1  # drop actions below this share of the prior's most likely one
+    # The gated update calls an action feasible below cost_limit, or below this quantile of the
+    # least Q_c in recorded states if that is higher: so many of them then have a feasible action,
+    # however high the critic's floor is. 0: below cost_limit only.
+    feasible_quantile: Share = 0.9
     candidates: Count = 16  # K: actions compared per state of a continuous space
 
 

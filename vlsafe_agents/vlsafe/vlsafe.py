@@ -291,6 +291,7 @@ class VLSafe(OfflineAlgorithm):
                     metrics["train/lagrange_multiplier"] = actor_critic.price
                 choices = actor_critic.choices(dream)  # A actions in each of N * H states
                 actor_critic.update_scales(choices)
+                actor_critic.update_least_cost(choices)
                 actor_loss, more = actor_critic.actor_loss(choices)
                 loss = critic_loss + actor_loss + behaviour_loss
                 metrics |= {"train/actor_loss": actor_loss.item(), **more}
