@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from vlsafe_agents.vlsafe.policy_heads import Evaluation
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
 
+Metrics = dict[str, float]
 Act = Callable[[Tensor], Tensor]  # features (N, F) to action vectors (N, A)
 
 
@@ -101,7 +102,7 @@ def imagine(
     return world_model.imagine(starts.state, policy, horizon)
 
 
-def dream_metrics(dream: Dream, gamma: float) -> dict[str, float]:
+def dream_metrics(dream: Dream, gamma: float) -> Metrics:
     """Discounted sums over the horizon, to compare with recorded ones, and lambda-returns.
 
     All are averages over rows of the data, of dreams that follow the actor throughout.
@@ -161,41 +162,108 @@ def _ahead(x: Tensor, k: int, fill: float | bool) -> Tensor:
 class GapWarning:
     """Warns when imagination promises what the data have never shown.
 
-    An offline policy that exploits its world model looks ever better in imagination: the imagined
-    return leaves the range of the data, or the imagined cost falls far below what any recorded
-    stretch had, while the true cost rises.  Compared are exponential averages of sums over the same
-    horizon; a warning follows when a gap is beyond its limit and larger than at the last warning.
+    An offline policy that exploits its world model looks ever better in imagination while real
+    episodes get worse.  Compared are exponential averages (bias-corrected) of sums over the same
+    horizon, recorded and imagined from rows of the same batches; they begin anew with each phase.
+
+    - Return: the imagined one lies ``return_limit`` recorded standard deviations above the recorded
+      one.
+    - Cost, while dreams follow the prior: it is the drivers' own, so less than ``prior_share`` of
+      the recorded cost means that model or prior miss dangers.
+    - Cost, once the policy improves: less than ``policy_share``.  A policy that is that much safer
+      than the recorded drivers is possible, and a reason to look.
+
+    A warning comes as soon as ``after`` updates of a phase are averaged; again when the return's
+    gap has grown by half a standard deviation, but of the cost once a phase.
 
     Args:
-        every: updates between two checks.
-        return_limit: allowed excess of the imagined return, in standard deviations of the recorded
-            ones.
+        least_costs: recorded sums with a cost that must have been seen before costs are compared:
+            of few rare ones a mean says nothing.
     """
 
-    def __init__(self, every: int = 500, return_limit: float = 1.5, decay: float = 0.99) -> None:
-        self.every, self.return_limit, self.decay = every, return_limit, decay
-        self.updates = 0
-        self.gap = 0.0
-        self.warned_at = 0.0
+    def __init__(
+        self,
+        return_limit: float = 1.5,
+        prior_share: float = 0.5,
+        policy_share: float = 0.02,
+        after: int = 50,
+        least_costs: int = 30,
+        decay: float = 0.98,
+    ) -> None:
+        self.return_limit, self.prior_share, self.policy_share = (
+            return_limit,
+            prior_share,
+            policy_share,
+        )
+        self.after, self.least_costs, self.decay = after, least_costs, decay
+        self._begin(improving=False)
 
-    def update(self, imagined_return: float, recorded: RecordedReturns) -> dict[str, float]:
-        """Take in one update's figures; metrics of what was recorded, and of the gap."""
+    def update(
+        self, imagined: Mapping[str, float], recorded: RecordedReturns, improving: bool
+    ) -> Metrics:
+        """Take in one update's figures; metrics of what was recorded, and of the gaps.
+
+        Args:
+            imagined: what :func:`dream_metrics` says of the update's dreams.
+            improving: whether they followed a policy other than the prior.
+        """
+        if improving != self.improving:
+            self._begin(improving)
         returns, costs = recorded.reward[recorded.valid], recorded.cost[recorded.valid]
         if returns.numel() >= 2:
             spread = returns.std().clamp_min(1e-3)
-            gap = float((imagined_return - returns.mean()) / spread)
-            self.gap = gap if self.updates == 0 else self.decay * self.gap + (1 - self.decay) * gap
+            gap = float((imagined["imagined/return"] - returns.mean()) / spread)
+            seen = (gap, imagined["imagined/cost_return"], float(costs.mean()))
+            for name, value in zip(self.sums, seen, strict=True):
+                self.sums[name] = self.decay * self.sums[name] + (1 - self.decay) * value
             self.updates += 1
-        if self.updates % self.every == 0 and self.gap > max(self.return_limit, self.warned_at):
-            self.warned_at = self.gap + 0.5
-            warnings.warn(
-                f"The imagined return lies {self.gap:.1f} standard deviations above the recorded "
-                "one: the policy may exploit errors of the world model. Compare imagined/return "
-                "with the return of real episodes (EvalCallback); raise "
-                "improvement.support_threshold, lower beta_reward or beta, or add data.",
-                stacklevel=3,
-            )
-        metrics = {"imagined/gap": self.gap}  # [recorded standard deviations], smoothed
+            self.costs_seen += int((costs > 0).sum())
+            if self.updates >= self.after:
+                self._look_at_return(self._mean("gap"))
+                self._look_at_cost(self._mean("imagined"), self._mean("recorded"))
+        metrics = {"imagined/gap": self._mean("gap")}  # [recorded standard deviations], smoothed
         if returns.numel():
             metrics |= {"data/return": returns.mean().item(), "data/cost": costs.mean().item()}
         return metrics
+
+    def _begin(self, improving: bool) -> None:
+        self.improving = improving
+        self.updates = self.costs_seen = 0
+        self.sums = {"gap": 0.0, "imagined": 0.0, "recorded": 0.0}  # the last two are of costs
+        self.warn_above = self.return_limit
+        self.warn_below = self.policy_share if improving else self.prior_share
+
+    def _mean(self, name: str) -> float:
+        return self.sums[name] / (1 - self.decay**self.updates) if self.updates else 0.0
+
+    def _look_at_return(self, gap: float) -> None:
+        if gap <= self.warn_above:
+            return
+        self.warn_above = gap + 0.5
+        warnings.warn(
+            f"The imagined return lies {gap:.1f} standard deviations above the recorded "
+            "one: the policy may exploit errors of the world model. Compare imagined/return "
+            "with the return of real episodes (EvalCallback); raise "
+            "improvement.support_threshold, lower beta_reward or beta, or add data.",
+            stacklevel=3,
+        )
+
+    def _look_at_cost(self, imagined: float, recorded: float) -> None:
+        few = self.costs_seen < self.least_costs
+        if few or recorded <= 0.0 or imagined >= self.warn_below * recorded:
+            return
+        share = max(imagined, 0.0) / recorded
+        self.warn_below = 0.0  # once a phase
+        whose = "the policy" if self.improving else "the behaviour prior, thus of the data's own,"
+        warnings.warn(
+            f"The imagined cost of {whose} is {100 * share:.2g}% of the recorded one: "
+            + (
+                "it may exploit a world model that misses dangers. Compare imagined/cost_return "
+                "with the cost of real episodes (EvalCallback); raise "
+                "improvement.support_threshold, or add data with costs."
+                if self.improving
+                else "the world model misses dangers. Train it for longer, raise "
+                "world_model.cost_positive_weight or research.unsafe_ends, or add data with costs."
+            ),
+            stacklevel=3,
+        )

@@ -300,7 +300,7 @@ class VLSafe(OfflineAlgorithm):
             metrics["train/critic_loss"] = critic_loss.item()
             metrics["train/behaviour_loss"] = behaviour_loss.item()
             recorded = recorded_returns(batch, settings.gamma, settings.horizon)
-            metrics |= self._gap.update(metrics["imagined/return"], recorded)
+            metrics |= self._gap.update(metrics, recorded, improving)
         self._n_updates += 1
         for name, value in metrics.items():
             self.logger.record_mean(name, value)
