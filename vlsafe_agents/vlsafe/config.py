@@ -103,6 +103,9 @@ class TrainConfig:
 
     batch_size: Count = 16  # B
     sequence_length: Annotated[int, 2, None] = 64  # T
+    # K: rows before each sequence on which its first state is made, without losses; 0: a sequence
+    # that begins in mid-episode begins with a state that remembers nothing.
+    burn_in: Annotated[int, 0, None] = 8
     learning_rate: float = 4e-5
     warmup: int = 1000  # [gradient steps]
     clip: float = 0.3  # adaptive gradient clipping
