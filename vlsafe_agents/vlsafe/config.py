@@ -282,7 +282,11 @@ def changed(config: VLSafeConfig, overrides: Mapping[str, Any] | None) -> VLSafe
 
 
 def _dreamer(depth: int, deter: int) -> VLSafeConfig:
-    """DreamerV3's sizes and schedules: one ``depth`` sets channels, widths and classes."""
+    """DreamerV3's sizes and settings: one ``depth`` sets channels, widths and classes.
+
+    Values of danijar/dreamerv3@e3f0224, ``dreamerv3/configs.yaml``, which are also those of
+    NM512/r2dreamer@546e4fa; what departs is in docs/algorithms.md, and a test holds both lists.
+    """
     units = 16 * depth
     rssm = RSSMConfig(deter=deter, hidden=units, stoch=32, classes=depth, blocks=8, prior_layers=2)
     image = ImageConfig(
@@ -298,7 +302,9 @@ def _dreamer(depth: int, deter: int) -> VLSafeConfig:
         network=NetworkConfig(
             units=units, layers=3, bins=255, bin_limit=20.0, learning_rate=4e-5, warmup=1000
         ),
-        imagination=ImaginationConfig(starts=1024, horizon=15),
+        imagination=ImaginationConfig(starts=1024, horizon=15, gamma=1 - 1 / 333),
+        research=ResearchConfig(anchor=0.3),
+        shaping=0.0,
     )
 
 
