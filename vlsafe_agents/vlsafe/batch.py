@@ -30,6 +30,11 @@ class TensorBatch(NamedTuple):
     has_action: Tensor  # (B, T) bool: False on the last observation of an episode
     weight: Tensor  # (B, T): how many times as often the sequence would be drawn evenly
 
+    def cut(self, rows: slice) -> TensorBatch:
+        """The same sequences with these of their T rows only."""
+        obs = {name: x[:, rows] for name, x in self.obs.items()}
+        return TensorBatch(obs, *(x[:, rows] for x in self[1:]))
+
 
 def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> TensorBatch:
     """Copy a batch of sequences to ``device``.
