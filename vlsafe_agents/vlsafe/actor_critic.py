@@ -39,12 +39,12 @@ from vlsafe_agents.common.returns import (
     retrace_return,
 )
 from vlsafe_agents.vlsafe import policy_extraction as extraction
+from vlsafe_agents.vlsafe.actions import action_kind
 from vlsafe_agents.vlsafe.batch import TensorBatch, masked_mean, recorded_steps
 from vlsafe_agents.vlsafe.config import UPDATES, VLSafeConfig
 from vlsafe_agents.vlsafe.critics import Critic, Scale
 from vlsafe_agents.vlsafe.imagination import Dream, choose_starts, imagine
 from vlsafe_agents.vlsafe.policy_extraction import Candidates
-from vlsafe_agents.vlsafe.policy_heads import action_kind
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vlsafe_agents.common.agent_file import space_from_json, space_to_json
 from vlsafe_agents.common.border import check_seen
+from vlsafe_agents.vlsafe.actions import UNITS, check_units
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import IMAGE, TensorBatch, observation_spaces
 from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
@@ -106,6 +107,7 @@ class VLSafePolicy(BasePolicy):
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
             "config": self._config.to_dict(),
+            "action_units": UNITS,
             "settings": {
                 "update": self.actor_critic.update,
                 "gate": self.actor_critic.gate,
@@ -127,9 +129,11 @@ class VLSafePolicy(BasePolicy):
         def read(file: Path) -> Any:
             stored = torch.load(file, map_location=get_device(device), weights_only=True)
             data = json.loads(stored["data"])
+            action_space = space_from_json(data["action_space"])
+            check_units(action_space, data.get("action_units"))
             policy = cls(
                 space_from_json(data["observation_space"]),
-                space_from_json(data["action_space"]),
+                action_space,
                 changed(VLSafeConfig(), data["config"]),
                 **{
                     k: v for k, v in data["settings"].items() if k != "episode_steps"

@@ -18,12 +18,12 @@ from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.saved_agent import COUNTERS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
+from vlsafe_agents.vlsafe.actions import SPACES, UNITS, check_units
 from vlsafe_agents.vlsafe.batch import to_tensors
 from vlsafe_agents.vlsafe.config import SMALL_PRESETS, UPDATES, changed, make_config
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
-from vlsafe_agents.vlsafe.policy_heads import SPACES
 from wrappers.checks import one_number
 
 
@@ -353,12 +353,14 @@ class VLSafe(OfflineAlgorithm):
             **super()._state(),
             "episode_steps": self.policy.actor_critic.episode_steps,
             "world_model_frozen": self.world_model_frozen,
+            "action_units": UNITS,
             "schedule": None if self._schedule is None else self._schedule.to_json(),
             "sampler": self._sampler.bit_generator.state,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
+        check_units(self.action_space, state.get("action_units"))
         self.world_model_frozen = bool(state["world_model_frozen"])
         self._sampler.bit_generator.state = state["sampler"]
         self.policy.actor_critic.episode_steps = state["episode_steps"]

@@ -25,6 +25,7 @@ from vlsafe_agents.common.distributions import (
     twohot_mean,
     unimix_probs,
 )
+from vlsafe_agents.vlsafe.actions import action_kind
 from vlsafe_agents.vlsafe.batch import (
     IMAGE,
     VECTOR,
@@ -35,7 +36,6 @@ from vlsafe_agents.vlsafe.batch import (
 from vlsafe_agents.vlsafe.config import RSSMConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import MLP
 from vlsafe_agents.vlsafe.observation import ObservationModel
-from vlsafe_agents.vlsafe.policy_heads import action_kind
 from vlsafe_agents.vlsafe.rssm import RSSM, RSSMState
 
 
@@ -117,7 +117,7 @@ class WorldModel(nn.Module):
 
     Args:
         observation_space: Box, or Dict with the keys "image" and/or "vector".
-        action_space: Discrete, or MultiDiscrete or Box with one axis.
+        action_space: see :mod:`~vlsafe_agents.vlsafe.actions`.
 
     Raises:
         ValueError: for spaces that do not fit.
