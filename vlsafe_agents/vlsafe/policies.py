@@ -20,6 +20,7 @@ from vlsafe_agents.vlsafe.actions import UNITS, check_units
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import IMAGE, TensorBatch, observation_spaces
 from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
+from vlsafe_agents.vlsafe.gates import Source
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 from wrappers.files import reading, replacing
@@ -36,7 +37,7 @@ class VLSafePolicy(BasePolicy):
 
     Args:
         update: "gated", "lagrangian" or "none"; this and what follows as in :class:`ActorCritic`.
-        gate: a constant gate, or None for the predicted safety score.
+        gate: where p comes from, such as "score" or 0.5.
         cost_limit: allowed cost per episode [sum].
     """
 
@@ -47,7 +48,7 @@ class VLSafePolicy(BasePolicy):
         config: VLSafeConfig,
         *,
         update: str,
-        gate: float | None,
+        gate: Source | None,
         cost_limit: float,
     ) -> None:
         super().__init__(observation_space, action_space)
@@ -66,7 +67,7 @@ class VLSafePolicy(BasePolicy):
     # --- learning ---------------------------------------------------------------------------------
 
     def warm_up_loss(self, batch: TensorBatch) -> tuple[Tensor, dict[str, float]]:
-        """Loss of the world model and, on its features, of the behaviour prior; metrics."""
+        """Loss of the world model and, on its features, of prior and gate; metrics."""
         shaping, seen = self._config.shaping, {}
 
         def prior_loss(feat: Tensor) -> Tensor:  # (B, T, F)
@@ -77,8 +78,9 @@ class VLSafePolicy(BasePolicy):
             return shaping * loss if shaping else loss
 
         foreign = self.world_model.foreign_actions(batch, self._config.forget_actions)
-        loss, _, metrics = self.world_model.loss(batch, prior_loss, foreign)
-        return loss, metrics | seen
+        loss, posterior, metrics = self.world_model.loss(batch, prior_loss, foreign)
+        gate_loss = self.actor_critic.gate.recorded_loss(self.world_model.feat(posterior), batch)
+        return loss + gate_loss, metrics | seen
 
     @torch.no_grad()
     def states(
@@ -110,7 +112,7 @@ class VLSafePolicy(BasePolicy):
             "action_units": UNITS,
             "settings": {
                 "update": self.actor_critic.update,
-                "gate": self.actor_critic.gate,
+                "gate": self.actor_critic.source,
                 "cost_limit": self.actor_critic.cost_limit,
             },
         }

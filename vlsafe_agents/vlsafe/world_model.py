@@ -280,13 +280,14 @@ class WorldModel(nn.Module):
         weight = torch.where(batch.cost > 0, self.config.cost_positive_weight, 1.0)
         going_on = (~batch.is_terminal).float()
         bce = F.binary_cross_entropy_with_logits
+        labelled = ~batch.safety_score.isnan()
+        label = torch.where(labelled, batch.safety_score, 0.0)
         return {
             "reward": twohot_loss(self.reward_head(feat), batch.reward, self.bins),
             "cost": weight * twohot_loss(self.cost_head(feat), batch.cost, self.bins),
             "cont": bce(self.cont_head(feat).squeeze(-1), going_on, reduction="none"),
-            "safety_score": bce(
-                self.safety_score_head(feat).squeeze(-1), batch.safety_score, reduction="none"
-            ),
+            "safety_score": labelled
+            * bce(self.safety_score_head(feat).squeeze(-1), label, reduction="none"),
         }
 
     # --- dreaming -----------------------------------------------------------------------------
