@@ -52,10 +52,13 @@ class SequenceBatch:
     is_terminal: npt.NDArray[np.bool_]  # (B, T), terminated at o_t; a time-out is not terminal
     has_action: npt.NDArray[np.bool_]  # (B, T), False at an episode's last observation
     weight: npt.NDArray[np.float32]  # (B, T), how many times as often it would be drawn evenly
+    # (B, T), what a gate is to learn instead of the safety score, see `with_gate_scores`
+    gate_score: npt.NDArray[np.float32] | None = None
 
     def cut(self, rows: slice) -> SequenceBatch:
         """The same sequences with these of their T rows only."""
-        parts = {name: x[:, rows] for name, x in vars(self).items() if name != "obs"}
+        columns = {k: x for k, x in vars(self).items() if k != "obs" and x is not None}
+        parts = {name: x[:, rows] for name, x in columns.items()}
         return SequenceBatch(obs={name: x[:, rows] for name, x in self.obs.items()}, **parts)
 
 
@@ -177,6 +180,32 @@ class EpisodeDataset:
         return not bool(np.isnan(self._flat.safety_score[self._rows]).any())
 
     @property
+    def safety_scores(self) -> npt.NDArray[np.float32]:
+        """Scores ``(R',)`` of all frames of this view, one episode after another; NaN for none."""
+        return self._flat.safety_score[self._rows]
+
+    def infos(self, names: Sequence[str]) -> dict[str, Array]:
+        """Recorded infos of all frames of this view, each ``(R', ...)``, one episode after another.
+
+        Raises ``ValueError`` for infos that an episode lacks.
+        """
+        found = self._flat.infos(names)
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise ValueError(f"the data set has no infos {', '.join(missing)} of every frame")
+        return {name: array[self._rows] for name, array in found.items()}
+
+    def with_gate_scores(self, scores: Array) -> EpisodeDataset:
+        """The same data with other scores ``(R',)`` in [0, 1] for a gate to learn.
+
+        Costs and recorded safety scores stay as they are.
+        """
+        column = np.full(len(self._flat.reward), np.nan, np.float32)
+        column[self._rows] = scores
+        rows = replace(self._flat, gate_score=column)
+        return self._view(rows, self.observation_space, self.episode_ids)
+
+    @property
     def unsafe_share(self) -> float:
         """Share of steps with a cost by simulator truth."""
         arrived = self._rows[~self._is_first[self._rows]]
@@ -296,6 +325,7 @@ class EpisodeDataset:
             is_terminal=flat.is_terminal[rows],
             has_action=self._has_action[rows],
             weight=np.ones(rows.shape, np.float32) if weight is None else weight,
+            gate_score=None if flat.gate_score is None else flat.gate_score[rows],
         )
 
     def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
