@@ -31,6 +31,7 @@ from vlsafe_agents.data.rows import (
     flatten,
     labelled_episodes,
     matching_names,
+    stacked_rows,
 )
 from wrappers.checks import one_number, whole_number
 
@@ -328,22 +329,28 @@ class EpisodeDataset:
             gate_score=None if flat.gate_score is None else flat.gate_score[rows],
         )
 
-    def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
+    def sample_transitions(
+        self, batch_size: int, rng: np.random.Generator, frame_stack: int = 1
+    ) -> TransitionBatch:
         """Single steps, uniformly over all steps of this view.
+
+        With a ``frame_stack`` each observation has those before it in its episode in front, along
+        the last axis, and zeros from before the episode, as in SB3's ``VecFrameStack``.
 
         Raises ``ValueError`` for a size below 1 and ``TypeError`` for another ``rng``.
         """
         batch_size = whole_number(batch_size, "batch_size", low=1)
+        frame_stack = whole_number(frame_stack, "frame_stack", low=1)
         _check_rng(rng)
         rows = self._acting_rows[rng.integers(0, len(self._acting_rows), batch_size)]  # (B,)
         flat = self._flat
         return TransitionBatch(
-            obs={name: array[rows] for name, array in flat.obs.items()},
+            obs=stacked_rows(flat, rows, frame_stack),
             action=flat.next_action[rows],
             reward=flat.reward[rows + 1],
             cost=self._cost[rows + 1],
             safety_score=flat.safety_score[rows],
-            next_obs={name: array[rows + 1] for name, array in flat.obs.items()},
+            next_obs=stacked_rows(flat, rows + 1, frame_stack),
             terminated=flat.is_terminal[rows + 1],
         )
 

@@ -98,6 +98,27 @@ def _check_alike(episode: Episode, number: int, first: Episode) -> None:
             )
 
 
+def stacked_rows(
+    flat: FlatRows, rows: npt.NDArray[np.int64], frames: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Observations at ``rows (B,)``, each behind the ``frames - 1`` before it in its episode.
+
+    Along the last axis, the oldest first, zeros from before the episode: ``(B, ..., frames * C)``.
+    """
+    if frames == 1:
+        return {name: array[rows] for name, array in flat.obs.items()}
+    first = flat.starts[np.searchsorted(flat.starts, rows, "right") - 1]  # (B,)
+    wanted = rows[:, None] + np.arange(1 - frames, 1)  # (B, frames)
+    missing = wanted < first[:, None]
+    stacked = {}
+    for name, array in flat.obs.items():
+        found = array[np.maximum(wanted, first[:, None])]  # (B, frames, ..., C)
+        found[missing] = 0
+        found = np.moveaxis(found, 1, -2)  # (B, ..., frames, C)
+        stacked[name] = found.reshape(*found.shape[:-2], -1)
+    return stacked
+
+
 def check_spaces(
     rows: FlatRows, observation_space: gym.Space[Any], action_space: gym.Space[Any]
 ) -> None:
