@@ -154,7 +154,7 @@ def test_episodes_with_and_without_costs_do_not_mix() -> None:
     )
     other = replace(one, env_cost=np.zeros(3))
     space = spaces.Box(-1, 1, (2,), np.float32)
-    with pytest.raises(ValueError, match="1 of 2 episodes have no env_cost, .* episode 1"):
+    with pytest.raises(ValueError, match=r"1 of 2 episodes have no env_cost, .* episode 1"):
         EpisodeDataset.from_arrays([other, one], space, spaces.Discrete(2))
     data = EpisodeDataset.from_arrays([one], space, spaces.Discrete(2))
     assert list(data.select(space).episodes[0].obs) == ["vector"]  # a bare Box has no other name

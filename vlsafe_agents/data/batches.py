@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,11 @@ class SequenceBatch:
         parts = {name: x[:, rows] for name, x in vars(self).items() if name != "obs"}
         return SequenceBatch(obs={name: x[:, rows] for name, x in self.obs.items()}, **parts)
 
+    @classmethod
+    def joined(cls, batches: Sequence[SequenceBatch]) -> SequenceBatch:
+        """The sequences of all batches, which are of one length, in order."""
+        return cls(**_joined(batches))
+
 
 @dataclass(frozen=True)
 class TransitionBatch:
@@ -46,19 +51,19 @@ class TransitionBatch:
     next_obs: dict[str, Array]  # each (B, ...)
     terminated: npt.NDArray[np.bool_]  # (B,)
 
+    @classmethod
+    def joined(cls, batches: Sequence[TransitionBatch]) -> TransitionBatch:
+        """The steps of all batches, in order."""
+        return cls(**_joined(batches))
 
-Batch = TypeVar("Batch", SequenceBatch, TransitionBatch)
 
-
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Batches with the same observations as one, in order."""
+def _joined(batches: Sequence[Any]) -> dict[str, Any]:
+    """The columns of batches with the same observations, laid end to end."""
     parts: dict[str, Any] = {}
-    for field in fields(batches[0]):
-        columns = [getattr(batch, field.name) for batch in batches]
-        if isinstance(columns[0], dict):
-            parts[field.name] = {
-                name: np.concatenate([column[name] for column in columns]) for name in columns[0]
-            }
+    for name, first in vars(batches[0]).items():
+        columns = [getattr(batch, name) for batch in batches]
+        if isinstance(first, dict):
+            parts[name] = {key: np.concatenate([c[key] for c in columns]) for key in first}
         else:
-            parts[field.name] = np.concatenate(columns)
-    return type(batches[0])(**parts)
+            parts[name] = np.concatenate(columns)
+    return parts

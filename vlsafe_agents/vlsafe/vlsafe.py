@@ -18,7 +18,7 @@ from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.saved_agent import COUNTERS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
-from vlsafe_agents.vlsafe.batch import to_tensors
+from vlsafe_agents.vlsafe.batch import check_contents, to_tensors
 from vlsafe_agents.vlsafe.config import SMALL_PRESETS, UPDATES, changed, make_config
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
@@ -153,8 +153,9 @@ class VLSafe(OfflineAlgorithm):
         another id than the one that was recorded.
 
         Raises:
-            ValueError: if the spaces differ, if cost or safety score are missing, or if the
-                environment's observations are changed on their way (``VecNormalize``).
+            ValueError: if the spaces differ, if cost or safety score are missing where ``update``
+                reads them, or if the environment's observations are changed on their way
+                (``VecNormalize``).
             TypeError: if it is no data set.
         """
         dataset = self._accept_data(dataset)
@@ -164,8 +165,7 @@ class VLSafe(OfflineAlgorithm):
                 f"{self.action_space}; make the environment as the data were collected"
             )
         dataset = dataset.select(self.observation_space)
-        if not dataset.has_safety_score:
-            raise ValueError("the data set has no safety_score; add it with `vlsafe label`")
+        check_contents(dataset, self.update, self.safety)
         rows = self.config.train.sequence_length
         dataset.sample(1, rows, np.random.default_rng(0))  # raises where it is too short
         warn_of_failed_audit(dataset.metadata)
