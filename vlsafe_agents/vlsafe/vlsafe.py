@@ -153,8 +153,8 @@ class VLSafe(OfflineAlgorithm):
         another id than the one that was recorded.
 
         Raises:
-            ValueError: if the spaces differ, if what the gate is made of is missing, or if the
-                environment's observations are changed on their way (``VecNormalize``).
+            ValueError: if the spaces differ, if what ``update`` or the gate is made of is missing,
+                or if the environment's observations are changed on their way (``VecNormalize``).
             TypeError: if it is no data set.
         """
         dataset = self._accept_data(dataset)
@@ -165,6 +165,8 @@ class VLSafe(OfflineAlgorithm):
             )
         dataset = dataset.select(self.observation_space)
         gate = self.safety if self.update == "gated" else None
+        if self.safety is not None and self.update != "none":
+            dataset.require_cost(f"VLSafe(update={self.update!r})")
         dataset = with_gate(dataset, gate, self.seed or 0)
         rows = self.config.train.sequence_length
         dataset.sample(1, rows, np.random.default_rng(0))  # raises where it is too short
