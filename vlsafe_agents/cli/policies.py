@@ -127,9 +127,9 @@ class _Policy:
     def reset(self) -> None:
         """Forget the last episode."""
         if self._model is not None:
-            from vlsafe_agents.evaluation.agents import ModelPilot
+            from vlsafe_agents.evaluation.agents import start_episode
 
-            self._pilot = ModelPilot(self._model, deterministic=True)
+            self._pilot = start_episode(self._model, self._env, seed=0)
 
     def act(self) -> Any:
         """The action for what the environment shows now."""
