@@ -164,7 +164,7 @@ class ActorCritic(nn.Module):
     # --- imagination ------------------------------------------------------------------------------
 
     def dream(self, world_model: WorldModel, posterior: RSSMState, batch: TensorBatch) -> Dream:
-        """Imagine from states of the batch, the first states of episodes always among them.
+        """Imagine from states of the batch, first states of episodes more often than others.
 
         Only ``evaluation.log_policy`` carries a gradient, to the actor.
 
