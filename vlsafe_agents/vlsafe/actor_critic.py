@@ -236,12 +236,10 @@ class ActorCritic(nn.Module):
         cross_entropy = -(target * candidates.log_policy).sum(-1)  # (M,)
         loss = (weight * cross_entropy).sum() / weight.sum().clamp_min(1e-6)
         with torch.no_grad():
-            log_prior = candidates.log_prior.log_softmax(-1).clamp_min(-20.0)
-            drift = extraction.kl_divergence(candidates.log_policy.softmax(-1), log_prior)
             metrics = {
                 "train/actor_entropy": self.actor.mean_entropy(candidates, feat).item(),
                 "train/target_entropy": extraction.entropy(target).mean().item(),
-                "support/kl_to_behaviour": drift.mean().item(),
+                "support/kl_to_behaviour": candidates.drift().mean().item(),
             }
             if self.update == "gated":
                 metrics["imagined/gate"] = gate.mean().item()

@@ -265,6 +265,8 @@ class WorldModel(nn.Module):
             if shaping_action is not None:
                 feat = self.feat(self.rssm.observe(embed, shaping_action, batch.is_first))
             total = total + shaping(feat)
+        if batch.safety_score.isnan().all():
+            del means["safety_score"]  # not learned: no figure to show
         metrics = {f"train/{key}_loss": value.item() for key, value in means.items()}
         metrics |= {"train/kl": kl.mean().item(), "train/model_loss": total.item()}
         return total, posterior.detach(), metrics
