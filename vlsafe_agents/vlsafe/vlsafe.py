@@ -21,7 +21,7 @@ from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe.actions import SPACES, UNITS, check_units
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.config import SMALL_PRESETS, UPDATES, changed, make_config
-from vlsafe_agents.vlsafe.gates import SCORE, check_safety, with_gate
+from vlsafe_agents.vlsafe.gates import SCORE, check_safety, refuse_change, with_gate
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
@@ -290,6 +290,8 @@ class VLSafe(OfflineAlgorithm):
                 actor_critic.start_from_behaviour()  # critics evaluate the prior, which moves on
             dream = actor_critic.dream(world_model, posterior, batch)  # (N, H)
             metrics |= dream_metrics(dream, settings.gamma)
+            if not self.scores_learned:
+                del metrics["imagined/safety_score"]
             critic_loss = actor_critic.critic_loss(dream, feat, batch, world_model)
             behaviour_loss = actor_critic.behaviour_loss(prior_feat, batch, world_model)
             loss = critic_loss + behaviour_loss
@@ -393,9 +395,12 @@ class VLSafe(OfflineAlgorithm):
                 f"the file holds an agent of preset {arguments['preset']!r}; its sizes cannot be "
                 "changed on loading"
             )
+        if arguments["update"] != "gated" and arguments["safety"] is not None:
+            arguments = {**arguments, "safety": SCORE}  # until November 2026 it was not checked
+        merged = super()._merged(arguments, changes)
+        refuse_change(arguments, merged)
         stored = make_config(arguments["preset"], arguments["config"])
-        config = changed(stored, changes.get("config")).to_dict()
-        return {**super()._merged(arguments, changes), "config": config}
+        return {**merged, "config": changed(stored, changes.get("config")).to_dict()}
 
     @classmethod
     def _upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:

@@ -303,6 +303,8 @@ class WorldModel(nn.Module):
             if foreign is not None:
                 feat = self.feat(self.rssm.observe(embed, foreign[0], batch.is_first, starts[1]))
             total = total + shaping(feat)
+        if batch.safety_score.isnan().all():
+            del means["safety_score"]  # not learned: no figure to show
         metrics = {f"train/{key}_loss": value.item() for key, value in means.items()}
         metrics |= {"train/kl": kl.mean().item(), "train/model_loss": total.item()}
         return total, posterior.detach(), metrics
