@@ -69,7 +69,8 @@ class TrainSettings:
     )
     update: str | None = _setting("gated, lagrangian or none.", "gated")
     safety: str | float | None = _setting(
-        "score, a constant such as 0.5, or none (cost-blind).", "score"
+        "score, oracle, shuffled, reachability, a constant such as 0.5, or none (cost-blind).",
+        "score",
     )
     world_model: str | None = _setting(
         "share this agent's finished world model; train a policy only.", path=True
