@@ -128,7 +128,7 @@ class _Together:
         self._rows[slot // ROWS].begin(slot % ROWS)
 
     def act(self, observations: Mapping[int, Any]) -> dict[int, Any]:
-        actions = {}
+        actions: dict[int, Any] = {}
         for number, rows in enumerate(self._rows):
             first = number * ROWS
             own = {s - first: o for s, o in observations.items() if s // ROWS == number}

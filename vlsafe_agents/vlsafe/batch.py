@@ -24,29 +24,30 @@ class TensorBatch(NamedTuple):
     next_action: Tensor  # same shape: the action taken at o_t, valid where has_action
     reward: Tensor  # (B, T)
     cost: Tensor  # (B, T)
-    safety_score: Tensor  # (B, T) in [0, 1]
+    safety_score: Tensor  # (B, T) in [0, 1], or NaN for frames without a label
     is_first: Tensor  # (B, T) bool
     is_terminal: Tensor  # (B, T) bool: terminated, not truncated
     has_action: Tensor  # (B, T) bool: False on the last observation of an episode
     weight: Tensor  # (B, T): how many times as often the sequence would be drawn evenly
+    gate_score: Tensor | None = None  # (B, T) in [0, 1]: what a gate learns instead of safety_score
 
     def cut(self, rows: slice) -> TensorBatch:
         """The same sequences with these of their T rows only."""
         obs = {name: x[:, rows] for name, x in self.obs.items()}
-        return TensorBatch(obs, *(x[:, rows] for x in self[1:]))
+        return TensorBatch(obs, *(None if x is None else x[:, rows] for x in self[1:]))  # type: ignore[arg-type]
 
 
 def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> TensorBatch:
     """Copy a batch of sequences to ``device``.
 
     Raises:
-        ValueError: if a reward, cost or safety score is not finite, or a safety score lies outside
-            [0, 1].
+        ValueError: if a reward or cost is not finite, or a safety score lies outside [0, 1].
     """
     where = "a batch of (sequence, time)"
     check_numbers(batch.reward, "reward", where)
     check_numbers(batch.cost, "cost", where)
-    check_numbers(batch.safety_score, "safety_score", where, low=0.0, high=1.0)
+    labels = np.where(np.isnan(batch.safety_score), 0.0, batch.safety_score)
+    check_numbers(labels, "safety_score", where, low=0.0, high=1.0)
 
     def tensor(array: npt.NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(array)).to(device)
@@ -66,6 +67,7 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         is_terminal=tensor(batch.is_terminal).bool(),
         has_action=tensor(batch.has_action).bool(),
         weight=tensor(batch.weight).float(),
+        gate_score=None if batch.gate_score is None else tensor(batch.gate_score).float(),
     )
 
 

@@ -49,6 +49,7 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     named = {
         f"{name}_{short}": arrays[f"{name}_{full}"][median]
         for name in ("safety_score", "cost", "reward")
+        if not np.isnan(arrays[f"{name}_true"][median]).any()  # frames without a label
         for short, full in (("true", "true"), ("pred", "predicted"))
     }
     arrays_shown = {
@@ -73,7 +74,7 @@ def _merge(batches: list[SequenceBatch], length: int) -> SequenceBatch:
     def join(name: str) -> Any:
         return np.concatenate([getattr(batch, name) for batch in cut])
 
-    names = [name for name in SequenceBatch.__dataclass_fields__ if name != "obs"]
+    names = [name for name, x in vars(cut[0]).items() if name != "obs" and x is not None]
     obs = {key: np.concatenate([batch.obs[key] for batch in cut]) for key in cut[0].obs}
     return SequenceBatch(obs=obs, **{name: join(name) for name in names})
 

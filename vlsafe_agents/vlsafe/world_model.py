@@ -25,6 +25,7 @@ from vlsafe_agents.common.distributions import (
     twohot_mean,
     unimix_probs,
 )
+from vlsafe_agents.vlsafe.actions import action_kind
 from vlsafe_agents.vlsafe.batch import (
     IMAGE,
     VECTOR,
@@ -35,7 +36,6 @@ from vlsafe_agents.vlsafe.batch import (
 from vlsafe_agents.vlsafe.config import RSSMConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import MLP
 from vlsafe_agents.vlsafe.observation import ObservationModel
-from vlsafe_agents.vlsafe.policy_heads import action_kind
 from vlsafe_agents.vlsafe.rssm import RSSM, RSSMState
 
 
@@ -117,7 +117,7 @@ class WorldModel(nn.Module):
 
     Args:
         observation_space: Box, or Dict with the keys "image" and/or "vector".
-        action_space: Discrete, or MultiDiscrete or Box with one axis.
+        action_space: see :mod:`~vlsafe_agents.vlsafe.actions`.
 
     Raises:
         ValueError: for spaces that do not fit.
@@ -318,13 +318,14 @@ class WorldModel(nn.Module):
         weight = torch.where(batch.cost > 0, self.config.cost_positive_weight, 1.0)
         going_on = (~batch.is_terminal).float()
         bce = F.binary_cross_entropy_with_logits
+        labelled = ~batch.safety_score.isnan()
+        label = torch.where(labelled, batch.safety_score, 0.0)
         return {
             "reward": twohot_loss(self.reward_head(feat), batch.reward, self.bins),
             "cost": weight * twohot_loss(self.cost_head(feat), batch.cost, self.bins),
             "cont": bce(self.cont_head(feat).squeeze(-1), going_on, reduction="none"),
-            "safety_score": bce(
-                self.safety_score_head(feat).squeeze(-1), batch.safety_score, reduction="none"
-            ),
+            "safety_score": labelled
+            * bce(self.safety_score_head(feat).squeeze(-1), label, reduction="none"),
         }
 
     # --- dreaming -----------------------------------------------------------------------------
