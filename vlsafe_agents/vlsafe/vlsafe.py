@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
+from vlsafe_agents.common.running import plain_attributes, set_plain_attributes
 from vlsafe_agents.common.saved_agent import COUNTERS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
@@ -364,6 +365,13 @@ class VLSafe(OfflineAlgorithm):
         self.policy.actor_critic.episode_steps = state["episode_steps"]
         stored = state["schedule"]
         self._schedule = None if stored is None else Schedule.from_json(stored)
+
+    def _running(self) -> dict[str, Any]:
+        return {**super()._running(), "gap": plain_attributes(self._gap)}
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        super()._go_on(running)
+        set_plain_attributes(self._gap, running["gap"])
 
     @classmethod
     def _merged(cls, arguments: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
