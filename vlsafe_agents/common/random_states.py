@@ -14,7 +14,7 @@ import torch
 def common_random_states() -> dict[str, Any]:
     """Where they are, with those of all GPUs in use; plain data and tensors."""
     version, words, gauss = random.getstate()
-    numpy_state: Any = np.random.get_state(legacy=False)
+    numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002  # SB3 draws from it
     return {
         "python": [version, list(words), gauss],
         "numpy": {**numpy_state, "state": {**numpy_state["state"], "key": _key(numpy_state)}},
@@ -31,7 +31,7 @@ def set_common_random_states(states: dict[str, Any]) -> None:
     """
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
-    np.random.set_state(states["numpy"])
+    np.random.set_state(states["numpy"])  # noqa: NPY002
     torch.set_rng_state(states["torch"].cpu())
     for device, state in enumerate(states["cuda"]):
         if torch.cuda.is_available() and device < torch.cuda.device_count():

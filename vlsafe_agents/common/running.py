@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,18 @@ def warn_not_exact(reason: str) -> None:
         NotExactWarning,
         stacklevel=4,
     )
+
+
+@contextmanager
+def reading_running() -> Iterator[None]:
+    """Say in plain words that a file holds something else than what was running."""
+    try:
+        yield
+    except (KeyError, AttributeError, TypeError, RuntimeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"the agent's file does not hold what was running ({error!r}); learn(...) without "
+            "reset_num_timesteps=False starts afresh from its weights"
+        ) from error
 
 
 def to_tensors(value: Any) -> Any:
@@ -73,7 +86,7 @@ def plain_attributes(thing: Any) -> dict[str, Any]:
 
 
 def set_plain_attributes(thing: Any, values: Mapping[str, Any]) -> None:
-    """Put back what :func:`plain_attributes` has returned; names no longer known are passed over."""
+    """Put back what :func:`plain_attributes` has returned; names not known any more are left."""
     for name, value in values.items():
         if name in vars(thing):
             setattr(thing, name, _copy(value))

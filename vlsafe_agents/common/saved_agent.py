@@ -31,6 +31,7 @@ from vlsafe_agents.common.random_states import (
 from vlsafe_agents.common.running import (
     RUNNING,
     logged_so_far,
+    reading_running,
     set_logged_so_far,
     to_tensors,
     warn_not_exact,
@@ -88,6 +89,10 @@ class SavedAgent(BaseAlgorithm):
             "log": logged_so_far(self._logger) if hasattr(self, "_logger") else {},
         }
 
+    def _resume_point(self) -> dict[str, Any]:
+        """What was running where a file lets learning go on: here and now, but for rollouts."""
+        return self._running()
+
     def _go_on(self, running: dict[str, Any]) -> None:
         """Inverse of :meth:`_running`, but for random states; the logger is there."""
         set_logged_so_far(self.logger, running["log"])
@@ -117,18 +122,13 @@ class SavedAgent(BaseAlgorithm):
         running, self._left_off = self._left_off, None
         if not running or not goes_on:
             return
-        try:
+        with reading_running():
             self._go_on(running)
             if "random" in running:
                 generators = space_generators(self.action_space)
                 for one, state in zip(generators, running["action_space"], strict=True):
                     set_generator_state(one, state)
                 set_common_random_states(running["random"])
-        except (KeyError, AttributeError, TypeError, RuntimeError, IndexError, ValueError) as error:
-            raise ValueError(
-                f"the agent's file does not hold what was running ({error!r}); learn(...) without "
-                "reset_num_timesteps=False starts afresh from its weights"
-            ) from error
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class SavedAgent(BaseAlgorithm):
             "n_envs": self.n_envs,
             "state": self._state(),
         }
-        running = self._running() if self._left_off is None else self._left_off
+        running = self._resume_point() if self._left_off is None else self._left_off
         write_agent(path, data, {**self.get_parameters(), RUNNING: to_tensors(running)})
 
     def _setting(self, name: str) -> Any:

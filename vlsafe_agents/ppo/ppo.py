@@ -11,8 +11,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from vlsafe_agents.common.checked_steps import ChecksEnvironment
-from vlsafe_agents.common.saved_agent import SavedAgent
+from vlsafe_agents.common.driving import DrivingAlgorithm
 from wrappers.checks import one_number, whole_number
 
 _WHOLE = {"n_steps": 1, "batch_size": 1, "n_epochs": 1}  # least values
@@ -45,7 +44,7 @@ def check_arguments(where: str, arguments: Mapping[str, Any]) -> None:
             one_number(value, name, where, *_RANGES[name])
 
 
-class PPO(SavedAgent, ChecksEnvironment, StockPPO):
+class PPO(DrivingAlgorithm, StockPPO):
     """Stable-Baselines3's PPO; takes its arguments.
 
     Raises:
@@ -66,5 +65,5 @@ class PPO(SavedAgent, ChecksEnvironment, StockPPO):
         n_rollout_steps: int,
     ) -> bool:
         """SB3's, with each step checked."""
-        steps = self._checked(env)
+        steps = self._begin_rollout(env)
         return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)

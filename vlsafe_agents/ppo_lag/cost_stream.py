@@ -62,3 +62,13 @@ class EpisodeCosts:
             self.finished.append(float(self._running[index]))
             self.recent.append(float(self._running[index]))
             self._running[index] = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums of running and of recent episodes, as at the beginning of a rollout."""
+        return {"running": self._running.copy(), "recent": list(self.recent)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`, whose array may be a tensor."""
+        self._running[:] = np.asarray(state["running"])
+        self.recent = deque(state["recent"], maxlen=self.recent.maxlen)
+        self.finished = []
