@@ -79,7 +79,7 @@ class DrivingAlgorithm(SavedAgent, ChecksEnvironment):
         if self.env is not None and self._last_obs is not None:
             driving = {
                 **running_episodes(self.env),
-                "last_obs": _copied(self._last_obs),
+                "last_obs": _laid_out(self._last_obs),
                 "episode_starts": np.array(self._last_episode_starts),
             }
         return {
@@ -100,7 +100,7 @@ class DrivingAlgorithm(SavedAgent, ChecksEnvironment):
         if "random" in running:  # not where another seed was asked for
             fault = return_to_episodes(self.env, driving)
             if not fault:
-                self._last_obs = to_arrays(driving["last_obs"])
+                self._last_obs = _as_laid_out(to_arrays(driving["last_obs"]))
                 self._last_episode_starts = to_arrays(driving["episode_starts"])
                 self._steps = CheckedSteps(self.env)
                 self._steps.go_on([len(one["actions"]) for one in driving["episodes"]])
@@ -118,7 +118,19 @@ class DrivingAlgorithm(SavedAgent, ChecksEnvironment):
         self.ep_success_buffer = deque(running["ep_success"], maxlen=window)
 
 
-def _copied(observation: Any) -> Any:
+def _laid_out(observation: Any) -> Any:
+    """Copies of arrays with the order of their axes in memory.
+
+    Images turned channels-first are still channels-last there, and PyTorch's sums depend on that.
+    """
     if isinstance(observation, dict):
-        return {name: np.array(part) for name, part in observation.items()}
-    return np.array(observation)
+        return {"parts": {name: _laid_out(part) for name, part in observation.items()}}
+    axes = np.argsort([-stride for stride in observation.strides], kind="stable")
+    return {"axes": axes.tolist(), "values": np.array(observation.transpose(axes), order="C")}
+
+
+def _as_laid_out(stored: Any) -> Any:
+    """Inverse of :func:`_laid_out`."""
+    if "parts" in stored:
+        return {name: _as_laid_out(part) for name, part in stored["parts"].items()}
+    return stored["values"].transpose(np.argsort(stored["axes"]))
