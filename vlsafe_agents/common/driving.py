@@ -55,12 +55,16 @@ class DrivingAlgorithm(SavedAgent, ChecksEnvironment):
             total_timesteps, callback, reset_num_timesteps, *args, **kwargs
         )
         if begins:
-            self._begin_episodes()
+            self._begin_episodes(reset_num_timesteps)
         self._take_up(goes_on)
         return prepared
 
-    def _begin_episodes(self) -> None:
-        """The environments were reset: what is counted of episodes begins, too."""
+    def _begin_episodes(self, afresh: bool) -> None:
+        """The environments were reset: what is counted of running episodes begins, too.
+
+        Args:
+            afresh: also what is known of those before.
+        """
 
     def _begin_rollout(self, env: VecEnv) -> CheckedSteps:
         self._rollout_began = {**self._running(), "updates": self._n_updates}

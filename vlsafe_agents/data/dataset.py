@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
+from vlsafe_agents.data.batches import SequenceBatch, TransitionBatch
 from vlsafe_agents.data.episode import (
     CostMode,
     Episode,
@@ -31,45 +32,11 @@ from vlsafe_agents.data.rows import (
     flatten,
     labelled_episodes,
     matching_names,
+    stacked_rows,
 )
 from wrappers.checks import one_number, whole_number
 
 __all__ = ["CostMode", "Episode", "EpisodeDataset", "SequenceBatch", "TransitionBatch"]
-
-
-@dataclass(frozen=True)
-class SequenceBatch:
-    """B sequences of T rows; index t means "on arriving at observation t"."""
-
-    obs: dict[str, Array]  # each (B, T, ...)
-    # (B, T) int64 or (B, T, A) float32: led to o_t; at is_first zeros, or Discrete's first action
-    action: Array
-    next_action: Array  # same shape: taken at o_t; valid where has_action
-    reward: npt.NDArray[np.float32]  # (B, T), 0 at is_first
-    cost: npt.NDArray[np.float32]  # (B, T), 0 at is_first
-    safety_score: npt.NDArray[np.float32]  # (B, T), of the frame o_t; NaN in unlabelled data
-    is_first: npt.NDArray[np.bool_]  # (B, T)
-    is_terminal: npt.NDArray[np.bool_]  # (B, T), terminated at o_t; a time-out is not terminal
-    has_action: npt.NDArray[np.bool_]  # (B, T), False at an episode's last observation
-    weight: npt.NDArray[np.float32]  # (B, T), how many times as often it would be drawn evenly
-
-    def cut(self, rows: slice) -> SequenceBatch:
-        """The same sequences with these of their T rows only."""
-        parts = {name: x[:, rows] for name, x in vars(self).items() if name != "obs"}
-        return SequenceBatch(obs={name: x[:, rows] for name, x in self.obs.items()}, **parts)
-
-
-@dataclass(frozen=True)
-class TransitionBatch:
-    """B single steps, for behaviour cloning and for model-free learners."""
-
-    obs: dict[str, Array]  # each (B, ...)
-    action: Array  # (B,) int64 or (B, A) float32: taken at obs
-    reward: npt.NDArray[np.float32]  # (B,)
-    cost: npt.NDArray[np.float32]  # (B,)
-    safety_score: npt.NDArray[np.float32]  # (B,), of obs, not of the next one
-    next_obs: dict[str, Array]  # each (B, ...)
-    terminated: npt.NDArray[np.bool_]  # (B,)
 
 
 class EpisodeDataset:
@@ -110,17 +77,25 @@ class EpisodeDataset:
         self._acting_rows = self._rows[self._has_action[self._rows]]
         score = rows.safety_score if self.has_safety_score else None
         self._cost = training_cost(cost, rows.env_cost, score, rows.is_terminal)
-        self._cost[self._is_first] = 0.0
+        if not np.isnan(self._cost).all():
+            self._cost[self._is_first] = 0.0
         self._unsafe: dict[int, Array] = {}  # starts of sequences by their length
 
     @classmethod
     def from_minari(
         cls,
         id_or_path: str | Path,
-        cost: CostMode = "vlm",
+        cost: CostMode | None = None,
         cache: bool = True,
+        cost_key: str | None = None,
     ) -> EpisodeDataset:
         """Open a Minari data set by id, or by the folder that holds it (or that holds only it).
+
+        Observations are arrays or a ``Dict`` of arrays under any names; one without a name is
+        called "image" if it is uint8 with two to four axes, else "vector".  ``cost_key`` names the
+        info that is the environment's cost ("terms/hit" within a dictionary); without it that is
+        ``env_cost``, or else ``cost``.  Data without costs open, too: see :meth:`require_cost`.
+        ``cost`` None is "vlm" for data with safety scores and "env" for others.
 
         With ``cache`` the images are laid out once in a flat file beside the data set and
         memory-mapped, so that several processes share their pages.  Where a scorer has labelled
@@ -129,13 +104,17 @@ class EpisodeDataset:
         Warns of observations outside of their space's bounds.
 
         Raises ``FileNotFoundError`` where there is no data set and ``ValueError`` for data
-        without costs, or without a wholly labelled episode where ``cost`` needs safety scores, and
-        for damaged files and impossible values, naming file, episode and remedy.
+        without a wholly labelled episode where ``cost`` needs safety scores, and for damaged files
+        and impossible values, naming file, episode and remedy.
         """
         from vlsafe_agents.data.storage import read_flat_rows  # h5py and minari load slowly
 
-        check_cost_mode(cost)
-        rows, observation_space, action_space, metadata = read_flat_rows(id_or_path, cache)
+        if cost is not None:
+            check_cost_mode(cost)
+        read = read_flat_rows(id_or_path, cache, cost_key)
+        rows, observation_space, action_space, metadata = read
+        if cost is None:
+            cost = "env" if np.isnan(rows.safety_score).all() else "vlm"
         labelled = labelled_episodes(rows, needed=cost != "env")
         return cls(rows, observation_space, action_space, cost, labelled, metadata)
 
@@ -147,7 +126,9 @@ class EpisodeDataset:
         action_space: gym.Space[Any],
         cost: CostMode = "env",
     ) -> EpisodeDataset:
-        """A data set in memory.
+        """A data set in memory, of episodes.
+
+        Flat arrays, as D4RL, DSRL and d3rlpy have them: :mod:`vlsafe_agents.data.flat`.
 
         Warns of observations outside of their space's bounds.
 
@@ -177,10 +158,50 @@ class EpisodeDataset:
         return not bool(np.isnan(self._flat.safety_score[self._rows]).any())
 
     @property
+    def safety_scores(self) -> npt.NDArray[np.float32]:
+        """Scores ``(R',)`` of all frames of this view, one episode after another; NaN for none."""
+        return self._flat.safety_score[self._rows]
+
+    def infos(self, names: Sequence[str]) -> dict[str, Array]:
+        """Recorded infos of all frames of this view, each ``(R', ...)``, one episode after another.
+
+        Raises ``ValueError`` for infos that an episode lacks.
+        """
+        found = self._flat.infos(names)
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise ValueError(f"the data set has no infos {', '.join(missing)} of every frame")
+        return {name: array[self._rows] for name, array in found.items()}
+
+    def with_gate_scores(self, scores: Array) -> EpisodeDataset:
+        """The same data with other scores ``(R',)`` in [0, 1] for a gate to learn.
+
+        Costs and recorded safety scores stay as they are.
+        """
+        column = np.full(len(self._flat.reward), np.nan, np.float32)
+        column[self._rows] = scores
+        rows = replace(self._flat, gate_score=column)
+        return self._view(rows, self.observation_space, self.episode_ids)
+
+    @property
+    def has_cost(self) -> bool:
+        """Whether the costs of this view are known; see :meth:`require_cost`."""
+        return not bool(np.isnan(self._cost[self._rows]).any())
+
+    def require_cost(self, who: str) -> None:
+        """Raise ``ValueError``, with what to do, where ``who`` needs costs and there are none."""
+        if not self.has_cost:
+            raise ValueError(
+                f"{who} needs costs, and the data set has none: name the info that is the cost "
+                "(from_minari(..., cost_key=...)), record it again with info['cost'], or have the "
+                "frames scored (`vlsafe label`) and use cost='vlm'"
+            )
+
+    @property
     def unsafe_share(self) -> float:
-        """Share of steps with a cost by simulator truth."""
-        arrived = self._rows[~self._is_first[self._rows]]
-        return float((self._flat.env_cost[arrived] > 0).mean())
+        """Share of steps with a cost by simulator truth; NaN where that was not recorded."""
+        arrived = self._flat.env_cost[self._rows[~self._is_first[self._rows]]]
+        return float("nan") if np.isnan(arrived).any() else float((arrived > 0).mean())
 
     @property
     def episodes(self) -> Sequence[Episode]:
@@ -196,8 +217,9 @@ class EpisodeDataset:
         """
         if not isinstance(observation_space, gym.Space):
             raise TypeError(f"observation_space is {observation_space!r}, no Gymnasium space")
-        names = matching_names(self.observation_space, observation_space)
-        obs = {name: self._flat.obs[name] for name in names}
+        stored = list(self._flat.obs)
+        names = matching_names(self.observation_space, observation_space, stored)
+        obs = {name: self._flat.obs[kept] for name, kept in names.items()}
         return self._view(replace(self._flat, obs=obs), observation_space, self.episode_ids)
 
     def split(self, share: float, seed: int = 0) -> tuple[EpisodeDataset, EpisodeDataset]:
@@ -223,12 +245,19 @@ class EpisodeDataset:
         )
 
     def sample(
-        self, batch_size: int, length: int, rng: np.random.Generator, unsafe_ends: float = 0.0
+        self,
+        batch_size: int,
+        length: int,
+        rng: np.random.Generator,
+        unsafe_ends: float = 0.0,
+        context: int = 0,
     ) -> SequenceBatch:
         """Sequences that start anywhere in the stream and may run across episode borders.
 
         A share ``unsafe_ends`` of them is drawn from those in which an episode ends with a cost, if
-        there are any; averages with ``weight`` are still those of the data.
+        there are any; averages with ``weight`` are still those of the data.  Each has ``context``
+        more rows in front, those that come before it in the stream; before the stream's first row,
+        which begins an episode, stand its last ones.
 
         Raises ``ValueError`` when the stream is shorter than ``length``, for a share outside
         [0, 1] and for sizes below 1, and ``TypeError`` for another ``rng``.
@@ -236,6 +265,7 @@ class EpisodeDataset:
         unsafe_ends = one_number(unsafe_ends, "unsafe_ends", low=0.0, high=1.0)
         batch_size = whole_number(batch_size, "batch_size", low=1)
         length = whole_number(length, "length", low=1)
+        context = whole_number(context, "context", low=0)
         _check_rng(rng)
         last_start = len(self._rows) - length
         if last_start < 0:
@@ -247,8 +277,10 @@ class EpisodeDataset:
         weight = None
         if unsafe_ends:
             start, weight = self._prefer_unsafe_ends(start, length, rng, unsafe_ends)
-        rows = self._rows[start[:, None] + np.arange(length)]  # (B, T)
-        return self.gather(rows, weight)
+        places = start[:, None] + np.arange(-context, length)  # (B, C + T)
+        if weight is not None:
+            weight = np.pad(weight, ((0, 0), (context, 0)), mode="edge")
+        return self.gather(self._rows[places % len(self._rows)], weight)
 
     def _prefer_unsafe_ends(
         self, start: Array, length: int, rng: np.random.Generator, share: float
@@ -286,24 +318,31 @@ class EpisodeDataset:
             is_terminal=flat.is_terminal[rows],
             has_action=self._has_action[rows],
             weight=np.ones(rows.shape, np.float32) if weight is None else weight,
+            gate_score=None if flat.gate_score is None else flat.gate_score[rows],
         )
 
-    def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
+    def sample_transitions(
+        self, batch_size: int, rng: np.random.Generator, frame_stack: int = 1
+    ) -> TransitionBatch:
         """Single steps, uniformly over all steps of this view.
+
+        With a ``frame_stack`` each observation has those before it in its episode in front, along
+        the last axis, and zeros from before the episode, as in SB3's ``VecFrameStack``.
 
         Raises ``ValueError`` for a size below 1 and ``TypeError`` for another ``rng``.
         """
         batch_size = whole_number(batch_size, "batch_size", low=1)
+        frame_stack = whole_number(frame_stack, "frame_stack", low=1)
         _check_rng(rng)
         rows = self._acting_rows[rng.integers(0, len(self._acting_rows), batch_size)]  # (B,)
         flat = self._flat
         return TransitionBatch(
-            obs={name: array[rows] for name, array in flat.obs.items()},
+            obs=stacked_rows(flat, rows, frame_stack),
             action=flat.next_action[rows],
             reward=flat.reward[rows + 1],
             cost=self._cost[rows + 1],
             safety_score=flat.safety_score[rows],
-            next_obs={name: array[rows + 1] for name, array in flat.obs.items()},
+            next_obs=stacked_rows(flat, rows + 1, frame_stack),
             terminated=flat.is_terminal[rows + 1],
         )
 
@@ -312,12 +351,12 @@ class EpisodeDataset:
         number = self._number(index)
         flat = self._flat
         begin, end = (int(row) for row in flat.starts[number : number + 2])
-        score = flat.safety_score[begin:end]
+        score, cost = flat.safety_score[begin:end], flat.env_cost[begin:end]
         return Episode(
             obs={name: np.asarray(array[begin:end]) for name, array in flat.obs.items()},
             action=flat.next_action[begin : end - 1],
             reward=flat.reward[begin + 1 : end],
-            env_cost=flat.env_cost[begin:end],
+            env_cost=None if np.isnan(cost).any() else cost,
             safety_score=None if np.isnan(score).any() else score,
             terminated=bool(flat.is_terminal[end - 1]),
             seed=flat.seeds[number],

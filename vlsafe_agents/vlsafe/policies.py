@@ -16,9 +16,11 @@ from torch import Tensor
 
 from vlsafe_agents.common.agent_file import space_from_json, space_to_json
 from vlsafe_agents.common.border import check_seen
+from vlsafe_agents.vlsafe.actions import UNITS, check_units
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
-from vlsafe_agents.vlsafe.batch import IMAGE, TensorBatch, observation_spaces
+from vlsafe_agents.vlsafe.batch import TensorBatch, is_image, observation_spaces
 from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
+from vlsafe_agents.vlsafe.gates import Source
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 from wrappers.files import reading, replacing
@@ -35,7 +37,7 @@ class VLSafePolicy(BasePolicy):
 
     Args:
         update: "gated", "lagrangian" or "none"; this and what follows as in :class:`ActorCritic`.
-        gate: a constant gate, or None for the predicted safety score.
+        gate: where p comes from, such as "score" or 0.5.
         cost_limit: allowed cost per episode [sum].
     """
 
@@ -46,7 +48,7 @@ class VLSafePolicy(BasePolicy):
         config: VLSafeConfig,
         *,
         update: str,
-        gate: float | None,
+        gate: Source | None,
         cost_limit: float,
     ) -> None:
         super().__init__(observation_space, action_space)
@@ -64,8 +66,14 @@ class VLSafePolicy(BasePolicy):
 
     # --- learning ---------------------------------------------------------------------------------
 
-    def warm_up_loss(self, batch: TensorBatch) -> tuple[Tensor, dict[str, float]]:
-        """Loss of the world model and, on its features, of the behaviour prior; metrics."""
+    def warm_up_loss(
+        self, batch: TensorBatch, context: TensorBatch | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of the world model and, on its features, of prior and gate; metrics.
+
+        Args:
+            context: the rows before the batch, ``(B, K, ...)``, where there are any.
+        """
         shaping, seen = self._config.shaping, {}
 
         def prior_loss(feat: Tensor) -> Tensor:  # (B, T, F)
@@ -75,28 +83,32 @@ class VLSafePolicy(BasePolicy):
             seen["train/behaviour_loss"] = loss.item()
             return shaping * loss if shaping else loss
 
-        foreign = self.world_model.foreign_actions(batch, self._config.forget_actions)
-        loss, _, metrics = self.world_model.loss(batch, prior_loss, foreign)
-        return loss, metrics | seen
+        foreign = self.world_model.foreign_actions(batch, self._config.forget_actions, context)
+        loss, posterior, metrics = self.world_model.loss(batch, prior_loss, foreign, context)
+        gate_loss = self.actor_critic.gate.recorded_loss(self.world_model.feat(posterior), batch)
+        return loss + gate_loss, metrics | seen
 
     @torch.no_grad()
     def states(
-        self, batch: TensorBatch, posterior: RSSMState | None
+        self, batch: TensorBatch, context: TensorBatch | None, posterior: RSSMState | None
     ) -> tuple[RSSMState, RSSMState]:
         """Posterior states of the batch, and those that the prior is fitted on, without gradients.
 
         Args:
+            context: the rows before the batch, ``(B, K, ...)``, where there are any.
             posterior: those of the batch, where they are known already.
         """
         world_model, share = self.world_model, self._config.forget_actions
         if posterior is not None and not share:
             return posterior, posterior
         embed = world_model.embed(batch)  # (B, T, E); costs more than what follows
+        foreign = world_model.foreign_actions(batch, share, context)
+        starts = world_model.burn_in(context, None, None if foreign is None else foreign[1])
         if posterior is None:
-            posterior = world_model.observe(batch, embed)
-        foreign = world_model.foreign_actions(batch, share)
-        prior = posterior if foreign is None else world_model.observe(batch, embed, foreign)
-        return posterior, prior
+            posterior = world_model.observe(batch, embed, start=starts[0])
+        if foreign is None:
+            return posterior, posterior
+        return posterior, world_model.observe(batch, embed, foreign[0], starts[1])
 
     # --- saving -----------------------------------------------------------------------------------
 
@@ -106,9 +118,10 @@ class VLSafePolicy(BasePolicy):
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
             "config": self._config.to_dict(),
+            "action_units": UNITS,
             "settings": {
                 "update": self.actor_critic.update,
-                "gate": self.actor_critic.gate,
+                "gate": self.actor_critic.source,
                 "cost_limit": self.actor_critic.cost_limit,
             },
         }
@@ -127,9 +140,11 @@ class VLSafePolicy(BasePolicy):
         def read(file: Path) -> Any:
             stored = torch.load(file, map_location=get_device(device), weights_only=True)
             data = json.loads(stored["data"])
+            action_space = space_from_json(data["action_space"])
+            check_units(action_space, data.get("action_units"))
             policy = cls(
                 space_from_json(data["observation_space"]),
-                space_from_json(data["action_space"]),
+                action_space,
                 changed(VLSafeConfig(), data["config"]),
                 **{
                     k: v for k, v in data["settings"].items() if k != "episode_steps"
@@ -212,8 +227,9 @@ class VLSafePolicy(BasePolicy):
             array = np.asarray(value)
             batched = array.ndim == len(shape) + 1
             array = array if batched else array[None]
-            if key == IMAGE and array.shape[1:] == (shape[2], *shape[:2]) != shape:
-                array = array.transpose(0, 2, 3, 1)  # SB3's VecTransposeImage: (N, 3, H, W)
+            turned = is_image(self._spaces[key]) and len(shape) == 3
+            if turned and array.shape[1:] == (shape[2], *shape[:2]) != shape:
+                array = array.transpose(0, 2, 3, 1)  # SB3's VecTransposeImage: (N, C, H, W)
             if array.shape[1:] != shape:
                 raise ValueError(f"{key} has shape {array.shape[1:]}, the model expects {shape}")
             tensors[key] = torch.as_tensor(np.ascontiguousarray(array), device=self.device)
