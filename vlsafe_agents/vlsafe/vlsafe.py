@@ -18,12 +18,13 @@ from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.saved_agent import COUNTERS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
-from vlsafe_agents.vlsafe.batch import TensorBatch, check_contents, to_tensors
+from vlsafe_agents.vlsafe.actions import SPACES, UNITS, check_units
+from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.config import SMALL_PRESETS, UPDATES, changed, make_config
+from vlsafe_agents.vlsafe.gates import SCORE, check_safety, refuse_change, with_gate
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
-from vlsafe_agents.vlsafe.policy_heads import SPACES
 from wrappers.checks import one_number
 
 
@@ -39,13 +40,15 @@ class VLSafe(OfflineAlgorithm):
             SB3's users know; observations are told apart by the space.
         env: gives the spaces and serves for evaluation; never stepped or reset by ``learn``.
             None takes the data's spaces.
-        dataset: recorded episodes with cost and safety score; may be set later.
+        dataset: recorded episodes with costs, and safety scores where the gate is made of them;
+            may be set later.
         preset: sizes: "debug", "cpu", "12M", "25M" or "50M"; "route" is "cpu" with settings for
             tasks at 10 decisions per second.
         update: "gated" (the paper's weight), "lagrangian" (imagined cost return against
             ``cost_limit``) or "none" (blind to cost).
-        safety: the gate's p: "score" predicts the recorded safety score; a number in [0, 1] is a
-            constant gate (a control); None switches safety off, whatever ``update`` says.
+        safety: the p of "gated": "score" predicts the recorded safety score; a number in [0, 1],
+            "oracle", "shuffled" and "reachability" are controls, see
+            :mod:`~vlsafe_agents.vlsafe.gates`; None switches safety off, whatever ``update`` says.
         cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
             reads it.
         config: replaces settings of the preset: ``{"imagination": {"horizon": 15}}``; see
@@ -86,10 +89,7 @@ class VLSafe(OfflineAlgorithm):
             )
         if update not in UPDATES:
             raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
-        if isinstance(safety, str) and safety != "score":
-            raise ValueError(f'safety must be "score", a number in [0, 1] or None; got {safety!r}')
-        if safety is not None and not isinstance(safety, str):
-            safety = one_number(safety, "safety", "VLSafe", low=0.0, high=1.0)
+        safety = check_safety(safety, update)
         self.config = make_config(preset, config)
         super().__init__(
             policy,
@@ -106,6 +106,7 @@ class VLSafe(OfflineAlgorithm):
         self.preset, self.update, self.safety = preset, update, safety
         self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
         self.world_model_frozen = False
+        self.scores_learned = True  # whether the world model's data had safety scores
         self._schedule: Schedule | None = None  # of the last call of learn
         self.dataset: EpisodeDataset | None = None
         if _init_setup_model:
@@ -120,13 +121,12 @@ class VLSafe(OfflineAlgorithm):
         self.set_random_seed(self.seed)
         self._sampler = np.random.default_rng(self.seed)
         self._gap = GapWarning()
-        gate = None if isinstance(self.safety, str) or self.safety is None else float(self.safety)
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space,
             self.action_space,
             self.config,
             update="none" if self.safety is None else self.update,
-            gate=gate,
+            gate=self.safety,
             cost_limit=self.cost_limit,
         ).to(self.device)
         train, network = self.config.train, self.config.network
@@ -156,9 +156,8 @@ class VLSafe(OfflineAlgorithm):
         another id than the one that was recorded.
 
         Raises:
-            ValueError: if the spaces differ, if cost or safety score are missing where ``update``
-                reads them, or if the environment's observations are changed on their way
-                (``VecNormalize``).
+            ValueError: if the spaces differ, if what ``update`` or the gate is made of is missing,
+                or if the environment's observations are changed on their way (``VecNormalize``).
             TypeError: if it is no data set.
         """
         dataset = self._accept_data(dataset)
@@ -168,11 +167,16 @@ class VLSafe(OfflineAlgorithm):
                 f"{self.action_space}; make the environment as the data were collected"
             )
         dataset = dataset.select(self.observation_space)
-        check_contents(dataset, self.update, self.safety)
+        gate = self.safety if self.update == "gated" else None
+        if self.safety is not None and self.update != "none":
+            dataset.require_cost(f"VLSafe(update={self.update!r})")
+        dataset = with_gate(dataset, gate, self.seed or 0)
         rows = self.config.train.sequence_length
         dataset.sample(1, rows, np.random.default_rng(0))  # raises where it is too short
         warn_of_failed_audit(dataset.metadata)
         self.dataset = dataset
+        if not self.world_model_frozen:
+            self.scores_learned = dataset.has_safety_score
         if self.config.multiplier.episode_steps is None:
             self.policy.actor_critic.episode_steps = dataset.num_steps / dataset.num_episodes
 
@@ -184,10 +188,16 @@ class VLSafe(OfflineAlgorithm):
 
         Raises:
             TypeError: for an agent without a world model.
-            ValueError: if the two agents' spaces or sizes differ.
+            ValueError: if the two agents' spaces or sizes differ, or if the model does not
+                predict the score that the gate reads.
         """
         if not isinstance(other, VLSafe):
             raise TypeError(f"a {type(other).__name__} has no world model to take over")
+        if self.update == "gated" and self.safety == SCORE and not other.scores_learned:
+            raise ValueError(
+                "the other agent's world model learnt from data without safety_score and predicts "
+                "none; train it on labelled data, or choose another gate"
+            )
         for name in ("world_model", "actor_critic.behaviour"):
             mine, theirs = self.policy.get_submodule(name), other.policy.get_submodule(name)
             try:
@@ -198,7 +208,7 @@ class VLSafe(OfflineAlgorithm):
                     f"observation, action space, preset and world_model settings ({error})"
                 ) from error
         self.policy.actor_critic.start_from_behaviour()
-        self.world_model_frozen = True
+        self.world_model_frozen, self.scores_learned = True, other.scores_learned
         self._schedule = None
 
     # --- learning -------------------------------------------------------------------------------
@@ -283,6 +293,8 @@ class VLSafe(OfflineAlgorithm):
                 actor_critic.start_from_behaviour()  # critics evaluate the prior, which moves on
             dream = actor_critic.dream(world_model, posterior, batch)  # (N, H)
             metrics |= dream_metrics(dream, settings.gamma)
+            if not self.scores_learned:
+                del metrics["imagined/safety_score"]
             critic_loss = actor_critic.critic_loss(dream, feat, batch, world_model)
             behaviour_loss = actor_critic.behaviour_loss(prior_feat, batch, world_model)
             loss = critic_loss + behaviour_loss
@@ -363,13 +375,17 @@ class VLSafe(OfflineAlgorithm):
             **super()._state(),
             "episode_steps": self.policy.actor_critic.episode_steps,
             "world_model_frozen": self.world_model_frozen,
+            "action_units": UNITS,
+            "scores_learned": self.scores_learned,
             "schedule": None if self._schedule is None else self._schedule.to_json(),
             "sampler": self._sampler.bit_generator.state,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
+        check_units(self.action_space, state.get("action_units"))
         self.world_model_frozen = bool(state["world_model_frozen"])
+        self.scores_learned = bool(state.get("scores_learned", True))
         self._sampler.bit_generator.state = state["sampler"]
         self.policy.actor_critic.episode_steps = state["episode_steps"]
         stored = state["schedule"]
@@ -382,9 +398,12 @@ class VLSafe(OfflineAlgorithm):
                 f"the file holds an agent of preset {arguments['preset']!r}; its sizes cannot be "
                 "changed on loading"
             )
+        if arguments["update"] != "gated" and arguments["safety"] is not None:
+            arguments = {**arguments, "safety": SCORE}  # until November 2026 it was not checked
+        merged = super()._merged(arguments, changes)
+        refuse_change(arguments, merged)
         stored = make_config(arguments["preset"], arguments["config"])
-        config = changed(stored, changes.get("config")).to_dict()
-        return {**super()._merged(arguments, changes), "config": config}
+        return {**merged, "config": changed(stored, changes.get("config")).to_dict()}
 
     @classmethod
     def _upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:
