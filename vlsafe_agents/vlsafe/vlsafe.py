@@ -40,6 +40,7 @@ class VLSafe(OfflineAlgorithm):
         policy: "CnnPolicy", "MlpPolicy" or "MultiInputPolicy": the same class under the names that
             SB3's users know; observations are told apart by the space.
         env: gives the spaces and serves for evaluation; never stepped or reset by ``learn``.
+            None takes the data's spaces.
         dataset: recorded episodes with costs, and safety scores where the gate is made of them;
             may be set later.
         preset: sizes: "debug", "cpu", "12M", "25M" or "50M"; "route" is "cpu" with settings for
@@ -82,10 +83,10 @@ class VLSafe(OfflineAlgorithm):
         config: Mapping[str, Any] | None = None,
         _init_setup_model: bool = True,
     ) -> None:
-        if env is None and _init_setup_model:
+        if env is None and dataset is None and _init_setup_model:
             raise ValueError(
-                "VLSafe needs an environment, which tells it the spaces (it is never stepped); "
-                "VLSafe.load(path) works without one"
+                "VLSafe needs an environment or a data set, which tell it the spaces; "
+                "VLSafe.load(path) works without"
             )
         if update not in UPDATES:
             raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
@@ -101,6 +102,8 @@ class VLSafe(OfflineAlgorithm):
             seed=seed,
             supported_action_spaces=SPACES,
         )
+        if env is None and dataset is not None:
+            self._take_spaces(dataset)
         self.preset, self.update, self.safety = preset, update, safety
         self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
         self.world_model_frozen = False
