@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from speed_limit import SpeedLimit, record
+from stable_baselines3.common.logger import configure
 from test_actor_critic import build
 from tiny_agents import VECTOR, make
 from tiny_batch import batch_of
@@ -320,6 +321,17 @@ def test_scores_are_not_demanded_where_no_gate_is_made_of_them(chosen: dict[str,
     assert all(torch.isfinite(p).all() for p in agent.policy.parameters())
 
 
+def test_what_is_not_learned_has_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[str] = set()
+    agent = make(drives(labelled=False), update="lagrangian", config={"critic_warmup": 0.0})
+    logger = configure(None, [])
+    monkeypatch.setattr(logger, "record_mean", lambda name, value: seen.add(name))
+    agent.set_logger(logger)
+    agent.learn(4)
+    assert "imagined/return" in seen
+    assert not seen & {"train/safety_score_loss", "imagined/safety_score", "imagined/gate"}
+
+
 @pytest.mark.parametrize("source", ["score", "shuffled"])
 def test_scores_are_demanded_where_a_gate_is_made_of_them(source: str) -> None:
     with pytest.raises(ValueError, match=r"no safety_score.*`vlsafe label`.*reachability"):
@@ -349,6 +361,19 @@ def test_gates_without_effect_and_unknown_ones_are_refused() -> None:
         make(None, SpeedLimit(), safety="clip")
     with pytest.raises(ValueError, match="safety is -1"):
         make(None, SpeedLimit(), safety=-1.0)
+
+
+def test_a_learned_gate_cannot_be_changed_on_loading(tmp_path: Path) -> None:
+    make(None, SpeedLimit()).save(tmp_path / "score.zip")
+    make(None, SpeedLimit(), safety="reachability").save(tmp_path / "ref.zip")
+    assert VLSafe.load(tmp_path / "score.zip", device="cpu", safety=0.5).safety == 0.5
+    for name, change in (
+        ("score", {"safety": "oracle"}),
+        ("ref", {"safety": "score"}),
+        ("ref", {"update": "lagrangian", "safety": "score"}),
+    ):
+        with pytest.raises(ValueError, match=r"cannot be changed on loading.*adopt_world_model"):
+            VLSafe.load(tmp_path / f"{name}.zip", device="cpu", **change)
 
 
 @pytest.mark.parametrize("source", [*SOURCES, "none"])

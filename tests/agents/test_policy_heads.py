@@ -158,6 +158,17 @@ def test_weighted_candidates_have_the_means_of_the_restricted_prior(threshold: f
     assert on_bound == pytest.approx((draws[..., 1] == 1).float().mean().item(), abs=0.01)
 
 
+def test_the_drift_of_candidates_approaches_the_divergence_of_the_policies() -> None:
+    torch.manual_seed(0)
+    prior, actor, feat = head([0.3, 0.9]), head([0.1, 0.7], 0.3), torch.zeros(400, 3)
+    settings = replace(PLAIN, candidates=512, support_threshold=0.0)
+    flat = Surface(lambda a: a[..., 0])
+    found = actor.compare(prior, feat, None, (flat, flat), settings).drift().mean()
+    drawn = actor.sample(torch.zeros(200_000, 3))
+    expected = (actor.log_prob(feat[:1], drawn) - prior.log_prob(feat[:1], drawn)).mean()
+    assert found.item() == pytest.approx(expected.item(), rel=0.05)
+
+
 @pytest.mark.parametrize(("threshold", "low", "high"), [(0.0, -1.0, 1.0), (0.1, 0.371, 1.0)])
 def test_exploring_actions_are_spread_evenly_over_the_support(
     threshold: float, low: float, high: float

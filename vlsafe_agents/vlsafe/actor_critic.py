@@ -254,12 +254,10 @@ class ActorCritic(nn.Module):
         cross_entropy = -(target * candidates.log_policy).sum(-1)  # (M,)
         loss = (weight * cross_entropy).sum() / weight.sum().clamp_min(1e-6)
         with torch.no_grad():
-            log_prior = candidates.log_prior.log_softmax(-1).clamp_min(-20.0)
-            drift = extraction.kl_divergence(candidates.log_policy.softmax(-1), log_prior)
             metrics = {
                 "train/actor_entropy": self.actor.mean_entropy(candidates, feat).item(),
                 "train/target_entropy": masked_mean(extraction.entropy(target), weight).item(),
-                "support/kl_to_behaviour": masked_mean(drift, weight).item(),
+                "support/kl_to_behaviour": masked_mean(candidates.drift(), weight).item(),
             }
             if self.update == "gated":
                 metrics["imagined/gate"] = masked_mean(gate, weight).item()

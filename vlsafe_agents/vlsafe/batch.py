@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from vlsafe_agents.data.dataset import SequenceBatch
+from vlsafe_agents.data.rows import bare_name
 from wrappers.checks import check_numbers
 
 IMAGE, VECTOR = "image", "vector"
@@ -24,12 +25,21 @@ class TensorBatch(NamedTuple):
     next_action: Tensor  # same shape: the action taken at o_t, valid where has_action
     reward: Tensor  # (B, T)
     cost: Tensor  # (B, T)
-    safety_score: Tensor  # (B, T) in [0, 1], or NaN for frames without a label
+    safety_score: Tensor  # (B, T) in [0, 1]
     is_first: Tensor  # (B, T) bool
     is_terminal: Tensor  # (B, T) bool: terminated, not truncated
     has_action: Tensor  # (B, T) bool: False on the last observation of an episode
     weight: Tensor  # (B, T): how many times as often the sequence would be drawn evenly
     gate_score: Tensor | None = None  # (B, T) in [0, 1]: what a gate learns instead of safety_score
+
+    # (B, T) bool: where cost and safety_score are known; they are 0 where not; None: everywhere
+    has_cost: Tensor | None = None
+    has_safety_score: Tensor | None = None
+
+    def known(self) -> dict[str, Tensor]:
+        """Masks ``(B, T)`` by signal, of those that need not be known everywhere."""
+        masks = {"cost": self.has_cost, "safety_score": self.has_safety_score}
+        return {name: mask for name, mask in masks.items() if mask is not None}
 
     def cut(self, rows: slice) -> TensorBatch:
         """The same sequences with these of their T rows only."""
@@ -38,16 +48,17 @@ class TensorBatch(NamedTuple):
 
 
 def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> TensorBatch:
-    """Copy a batch of sequences to ``device``.
+    """Copy a batch of sequences to ``device``; costs and scores that are not known become 0.
 
     Raises:
         ValueError: if a reward or cost is not finite, or a safety score lies outside [0, 1].
     """
     where = "a batch of (sequence, time)"
     check_numbers(batch.reward, "reward", where)
-    check_numbers(batch.cost, "cost", where)
-    labels = np.where(np.isnan(batch.safety_score), 0.0, batch.safety_score)
-    check_numbers(labels, "safety_score", where, low=0.0, high=1.0)
+    cost, has_cost = _or_zeros(batch.cost)
+    safety_score, has_safety_score = _or_zeros(batch.safety_score)
+    check_numbers(batch.cost[has_cost.any(1)], "cost", where)  # known in whole sequences
+    check_numbers(safety_score, "safety_score", where, low=0.0, high=1.0)
 
     def tensor(array: npt.NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(array)).to(device)
@@ -61,14 +72,22 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         action=number(batch.action),
         next_action=number(batch.next_action),
         reward=tensor(batch.reward).float(),
-        cost=tensor(batch.cost).float(),
-        safety_score=tensor(batch.safety_score).float(),
+        cost=tensor(cost).float(),
+        safety_score=tensor(safety_score).float(),
         is_first=tensor(batch.is_first).bool(),
         is_terminal=tensor(batch.is_terminal).bool(),
         has_action=tensor(batch.has_action).bool(),
         weight=tensor(batch.weight).float(),
         gate_score=None if batch.gate_score is None else tensor(batch.gate_score).float(),
+        has_cost=tensor(has_cost),
+        has_safety_score=tensor(has_safety_score),
     )
+
+
+def _or_zeros(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Values ``(B, T)`` with 0 in place of NaN, and where there was none."""
+    known = ~np.isnan(values)
+    return np.where(known, values, 0), known
 
 
 def recorded_steps(batch: TensorBatch) -> Tensor:
@@ -98,29 +117,36 @@ def exchange_actions(action: Tensor, share: float) -> Tensor:
     return action[source.to(action.device)]
 
 
+def is_image(box: spaces.Box) -> bool:
+    """Whether the world model treats it as an image: uint8 with two to four axes."""
+    return bare_name(box) == IMAGE
+
+
 def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
-    """Observation kinds by name: a bare Box is "image" if it is uint8 (H, W, 3), else "vector".
+    """Observations by name, images and vectors; one that has no name is "image" or "vector".
+
+    uint8 with two to four axes is an image, see
+    :class:`~vlsafe_agents.vlsafe.observation_layout.ImageLayout`; everything else is a vector.
 
     Raises:
-        ValueError: for other spaces, other names or shapes that no encoder fits.
+        ValueError: for other spaces than Boxes, and for images that are not uint8.
     """
+    parts: dict[str, Any] = {}
     if isinstance(space, spaces.Box):
-        is_image = space.dtype == np.uint8 and len(space.shape) == 3
-        parts: dict[str, Any] = {IMAGE if is_image else VECTOR: space}
+        parts = {bare_name(space): space}
     elif isinstance(space, spaces.Dict):
         parts = dict(space.spaces)
-    else:
+    if not parts:
         raise ValueError(f"observation space must be a Box or a Dict of Boxes; got {space}")
-    if not parts or not set(parts) <= {IMAGE, VECTOR}:
-        raise ValueError(f"observation keys must be 'image' and/or 'vector'; got {sorted(parts)}")
     for key, box in parts.items():
         if not isinstance(box, spaces.Box):
-            raise ValueError(f"observation {key!r} must be a Box; got {box}")
-        if key == IMAGE and (box.dtype != np.uint8 or len(box.shape) != 3 or box.shape[2] != 3):
             raise ValueError(
-                f"images must be uint8 (height, width, 3), channels last; got {box.dtype} "
-                f"{box.shape}. Is the environment wrapped in VecTransposeImage?"
+                f"observation {key!r} must be a Box; got {box}: wrap the environment in "
+                "gymnasium.wrappers.FlattenObservation, or leave this observation out"
             )
-        if key == VECTOR and len(box.shape) != 1:
-            raise ValueError(f"vectors must have one axis; got {box.shape}. Flatten them first.")
+        if not is_image(box) and len(box.shape) >= 3:
+            raise ValueError(
+                f"observation {key!r} has {len(box.shape)} axes {box.shape} but is {box.dtype}; "
+                "images must be uint8 in 0..255: convert them, or flatten what is no image"
+            )
     return parts

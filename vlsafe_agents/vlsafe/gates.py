@@ -16,6 +16,8 @@ world model, and draw no random numbers that others would have drawn.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +37,8 @@ from wrappers.checks import one_number
 from wrappers.oracle import REQUIRED_KEYS, safety_degree
 
 SCORE, ORACLE, SHUFFLED, REACHABILITY = SOURCES = ("score", "oracle", "shuffled", "reachability")
+
+_LEARNED = (ORACLE, SHUFFLED, REACHABILITY)  # these have weights of their own
 
 Source = str | float
 
@@ -59,6 +63,27 @@ def check_safety(safety: str | float | None, update: str) -> Source | None:
             'out, or choose update="gated"'
         )
     return safety
+
+
+def refuse_change(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Check that loading does not change which weights the gate has.
+
+    Args:
+        stored: the constructor's arguments in a file, ``wanted`` those that are loaded.
+
+    Raises:
+        ValueError: for a gate with weights that the file does not hold, or the reverse.
+    """
+    old, new = (
+        x["safety"] if x["update"] == "gated" and x["safety"] in _LEARNED else None
+        for x in (stored, wanted)
+    )
+    if old != new:
+        raise ValueError(
+            f"the file holds an agent with safety={stored['safety']!r}; a gate that is learned "
+            "cannot be changed on loading: make another agent, which may take over this one's "
+            "world model (adopt_world_model)"
+        )
 
 
 def with_gate(dataset: EpisodeDataset, source: Source | None, seed: int) -> EpisodeDataset:
@@ -100,18 +125,14 @@ def _oracle_scores(dataset: EpisodeDataset) -> npt.NDArray[np.float64]:
 # --- gates ----------------------------------------------------------------------------------------
 
 
-class ConstantGate(nn.Module):
-    """The same p in every state."""
+class Gate(nn.Module):
+    """p of imagined states, and what it is learned from; by itself nothing is."""
 
     looks_ahead = False  # whether p of a state depends on what is dreamt next
 
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = value
-
     def forward(self, imagined: Imagined) -> Tensor:
-        """P ``(N, H)`` of the imagined states but the last."""
-        return torch.full_like(imagined.reward, self.value)
+        """The p ``(N, H)`` of the imagined states but the last, without gradients."""
+        raise NotImplementedError
 
     def recorded_loss(self, feat: Tensor, batch: TensorBatch) -> Tensor:
         """What is learned from recorded states ``(B, T, F)``, a scalar."""
@@ -125,11 +146,22 @@ class ConstantGate(nn.Module):
         """Let slow copies follow."""
 
 
-class ScoreGate(ConstantGate):
+class ConstantGate(Gate):
+    """The same p in every state."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, imagined: Imagined) -> Tensor:
+        return torch.full_like(imagined.reward, self.value)
+
+
+class ScoreGate(Gate):
     """The lowest predicted safety score of the next ``lookahead`` states."""
 
     def __init__(self, lookahead: int) -> None:
-        super().__init__(1.0)
+        super().__init__()
         self.lookahead = lookahead
         self.looks_ahead = lookahead > 0
 
@@ -154,12 +186,16 @@ class LearnedGate(ScoreGate):
 
     def recorded_loss(self, feat: Tensor, batch: TensorBatch) -> Tensor:
         """Cross-entropy with the scores that stand in place of the recorded ones, a scalar."""
-        assert batch.gate_score is not None, "call VLSafe.set_dataset: it deals the scores"
+        if batch.gate_score is None:
+            raise ValueError(
+                'safety="oracle" and "shuffled" are made of a whole data set: call set_dataset; '
+                'without one take "score", "reachability" or a number'
+            )
         logits = self.head(feat.detach()).squeeze(-1)
         return F.binary_cross_entropy_with_logits(logits, batch.gate_score)
 
 
-class ReachabilityGate(ConstantGate):
+class ReachabilityGate(Gate):
     """1 minus the chance that a cost comes, now or later, before time is up.
 
     The reachability estimation function of RESPO (Ganai et al. 2023, arXiv 2309.13528), by which
@@ -176,7 +212,7 @@ class ReachabilityGate(ConstantGate):
     def __init__(
         self, feat_size: int, units: int, layers: int, gamma: float, lambda_: float
     ) -> None:
-        super().__init__(1.0)
+        super().__init__()
         self.gamma, self.lambda_ = gamma, lambda_
         self.now = MLP(feat_size, units, layers, 1)
         self.ever = MLP(feat_size, units, layers, 1)
@@ -218,7 +254,7 @@ class ReachabilityGate(ConstantGate):
         torch._foreach_lerp_([p.data for p in slow], [p.data for p in self.ever.parameters()], rate)
 
 
-def make_gate(source: Source, feat_size: int, config: VLSafeConfig) -> ConstantGate:
+def make_gate(source: Source, feat_size: int, config: VLSafeConfig) -> Gate:
     """The gate of a source, at no effect on the random numbers that others draw.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +34,13 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     batches = [b for b in batches if b.reward.shape[1] >= length][:MAX_EPISODES]
     if not batches:
         return f"no held-out episode has {length} frames, so there is no open-loop strip"
-    if "image" not in batches[0].obs:
-        return "the agent sees no images, so there is no open-loop strip"
+    layouts = model.policy.world_model.observation.layouts
+    name = next((n for n, layout in layouts.items() if layout.shape[2:] == (3,)), None)
+    if name is None:
+        return "the agent sees no RGB images, so there is no open-loop strip"
     merged = _merge(batches, length)
     arrays = model.policy.world_model.open_loop(to_tensors(merged, model.device), CONTEXT)
-    truth, dream = arrays["image_truth"], arrays["image_dream"]  # (B, K, H, W, 3)
+    truth, dream = arrays[f"{name}_truth"], arrays[f"{name}_dream"]  # (B, K, H, W, 3)
     error = _error(truth, dream)  # (B, K)
     last = np.broadcast_to(truth[:, CONTEXT - 1 : CONTEXT], truth.shape)
     repeat = _error(truth, last)
@@ -47,9 +48,9 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     score = error[:, CONTEXT:].mean(1)
     median = int(np.argsort(score)[len(score) // 2])
     named = {
-        f"{name}_{short}": arrays[f"{name}_{full}"][median]
-        for name in ("safety_score", "cost", "reward")
-        if not np.isnan(arrays[f"{name}_true"][median]).any()  # frames without a label
+        f"{signal}_{short}": arrays[f"{signal}_{full}"][median]
+        for signal in ("safety_score", "cost", "reward")
+        if not np.isnan(arrays[f"{signal}_true"][median]).any()  # not known of some frames
         for short, full in (("true", "true"), ("pred", "predicted"))
     }
     arrays_shown = {
@@ -69,14 +70,7 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
 
 def _merge(batches: list[SequenceBatch], length: int) -> SequenceBatch:
     """The first ``length`` rows of episodes, as one batch."""
-    cut = [batch.cut(slice(length)) for batch in batches]
-
-    def join(name: str) -> Any:
-        return np.concatenate([getattr(batch, name) for batch in cut])
-
-    names = [name for name, x in vars(cut[0]).items() if name != "obs" and x is not None]
-    obs = {key: np.concatenate([batch.obs[key] for batch in cut]) for key in cut[0].obs}
-    return SequenceBatch(obs=obs, **{name: join(name) for name in names})
+    return SequenceBatch.joined([batch.cut(slice(length)) for batch in batches])
 
 
 def _error(truth: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

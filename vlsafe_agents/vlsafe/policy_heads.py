@@ -232,11 +232,8 @@ class GaussianHead(nn.Module):
             both = torch.stack([log_prior, log_policy])
             share = torch.tensor([half / count, 1 - half / count], device=feat.device)
             log_proposal = (both + share.clamp_min(1e-9).log()[:, None, None]).logsumexp(0)
-        return Candidates(
-            log_prior - log_proposal,
-            log_policy,
-            *(critic.slow(states, action) for critic in critics),
-        )
+        q_reward, q_cost = (critic.slow(states, action) for critic in critics)
+        return Candidates(log_prior - log_proposal, log_policy, q_reward, q_cost, log_proposal)
 
     def mean_entropy(self, candidates: Candidates, feat: Tensor) -> Tensor:
         """Mean entropy [nat] in states ``(N, F)``, a scalar; may be negative, as of densities."""

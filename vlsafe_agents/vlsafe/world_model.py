@@ -25,6 +25,7 @@ from vlsafe_agents.common.distributions import (
     twohot_mean,
     unimix_probs,
 )
+from vlsafe_agents.data.dataset import ENCODED
 from vlsafe_agents.vlsafe.actions import action_kind
 from vlsafe_agents.vlsafe.batch import (
     IMAGE,
@@ -113,10 +114,10 @@ class DisagreementEnsemble(nn.Module):
 
 
 class WorldModel(nn.Module):
-    """Recurrent world model for image, vector or both kinds of observation.
+    """Recurrent world model for images, vectors or both.
 
     Args:
-        observation_space: Box, or Dict with the keys "image" and/or "vector".
+        observation_space: Box, or Dict of Boxes under any names.
         action_space: see :mod:`~vlsafe_agents.vlsafe.actions`.
 
     Raises:
@@ -214,6 +215,8 @@ class WorldModel(nn.Module):
     @torch.no_grad()
     def embed(self, batch: TensorBatch) -> Tensor:
         """Embeddings ``(B, T, E)`` of recorded observations, without gradients."""
+        if ENCODED in batch.obs:  # computed once, see VLSafe.train
+            return batch.obs[ENCODED]
         embed = self.observation.embed(self.observation.prepare(batch.obs))
         return embed.unflatten(0, batch.reward.shape)
 
@@ -303,6 +306,9 @@ class WorldModel(nn.Module):
             if foreign is not None:
                 feat = self.feat(self.rssm.observe(embed, foreign[0], batch.is_first, starts[1]))
             total = total + shaping(feat)
+        for name, known in batch.known().items():
+            if not known.any():
+                del means[name]  # not learned: no figure to show
         metrics = {f"train/{key}_loss": value.item() for key, value in means.items()}
         metrics |= {"train/kl": kl.mean().item(), "train/model_loss": total.item()}
         return total, posterior.detach(), metrics
@@ -318,15 +324,15 @@ class WorldModel(nn.Module):
         weight = torch.where(batch.cost > 0, self.config.cost_positive_weight, 1.0)
         going_on = (~batch.is_terminal).float()
         bce = F.binary_cross_entropy_with_logits
-        labelled = ~batch.safety_score.isnan()
-        label = torch.where(labelled, batch.safety_score, 0.0)
-        return {
+        losses = {
             "reward": twohot_loss(self.reward_head(feat), batch.reward, self.bins),
             "cost": weight * twohot_loss(self.cost_head(feat), batch.cost, self.bins),
             "cont": bce(self.cont_head(feat).squeeze(-1), going_on, reduction="none"),
-            "safety_score": labelled
-            * bce(self.safety_score_head(feat).squeeze(-1), label, reduction="none"),
+            "safety_score": bce(
+                self.safety_score_head(feat).squeeze(-1), batch.safety_score, reduction="none"
+            ),
         }
+        return losses | {name: losses[name] * known for name, known in batch.known().items()}
 
     # --- dreaming -----------------------------------------------------------------------------
 
@@ -359,9 +365,9 @@ class WorldModel(nn.Module):
         """Observe ``context`` frames, then dream the rest with the recorded actions.
 
         Returns:
-            arrays ``(B, T, ...)``: "<kind>_truth" and "<kind>_dream" of each observation kind
-            (images uint8, channels last), and "<name>_true" and "<name>_predicted" of reward, cost
-            and safety_score.  The first ``context`` entries of a dream are reconstructions.
+            arrays ``(B, T, ...)``: "<name>_truth" and "<name>_dream" of each observation (images
+            uint8), "<name>_true" (NaN where not known) and "<name>_predicted" of reward, cost and
+            safety_score.  The first ``context`` entries of a dream are reconstructions.
 
         Raises:
             ValueError: if an episode begins inside a sequence or ``context`` does not fit.
@@ -386,14 +392,14 @@ class WorldModel(nn.Module):
         out: dict[str, npt.NDArray[Any]] = {}
         for key, dream in self.observation.decode(feat).items():
             out[f"{key}_truth"] = batch.obs[key].cpu().numpy()
-            out[f"{key}_dream"] = _to_array(key, dream)
+            array = dream.cpu().numpy()
+            is_image = key in self.observation.layouts
+            out[f"{key}_dream"] = (array * 255).round().astype(np.uint8) if is_image else array
         heads = self.heads(feat)
+        known = batch.known()
         for name in ("reward", "cost", "safety_score"):
-            out[f"{name}_true"] = getattr(batch, name).cpu().numpy()
+            true = getattr(batch, name)
+            true = true.where(known[name], torch.nan) if name in known else true
+            out[f"{name}_true"] = true.cpu().numpy()
             out[f"{name}_predicted"] = getattr(heads, name).cpu().numpy()
         return out
-
-
-def _to_array(key: str, dream: Tensor) -> npt.NDArray[Any]:
-    array = dream.cpu().numpy()
-    return (array * 255).round().astype(np.uint8) if key == IMAGE else array
