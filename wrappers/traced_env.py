@@ -78,8 +78,8 @@ class EpisodeTrace:
         """What differs from a recorded state; empty if nothing does."""
         arrived = self._arrived(observation)
         differ = [name for name, value in arrived.items() if value != state[name]]
-        named = {"observation": "observation", "rewards": "rewards", "now": "random state"}
-        return f"after the same actions its {named[differ[0]]} is another" if differ else ""
+        named = {"observation": "observation", "rewards": "sum of rewards", "now": "random state"}
+        return f"after the same actions its {named[differ[0]]} differs" if differ else ""
 
     def _arrived(self, observation: Any) -> dict[str, Any]:
         return {

@@ -60,7 +60,7 @@ def running_episodes(env: VecEnv) -> dict[str, Any]:
             f"its environments, in a {type(inner).__name__}, keep no record of their episodes; "
             "make each as wrappers.traced_env.TracedEnv(env)"
         )
-    wrappers = []
+    kept = []
     for wrapper in _wrappers(env):
         names = _kept(wrapper)
         if names is None:
@@ -69,8 +69,8 @@ def running_episodes(env: VecEnv) -> dict[str, Any]:
                 "a class attribute running_attributes"
             )
         values = {n: _value(getattr(wrapper, n)) for n in names or () if n in vars(wrapper)}
-        wrappers.append({"kind": type(wrapper).__name__, "values": values})
-    return {"fault": fault, "episodes": episodes, "wrappers": wrappers}
+        kept.append({"kind": type(wrapper).__name__, "values": values})
+    return {"fault": fault, "episodes": episodes, "wrappers": kept}
 
 
 def return_to_episodes(env: VecEnv, state: Mapping[str, Any]) -> str:
@@ -83,11 +83,11 @@ def return_to_episodes(env: VecEnv, state: Mapping[str, Any]) -> str:
         What stands against it, or went wrong, so that the environments have to be reset; empty if
         nothing did.
     """
-    wrappers, stored = _wrappers(env), state["wrappers"]
-    kinds = [type(wrapper).__name__ for wrapper in wrappers]
+    around, stored = _wrappers(env), state["wrappers"]
+    kinds = [type(wrapper).__name__ for wrapper in around]
     if kinds != [one["kind"] for one in stored]:
         return f"the environments are wrapped in another way, {kinds}"
-    for wrapper, one in zip(wrappers, stored, strict=True):  # what normalises counts in any case
+    for wrapper, one in zip(around, stored, strict=True):  # what normalises counts in any case
         for name in _kept(wrapper) or ():
             if name in one["values"]:
                 value = to_arrays(one["values"][name])
