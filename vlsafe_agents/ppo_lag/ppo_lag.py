@@ -13,15 +13,15 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
-from vlsafe_agents.common.checked_steps import ChecksEnvironment, count_collisions
+from vlsafe_agents.common.checked_steps import count_collisions
+from vlsafe_agents.common.driving import DrivingAlgorithm
 from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
 from vlsafe_agents.common.lagrange import make_multiplier
-from vlsafe_agents.common.saved_agent import SavedAgent
 from vlsafe_agents.ppo.ppo import check_arguments
 from vlsafe_agents.ppo_lag.advantages import NORMALIZATIONS, lagrangian_advantage
 from vlsafe_agents.ppo_lag.buffers import (
@@ -65,7 +65,7 @@ class PPOKwargs(TypedDict, total=False):
     _init_setup_model: bool
 
 
-class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
+class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
     """PPO that maximises return subject to "mean episode cost <= cost_limit".
 
     PPO-Lagrangian (Ray, Achiam and Amodei 2019, section 5) on SB3's PPO: a second critic learns
@@ -204,21 +204,9 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
         """The current price of one unit of episode cost, in units of return."""
         return self.multiplier.value
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        *args: Any,
-        **kwargs: Any,
-    ) -> tuple[int, BaseCallback]:
-        begins = reset_num_timesteps or self._last_obs is None  # SB3 resets the environment then
-        prepared = super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, *args, **kwargs
-        )
-        if begins:
-            self._forget_episodes(() if reset_num_timesteps else self._episode_costs.recent)
-        return prepared
+    def _begin_episodes(self, afresh: bool) -> None:
+        super()._begin_episodes(afresh)
+        self._forget_episodes(() if afresh else self._episode_costs.recent)
 
     def collect_rollouts(
         self,
@@ -229,7 +217,7 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
     ) -> bool:
         """SB3's loop; it differs only in the cost stream that runs beside the reward stream."""
         assert self._last_obs is not None, "No previous observation was provided"
-        steps = self._checked(env)
+        steps = self._begin_rollout(env)
         rollout_buffer = cast(CostRolloutBuffer, rollout_buffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
@@ -470,6 +458,18 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
         self.multiplier.load_state_dict(state["multiplier"])
         sums = state.get("episode_costs", [])  # not in files of before the window
         self._forget_episodes(one_number(cost, "a cost", "episode_costs", low=0.0) for cost in sums)
+
+    def _running(self) -> dict[str, Any]:
+        own = {"collisions_caused": self.collisions_caused}
+        return {**super()._running(), **own, "episode_costs": self._episode_costs.state_dict()}
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        super()._go_on(running)
+        self.collisions_caused = running["collisions_caused"]
+        costs = running["episode_costs"]
+        if running.get("new_episodes"):
+            costs = {**costs, "running": np.zeros(self.n_envs)}
+        self._episode_costs.load_state_dict(costs)
 
 
 def _value_loss(

@@ -36,6 +36,11 @@ class TensorBatch(NamedTuple):
     has_cost: Tensor | None = None
     has_safety_score: Tensor | None = None
 
+    def known(self) -> dict[str, Tensor]:
+        """Masks ``(B, T)`` by signal, of those that need not be known everywhere."""
+        masks = {"cost": self.has_cost, "safety_score": self.has_safety_score}
+        return {name: mask for name, mask in masks.items() if mask is not None}
+
     def cut(self, rows: slice) -> TensorBatch:
         """The same sequences with these of their T rows only."""
         obs = {name: x[:, rows] for name, x in self.obs.items()}

@@ -25,6 +25,7 @@ from vlsafe_agents.common.distributions import (
     twohot_mean,
     unimix_probs,
 )
+from vlsafe_agents.data.dataset import ENCODED
 from vlsafe_agents.vlsafe.actions import action_kind
 from vlsafe_agents.vlsafe.batch import (
     IMAGE,
@@ -214,6 +215,8 @@ class WorldModel(nn.Module):
     @torch.no_grad()
     def embed(self, batch: TensorBatch) -> Tensor:
         """Embeddings ``(B, T, E)`` of recorded observations, without gradients."""
+        if ENCODED in batch.obs:  # computed once, see VLSafe.train
+            return batch.obs[ENCODED]
         embed = self.observation.embed(self.observation.prepare(batch.obs))
         return embed.unflatten(0, batch.reward.shape)
 
@@ -303,8 +306,9 @@ class WorldModel(nn.Module):
             if foreign is not None:
                 feat = self.feat(self.rssm.observe(embed, foreign[0], batch.is_first, starts[1]))
             total = total + shaping(feat)
-        if batch.safety_score.isnan().all():
-            del means["safety_score"]  # not learned: no figure to show
+        for name, known in batch.known().items():
+            if not known.any():
+                del means[name]  # not learned: no figure to show
         metrics = {f"train/{key}_loss": value.item() for key, value in means.items()}
         metrics |= {"train/kl": kl.mean().item(), "train/model_loss": total.item()}
         return total, posterior.detach(), metrics
@@ -328,8 +332,7 @@ class WorldModel(nn.Module):
                 self.safety_score_head(feat).squeeze(-1), batch.safety_score, reduction="none"
             ),
         }
-        known = {"cost": batch.has_cost, "safety_score": batch.has_safety_score}
-        return losses | {n: losses[n] * x for n, x in known.items() if x is not None}
+        return losses | {name: losses[name] * known for name, known in batch.known().items()}
 
     # --- dreaming -----------------------------------------------------------------------------
 
@@ -393,10 +396,10 @@ class WorldModel(nn.Module):
             is_image = key in self.observation.layouts
             out[f"{key}_dream"] = (array * 255).round().astype(np.uint8) if is_image else array
         heads = self.heads(feat)
-        known = {"cost": batch.has_cost, "safety_score": batch.has_safety_score}
+        known = batch.known()
         for name in ("reward", "cost", "safety_score"):
-            true, has = getattr(batch, name), known.get(name)
-            true = true if has is None else true.where(has, torch.nan)
+            true = getattr(batch, name)
+            true = true.where(known[name], torch.nan) if name in known else true
             out[f"{name}_true"] = true.cpu().numpy()
             out[f"{name}_predicted"] = getattr(heads, name).cpu().numpy()
         return out
