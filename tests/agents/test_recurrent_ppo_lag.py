@@ -120,3 +120,19 @@ def test_it_recalls_what_ppo_lag_cannot() -> None:
         earned[kind] = evaluate(agent, Recall, range(40)).summary["return"]["mean"]
     assert earned[PPOLag] < 0.8
     assert earned[RecurrentPPOLag] > 0.95
+
+
+def test_a_run_that_goes_on_equals_one_that_was_not_stopped(tmp_path: Any) -> None:
+    def make() -> RecurrentPPOLag:
+        env = make_vec_env(lambda: CountingEnv(length=7), n_envs=2)
+        return RecurrentPPOLag("MlpPolicy", env, **SMALL)
+
+    whole = make().learn(20).learn(20, reset_num_timesteps=False)  # stops within an episode
+    first = make().learn(20)
+    first.save(tmp_path / "a.zip")
+    env = make_vec_env(lambda: CountingEnv(length=7), n_envs=2)
+    again = RecurrentPPOLag.load(tmp_path / "a.zip", env=env, device="cpu")
+    again.learn(20, reset_num_timesteps=False)
+    assert again.num_timesteps == whole.num_timesteps
+    for a, b in zip(whole.policy.parameters(), again.policy.parameters(), strict=True):
+        assert th.equal(a, b)

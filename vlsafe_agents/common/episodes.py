@@ -126,7 +126,8 @@ def _value(value: Any) -> Any:
     if isinstance(value, RunningMeanStd):
         return {"mean": np.array(value.mean), "var": np.array(value.var), "count": value.count}
     if isinstance(value, StackedObservations):
-        return _value(value.stacked_obs)
+        parts = getattr(value, "sub_stacked_observations", None)  # of a Dict
+        return _value(value.stacked_obs if parts is None else parts)
     if isinstance(value, Mapping):
         return {name: _value(part) for name, part in value.items()}
     return np.array(value) if isinstance(value, np.ndarray) else value
@@ -139,7 +140,11 @@ def _put_back(present: Any, value: Any) -> Any:
         present.count = value["count"]
         return present
     if isinstance(present, StackedObservations):
-        present.stacked_obs = _put_back(present.stacked_obs, value)
+        parts = getattr(present, "sub_stacked_observations", None)
+        if parts is None:
+            present.stacked_obs = _put_back(present.stacked_obs, value)
+        else:
+            present.sub_stacked_observations = _put_back(parts, value)
         return present
     if isinstance(present, Mapping):
         return {name: _put_back(part, value[name]) for name, part in present.items()}

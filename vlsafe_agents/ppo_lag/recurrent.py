@@ -21,6 +21,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from vlsafe_agents.common.running import to_arrays
 from vlsafe_agents.ppo_lag.buffers import CostStorage
 from vlsafe_agents.ppo_lag.policies import CostActorCriticPolicy
 from vlsafe_agents.ppo_lag.ppo_lag import PPOLag
@@ -182,6 +183,17 @@ class RecurrentPPOLag(PPOLag):
         shape = (lstm.num_layers, self.n_envs, lstm.hidden_size)
         blank = th.zeros(shape, device=self.device)
         self._states = self._states_before = RNNStates((blank, blank), (blank, blank))
+
+    def _running(self) -> dict[str, Any]:
+        states = [[x.cpu().numpy().copy() for x in part] for part in self._states]
+        return {**super()._running(), "lstm_states": states}
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        super()._go_on(running)
+        if not running.get("new_episodes"):
+            pi, vf = to_arrays(running["lstm_states"])
+            both = (tuple(th.as_tensor(x, device=self.device) for x in part) for part in (pi, vf))
+            self._states = RNNStates(*both)
 
     def _act(self, obs: Any) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
         starts = th.as_tensor(self._last_episode_starts, dtype=th.float32, device=self.device)
