@@ -48,6 +48,16 @@ class OfflineAlgorithm(SavedAgent):
         self._data_size = (dataset.num_steps, dataset.num_episodes)
         return dataset
 
+    def _take_spaces(self, dataset: Any) -> None:
+        """Take a data set's spaces, where there is no environment.
+
+        Raises:
+            TypeError: if it is no data set
+        """
+        dataset = check_dataset(dataset)
+        self.observation_space = dataset.observation_space
+        self.action_space, self.n_envs = dataset.action_space, 1
+
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """SB3's `set_env`.
 
