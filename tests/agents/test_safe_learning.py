@@ -24,15 +24,18 @@ CONFIG: dict[str, Any] = {
 EPISODES = 100
 
 
-@pytest.mark.slow  # a minute of one core
-def test_cost_blind_learning_violates_and_both_safe_updates_do_not() -> None:
-    data = record(600)
+@pytest.mark.slow  # two minutes of one core
+@pytest.mark.parametrize("continuous", [False, True], ids=["discrete", "wide box"])
+def test_cost_blind_learning_violates_and_both_safe_updates_do_not(continuous: bool) -> None:
+    """A wide box is [-5, 5]; a policy that mistakes its actions is seen in the clone already."""
+    action = {"continuous": continuous, "bound": 5.0}
+    data, updates = record(400 if continuous else 600, **action), 300 if continuous else 500
 
     def make(config: dict[str, Any], **kwargs: Any) -> VLSafe:
         settings = CONFIG | config
         return VLSafe(
             "MlpPolicy",
-            SpeedLimit(),
+            SpeedLimit(**action),
             data,
             "debug",
             seed=0,
@@ -41,16 +44,17 @@ def test_cost_blind_learning_violates_and_both_safe_updates_do_not() -> None:
             **kwargs,
         )
 
-    model = make({"model_warmup": 1.0}).learn(500)
-    found = {}
+    model = make({"model_warmup": 1.0}).learn(updates)
+    found = {"clone": drive_agent(model, EPISODES)}
     for update in ("none", "gated", "lagrangian"):
         agent = make({}, update=update, cost_limit=1.0)
         agent.adopt_world_model(model)
-        found[update] = drive_agent(agent.learn(500), EPISODES)
+        found[update] = drive_agent(agent.learn(updates), EPISODES)
     print({k: v.round(2).tolist() for k, v in found.items()})  # return, cost, crash rate
     blind_return, blind_cost, _ = found["none"]
     good_return = drive_rule(careful, EPISODES)[0]
-    assert blind_cost > 5.0
+    assert found["clone"][1] < 2.5
+    assert blind_cost > 4.0
     assert blind_return > good_return
     assert drive_rule(reckless, EPISODES)[1] > 10.0
     for update in ("gated", "lagrangian"):
