@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
+from vlsafe_agents.common.running import plain_attributes, set_plain_attributes
 from vlsafe_agents.common.saved_agent import COUNTERS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
@@ -39,6 +40,7 @@ class VLSafe(OfflineAlgorithm):
         policy: "CnnPolicy", "MlpPolicy" or "MultiInputPolicy": the same class under the names that
             SB3's users know; observations are told apart by the space.
         env: gives the spaces and serves for evaluation; never stepped or reset by ``learn``.
+            None takes the data's spaces.
         dataset: recorded episodes with costs, and safety scores where the gate is made of them;
             may be set later.
         preset: sizes: "debug", "cpu", "12M", "25M" or "50M"; "route" is "cpu" with settings for
@@ -64,6 +66,7 @@ class VLSafe(OfflineAlgorithm):
         "MultiInputPolicy": VLSafePolicy,
     }
     policy: VLSafePolicy
+    _encoded: EpisodeDataset | None = None  # the data as a resting model's encoder sees them
 
     def __init__(
         self,
@@ -81,10 +84,10 @@ class VLSafe(OfflineAlgorithm):
         config: Mapping[str, Any] | None = None,
         _init_setup_model: bool = True,
     ) -> None:
-        if env is None and _init_setup_model:
+        if env is None and dataset is None and _init_setup_model:
             raise ValueError(
-                "VLSafe needs an environment, which tells it the spaces (it is never stepped); "
-                "VLSafe.load(path) works without one"
+                "VLSafe needs an environment or a data set, which tell it the spaces; "
+                "VLSafe.load(path) works without"
             )
         if update not in UPDATES:
             raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
@@ -100,6 +103,8 @@ class VLSafe(OfflineAlgorithm):
             seed=seed,
             supported_action_spaces=SPACES,
         )
+        if env is None and dataset is not None:
+            self._take_spaces(dataset)
         self.preset, self.update, self.safety = preset, update, safety
         self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
         self.world_model_frozen = False
@@ -271,8 +276,9 @@ class VLSafe(OfflineAlgorithm):
             self._logger = utils.configure_logger(self.verbose)
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
         self.policy.set_training_mode(True)
-        context, batch = self._sample(self.dataset)  # (B, K, ...) without losses, (B, T, ...)
-        world_model.observation.learn_scales(batch.obs)  # the first batches only
+        context, batch = self._sample(self._data())  # (B, K, ...) without losses, (B, T, ...)
+        if self._model_learns():
+            world_model.observation.learn_scales(batch.obs)  # the first batches only
         if self.schedule.warming_up(self._n_updates):
             loss, metrics = self.policy.warm_up_loss(batch, context)
             both = [self.model_optimizer, self.actor_critic_optimizer]
@@ -326,6 +332,7 @@ class VLSafe(OfflineAlgorithm):
 
     def _plan(self, updates: int, afresh: bool) -> None:
         """What the next ``updates`` train."""
+        self._encoded = None
         if updates < 1:
             return
         if self._schedule is not None and not afresh:
@@ -346,9 +353,28 @@ class VLSafe(OfflineAlgorithm):
         return self._schedule
 
     def _model_learns(self) -> bool:
-        """Whether this update, after the warm-up, trains the world model."""
+        """Whether this update trains the world model."""
+        if self.schedule.warming_up(self._n_updates):
+            return True
         every = self.config.model_every
         return not self.world_model_frozen and every > 0 and self._n_updates % every == 0
+
+    def _data(self) -> EpisodeDataset:
+        """What this update draws from: encoded data, where the model rests and that pays."""
+        assert self.dataset is not None
+        schedule, train = self.schedule, self.config.train
+        rests = self.world_model_frozen or not self.config.model_every
+        if not rests or schedule.warming_up(self._n_updates):
+            return self.dataset
+        if self._encoded is None:
+            # a matter of the plan, not of what is left of it: runs that go on decide alike
+            updates = schedule.end - max(schedule.begin, schedule.model_until)
+            read = updates * train.batch_size * (train.sequence_length + train.burn_in)
+            rows = self.dataset.num_steps + self.dataset.num_episodes
+            size = self.policy.world_model.observation.embed_size
+            pays = read > 2 * rows and rows * size * 4 <= train.encoded_memory * 2**30
+            self._encoded = self.policy.encoded(self.dataset) if pays else self.dataset
+        return self._encoded
 
     def _thread_count(self) -> int | None:
         """One while a small preset learns on a CPU: more only slow tiny kernels."""
@@ -387,6 +413,13 @@ class VLSafe(OfflineAlgorithm):
         self.policy.actor_critic.episode_steps = state["episode_steps"]
         stored = state["schedule"]
         self._schedule = None if stored is None else Schedule.from_json(stored)
+
+    def _running(self) -> dict[str, Any]:
+        return {**super()._running(), "gap": plain_attributes(self._gap)}
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        super()._go_on(running)
+        set_plain_attributes(self._gap, running["gap"])
 
     @classmethod
     def _merged(cls, arguments: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
