@@ -58,6 +58,14 @@ class SequenceBatch:
         parts = {name: x[:, rows] for name, x in vars(self).items() if name != "obs"}
         return SequenceBatch(obs={name: x[:, rows] for name, x in self.obs.items()}, **parts)
 
+    @classmethod
+    def joined(cls, batches: Sequence[SequenceBatch]) -> SequenceBatch:
+        """The sequences of all batches, which are of one length."""
+        names = [name for name in cls.__dataclass_fields__ if name != "obs"]
+        parts = {name: np.concatenate([getattr(b, name) for b in batches]) for name in names}
+        obs = {name: np.concatenate([b.obs[name] for b in batches]) for name in batches[0].obs}
+        return cls(obs=obs, **parts)
+
 
 @dataclass(frozen=True)
 class TransitionBatch:

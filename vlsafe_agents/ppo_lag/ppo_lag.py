@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
 from vlsafe_agents.common.checked_steps import ChecksEnvironment, count_collisions
+from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.common.saved_agent import SavedAgent
 from vlsafe_agents.ppo.ppo import check_arguments
@@ -26,7 +27,6 @@ from vlsafe_agents.ppo_lag.buffers import (
     CostRolloutBuffer,
     CostRolloutBufferSamples,
 )
-from vlsafe_agents.ppo_lag.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.ppo_lag.policies import (
     CostActorCriticCnnPolicy,
     CostActorCriticPolicy,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,14 +67,7 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
 
 def _merge(batches: list[SequenceBatch], length: int) -> SequenceBatch:
     """The first ``length`` rows of episodes, as one batch."""
-    cut = [batch.cut(slice(length)) for batch in batches]
-
-    def join(name: str) -> Any:
-        return np.concatenate([getattr(batch, name) for batch in cut])
-
-    names = [name for name in SequenceBatch.__dataclass_fields__ if name != "obs"]
-    obs = {key: np.concatenate([batch.obs[key] for batch in cut]) for key in cut[0].obs}
-    return SequenceBatch(obs=obs, **{name: join(name) for name in names})
+    return SequenceBatch.joined([batch.cut(slice(length)) for batch in batches])
 
 
 def _error(truth: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

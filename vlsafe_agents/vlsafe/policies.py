@@ -62,6 +62,16 @@ class VLSafePolicy(BasePolicy):
             cost_limit=cost_limit,
         )
 
+    @property
+    def observation_kinds(self) -> dict[str, spaces.Box]:
+        """What is seen, by the names that the world model has for it."""
+        return self._spaces
+
+    @property
+    def reads_safety_score(self) -> bool:
+        """Whether the policy improves by the safety score of frames."""
+        return self.actor_critic.update == "gated" and self.actor_critic.gate is None
+
     # --- learning ---------------------------------------------------------------------------------
 
     def warm_up_loss(self, batch: TensorBatch) -> tuple[Tensor, dict[str, float]]:
