@@ -94,7 +94,11 @@ class EpisodeEnds(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def wilson(successes: int, episodes: int, z: float = 1.959964) -> tuple[float, float]:
-    """95% interval of a rate.  Raises ``ValueError`` without episodes."""
+    """95% interval of a rate.
+
+    Raises:
+        ValueError: without episodes.
+    """
     if episodes < 1:
         raise ValueError(f"episodes={episodes}: a rate needs at least one")
     rate, weight = successes / episodes, z * z / episodes

@@ -158,7 +158,8 @@ _FIGURE = re.compile(
 def kept_moments(pages: Sequence[Path], env_id: str) -> list[Moment]:
     """The pictures of an environment on the first of ``pages`` that has it.
 
-    Raises ``ValueError`` when none has.
+    Raises:
+        ValueError: when none has.
     """
     for page in pages:
         _, found, rest = page.read_text(encoding="utf-8").partition(f'<section id="{env_id}"')

@@ -82,11 +82,19 @@ class MetaActions:
         self.space = spaces.Discrete(5)
 
     def command(self, action: Any, ego: EgoStatus) -> Command:
-        """The index itself.  Raises ``ValueError`` for anything outside the space."""
+        """The index itself.
+
+        Raises:
+            ValueError: for anything outside the space.
+        """
         return int(check_action(action, self.space).item())
 
     def commands(self, actions: Any, speeds: Speeds) -> npt.NDArray[np.int64]:
-        """The indices themselves.  Raises ``ValueError`` for any outside the space."""
+        """The indices themselves.
+
+        Raises:
+            ValueError: for any outside the space.
+        """
         return check_actions(actions, self.space, len(speeds)).astype(np.int64)
 
 
@@ -100,7 +108,8 @@ class ContinuousActions:
     def command(self, action: Any, ego: EgoStatus) -> Command:
         """Acceleration [m/s2] and wheel angle [rad].
 
-        Raises ``ValueError`` for another shape or a value that is not in [-1, 1].
+        Raises:
+            ValueError: for another shape or a value that is not in [-1, 1].
         """
         throttle, steering = check_action(action, self.space).astype(np.float64)
         return np.array(pedals(throttle, steering, ego.speed, self._frequency))
@@ -126,7 +135,8 @@ class GridActions:
     def command(self, action: Any, ego: EgoStatus) -> Command:
         """Acceleration [m/s2] and wheel angle [rad].
 
-        Raises ``ValueError`` for an index outside the space.
+        Raises:
+            ValueError: for an index outside the space.
         """
         return self._continuous.command(_SHARES[check_action(action, self.space).item()], ego)
 
@@ -164,7 +174,8 @@ def check_route_action(action: str) -> None:
 def check_action(action: Any, space: spaces.Space[Any]) -> npt.NDArray[Any]:
     """One action of a ``Discrete(n)`` or of a ``Box(-1, 1, shape)``, as an array.
 
-    Raises ``ValueError`` for what is no action of that space.
+    Raises:
+        ValueError: for what is no action of that space.
     """
     array = _as_array(action)
     if isinstance(space, spaces.Discrete):
@@ -179,7 +190,8 @@ def check_action(action: Any, space: spaces.Space[Any]) -> npt.NDArray[Any]:
 def check_actions(actions: Any, space: spaces.Space[Any], count: int) -> npt.NDArray[Any]:
     """Actions of ``count`` environments, each of such a space, as one array ``(count, ...)``.
 
-    Raises ``ValueError`` for what is none.
+    Raises:
+        ValueError: for what is none.
     """
     array = _as_array(actions)
     if isinstance(space, spaces.Discrete):

@@ -116,8 +116,9 @@ def refuse_reset_options(options: Any) -> None:
 def reset_mask(options: Any, count: int) -> np.ndarray:
     """The only option of a vector environment's reset: which of ``count`` are reset, ``(count,)``.
 
-    Raises ``ValueError`` for other options, and for a mask that is no boolean array ``(count,)``
-    with at least one True.
+    Raises:
+        ValueError: for other options, and for a mask that is no boolean array ``(count,)`` with at
+            least one True.
     """
     if options is None:
         return np.ones(count, bool)
@@ -136,7 +137,11 @@ def reset_mask(options: Any, count: int) -> np.ndarray:
 
 
 def check_autoreset(mode: Any) -> AutoresetMode:
-    """Gymnasium's mode of a name or itself; raises ``ValueError`` for others."""
+    """Gymnasium's mode of a name or itself.
+
+    Raises:
+        ValueError: for others.
+    """
     if isinstance(mode, AutoresetMode):
         return mode
     check_choice("autoreset_mode", mode, tuple(known.value for known in AutoresetMode))

@@ -27,7 +27,8 @@ class CostConfig:
 
     Events that end the episode weigh 10 because the end cuts off all later costs.
 
-    Raises ``ValueError`` for weights that are no numbers in [0, 1e6].
+    Raises:
+        ValueError: for weights that are no numbers in [0, 1e6].
     """
 
     collision: float = 10.0

@@ -71,7 +71,8 @@ class DrivingEnv(gym.Env[Any, Any]):
         render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
         vector: what the vector observation holds.
 
-    Raises ``ValueError`` for unknown choices and arguments of another type.
+    Raises:
+        ValueError: for unknown choices and arguments of another type.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # noqa: RUF012
@@ -115,14 +116,22 @@ class DrivingEnv(gym.Env[Any, Any]):
 
     @property
     def scene(self) -> Scene:
-        """Where everything is now.  Raises ``RuntimeError`` before the first ``reset``."""
+        """Where everything is now.
+
+        Raises:
+            RuntimeError: before the first ``reset``.
+        """
         if self._scene is None:
             raise RuntimeError("call reset() first: there is no scene yet")
         return self._scene
 
     @property
     def ego(self) -> EgoStatus:
-        """Facts about the ego vehicle now.  Raises ``RuntimeError`` before the first ``reset``."""
+        """Facts about the ego vehicle now.
+
+        Raises:
+            RuntimeError: before the first ``reset``.
+        """
         if self._scene is None:
             raise RuntimeError("call reset() before step()")
         return self._ego
@@ -137,8 +146,9 @@ class DrivingEnv(gym.Env[Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode.
 
-        Raises ``ValueError`` for bad seeds and options: it has none; ``RuntimeError`` when another
-        environment of this process has MetaDrive's engine.
+        Raises:
+            ValueError: for bad seeds and for options, of which there are none.
+            RuntimeError: when another environment of this process has MetaDrive's engine.
         """
         refuse_reset_options(options)
         super().reset(seed=check_seed(seed))
@@ -149,7 +159,11 @@ class DrivingEnv(gym.Env[Any, Any]):
         return self._observe(), self._complete(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Drive for ``1 / policy_frequency`` seconds.  Raises ``ValueError`` for bad actions."""
+        """Drive for ``1 / policy_frequency`` seconds.
+
+        Raises:
+            ValueError: for bad actions.
+        """
         before, (x, y) = self.ego, self.scene.position[0]
         self.simulator.step(self.actions.command(action, before))
         self._steps += 1
@@ -189,8 +203,10 @@ class DrivingEnv(gym.Env[Any, Any]):
     def safety_frame(self, size: int = FRAME_SIZE) -> npt.NDArray[np.uint8]:
         """The scorer's frame of the present scene, uint8 ``(size, size, 3)``, in every render mode.
 
-        224 px, or 64 for scorers that look at the agent's image.  Raises ``ValueError`` for another
-        size.
+        224 px, or 64 for scorers that look at the agent's image.
+
+        Raises:
+            ValueError: for another size.
         """
         return self.frames.frame(self.scene, size)
 

@@ -101,7 +101,8 @@ def check_names(row: Row, options: Mapping[str, Any]) -> None:
 def read_options(row: Row, options: Mapping[str, Any]) -> Chosen:
     """What options come to; an option of ``None`` means the default.
 
-    Raises ``ValueError`` for unknown options and impossible values.
+    Raises:
+        ValueError: for unknown options and impossible values.
     """
     check_names(row, options)
     given = {key: value for key, value in options.items() if value is not None}
@@ -129,13 +130,18 @@ def _make_scenario(row: Row, given: Mapping[str, Any]) -> Scenario:
 def make_scenario(name: str, **options: Any) -> Scenario:
     """The scenario of a road, with some options replaced; ``None`` means the default.
 
-    Raises ``ValueError`` for an unknown road, unknown options and impossible values.
+    Raises:
+        ValueError: for an unknown road, unknown options and impossible values.
     """
     return read_options(row_named(name), options).scenario
 
 
 def scenario_of(env_id: str) -> Scenario:
-    """The default scenario of an id.  Raises ``ValueError`` for an id that is not ours."""
+    """The default scenario of an id.
+
+    Raises:
+        ValueError: for an id that is not ours.
+    """
     return make_scenario(row_of(env_id).name)
 
 

@@ -34,7 +34,8 @@ def compiled_traffic(config: TrafficConfig, engine: str) -> Simulator | None:
     With ``"auto"`` that is where the compiled one cannot simulate ``config``; a Gymnasium warning
     says so once.
 
-    Raises ``ValueError`` for an unknown engine or when ``"compiled"`` cannot simulate ``config``.
+    Raises:
+        ValueError: for an unknown engine or when ``"compiled"`` cannot simulate ``config``.
     """
     check_choice("engine", engine, ENGINES)
     if engine == "highway_env":
@@ -104,8 +105,9 @@ def make_env(
         cost: how ``info["cost"]`` is made with a scorer: ``"either"``, ``"env"`` or ``"vlm"``.
         options: see :func:`~vlsafe_envs.options.option_defaults`; ``None`` for a default.
 
-    Raises ``ValueError`` for unknown options and impossible values, ``ImportError`` where MetaDrive
-    is wanted and not installed.
+    Raises:
+        ValueError: for unknown options and impossible values.
+        ImportError: where MetaDrive is wanted and not installed.
     """
     from vlsafe_envs.env import DrivingEnv
 
@@ -145,7 +147,8 @@ def make_vector_env(
             https://farama.org/Vector-Autoreset-Mode.
         options: see :func:`make_env`.
 
-    Raises ``ValueError`` for unknown options and impossible values.
+    Raises:
+        ValueError: for unknown options and impossible values.
     """
     from vlsafe_envs.batch.checked import CheckedAsyncVectorEnv, CheckedSyncVectorEnv
     from vlsafe_envs.batch.gymnasium import VectorDrivingEnv
@@ -167,7 +170,8 @@ def make_batch(
 ) -> DrivingBatch | None:
     """The environments that :func:`make_vector_env` steps together; ``None`` where it cannot.
 
-    Raises ``ValueError`` for unknown options and impossible values.
+    Raises:
+        ValueError: for unknown options and impossible values.
     """
     row = row_named(scenario)
     check_cost(cost, scorer)

@@ -253,14 +253,22 @@ def known_ids() -> tuple[str, ...]:
 
 
 def bare_id(env_id: str) -> str:
-    """The id without ``"vlsafe_envs:"``.  Raises ``ValueError`` for one that is not ours."""
+    """The id without ``"vlsafe_envs:"``.
+
+    Raises:
+        ValueError: for one that is not ours.
+    """
     name = env_id.removeprefix("vlsafe_envs:") if isinstance(env_id, str) else env_id
     check_choice("env_id", name, known_ids())
     return name
 
 
 def row_of(env_id: str) -> Row:
-    """The row of an id.  Raises ``ValueError`` for one that is not ours."""
+    """The row of an id.
+
+    Raises:
+        ValueError: for one that is not ours.
+    """
     return _BY_ID[bare_id(env_id)]
 
 
@@ -272,7 +280,11 @@ def row_named(name: str, simulator: str | None = None) -> Row:
 
 
 def driver_names(env_id: str) -> tuple[str, ...]:
-    """The drivers that an id of ours has; raises ``ValueError`` for an id that is not ours."""
+    """The drivers that an id of ours has.
+
+    Raises:
+        ValueError: for an id that is not ours.
+    """
     return tuple(row_of(env_id).drivers)
 
 

@@ -23,7 +23,8 @@ class RewardConfig:
     ``speed`` and ``right_lane`` are paid per second, so returns do not depend on the policy
     frequency; the others once per event.
 
-    Raises ``ValueError`` for weights that are no numbers in [-1e6, 1e6].
+    Raises:
+        ValueError: for weights that are no numbers in [-1e6, 1e6].
     """
 
     speed: float = 1.0  # per second at the top of the speed range

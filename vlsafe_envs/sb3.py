@@ -50,7 +50,8 @@ def make_vec_env(
         monitor_dir: where to keep ``monitor.csv`` of all episodes.
         env_kwargs: what ``gym.make`` would take.
 
-    Raises ``ValueError`` for an id that is not ours, unknown options and impossible values.
+    Raises:
+        ValueError: for an id that is not ours, unknown options and impossible values.
     """
     row = row_of(env_id)
     check_num_envs(n_envs, "n_envs")
@@ -83,7 +84,7 @@ def make_vec_env(
 
 
 class CheckedDummyVecEnv(DummyVecEnv):
-    """Raises ``ValueError`` for bad actions before any environment moves."""
+    """Refuses bad actions before any environment moves."""
 
     def step_async(self, actions: np.ndarray) -> None:
         super().step_async(check_actions(actions, self.action_space, self.num_envs))
@@ -112,7 +113,8 @@ class DrivingVecEnv(VecEnv):
     Args:
         batch: the environments.
 
-    Raises ``ValueError`` for what is no batch.
+    Raises:
+        ValueError: for what is no batch.
     """
 
     def __init__(self, batch: DrivingBatch) -> None:
@@ -129,7 +131,11 @@ class DrivingVecEnv(VecEnv):
         return self.batch.envs
 
     def reset(self) -> VecEnvObs:
-        """Start episodes everywhere.  Raises ``ValueError`` for options: there are none."""
+        """Start episodes everywhere.
+
+        Raises:
+            ValueError: for options, of which there are none.
+        """
         if any(self._options):
             raise ValueError(f"options={self._options!r}: reset has no options")
         arrival = self.batch.reset(self._all, self._seeds)
@@ -177,7 +183,8 @@ class DrivingVecEnv(VecEnv):
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
         """Set ``rewards``, ``costs`` or ``offroad_terminal`` of the chosen environments.
 
-        Raises ``AttributeError`` for attributes that the environments have in common.
+        Raises:
+            AttributeError: for attributes that the environments have in common.
         """
         rows = np.array(list(self._get_indices(indices)), np.int64)
         self.batch.set_own(attr_name, rows, [value] * len(rows))

@@ -54,7 +54,8 @@ class TrafficConfig:
     ``vehicles`` counts the vehicles other than the ego vehicle at reset (at most: where there is
     no room, fewer are spawned).  What ``density`` means: ``registry.Row.density``.
 
-    Raises ``ValueError`` for values that no road can be built from.
+    Raises:
+        ValueError: for values that no road can be built from.
     """
 
     scenario: str = SCENARIO_NAMES[0]
@@ -122,7 +123,8 @@ class TrafficConfig:
 class Scenario:
     """A road with its traffic, and the frame around an episode.
 
-    Raises ``ValueError`` for values out of range.
+    Raises:
+        ValueError: for values out of range.
     """
 
     traffic: Any = field(default_factory=TrafficConfig)  # the simulator's settings
@@ -163,7 +165,8 @@ _DEFAULT_FREQUENCY = {"meta": 1, "grid": 5, "continuous": 5}  # [Hz]
 def highway_traffic(scenario: str, **given: Any) -> TrafficConfig:
     """The traffic of a road of highway-env's; ``policy_frequency`` follows from the action.
 
-    Raises ``ValueError`` for impossible values.
+    Raises:
+        ValueError: for impossible values.
     """
     action = given.get("action", TrafficConfig.action)
     check_choice("action", action, ACTION_KINDS)

@@ -83,8 +83,9 @@ class Scene:
     def unpack(cls, packed: npt.NDArray[np.float32]) -> Scene:
         """Inverse of :meth:`pack`, up to float32 rounding and the rows that were left out.
 
-        Raises ``ValueError`` for an array of another shape or type, numbers that are not finite and
-        a scene without a vehicle.
+        Raises:
+            ValueError: for an array of another shape or type, numbers that are not finite and a
+                scene without a vehicle.
         """
         shape = (PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS)
         if np.shape(packed) != shape:
@@ -122,8 +123,9 @@ def drawing_of_packed(
     Returns the columns of vehicles ``(N, 6, 32)`` (see :attr:`Scene.columns`), how many there are
     ``(N,)``, the points of the ways ahead ``(N, 16, 2)`` and how many there are ``(N,)``.
 
-    Raises ``ValueError`` for another shape or type, numbers that are not finite, and for a scene
-    whose rows are not in the order of :meth:`Scene.pack`.
+    Raises:
+        ValueError: for another shape or type, numbers that are not finite, and for a scene whose
+            rows are not in the order of :meth:`Scene.pack`.
     """
     shape = np.shape(packed)
     if len(shape) != 3 or shape[1:] != (PACKED_VEHICLES + PACKED_ROUTE, PACKED_COLUMNS):

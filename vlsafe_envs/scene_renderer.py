@@ -24,8 +24,9 @@ class SceneRenderer:
         env_id: such as ``"VLSafe-Highway-v0"``, with or without ``"vlsafe_envs:"`` before it.
         env_kwargs: what the environment was made with; only what shapes the road matters.
 
-    Raises ``ValueError`` for an id that is not ours, or whose road is not in the scene, and for
-    arguments that the environment would refuse.
+    Raises:
+        ValueError: for an id that is not ours, or whose road is not in the scene, and for arguments
+            that the environment would refuse.
     """
 
     frame_sizes = FRAME_SIZES  # [px], as the environments' safety_frame_sizes
@@ -44,7 +45,8 @@ class SceneRenderer:
     def at_size(self, size: int) -> SceneRenderer:
         """The same drawing with :meth:`frames` of ``size`` px, as ``env.safety_frame(size)``.
 
-        Raises ``ValueError`` for a size that is not in :attr:`frame_sizes`.
+        Raises:
+            ValueError: for a size that is not in :attr:`frame_sizes`.
         """
         if size not in self.frame_sizes:
             raise ValueError(f"size={size!r}: the scorer's frame is {self.frame_sizes} px")

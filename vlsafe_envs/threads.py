@@ -34,7 +34,10 @@ def thread_count() -> int:
 def limit_threads(most: int) -> None:
     """Share the work among ``most`` threads at most, in this process.
 
-    For processes that share the machine's cores.  Raises ``ValueError`` for fewer than 1.
+    For processes that share the machine's cores.
+
+    Raises:
+        ValueError: for fewer than 1.
     """
     global _most
     check_integer("most", most, 1, 1_000_000)

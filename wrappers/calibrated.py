@@ -92,7 +92,11 @@ class Calibration:
 
     @classmethod
     def load(cls, path: str | Path) -> Calibration:
-        """Read what :meth:`save` wrote.  Raises ``ValueError`` for anything else."""
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: for anything else.
+        """
         return _read(path)[0]
 
 

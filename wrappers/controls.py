@@ -97,12 +97,20 @@ class RandomScorer:
 
 
 def make_constant_scorer(argument: str | None) -> ConstantScorer:
-    """For ``"constant:0.9"``.  Raises ``ValueError`` for anything but a number in [0, 1]."""
+    """For ``"constant:0.9"``.
+
+    Raises:
+        ValueError: for anything but a number in [0, 1].
+    """
     return ConstantScorer(_number("constant", argument, float, "0.9"))
 
 
 def make_random_scorer(argument: str | None) -> RandomScorer:
-    """For ``"random"`` and ``"random:<seed>"``.  Raises ``ValueError`` for another argument."""
+    """For ``"random"`` and ``"random:<seed>"``.
+
+    Raises:
+        ValueError: for another argument.
+    """
     return RandomScorer(0 if argument is None else _number("random", argument, int, "0"))
 
 

@@ -68,8 +68,10 @@ def check_windows(windows: object, length: int) -> Frames:
 def latest(windows: Frames, length: int) -> Frames:
     """The last ``length`` frames of windows ``(N, k, H, W, 3)``; frames ``(N, H, W, 3)`` for 1.
 
-    Frames ``(N, H, W, 3)`` with ``length`` 1 pass through.  Raises ``ValueError`` when there are
-    fewer.
+    Frames ``(N, H, W, 3)`` with ``length`` 1 pass through.
+
+    Raises:
+        ValueError: when there are fewer.
     """
     if length == 1:
         return windows if windows.ndim == 4 else windows[:, -1]

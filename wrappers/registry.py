@@ -133,8 +133,9 @@ def known_scorers() -> dict[str, str]:
 def find_factory(name: str) -> Factory | None:
     """The factory of a name, imported; ``None`` for a name that nobody has taken.
 
-    Raises ``ValueError``, naming the distribution, when another package's factory cannot be
-    imported or called, or when two packages claim one name.
+    Raises:
+        ValueError: when another package's factory cannot be imported or called, or when two
+            packages claim one name; names the distribution.
     """
     if name in _BUILT_IN:
         return _built_in(name)

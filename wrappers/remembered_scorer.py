@@ -43,7 +43,8 @@ class RememberedScorer:
         build: loads it.
         facts: what it said of itself, see :func:`facts_of`.
 
-    Scoring raises ``RuntimeError`` when the loaded scorer is another one.
+    Raises:
+        RuntimeError: on scoring, when the loaded scorer is another one.
     """
 
     def __init__(self, build: Callable[[], SafetyScorer], facts: dict[str, Any]) -> None:

@@ -109,7 +109,7 @@ FOREIGN_METADATA: dict[str, tuple[dict[str, Any], str]] = {
         {"observation_space": '{"type": "Blob"}'},
         "observation_space is no space",
     ),
-    "observation bare": ({"observation_space": json.dumps(VECTOR)}, "expected a Dict of named"),
+    "observation bare": ({"observation_space": json.dumps(VECTOR)}, "observations is no array"),
     "other observation": (
         {"observation_space": spaces_of(speed=VECTOR)},
         "episode 0 has no observations/speed",
@@ -141,7 +141,7 @@ FOREIGN_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "arguments": ({"env_kwargs": [1]}, "env_kwargs is .* expected a JSON object"),
     "contents": ({"contents": "much"}, "contents is 'much'; expected a JSON object"),
     "audits": ({"audits": {}}, "audits is .* expected a JSON array"),
-    "lossy": ({"jpeg_encoding": True}, "lossy JPEG"),
+    "lossy": ({"jpeg_encoding": True}, "no JPEG images as the metadata say"),
 }
 
 
@@ -242,11 +242,6 @@ def all_gone(file: h5py.File) -> None:
     drop("episode_0", "episode_1", "episode_2")(file)
 
 
-def no_costs(file: h5py.File) -> None:
-    for number in range(3):
-        drop(f"episode_{number}/infos/cost", f"episode_{number}/infos/env_cost")(file)
-
-
 IMAGE, COST = "episode_1/observations/image", "episode_1/infos/env_cost"
 REWARDS, ACTIONS, ENDS = "episode_1/rewards", "episode_1/actions", "episode_1/terminations"
 FEATURES = "episode_1/observations/vector"
@@ -260,7 +255,6 @@ DAMAGED_DATA: dict[str, tuple[Damage, str]] = {
     "no observations": (drop("episode_1/observations"), "episode 1 has no observations/"),
     "no image": (drop(IMAGE), "episode 1 has no observations/image"),
     "no infos": (drop("episode_1/infos"), "episode 1 has no infos/env_cost"),
-    "no cost": (no_costs, "neither infos/env_cost nor infos/cost"),
     "one cost": (drop(COST), "episode 1 has no infos/env_cost"),
     "no step": (no_steps, "episode 1 has no step"),
     "reward group": (group_for_array, "episode 1: rewards is no array"),

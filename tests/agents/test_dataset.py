@@ -180,8 +180,8 @@ def test_missing_scores_and_costs_name_their_remedy(tmp_path: Path) -> None:
     with h5py.File(path / "data" / "main_data.hdf5", "r+") as file:
         for group in file.values():
             del group["infos/cost"], group["infos/env_cost"]
-    with pytest.raises(ValueError, match="has no cost"):
-        EpisodeDataset.from_minari(tmp_path, cost="env")
+    with pytest.raises(ValueError, match="BC needs costs, and the data set has none"):
+        EpisodeDataset.from_minari(tmp_path, cost="env").require_cost("BC")
 
 
 def with_scores(path: Path, unlabelled: dict[int, list[int]]) -> None:

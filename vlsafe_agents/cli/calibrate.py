@@ -80,7 +80,11 @@ def calibrate(
 
 
 def _identity(scorer: str, drives: Drives) -> dict[str, Any]:
-    """Identity of the scorer; raises ``ValueError`` unless it made all labels."""
+    """Identity of the scorer.
+
+    Raises:
+        ValueError: unless it made all labels.
+    """
     identity: dict[str, Any] = load_scorer(scorer, threads=1).identity
     plain = json.loads(json.dumps(identity))
     for path, metadata in zip(drives.paths, drives.metadata, strict=True):

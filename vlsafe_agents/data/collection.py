@@ -37,8 +37,9 @@ Task = tuple[int, ...]  # indices of episodes
 class CollectConfig:
     """What to collect.  Exactly one of ``steps`` and ``episodes`` says how much.
 
-    Raises ``ValueError`` for shares that are negative or do not add up to 1, amounts below 1,
-    negative seeds and values of another type.
+    Raises:
+        ValueError: for shares that are negative or do not add up to 1, amounts below 1, negative
+            seeds and values of another type.
     """
 
     env_id: str
@@ -144,7 +145,8 @@ def claim(shards: Path, settings: dict[str, Any]) -> None:
 
     A mark that cannot be read is made anew, with a warning: episodes say whose they are themselves.
 
-    Raises ``FileExistsError`` when it is another collection's.
+    Raises:
+        FileExistsError: when it is another collection's.
     """
     file = shards / CLAIM_FILE
     if file.exists():

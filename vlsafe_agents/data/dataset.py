@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
+from vlsafe_agents.data.batches import SequenceBatch, TransitionBatch
 from vlsafe_agents.data.episode import (
     CostMode,
     Episode,
@@ -35,49 +36,6 @@ from vlsafe_agents.data.rows import (
 from wrappers.checks import one_number, whole_number
 
 __all__ = ["CostMode", "Episode", "EpisodeDataset", "SequenceBatch", "TransitionBatch"]
-
-
-@dataclass(frozen=True)
-class SequenceBatch:
-    """B sequences of T rows; index t means "on arriving at observation t"."""
-
-    obs: dict[str, Array]  # each (B, T, ...)
-    # (B, T) int64 or (B, T, A) float32: led to o_t; at is_first zeros, or Discrete's first action
-    action: Array
-    next_action: Array  # same shape: taken at o_t; valid where has_action
-    reward: npt.NDArray[np.float32]  # (B, T), 0 at is_first
-    cost: npt.NDArray[np.float32]  # (B, T), 0 at is_first
-    safety_score: npt.NDArray[np.float32]  # (B, T), of the frame o_t; NaN in unlabelled data
-    is_first: npt.NDArray[np.bool_]  # (B, T)
-    is_terminal: npt.NDArray[np.bool_]  # (B, T), terminated at o_t; a time-out is not terminal
-    has_action: npt.NDArray[np.bool_]  # (B, T), False at an episode's last observation
-    weight: npt.NDArray[np.float32]  # (B, T), how many times as often it would be drawn evenly
-
-    def cut(self, rows: slice) -> SequenceBatch:
-        """The same sequences with these of their T rows only."""
-        parts = {name: x[:, rows] for name, x in vars(self).items() if name != "obs"}
-        return SequenceBatch(obs={name: x[:, rows] for name, x in self.obs.items()}, **parts)
-
-    @classmethod
-    def joined(cls, batches: Sequence[SequenceBatch]) -> SequenceBatch:
-        """The sequences of all batches, which are of one length."""
-        names = [name for name in cls.__dataclass_fields__ if name != "obs"]
-        parts = {name: np.concatenate([getattr(b, name) for b in batches]) for name in names}
-        obs = {name: np.concatenate([b.obs[name] for b in batches]) for name in batches[0].obs}
-        return cls(obs=obs, **parts)
-
-
-@dataclass(frozen=True)
-class TransitionBatch:
-    """B single steps, for behaviour cloning and for model-free learners."""
-
-    obs: dict[str, Array]  # each (B, ...)
-    action: Array  # (B,) int64 or (B, A) float32: taken at obs
-    reward: npt.NDArray[np.float32]  # (B,)
-    cost: npt.NDArray[np.float32]  # (B,)
-    safety_score: npt.NDArray[np.float32]  # (B,), of obs, not of the next one
-    next_obs: dict[str, Array]  # each (B, ...)
-    terminated: npt.NDArray[np.bool_]  # (B,)
 
 
 class EpisodeDataset:
@@ -118,17 +76,25 @@ class EpisodeDataset:
         self._acting_rows = self._rows[self._has_action[self._rows]]
         score = rows.safety_score if self.has_safety_score else None
         self._cost = training_cost(cost, rows.env_cost, score, rows.is_terminal)
-        self._cost[self._is_first] = 0.0
+        if not np.isnan(self._cost).all():
+            self._cost[self._is_first] = 0.0
         self._unsafe: dict[int, Array] = {}  # starts of sequences by their length
 
     @classmethod
     def from_minari(
         cls,
         id_or_path: str | Path,
-        cost: CostMode = "vlm",
+        cost: CostMode | None = None,
         cache: bool = True,
+        cost_key: str | None = None,
     ) -> EpisodeDataset:
         """Open a Minari data set by id, or by the folder that holds it (or that holds only it).
+
+        Observations are arrays or a ``Dict`` of arrays under any names; one without a name is
+        called "image" if it is uint8 with two to four axes, else "vector".  ``cost_key`` names the
+        info that is the environment's cost ("terms/hit" within a dictionary); without it that is
+        ``env_cost``, or else ``cost``.  Data without costs open, too: see :meth:`require_cost`.
+        ``cost`` None is "vlm" for data with safety scores and "env" for others.
 
         With ``cache`` the images are laid out once in a flat file beside the data set and
         memory-mapped, so that several processes share their pages.  Where a scorer has labelled
@@ -137,13 +103,17 @@ class EpisodeDataset:
         Warns of observations outside of their space's bounds.
 
         Raises ``FileNotFoundError`` where there is no data set and ``ValueError`` for data
-        without costs, or without a wholly labelled episode where ``cost`` needs safety scores, and
-        for damaged files and impossible values, naming file, episode and remedy.
+        without a wholly labelled episode where ``cost`` needs safety scores, and for damaged files
+        and impossible values, naming file, episode and remedy.
         """
         from vlsafe_agents.data.storage import read_flat_rows  # h5py and minari load slowly
 
-        check_cost_mode(cost)
-        rows, observation_space, action_space, metadata = read_flat_rows(id_or_path, cache)
+        if cost is not None:
+            check_cost_mode(cost)
+        read = read_flat_rows(id_or_path, cache, cost_key)
+        rows, observation_space, action_space, metadata = read
+        if cost is None:
+            cost = "env" if np.isnan(rows.safety_score).all() else "vlm"
         labelled = labelled_episodes(rows, needed=cost != "env")
         return cls(rows, observation_space, action_space, cost, labelled, metadata)
 
@@ -155,7 +125,9 @@ class EpisodeDataset:
         action_space: gym.Space[Any],
         cost: CostMode = "env",
     ) -> EpisodeDataset:
-        """A data set in memory.
+        """A data set in memory, of episodes.
+
+        Flat arrays, as D4RL, DSRL and d3rlpy have them: :mod:`vlsafe_agents.data.flat`.
 
         Warns of observations outside of their space's bounds.
 
@@ -185,10 +157,24 @@ class EpisodeDataset:
         return not bool(np.isnan(self._flat.safety_score[self._rows]).any())
 
     @property
+    def has_cost(self) -> bool:
+        """Whether the costs of this view are known; see :meth:`require_cost`."""
+        return not bool(np.isnan(self._cost[self._rows]).any())
+
+    def require_cost(self, who: str) -> None:
+        """Raise ``ValueError``, with what to do, where ``who`` needs costs and there are none."""
+        if not self.has_cost:
+            raise ValueError(
+                f"{who} needs costs, and the data set has none: name the info that is the cost "
+                "(from_minari(..., cost_key=...)), record it again with info['cost'], or have the "
+                "frames scored (`vlsafe label`) and use cost='vlm'"
+            )
+
+    @property
     def unsafe_share(self) -> float:
-        """Share of steps with a cost by simulator truth."""
-        arrived = self._rows[~self._is_first[self._rows]]
-        return float((self._flat.env_cost[arrived] > 0).mean())
+        """Share of steps with a cost by simulator truth; NaN where that was not recorded."""
+        arrived = self._flat.env_cost[self._rows[~self._is_first[self._rows]]]
+        return float("nan") if np.isnan(arrived).any() else float((arrived > 0).mean())
 
     @property
     def episodes(self) -> Sequence[Episode]:
@@ -204,8 +190,9 @@ class EpisodeDataset:
         """
         if not isinstance(observation_space, gym.Space):
             raise TypeError(f"observation_space is {observation_space!r}, no Gymnasium space")
-        names = matching_names(self.observation_space, observation_space)
-        obs = {name: self._flat.obs[name] for name in names}
+        stored = list(self._flat.obs)
+        names = matching_names(self.observation_space, observation_space, stored)
+        obs = {name: self._flat.obs[kept] for name, kept in names.items()}
         return self._view(replace(self._flat, obs=obs), observation_space, self.episode_ids)
 
     def split(self, share: float, seed: int = 0) -> tuple[EpisodeDataset, EpisodeDataset]:
@@ -320,12 +307,12 @@ class EpisodeDataset:
         number = self._number(index)
         flat = self._flat
         begin, end = (int(row) for row in flat.starts[number : number + 2])
-        score = flat.safety_score[begin:end]
+        score, cost = flat.safety_score[begin:end], flat.env_cost[begin:end]
         return Episode(
             obs={name: np.asarray(array[begin:end]) for name, array in flat.obs.items()},
             action=flat.next_action[begin : end - 1],
             reward=flat.reward[begin + 1 : end],
-            env_cost=flat.env_cost[begin:end],
+            env_cost=None if np.isnan(cost).any() else cost,
             safety_score=None if np.isnan(score).any() else score,
             terminated=bool(flat.is_terminal[end - 1]),
             seed=flat.seeds[number],

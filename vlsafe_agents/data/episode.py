@@ -53,7 +53,7 @@ class Episode:
     obs: dict[str, Array]  # each (T + 1, ...)
     action: Array  # (T,) int64 or (T, A) float32
     reward: Array  # (T,)
-    env_cost: Array  # (T + 1,), simulator truth, entry 0 belongs to the reset
+    env_cost: Array | None  # (T + 1,), simulator truth, entry 0 the reset's; None: not recorded
     terminated: bool
     safety_score: Array | None = None  # (T + 1,) in [0, 1], 1 = safe
     seed: int | None = None
@@ -76,14 +76,16 @@ class Episode:
                 f"infos hold {doubled}, which are arguments of their own; leave it out"
             )
         reward = _per_step(self.reward, "reward", steps)
-        env_cost = _per_step(self.env_cost, "env_cost", steps + 1)
+        env_cost = self.env_cost
+        if env_cost is not None:
+            env_cost = _per_step(env_cost, "env_cost", steps + 1)
+            check_numbers(env_cost, "env_cost", low=0.0, high=FLOAT32_MAX)
         score = self.safety_score
         if score is not None:
             score = _per_step(score, "safety_score", steps + 1)
             check_numbers(score, "safety_score", low=0.0, high=1.0)
         check_numbers(action, "action")
         check_numbers(reward, "reward", low=-FLOAT32_MAX, high=FLOAT32_MAX)
-        check_numbers(env_cost, "env_cost", low=0.0, high=FLOAT32_MAX)
         for name, array in obs.items():
             check_numbers(array, f"obs[{name!r}]")
         checked = {"action": action, "obs": obs, "infos": infos, "reward": reward}
@@ -103,9 +105,9 @@ class Episode:
         return len(self.action)
 
     @property
-    def unsafe_steps(self) -> int:
-        """Steps with a cost by simulator truth."""
-        return int((self.env_cost[1:] > 0).sum())
+    def unsafe_steps(self) -> int | None:
+        """Steps with a cost by simulator truth; None where none was recorded."""
+        return None if self.env_cost is None else int((self.env_cost[1:] > 0).sum())
 
 
 def episodes_of(given: Any) -> list[Episode]:

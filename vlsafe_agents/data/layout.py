@@ -15,6 +15,7 @@ MAIN_FILE = "main_data.hdf5"
 METADATA_FILE = "metadata.json"
 
 ACTIONS, REWARDS = "actions", "rewards"
+OBSERVATIONS = "observations"  # a group of named arrays; one array where the space is no Dict
 TERMINATIONS, TRUNCATIONS = "terminations", "truncations"
 
 
@@ -25,7 +26,7 @@ def episode_name(number: int) -> str:
 
 def observation_name(name: str) -> str:
     """Name of an observation within an episode's group."""
-    return f"observations/{name}"
+    return f"{OBSERVATIONS}/{name}"
 
 
 def info_name(name: str) -> str:
@@ -46,8 +47,9 @@ def arrays_of(episode: Episode) -> dict[str, Array]:
         REWARDS: episode.reward,
         TERMINATIONS: ends[0],
         TRUNCATIONS: ends[1],
-        ENV_COST: episode.env_cost,
     }
+    if episode.env_cost is not None:
+        named[ENV_COST] = episode.env_cost
     if episode.safety_score is not None:
         named[SAFETY_SCORE] = episode.safety_score
     named |= {observation_name(name): array for name, array in episode.obs.items()}

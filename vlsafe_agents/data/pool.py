@@ -48,7 +48,10 @@ def run_tasks(
     """Yield ``(task, result)`` as tasks get done; a task is drawn only when a worker is free.
 
     ``make_job`` runs once in each worker and must be picklable when ``workers`` is above 1; with
-    1 everything runs in this process.  Raises ``WorkerError`` when a task fails in a worker.
+    1 everything runs in this process.
+
+    Raises:
+        WorkerError: when a task fails in a worker.
     """
     return run_streams(partial(_stream_of_job, make_job), tasks, workers, ahead=1)
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, action_dtype, blank_actions
-from vlsafe_agents.data.dataset import SequenceBatch
+from vlsafe_agents.data.batches import SequenceBatch
 from vlsafe_agents.data.episode import Episode
 from wrappers.checks import whole_number
 

@@ -29,7 +29,7 @@ class FlatRows:
     obs: dict[str, Array]  # each (R, ...); images may be memory-mapped
     next_action: Array  # (R,) or (R, A); `blank_actions` at an episode's last row
     reward: npt.NDArray[np.float32]  # (R,)
-    env_cost: npt.NDArray[np.float32]  # (R,), the reset's own kept here
+    env_cost: npt.NDArray[np.float32]  # (R,), the reset's own kept here; all NaN if not recorded
     safety_score: npt.NDArray[np.float32]  # (R,), NaN when not labelled
     is_terminal: npt.NDArray[np.bool_]  # (R,)
     starts: npt.NDArray[np.int64]  # (E + 1,), first row of each episode, then R
@@ -65,13 +65,27 @@ def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRo
         obs={name: np.concatenate([e.obs[name] for e in episodes]) for name in names},
         next_action=next_action,
         reward=reward,
-        env_cost=np.concatenate([e.env_cost for e in episodes]).astype(np.float32),
+        env_cost=_costs(episodes),
         safety_score=scores,
         is_terminal=is_terminal,
         starts=starts,
         seeds=tuple(e.seed for e in episodes),
         drivers=tuple(e.driver for e in episodes),
     )
+
+
+def _costs(episodes: Sequence[Episode]) -> npt.NDArray[np.float32]:
+    """Costs ``(R,)`` of all rows; NaN where no episode has any."""
+    without = [number for number, episode in enumerate(episodes) if episode.env_cost is None]
+    if 0 < len(without) < len(episodes):
+        raise ValueError(
+            f"{len(without)} of {len(episodes)} episodes have no env_cost, the first is episode "
+            f"{without[0]}; give it in all of them, or in none"
+        )
+    columns = [
+        np.full(e.num_steps + 1, np.nan) if e.env_cost is None else e.env_cost for e in episodes
+    ]
+    return np.concatenate(columns).astype(np.float32)
 
 
 def _check_alike(episode: Episode, number: int, first: Episode) -> None:
@@ -132,27 +146,37 @@ def named_spaces(space: gym.Space[Any], names: list[str]) -> dict[str, gym.Space
     return {names[0]: space}
 
 
-def matching_names(stored: gym.Space[Any], wanted: gym.Space[Any]) -> list[str]:
-    """Names of the stored observations that make up the wanted space."""
-    if isinstance(stored, gym.spaces.Dict):
-        options = dict(stored.spaces)
-    else:
-        options = {"image" if len(stored.shape or ()) == 3 else "vector": stored}
+def bare_name(space: gym.Space[Any]) -> str:
+    """The name of an observation that has none, because its space is no ``Dict``."""
+    image = space.dtype == np.uint8 and len(space.shape or ()) in (2, 3, 4)
+    return "image" if image else "vector"
+
+
+def matching_names(
+    stored: gym.Space[Any], wanted: gym.Space[Any], names: list[str]
+) -> dict[str, str]:
+    """Stored names of the observations that make up the wanted space, by their names in it.
+
+    Args:
+        names: of the stored observations.
+    """
+    options = named_spaces(stored, names)
     if isinstance(wanted, gym.spaces.Dict):
         missing = [name for name in wanted.spaces if name not in options]
-        names = list(wanted.spaces)
+        found = {name: name for name in wanted.spaces}
     else:
-        names = [
+        fitting = [
             n for n, s in options.items() if (s.shape, s.dtype) == (wanted.shape, wanted.dtype)
         ]
-        missing = [] if len(names) == 1 else [str(wanted)]
+        missing = [] if len(fitting) == 1 else [str(wanted)]
+        found = {bare_name(wanted): name for name in fitting}
     if missing:
         raise ValueError(
             f"the environment shows {missing}, but the data hold only "
             f"{ {name: str(space) for name, space in options.items()} }; make the environment as "
             "the data were collected (same observation and scenario), or collect again"
         )
-    return names
+    return found
 
 
 def labelled_episodes(rows: FlatRows, needed: bool) -> list[int] | None:

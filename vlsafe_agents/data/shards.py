@@ -56,6 +56,7 @@ def facts_of(episode: Episode, index: int, collection: str = "") -> ShardFacts:
         digest.update(f"{name}{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     assert episode.seed is not None
+    assert episode.unsafe_steps is not None  # collecting demands costs
     return ShardFacts(
         index=index,
         driver=episode.driver,

@@ -22,19 +22,26 @@ from vlsafe_agents.common.border import (
     check_column,
 )
 from vlsafe_agents.data.columns import Column, column_of, mapped
+from vlsafe_agents.data.costs import read_costs
+from vlsafe_agents.data.jpeg import JpegColumn, is_stored_as_jpeg
 from vlsafe_agents.data.layout import (
     ACTIONS,
-    COST,
-    ENV_COST,
     MAIN_FILE,
     METADATA_FILE,
+    OBSERVATIONS,
     REWARDS,
     SAFETY_SCORE,
     TERMINATIONS,
     episode_name,
     observation_name,
 )
-from vlsafe_agents.data.rows import FlatRows, check_spaces, check_values
+from vlsafe_agents.data.rows import (
+    FlatRows,
+    bare_name,
+    check_spaces,
+    check_values,
+    named_spaces,
+)
 from wrappers.checks import FLOAT32_MAX, one_flag
 from wrappers.files import read_json, reading, write_text
 
@@ -48,6 +55,13 @@ _KINDS: dict[str, type] = {
     "labelling": dict,
     "audits": list,
 }
+# observations that are one array a row
+_ARRAYS = (
+    gym.spaces.Box,
+    gym.spaces.Discrete,
+    gym.spaces.MultiDiscrete,
+    gym.spaces.MultiBinary,
+)
 _JSON_NAMES: dict[type, str] = {str: "text", dict: "object", list: "array"}
 
 
@@ -187,7 +201,7 @@ def open_file(data_path: Path) -> h5py.File:
     return reading(path, "a Minari data set (HDF5)", lambda p: h5py.File(p, "r"), COPY_AGAIN)
 
 
-def read_spaces(data_path: Path, metadata: dict[str, Any]) -> tuple[gym.spaces.Dict, gym.Space]:
+def read_spaces(data_path: Path, metadata: dict[str, Any]) -> tuple[gym.Space, gym.Space]:
     """Observation and action space; raises ``ValueError`` for observations of another layout."""
     from minari.serialization import deserialize_space  # minari loads slowly
 
@@ -199,26 +213,27 @@ def read_spaces(data_path: Path, metadata: dict[str, Any]) -> tuple[gym.spaces.D
             raise ValueError(
                 f"{path}: {name} is no space that Minari can read ({error}); {COPY_AGAIN}"
             ) from error
-    if not isinstance(found[0], gym.spaces.Dict):
-        raise ValueError(
-            f"the data in {data_path} hold {found[0]}; expected a Dict of named observations, as "
-            "`vlsafe collect` writes them"
-        )
-    if metadata.get("jpeg_encoding", True) and _image_names(found[0]):
-        raise ValueError(
-            f"the images in {data_path} are stored as lossy JPEG; write with jpeg_encoding=False"
-        )
-    return found[0], found[1]
+    space = found[0]
+    parts = space.spaces if isinstance(space, gym.spaces.Dict) else {"": space}
+    for name, part in parts.items():
+        if not isinstance(part, _ARRAYS):
+            what = f"observation {name!r}" if name else "the observation"
+            raise ValueError(
+                f"{data_path}: {what} is {part}; expected an array, or a Dict of named arrays: "
+                "record it again with the environment in gymnasium.wrappers.FlattenObservation"
+            )
+    return space, found[1]
 
 
 def read_flat_rows(
-    id_or_path: str | os.PathLike[str], cache: bool = True
+    id_or_path: str | os.PathLike[str], cache: bool = True, cost_key: str | None = None
 ) -> tuple[FlatRows, gym.Space[Any], gym.Space[Any], dict[str, Any]]:
     """All rows of a Minari data set with its spaces and metadata.
 
-    A safety score of NaN stands for a frame without a label.
+    A safety score of NaN stands for a frame without a label, a cost of NaN for data without costs.
 
-    Raises ``ValueError`` for damaged files, missing costs, impossible numbers and wrong lengths.
+    Raises ``ValueError`` for damaged files, impossible numbers and wrong lengths, and where there
+    is no info ``cost_key``.
     """
     data_path = resolve_dataset(id_or_path)
     metadata = read_metadata(data_path)
@@ -234,15 +249,22 @@ def read_flat_rows(
         lengths = [len(part) + 1 for part in rewards]
         starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
         _check_total(metadata, int(starts[-1]) - len(groups))
+        nested = isinstance(observation_space, gym.spaces.Dict)
+        parts = named_spaces(observation_space, [bare_name(observation_space)])
         obs = {}
-        for name in observation_space.spaces:
-            column = Column(groups, observation_name(name), starts)
-            if cache and name in _image_names(observation_space):
+        for name, space in parts.items():
+            where = observation_name(name) if nested else OBSERVATIONS
+            column: Column
+            if is_stored_as_jpeg(space, metadata):
+                column = JpegColumn(groups, where, starts, space.shape or ())
+            else:
+                column = Column(groups, where, starts)
+            if cache and len(space.shape or ()) >= 2:
                 content = f"{name} {_content(data_path, metadata)}"
                 obs[name] = mapped(column, data_path.parent / "cache", _file_name(name), content)
             else:
                 obs[name] = column.load()
-        steps = _read_steps(groups, rewards, starts, action_space)
+        steps = _read_steps(groups, rewards, starts, action_space, cost_key)
         rows = FlatRows(obs=obs, starts=starts, **steps)
         check_spaces(rows, observation_space, action_space)
         check_values(rows, observation_space)
@@ -279,6 +301,7 @@ def _read_steps(
     rewards: Sequence[h5py.Dataset],
     starts: Array,
     action_space: gym.Space[Any],
+    cost_key: str | None,
 ) -> dict[str, Any]:
     """Everything but the observations, checked."""
     total = int(starts[-1])
@@ -296,14 +319,6 @@ def _read_steps(
         terminal[end - 1] = _terminated(column_of(group, TERMINATIONS, number), steps, where)
     given = np.delete(reward, starts[:-1])  # without the resets'
     check_column(given, "reward", starts - np.arange(len(starts)), -FLOAT32_MAX, FLOAT32_MAX)
-    name = next((name for name in (ENV_COST, COST) if _any_has(groups, name)), None)
-    if name is None:
-        raise ValueError(
-            f"the data set has no cost: neither {ENV_COST} nor {COST}; collect it with "
-            "`vlsafe collect`, from an environment that reports info['cost']"
-        )
-    env_cost = Column(groups, name, starts, single=True).load()
-    check_column(env_cost, name, starts, low=0.0, high=FLOAT32_MAX)
     score = np.full(total, np.nan, np.float32)
     if _any_has(groups, SAFETY_SCORE):
         score = Column(groups, SAFETY_SCORE, starts, single=True).load()
@@ -312,7 +327,7 @@ def _read_steps(
     return {
         "next_action": action,
         "reward": reward.astype(np.float32),
-        "env_cost": env_cost.astype(np.float32),
+        "env_cost": read_costs(groups, starts, cost_key),
         "safety_score": score.astype(np.float32),
         "is_terminal": terminal,
         "seeds": tuple(_seed(group) for group in groups),
@@ -362,7 +377,3 @@ def _content(data_path: Path, metadata: dict[str, Any]) -> str:
 def _file_name(name: str) -> str:
     """The name of an observation as part of a file name."""
     return re.sub(r"[^\w-]", "_", name)
-
-
-def _image_names(space: gym.spaces.Dict) -> list[str]:
-    return [name for name, part in space.spaces.items() if len(part.shape or ()) >= 2]

@@ -62,10 +62,11 @@ def compare(paths: Iterable[Path]) -> Comparison:
     So ``compare(Path("runs").glob("*/*/evaluation.json"))`` reads ``runs/0/gated``,
     ``runs/1/gated`` and ``runs/0/bc`` as two seeds of ``gated`` and one of ``bc``.
 
-    Raises ``FileNotFoundError`` for a missing file, and ``ValueError`` without files, for files
-    that are no evaluations or given twice, where agents drove different environments or seeds
-    (such figures do not stand in one table), and where folders of one name hold agents that were
-    trained with different settings.
+    Raises:
+        FileNotFoundError: for a missing file.
+        ValueError: without files, for files that are no evaluations or given twice, where agents
+            drove different environments or seeds (such figures do not stand in one table), and
+            where folders of one name hold agents that were trained with different settings.
     """
     found: dict[str, list[_Run]] = {}
     first: _Run | None = None

@@ -58,8 +58,9 @@ class StoredEvaluation:
 def read_evaluation(path: Path) -> StoredEvaluation:
     """Read a file that `vlsafe evaluate` has written.
 
-    Raises ``FileNotFoundError`` where there is none and ``ValueError`` for any other file; both
-    name it.
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: for any other file; both name it.
     """
     content = read_json(path, dict, REMEDY)
     missing = [key for key in _NEEDED if key not in content]

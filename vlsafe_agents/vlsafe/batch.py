@@ -11,7 +11,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from vlsafe_agents.data.dataset import SequenceBatch
+from vlsafe_agents.data.dataset import EpisodeDataset, SequenceBatch
+from vlsafe_agents.data.rows import bare_name
 from wrappers.checks import check_numbers
 
 IMAGE, VECTOR = "image", "vector"
@@ -30,10 +31,13 @@ class TensorBatch(NamedTuple):
     is_terminal: Tensor  # (B, T) bool: terminated, not truncated
     has_action: Tensor  # (B, T) bool: False on the last observation of an episode
     weight: Tensor  # (B, T): how many times as often the sequence would be drawn evenly
+    # (B, T) bool: whether the data of this sequence have costs, which are 0 where not; None: all do
+    has_cost: Tensor | None = None
+    has_safety_score: Tensor | None = None  # (B, T) bool: likewise, frame by frame
 
 
 def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> TensorBatch:
-    """Copy a batch of sequences to ``device``.
+    """Copy a batch of sequences to ``device``; costs and scores of data without any become 0.
 
     Raises:
         ValueError: if a reward, cost or safety score is not finite, or a safety score lies outside
@@ -41,8 +45,11 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
     """
     where = "a batch of (sequence, time)"
     check_numbers(batch.reward, "reward", where)
-    check_numbers(batch.cost, "cost", where)
-    check_numbers(batch.safety_score, "safety_score", where, low=0.0, high=1.0)
+    cost, has_cost = _or_zeros(batch.cost)
+    has_safety_score = ~np.isnan(batch.safety_score)  # a replay may hold scores of some frames
+    safety_score = np.where(has_safety_score, batch.safety_score, 0.0)
+    check_numbers(cost, "cost", where)
+    check_numbers(safety_score, "safety_score", where, low=0.0, high=1.0)
 
     def tensor(array: npt.NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(array)).to(device)
@@ -56,13 +63,22 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         action=number(batch.action),
         next_action=number(batch.next_action),
         reward=tensor(batch.reward).float(),
-        cost=tensor(batch.cost).float(),
-        safety_score=tensor(batch.safety_score).float(),
+        cost=tensor(cost).float(),
+        safety_score=tensor(safety_score).float(),
         is_first=tensor(batch.is_first).bool(),
         is_terminal=tensor(batch.is_terminal).bool(),
         has_action=tensor(batch.has_action).bool(),
         weight=tensor(batch.weight).float(),
+        has_cost=tensor(has_cost),
+        has_safety_score=tensor(has_safety_score),
     )
+
+
+def _or_zeros(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Values ``(B, T)`` with zeros for sequences that are NaN throughout; which are not."""
+    known = ~np.isnan(values).all(1)
+    mask = np.repeat(known[:, None], values.shape[1], 1)
+    return (values if known.all() else np.where(mask, values, 0)), mask
 
 
 def recorded_steps(batch: TensorBatch) -> Tensor:
@@ -92,31 +108,54 @@ def exchange_actions(action: Tensor, share: float) -> Tensor:
     return action[source.to(action.device)]
 
 
-def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
-    """Observation kinds by name: a bare Box is "image" if it is uint8 (H, W, 3), else "vector".
+def check_contents(dataset: EpisodeDataset, update: str, safety: str | float | None) -> None:
+    """Check that the data hold what an agent's update of its policy reads.
 
     Raises:
-        ValueError: for other spaces, other names or shapes that no encoder fits.
+        ValueError: for data without costs or safety scores where these are read.
     """
+    if safety is None or update == "none":
+        return
+    dataset.require_cost(f"VLSafe(update={update!r})")
+    if update == "gated" and safety == "score" and not dataset.has_safety_score:
+        raise ValueError(
+            "the data set has no safety_score, which VLSafe(update='gated', safety='score') reads; "
+            "add it with `vlsafe label`, or use update='lagrangian' or safety=None"
+        )
+
+
+def is_image(box: spaces.Box) -> bool:
+    """Whether the world model treats it as an image: uint8 with two to four axes."""
+    return bare_name(box) == IMAGE
+
+
+def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
+    """Observations by name, images and vectors; one that has no name is "image" or "vector".
+
+    uint8 with two to four axes is an image, see
+    :class:`~vlsafe_agents.vlsafe.observation_layout.ImageLayout`; everything else is a vector.
+
+    Raises:
+        ValueError: for other spaces than Boxes, and for images that are not uint8.
+    """
+    parts: dict[str, Any] = {}
     if isinstance(space, spaces.Box):
-        is_image = space.dtype == np.uint8 and len(space.shape) == 3
-        parts: dict[str, Any] = {IMAGE if is_image else VECTOR: space}
+        parts = {bare_name(space): space}
     elif isinstance(space, spaces.Dict):
         parts = dict(space.spaces)
-    else:
+    if not parts:
         raise ValueError(f"observation space must be a Box or a Dict of Boxes; got {space}")
-    if not parts or not set(parts) <= {IMAGE, VECTOR}:
-        raise ValueError(f"observation keys must be 'image' and/or 'vector'; got {sorted(parts)}")
     for key, box in parts.items():
         if not isinstance(box, spaces.Box):
-            raise ValueError(f"observation {key!r} must be a Box; got {box}")
-        if key == IMAGE and (box.dtype != np.uint8 or len(box.shape) != 3 or box.shape[2] != 3):
             raise ValueError(
-                f"images must be uint8 (height, width, 3), channels last; got {box.dtype} "
-                f"{box.shape}. Is the environment wrapped in VecTransposeImage?"
+                f"observation {key!r} must be a Box; got {box}: wrap the environment in "
+                "gymnasium.wrappers.FlattenObservation, or leave this observation out"
             )
-        if key == VECTOR and len(box.shape) != 1:
-            raise ValueError(f"vectors must have one axis; got {box.shape}. Flatten them first.")
+        if not is_image(box) and len(box.shape) >= 3:
+            raise ValueError(
+                f"observation {key!r} has {len(box.shape)} axes {box.shape} but is {box.dtype}; "
+                "images must be uint8 in 0..255: convert them, or flatten what is no image"
+            )
     return parts
 
 

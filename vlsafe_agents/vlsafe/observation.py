@@ -1,14 +1,15 @@
-"""Encoders and decoders for the observation kinds of one space: image, vector or both."""
+"""Encoder and decoder of the observations of one space: images, vectors or both."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from vlsafe_agents.vlsafe.batch import IMAGE, VECTOR
+from vlsafe_agents.vlsafe.batch import IMAGE, VECTOR, is_image
 from vlsafe_agents.vlsafe.config import ImageConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import (
     MLP,
@@ -20,36 +21,50 @@ from vlsafe_agents.vlsafe.networks import (
     sigmoid_squared_error,
     to_patches,
 )
+from vlsafe_agents.vlsafe.observation_layout import image_layouts, split_vector, vector_size
 
 
 class Inputs(NamedTuple):
     """Observations prepared once, for the encoder's input and the decoder's target alike."""
 
-    patches: Tensor | None  # (N, H/s, W/s, 3*s*s) in [0, 1]
+    patches: Tensor | None  # (N, H/s, W/s, C*s*s) in [0, 1]
     vector: Tensor | None  # (N, D), scaled
 
 
 class ObservationModel(nn.Module):
-    """Observations to embeddings, and features back to observations."""
+    """Observations to embeddings, and features back to observations.
+
+    Images of all names are the channels of one, vectors of all names one vector, as in DreamerV3.
+
+    Args:
+        observations: by name; the order of channels and features is that of the sorted names.
+    """
 
     def __init__(
         self, observations: dict[str, spaces.Box], feat_size: int, config: WorldModelConfig
     ) -> None:
         super().__init__()
-        self.keys = tuple(key for key in (IMAGE, VECTOR) if key in observations)
+        named = dict(sorted(observations.items()))
+        self.vectors = {name: box for name, box in named.items() if not is_image(box)}
+        images = {name: box for name, box in named.items() if is_image(box)}
+        self.layouts = image_layouts(images, math.prod(config.image.strides)) if images else {}
+        self.keys = (*((IMAGE,) if images else ()), *((VECTOR,) if self.vectors else ()))
         self.image: ImageConfig = config.image
+        self.rgb = all(layout.channels == 3 for layout in self.layouts.values())
         heads = config.heads
         self.encoders = nn.ModuleDict()
         self.decoders = nn.ModuleDict()
         self.embed_size = 0
-        if IMAGE in self.keys:
-            shape = observations[IMAGE].shape
+        if images:
+            first = next(iter(self.layouts.values()))
+            self.channels = sum(layout.channels for layout in self.layouts.values())
+            shape = (first.height, first.width, self.channels)
             image_encoder = ImageEncoder(shape, config.image)
             self.encoders[IMAGE] = image_encoder
             self.decoders[IMAGE] = ImageDecoder(feat_size, shape, config.image)
             self.embed_size += image_encoder.out_size
-        if VECTOR in self.keys:
-            size = observations[VECTOR].shape[0]
+        if self.vectors:
+            size = vector_size(self.vectors)
             self.encoders[VECTOR] = MLP(size, heads.units, heads.vector_layers)
             self.decoders[VECTOR] = MLP(feat_size, heads.units, heads.vector_layers, size)
             self.scale = Standardise(size) if heads.standardise else Symlog()
@@ -57,28 +72,42 @@ class ObservationModel(nn.Module):
 
     def learn_scales(self, obs: dict[str, Tensor]) -> None:
         """Let standardised inputs see a batch of observations, while their scales are learned."""
-        if IMAGE in self.keys:
+        if self.layouts:
             scale = self.encoders[IMAGE].scale
             if isinstance(scale, Standardise) and scale.learning:
-                scale.learn(to_patches(obs[IMAGE].flatten(0, -4), self.image.strides[0]).flatten(1))
-        if VECTOR in self.keys and isinstance(self.scale, Standardise):
-            self.scale.learn(obs[VECTOR].float())
+                scale.learn(self._patches(obs).flatten(1))
+        if self.vectors and isinstance(self.scale, Standardise) and self.scale.learning:
+            self.scale.learn(self._vector(obs))
 
     def prepare(self, obs: dict[str, Tensor]) -> Inputs:
-        """Flatten leading axes and fold images into patches: ``(..., H, W, 3) -> (N, ...)``.
+        """Flatten leading axes and fold images into patches: ``(..., H, W, C) -> (N, ...)``.
 
         Raises:
-            ValueError: if a kind of observation is missing.
+            ValueError: if an observation is missing.
         """
-        missing = [key for key in self.keys if key not in obs]
+        missing = [key for key in (*self.layouts, *self.vectors) if key not in obs]
         if missing:
             raise ValueError(f"observation lacks {missing}; it has {sorted(obs)}")
-        patches = vector = None
-        if IMAGE in self.keys:
-            patches = to_patches(obs[IMAGE].flatten(0, -4), self.image.strides[0])
-        if VECTOR in self.keys:
-            vector = self.scale(obs[VECTOR].float().flatten(0, -2))
+        patches = self._patches(obs) if self.layouts else None
+        vector = self.scale(self._vector(obs)) if self.vectors else None
         return Inputs(patches, vector)
+
+    def _patches(self, obs: dict[str, Tensor]) -> Tensor:
+        """All images, folded: ``(N, H/s, W/s, C*s*s)`` in [0, 1]."""
+        images = [
+            layout.fold(obs[name].flatten(0, -len(layout.shape) - 1))
+            for name, layout in self.layouts.items()
+        ]
+        image = images[0] if len(images) == 1 else torch.cat(images, -1)
+        return to_patches(image, self.image.strides[0])
+
+    def _vector(self, obs: dict[str, Tensor]) -> Tensor:
+        """All vectors, ``(N, D)``."""
+        parts = [
+            obs[name].float().reshape(-1, math.prod(box.shape))
+            for name, box in self.vectors.items()
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def embed(self, inputs: Inputs) -> Tensor:
         """Embeddings ``(N, E)``, the kinds side by side."""
@@ -104,14 +133,17 @@ class ObservationModel(nn.Module):
         return losses
 
     def decode(self, feat: Tensor) -> dict[str, Tensor]:
-        """Predicted observations for features ``(..., F)``: images in [0, 1], channels last."""
+        """Predicted observations for features ``(..., F)`` by name; images in [0, 1]."""
         out = {}
-        if IMAGE in self.keys:
+        if self.layouts:
             patches = torch.sigmoid(self.decoders[IMAGE](feat.flatten(0, -2)))
             image = depth_to_space(patches, self.image.strides[0])
-            out[IMAGE] = image.view(*feat.shape[:-1], *image.shape[1:])
-        if VECTOR in self.keys:
-            out[VECTOR] = self.scale.inverse(self.decoders[VECTOR](feat))
+            parts = image.split([layout.channels for layout in self.layouts.values()], -1)
+            for (name, layout), part in zip(self.layouts.items(), parts, strict=True):
+                shown = layout.unfold(part)
+                out[name] = shown.reshape(*feat.shape[:-1], *layout.shape)
+        if self.vectors:
+            out |= split_vector(self.scale.inverse(self.decoders[VECTOR](feat)), self.vectors)
         return out
 
     def _image_loss(self, feat: Tensor, patches: Tensor) -> Tensor:
@@ -120,8 +152,9 @@ class ObservationModel(nn.Module):
         chosen = None if count == frames else torch.randperm(frames, device=feat.device)[:count]
         if chosen is not None:
             feat, patches = feat[chosen], patches[chosen]
-        logits = self.decoders[IMAGE](feat).unflatten(-1, (-1, 3))  # (N, h, w, s*s, 3)
-        target = patches.unflatten(-1, (-1, 3))
+        channels = 3 if self.rgb else self.channels
+        logits = self.decoders[IMAGE](feat).unflatten(-1, (-1, channels))  # (N, h, w, s*s, C)
+        target = patches.unflatten(-1, (-1, channels))
         loss = sigmoid_squared_error(logits, target, self._pixel_weight(target))
         if chosen is None:
             return loss
@@ -130,10 +163,12 @@ class ObservationModel(nn.Module):
     def _pixel_weight(self, pixels: Tensor) -> Tensor | None:
         """``1 + colour_weight * (|red - green| + |green - blue|)`` for pixels ``(..., 3)``.
 
+        None, which is 1 everywhere, unless all images are RGB.
+
         Cars are a few coloured pixels on a grey road.  A plain squared error is content with bare
         road for long: after 600 updates of the "cpu" preset it had not drawn one car.
         """
-        if not self.image.colour_weight:
+        if not self.image.colour_weight or not self.rgb:
             return None
         red, green, blue = pixels.unbind(-1)
         colour = (red - green).abs_().add_((green - blue).abs_())

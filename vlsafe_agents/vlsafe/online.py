@@ -16,7 +16,8 @@ from vlsafe_agents.common.checked_steps import CheckedSteps, count_collisions
 from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.common.vector_episodes import pick
-from vlsafe_agents.data.dataset import EpisodeDataset, SequenceBatch
+from vlsafe_agents.data.batches import SequenceBatch
+from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.replay import Replay
 from vlsafe_agents.vlsafe.batch import named_observation
 from wrappers.checks import one_number
@@ -78,6 +79,7 @@ class Collector:
         self._costs = EpisodeCosts(agent.n_envs, _RECENT)
         self._owed = 0.0  # updates that are due in part
         self._limit: float | None = None
+        self._costs_known = False  # whether the environments report any
         self._seen, self._explored, self._collided = 0, 0, 0  # since the last row of the log
 
     def start(self, afresh: bool) -> None:
@@ -204,13 +206,14 @@ class Collector:
     def _read_costs(self, infos: list[dict[str, Any]]) -> npt.NDArray[Any]:
         """Costs ``(N,)``; 0 where there are none and none are needed."""
         update = self._agent.policy.actor_critic.update
-        if update == "none" and not all("cost" in info for info in infos):
+        self._costs_known = update != "none" or all("cost" in info for info in infos)
+        if not self._costs_known:
             return np.zeros(len(infos), np.float32)
         what, remedy = f'VLSafe(update="{update}")', "learn blind to cost: safety=None"
         return read_costs(infos, self._steps, what, remedy)
 
     def _read_score(self, slot: int, info: Mapping[str, Any], when: str) -> float:
-        """The frame's safety score; 1 where there is none and none is needed."""
+        """The frame's safety score; NaN where there is none and none is needed."""
         if "safety_score" in info:
             where = self._steps.where(slot)
             return one_number(info["safety_score"], "info['safety_score']", where, 0.0, 1.0)
@@ -221,7 +224,7 @@ class Collector:
                 "environment in wrappers.VLMCost, which asks a scorer, or choose "
                 'update="lagrangian" (it needs info["cost"] only), or safety=None'
             )
-        return 1.0
+        return np.nan
 
     # --- learning ---------------------------------------------------------------------------------
 
@@ -271,7 +274,8 @@ class Collector:
         if not episodes:
             return ""
         text = f"return {safe_mean([episode['r'] for episode in episodes]):.1f}"
-        return f"{text}, cost {np.mean(self._costs.recent):.1f}" if self._costs.recent else text
+        known = self._costs_known and self._costs.recent
+        return f"{text}, cost {np.mean(self._costs.recent):.1f}" if known else text
 
     def record(self, logger: Logger) -> None:
         """Note down what has been driven since the last row of the log."""
@@ -282,9 +286,10 @@ class Collector:
                 logger.record(f"rollout/ep_{name}_mean", mean)
         if agent.ep_success_buffer:
             logger.record("rollout/success_rate", safe_mean(agent.ep_success_buffer))
-        if self._costs.recent:
-            logger.record("rollout/ep_cost_mean", float(np.mean(self._costs.recent)))
-        logger.record("rollout/cost_caused", self.cost_caused)
+        if self._costs_known:
+            if self._costs.recent:
+                logger.record("rollout/ep_cost_mean", float(np.mean(self._costs.recent)))
+            logger.record("rollout/cost_caused", self.cost_caused)
         logger.record("rollout/exploring", self._explored / max(self._seen, 1))
         if self.collisions_caused is not None:
             logger.record("rollout/collisions", self._collided)

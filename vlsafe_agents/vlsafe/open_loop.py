@@ -34,11 +34,13 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     batches = [b for b in batches if b.reward.shape[1] >= length][:MAX_EPISODES]
     if not batches:
         return f"no held-out episode has {length} frames, so there is no open-loop strip"
-    if "image" not in batches[0].obs:
-        return "the agent sees no images, so there is no open-loop strip"
+    layouts = model.policy.world_model.observation.layouts
+    name = next((n for n, layout in layouts.items() if layout.shape[2:] == (3,)), None)
+    if name is None:
+        return "the agent sees no RGB images, so there is no open-loop strip"
     merged = _merge(batches, length)
     arrays = model.policy.world_model.open_loop(to_tensors(merged, model.device), CONTEXT)
-    truth, dream = arrays["image_truth"], arrays["image_dream"]  # (B, K, H, W, 3)
+    truth, dream = arrays[f"{name}_truth"], arrays[f"{name}_dream"]  # (B, K, H, W, 3)
     error = _error(truth, dream)  # (B, K)
     last = np.broadcast_to(truth[:, CONTEXT - 1 : CONTEXT], truth.shape)
     repeat = _error(truth, last)
@@ -46,8 +48,8 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     score = error[:, CONTEXT:].mean(1)
     median = int(np.argsort(score)[len(score) // 2])
     named = {
-        f"{name}_{short}": arrays[f"{name}_{full}"][median]
-        for name in ("safety_score", "cost", "reward")
+        f"{signal}_{short}": arrays[f"{signal}_{full}"][median]
+        for signal in ("safety_score", "cost", "reward")
         for short, full in (("true", "true"), ("pred", "predicted"))
     }
     arrays_shown = {

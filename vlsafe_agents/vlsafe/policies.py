@@ -17,7 +17,7 @@ from torch import Tensor
 from vlsafe_agents.common.agent_file import space_from_json, space_to_json
 from vlsafe_agents.common.border import check_seen
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
-from vlsafe_agents.vlsafe.batch import IMAGE, TensorBatch, observation_spaces
+from vlsafe_agents.vlsafe.batch import TensorBatch, is_image, observation_spaces
 from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
@@ -222,8 +222,9 @@ class VLSafePolicy(BasePolicy):
             array = np.asarray(value)
             batched = array.ndim == len(shape) + 1
             array = array if batched else array[None]
-            if key == IMAGE and array.shape[1:] == (shape[2], *shape[:2]) != shape:
-                array = array.transpose(0, 2, 3, 1)  # SB3's VecTransposeImage: (N, 3, H, W)
+            turned = is_image(self._spaces[key]) and len(shape) == 3
+            if turned and array.shape[1:] == (shape[2], *shape[:2]) != shape:
+                array = array.transpose(0, 2, 3, 1)  # SB3's VecTransposeImage: (N, C, H, W)
             if array.shape[1:] != shape:
                 raise ValueError(f"{key} has shape {array.shape[1:]}, the model expects {shape}")
             tensors[key] = torch.as_tensor(np.ascontiguousarray(array), device=self.device)

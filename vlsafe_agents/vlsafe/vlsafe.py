@@ -21,7 +21,7 @@ from vlsafe_agents.common.saved_agent import COUNTERS, NO_SETTINGS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe import stock_words
-from vlsafe_agents.vlsafe.batch import to_tensors
+from vlsafe_agents.vlsafe.batch import check_contents, to_tensors
 from vlsafe_agents.vlsafe.config import UPDATES, changed, make_config
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.learning import LearningLoop
@@ -184,8 +184,9 @@ class VLSafe(LearningLoop):
         another id than the one that was recorded.
 
         Raises:
-            ValueError: if the spaces differ, if cost or safety score are missing, or if the
-                environment's observations are changed on their way (``VecNormalize``).
+            ValueError: if the spaces differ, if cost or safety score are missing where ``update``
+                reads them, or if the environment's observations are changed on their way
+                (``VecNormalize``).
             TypeError: if it is no data set.
         """
         dataset = self._accept_data(dataset)
@@ -195,8 +196,7 @@ class VLSafe(LearningLoop):
                 f"{self.action_space}; make the environment as the data were collected"
             )
         dataset = dataset.select(self.observation_space)
-        if not dataset.has_safety_score:
-            raise ValueError("the data set has no safety_score; add it with `vlsafe label`")
+        check_contents(dataset, self.update, self.safety)
         rows = self.config.train.sequence_length
         dataset.sample(1, rows, np.random.default_rng(0))  # raises where it is too short
         warn_of_failed_audit(dataset.metadata)

@@ -113,10 +113,10 @@ class DisagreementEnsemble(nn.Module):
 
 
 class WorldModel(nn.Module):
-    """Recurrent world model for image, vector or both kinds of observation.
+    """Recurrent world model for images, vectors or both.
 
     Args:
-        observation_space: Box, or Dict with the keys "image" and/or "vector".
+        observation_space: Box, or Dict of Boxes under any names.
         action_space: Discrete, or MultiDiscrete or Box with one axis.
 
     Raises:
@@ -280,7 +280,7 @@ class WorldModel(nn.Module):
         weight = torch.where(batch.cost > 0, self.config.cost_positive_weight, 1.0)
         going_on = (~batch.is_terminal).float()
         bce = F.binary_cross_entropy_with_logits
-        return {
+        losses = {
             "reward": twohot_loss(self.reward_head(feat), batch.reward, self.bins),
             "cost": weight * twohot_loss(self.cost_head(feat), batch.cost, self.bins),
             "cont": bce(self.cont_head(feat).squeeze(-1), going_on, reduction="none"),
@@ -288,6 +288,8 @@ class WorldModel(nn.Module):
                 self.safety_score_head(feat).squeeze(-1), batch.safety_score, reduction="none"
             ),
         }
+        known = {"cost": batch.has_cost, "safety_score": batch.has_safety_score}
+        return losses | {n: losses[n] * x for n, x in known.items() if x is not None}
 
     # --- dreaming -----------------------------------------------------------------------------
 
@@ -320,8 +322,8 @@ class WorldModel(nn.Module):
         """Observe ``context`` frames, then dream the rest with the recorded actions.
 
         Returns:
-            arrays ``(B, T, ...)``: "<kind>_truth" and "<kind>_dream" of each observation kind
-            (images uint8, channels last), and "<name>_true" and "<name>_predicted" of reward, cost
+            arrays ``(B, T, ...)``: "<name>_truth" and "<name>_dream" of each observation (images
+            uint8), and "<name>_true" and "<name>_predicted" of reward, cost
             and safety_score.  The first ``context`` entries of a dream are reconstructions.
 
         Raises:
@@ -347,14 +349,11 @@ class WorldModel(nn.Module):
         out: dict[str, npt.NDArray[Any]] = {}
         for key, dream in self.observation.decode(feat).items():
             out[f"{key}_truth"] = batch.obs[key].cpu().numpy()
-            out[f"{key}_dream"] = _to_array(key, dream)
+            array = dream.cpu().numpy()
+            is_image = key in self.observation.layouts
+            out[f"{key}_dream"] = (array * 255).round().astype(np.uint8) if is_image else array
         heads = self.heads(feat)
         for name in ("reward", "cost", "safety_score"):
             out[f"{name}_true"] = getattr(batch, name).cpu().numpy()
             out[f"{name}_predicted"] = getattr(heads, name).cpu().numpy()
         return out
-
-
-def _to_array(key: str, dream: Tensor) -> npt.NDArray[Any]:
-    array = dream.cpu().numpy()
-    return (array * 255).round().astype(np.uint8) if key == IMAGE else array

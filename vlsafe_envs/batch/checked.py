@@ -26,7 +26,8 @@ MakeEnv = Callable[[], gym.Env[Any, Any]]
 class _Checked(Base):
     """``num_envs`` environments that ``make_env`` builds.
 
-    Raises ``ValueError`` for fewer environments than one and an unknown mode.
+    Raises:
+        ValueError: for fewer environments than one and an unknown mode.
     """
 
     def __init__(
@@ -40,14 +41,19 @@ class _Checked(Base):
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         """Start episodes everywhere, or where ``options["reset_mask"]`` ``(N,)`` says.
 
-        Raises ``ValueError`` for bad seeds, other options and another mask.
+        Raises:
+            ValueError: for bad seeds, other options and another mask.
         """
         seeds = check_seeds(seed, self.num_envs)
         chosen = {"reset_mask": reset_mask(options, self.num_envs)} if options else None
         return super().reset(seed=seeds, options=chosen)  # type: ignore[arg-type]
 
     def step(self, actions: Any) -> Any:
-        """One decision in every environment.  Raises ``ValueError`` for bad actions."""
+        """One decision in every environment.
+
+        Raises:
+            ValueError: for bad actions.
+        """
         checked = check_actions(actions, self.single_action_space, self.num_envs)
         return super().step(checked)
 

@@ -31,7 +31,8 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
         autoreset_mode: what happens after the end of an episode, see
             https://farama.org/Vector-Autoreset-Mode.
 
-    Raises ``ValueError`` for what is no batch, and for an unknown mode.
+    Raises:
+        ValueError: for what is no batch, and for an unknown mode.
     """
 
     def __init__(
@@ -80,8 +81,9 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
 
         Environment i gets ``seed + i``, or entry i of a sequence of seeds.
 
-        Raises ``ValueError`` for other options, a mask that is no boolean array ``(N,)`` with at
-        least one True, bad seeds and a sequence of seeds of another length.
+        Raises:
+            ValueError: for other options, a mask that is no boolean array ``(N,)`` with at least
+                one True, bad seeds and a sequence of seeds of another length.
         """
         seeds = check_seeds(seed, self.num_envs)
         rows = np.flatnonzero(reset_mask(options, self.num_envs))
@@ -95,8 +97,9 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
     ) -> tuple[Any, npt.NDArray[np.float64], Flags, Flags, dict[str, Any]]:
         """One decision in every environment; ends of episodes as ``autoreset_mode`` says.
 
-        Raises ``ValueError`` for bad actions and, with ``AutoresetMode.DISABLED``,
-        ``RuntimeError`` when an environment's episode is over.
+        Raises:
+            ValueError: for bad actions.
+            RuntimeError: with ``AutoresetMode.DISABLED``, when an environment's episode is over.
         """
         actions = check_actions(actions, self.single_action_space, self.num_envs)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
@@ -177,8 +180,9 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
     def set_attr(self, name: str, values: Any) -> None:
         """Set ``rewards``, ``costs`` or ``offroad_terminal``: one value, or one an environment.
 
-        Raises ``AttributeError`` for attributes that the environments have in common, and
-        ``ValueError`` for values of another type or number.
+        Raises:
+            AttributeError: for attributes that the environments have in common.
+            ValueError: for values of another type or number.
         """
         if not isinstance(values, list | tuple):
             values = [values] * self.num_envs

@@ -41,7 +41,11 @@ class BatchMember(DrivingEnv):
 
     @property
     def scene(self) -> Scene:
-        """Where everything is now.  Raises ``RuntimeError`` before the first reset."""
+        """Where everything is now.
+
+        Raises:
+            RuntimeError: before the first reset.
+        """
         return self.simulator.scene
 
     @property
@@ -54,11 +58,11 @@ class BatchMember(DrivingEnv):
         gym.Env.reset(self, seed=check_seed(seed))
 
     def reset(self, **_: Any) -> Any:
-        """Raises ``RuntimeError``."""
+        """Refuses: it is one of a batch."""
         raise RuntimeError("this environment is one of a batch: reset the batch")
 
     def step(self, action: Any) -> Any:
-        """Raises ``RuntimeError``."""
+        """Refuses: it is one of a batch."""
         raise RuntimeError("this environment is one of a batch: step the batch")
 
 
@@ -104,8 +108,9 @@ class DrivingBatch:
         task: reward, cost and ends, of which every environment has its own copy.
         options: further arguments of :class:`DrivingEnv`.
 
-    Raises ``ValueError`` for values that ``DrivingEnv`` refuses, for fewer environments than one,
-    and where the compiled engine cannot simulate the traffic.
+    Raises:
+        ValueError: for values that ``DrivingEnv`` refuses, for fewer environments than one, and
+            where the compiled engine cannot simulate the traffic.
     """
 
     def __init__(
@@ -147,8 +152,9 @@ class DrivingBatch:
     def set_own(self, name: str, rows: Integers, values: Sequence[Any]) -> None:
         """Give environments ``rows (K,)`` their own ``rewards``, ``costs`` or ``offroad_terminal``.
 
-        Raises ``AttributeError`` for attributes that the environments have in common, and
-        ``ValueError`` for values of another type or number.
+        Raises:
+            AttributeError: for attributes that the environments have in common.
+            ValueError: for values of another type or number.
         """
         if name not in OWN_SETTINGS:
             raise AttributeError(
@@ -184,7 +190,9 @@ class DrivingBatch:
     def step(self, rows: Integers, actions: Any) -> Arrival:
         """One decision in each of the environments ``rows (K,)``; ``actions`` have K rows.
 
-        Raises ``ValueError`` for bad actions and ``RuntimeError`` before a reset.
+        Raises:
+            ValueError: for bad actions.
+            RuntimeError: before a reset.
         """
         if not self._is_reset[rows].all():
             raise RuntimeError("call reset() before step()")

@@ -33,8 +33,9 @@ __all__ = ["DRIVER_NAMES", "Driver", "driver_names", "make_driver"]
 def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> Driver:
     """The driver ``name`` for ``env``, which may be wrapped.
 
-    Raises ``ValueError`` for an unknown name, an environment that is none of ours and what is no
-    generator.
+    Raises:
+        ValueError: for an unknown name, an environment that is none of ours and what is no
+            generator.
     """
     check_rng(rng)
     inner = getattr(env, "unwrapped", env)

@@ -23,7 +23,8 @@ class DriverBatch:
     Args:
         env: the environments.
 
-    Raises ``ValueError`` for a vector environment that the compiled engine does not drive.
+    Raises:
+        ValueError: for a vector environment that the compiled engine does not drive.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
@@ -50,7 +51,8 @@ class DriverBatch:
             name: see ``drivers``.
             rng: the driver's own randomness.
 
-        Raises ``ValueError`` for an unknown name, another slot and what is no generator.
+        Raises:
+            ValueError: for an unknown name, another slot and what is no generator.
         """
         check_integer("slot", slot, 0, self._env.num_envs - 1)
         check_choice("driver", name, DRIVER_NAMES)
@@ -66,8 +68,10 @@ class DriverBatch:
     def act(self, slots: list[int]) -> Any:
         """Actions ``(N, ...)`` of all environments, of which only those of ``slots`` are chosen.
 
-        Call it once a step.  Raises ``ValueError`` for an environment without a driver, and for
-        slots that there are not.
+        Call it once a step.
+
+        Raises:
+            ValueError: for an environment without a driver, and for slots that there are not.
         """
         check_kind("slots", slots, Sequence | np.ndarray, "a list of environments")
         for slot in slots:

@@ -38,7 +38,8 @@ class SceneFrames:
     def rasteriser(self, size: int = FRAME_SIZE) -> Rasteriser:
         """What draws the scorer's frames of a size [px].
 
-        Raises ``ValueError`` for a size that is not in :data:`FRAME_SIZES`.
+        Raises:
+            ValueError: for a size that is not in :data:`FRAME_SIZES`.
         """
         if size not in FRAME_SIZES:
             raise ValueError(f"size={size!r}: the frames are {FRAME_SIZES} px")

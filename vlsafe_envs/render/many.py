@@ -26,7 +26,8 @@ def draw_many(
         routes: points of the ways ahead [m], ``(N, K, 2)``.
         points: how many of them each scene has, ``(N,)``.
 
-    Raises ``ValueError`` when an ego vehicle's pose is not finite.
+    Raises:
+        ValueError: when an ego vehicle's pose is not finite.
     """
     poses = columns[:, :3, 0]
     if not np.isfinite(poses).all():

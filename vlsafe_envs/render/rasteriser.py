@@ -54,7 +54,8 @@ class Rasteriser:
         ego_row_fraction: 0 puts the ego vehicle at the top edge, 1 at the bottom edge.
         trails: whether speed shows as trails instead of tails.
 
-    Raises ``ValueError`` for sizes that cannot be drawn.
+    Raises:
+        ValueError: for sizes that cannot be drawn.
     """
 
     def __init__(
@@ -81,8 +82,9 @@ class Rasteriser:
     def draw(self, scene: Scene, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
         """Frame ``(size, size, 3)`` uint8 of a scene; written into ``out`` when given.
 
-        Raises ``ValueError`` when the scene has no vehicle or a non-finite ego pose, or ``out``
-        has another shape or type.
+        Raises:
+            ValueError: when the scene has no vehicle or a non-finite ego pose, or ``out`` has
+                another shape or type.
         """
         shape = (self.size, self.size, 3)
         if out is None:

@@ -53,7 +53,8 @@ class RoadShape:
     Two shapes with the same lanes are equal and hash alike, so a texture drawn for one serves all
     episodes on that road.
 
-    Raises ``ValueError`` when there is no lane.
+    Raises:
+        ValueError: when there is no lane.
     """
 
     lanes: tuple[LaneShape, ...]

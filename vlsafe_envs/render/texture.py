@@ -46,7 +46,8 @@ class RoadTexture:
 def road_texture(road: RoadShape, pixel: float) -> RoadTexture:
     """Texture of ``road`` for frames with ``pixel`` metres a pixel; cached by the road's content.
 
-    Raises ``ValueError`` when the road is too large to draw at that scale.
+    Raises:
+        ValueError: when the road is too large to draw at that scale.
     """
     # Coarse frames get finer texels, which keeps lines one pixel wide one pixel wide.
     texels_per_pixel = 4 if pixel >= 0.5 else 2

@@ -25,7 +25,8 @@ class CruiseTask:
         costs: weights of the cost terms.
         offroad_terminal: whether leaving the road ends the episode.
 
-    Raises ``ValueError`` for settings of another type.
+    Raises:
+        ValueError: for settings of another type.
     """
 
     cost_rule = SUM

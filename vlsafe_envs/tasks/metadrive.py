@@ -37,7 +37,8 @@ class MetaDriveTask:
         scenario: the frame around an episode.
         crash_cost: ``"step"`` or ``"event"``.
 
-    Raises ``ValueError`` for unknown choices.
+    Raises:
+        ValueError: for unknown choices.
     """
 
     cost_rule = FIRST

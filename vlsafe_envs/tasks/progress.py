@@ -34,7 +34,8 @@ class RouteProgress:
         reach: a waypoint nearer than this [m] is completed.
         visible: how many waypoints ahead are looked at.
 
-    Raises ``ValueError`` for fewer than two waypoints.
+    Raises:
+        ValueError: for fewer than two waypoints.
     """
 
     def __init__(self, waypoints: Points, reach: float = 0.5, visible: int = 60) -> None:

@@ -32,7 +32,8 @@ from vlsafe_envs.tasks.progress import Place, RouteProgress
 class TaskRewards:
     """Weights of the reward terms, per decision, and the speed that is asked for.
 
-    Raises ``ValueError`` for weights that are no numbers in [-1e6, 1e6].
+    Raises:
+        ValueError: for weights that are no numbers in [-1e6, 1e6].
     """
 
     waypoint: float = 2.0  # when one or more waypoints were reached
@@ -53,7 +54,8 @@ class TaskRewards:
 class TaskCosts:
     """Weights of the cost terms; the cost of a decision is the largest weighted term.
 
-    Raises ``ValueError`` for weights that are no numbers in [0, 1e6].
+    Raises:
+        ValueError: for weights that are no numbers in [0, 1e6].
     """
 
     collision: float = 1.0
@@ -69,7 +71,8 @@ class TaskCosts:
 class TaskRules:
     """When a waypoint counts, and what ends an episode.
 
-    Raises ``ValueError`` for numbers out of range.
+    Raises:
+        ValueError: for numbers out of range.
     """
 
     reach: float = 0.5  # [m], a waypoint nearer than this is completed
@@ -160,7 +163,8 @@ class RouteTask:
         costs: weights of the cost terms, of which the largest counts.
         rules: waypoints and episode ends.
 
-    Raises ``ValueError`` for settings of another type.
+    Raises:
+        ValueError: for settings of another type.
     """
 
     cost_rule = LARGEST
@@ -233,7 +237,10 @@ def make_route_task(
     """A :class:`RouteTask`, with short ways to set one number of ``rewards`` and of ``costs``.
 
     ``desired_speed`` [m/s] is that of the rewards, ``collision_cost`` the weight of the costs'
-    ``collision``.  Raises ``ValueError`` for wrong types and numbers.
+    ``collision``.
+
+    Raises:
+        ValueError: for wrong types and numbers.
     """
     task = RouteTask(scenario, rewards, costs, rules)
     if desired_speed is not None:

@@ -21,8 +21,10 @@ class TrainingSet:
     """``frames`` are at the model's input size; ``small_frames`` show the same scenes smaller.
 
     ``frames (N, S, S, 3)`` uint8, ``small_frames (N, s, s, 3)`` uint8 (they may be empty, N = 0),
-    packed ``scenes (N, R, 7)`` as in :mod:`.facts`, ``facts`` with N rows.  Raises ``ValueError``
-    when lengths or dtypes do not fit.
+    packed ``scenes (N, R, 7)`` as in :mod:`.facts`, ``facts`` with N rows.
+
+    Raises:
+        ValueError: when lengths or dtypes do not fit.
     """
 
     frames: npt.NDArray[np.uint8]

@@ -18,7 +18,11 @@ POOLED = 2  # rows that become one
 
 @dataclass(frozen=True)
 class PupilConfig:
-    """Sizes of a :class:`Pupil`.  Raises ``ValueError`` for impossible ones."""
+    """Sizes of a :class:`Pupil`.
+
+    Raises:
+        ValueError: for impossible ones.
+    """
 
     frame_size: int = 64  # [px], height and width
     stem: int = 16  # channels of a patch of 4 by 4 px

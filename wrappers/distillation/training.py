@@ -20,7 +20,11 @@ FramesOf = Callable[[Rows], Frames]  # rows (B,) to their frames (B, S, S, 3) ui
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """How long and how to train.  Raises ``ValueError`` for impossible values."""
+    """How long and how to train.
+
+    Raises:
+        ValueError: for impossible values.
+    """
 
     steps: int = 6000
     batch_size: int = 256  # frames a step

@@ -145,7 +145,8 @@ class ChatClient:
         pace: keeps the rate; may outlive this client.
         stopped: why nothing is to be sent any more, or ``""``.
 
-    Raises ``ImportError``, naming the remedy, without the packages.
+    Raises:
+        ImportError: without the packages, naming the remedy.
     """
 
     def __init__(
@@ -328,7 +329,11 @@ def tokens_of(reply: Any) -> tuple[int, int] | None:
 
 
 def load_packages() -> tuple[Any, Any]:
-    """The packages ``openai`` and ``tenacity``.  Raises ``ImportError`` with the remedy."""
+    """The packages ``openai`` and ``tenacity``.
+
+    Raises:
+        ImportError: without them, naming the remedy.
+    """
     try:
         import openai
         import tenacity

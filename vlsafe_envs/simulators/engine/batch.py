@@ -103,7 +103,8 @@ class TrafficBatch:
         scenes: at least one, all of the same configuration; nobody else may step them any more.
         horizon: [s] up to which collisions are foreseen.
 
-    Raises ``ValueError`` for scenes of different configurations.
+    Raises:
+        ValueError: for scenes of different configurations.
     """
 
     def __init__(self, scenes: Sequence[CompiledTraffic], horizon: float) -> None:

@@ -53,7 +53,8 @@ class CompiledTraffic:
     Args:
         config: the road and its traffic.
 
-    Raises ``NotImplementedError`` for a configuration that the engine does not know.
+    Raises:
+        NotImplementedError: for a configuration that the engine does not know.
     """
 
     def __init__(self, config: TrafficConfig) -> None:

@@ -57,7 +57,8 @@ def road_table(network: RoadNetwork, connected_lanes: bool = False) -> RoadTable
     With ``connected_lanes`` a vehicle's neighbours are also looked for on the lanes before and
     after its own, as highway-env does when ``neighbour_vehicles_connected_lanes`` is set.
 
-    Raises ``NotImplementedError`` for lanes that are neither straight, sine nor circular.
+    Raises:
+        NotImplementedError: for lanes that are neither straight, sine nor circular.
     """
     numbers = LaneNumbers(network)
     lanes = np.zeros(int(numbers.first[-1]), LANE)

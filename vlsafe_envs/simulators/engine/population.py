@@ -209,7 +209,8 @@ class Population:
     def copy_object(self, thing: RoadObject) -> int:
         """Append a copy of a highway-env vehicle or obstacle; returns its row.
 
-        Raises ``NotImplementedError`` for classes of vehicles that the engine does not know.
+        Raises:
+            NotImplementedError: for classes of vehicles that the engine does not know.
         """
         row = self.add(_kind_of(thing))
         me = self.vehicles[row]

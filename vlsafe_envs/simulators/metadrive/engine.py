@@ -88,7 +88,8 @@ class AssetFreeEnv(SafeMetaDriveEnv):
     ``reset(seed)`` is MetaDrive's: a map's index.  ``traffic_seed``, set before it, seeds what is
     on the map; MetaDrive itself has one traffic a map.
 
-    Raises ``ValueError`` for settings that draw in 3-D where the assets are not there.
+    Raises:
+        ValueError: for settings that draw in 3-D where the assets are not there.
     """
 
     traffic_seed: int | None = None

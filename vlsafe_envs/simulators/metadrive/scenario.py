@@ -24,7 +24,8 @@ class MetaDriveTraffic:
     names a range; ``start_map`` and ``num_maps`` give one.  ``"train"`` is 0 to 999 and ``"test"``
     100,000 to 100,199, so an agent is tested on roads that it has not seen.
 
-    Raises ``ValueError`` for values that MetaDrive cannot build.
+    Raises:
+        ValueError: for values that MetaDrive cannot build.
     """
 
     scenario: str = next(iter(METADRIVE_IDS.values()))

@@ -52,7 +52,8 @@ class MetaDriveWorld:
         traffic: which maps, and what is on them.
         config: gives further settings of MetaDrive's, which win; called at the first ``reset``.
 
-    Raises ``ImportError`` where MetaDrive is not installed.
+    Raises:
+        ImportError: where MetaDrive is not installed.
     """
 
     def __init__(
@@ -67,7 +68,11 @@ class MetaDriveWorld:
 
     @property
     def simulator(self) -> AssetFreeEnv:
-        """MetaDrive's environment.  Raises ``RuntimeError`` before the first ``reset``."""
+        """MetaDrive's environment.
+
+        Raises:
+            RuntimeError: before the first ``reset``.
+        """
         if self._env is None or not self._ready:
             raise RuntimeError("reset the world before using it")
         return self._env
@@ -90,7 +95,8 @@ class MetaDriveWorld:
     def reset(self, rng: np.random.Generator) -> None:
         """Draw a map and its traffic, and put the ego vehicle at the start of its route.
 
-        Raises ``RuntimeError`` when another environment of this process has MetaDrive's engine.
+        Raises:
+            RuntimeError: when another environment of this process has MetaDrive's engine.
         """
         env = self._started()
         self.map_index = self.traffic.first_map + int(rng.integers(self.traffic.map_count))
@@ -214,7 +220,9 @@ def make_world(traffic: MetaDriveTraffic, observed: bool, **ends: bool) -> MetaD
         ends: ``solid_lines``, whether touching a solid line is being off the road, and
             ``crash_terminal``, whether a crash ends the episode; what is missing is left alone.
 
-    Raises ``ValueError`` for what is no flag, ``ImportError`` where MetaDrive is not installed.
+    Raises:
+        ValueError: for what is no flag.
+        ImportError: where MetaDrive is not installed.
     """
     settings: dict[str, Any] = {}
     for name, value in ends.items():

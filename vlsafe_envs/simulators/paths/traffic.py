@@ -18,7 +18,8 @@ TRAFFIC = tuple(GAPS)
 class PathTraffic:
     """A road of ours and its traffic.  What ``density`` means: ``registry.Row.density``.
 
-    Raises ``ValueError`` for values that no road can be built from.
+    Raises:
+        ValueError: for values that no road can be built from.
     """
 
     scenario: str

@@ -1,0 +1,99 @@
+"""Images that Minari has stored as JPEG, its default for uint8 images of 32 pixels and more."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gymnasium as gym
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from vlsafe_agents.common.border import Array
+from vlsafe_agents.data.columns import Column
+
+
+def is_stored_as_jpeg(space: gym.Space[Any], metadata: dict[str, Any]) -> bool:
+    """Whether Minari stores observations of this space as JPEG in this data set."""
+    from minari.dataset.minari_storage import is_image_space  # minari loads slowly
+
+    return bool(metadata.get("jpeg_encoding", True)) and bool(is_image_space(space))
+
+
+class JpegColumn(Column):
+    """Like :class:`Column`: decoded images of each episode ``(R, ...)``, uint8.
+
+    Args:
+        shape: of an image, as its space says.
+
+    Raises:
+        ValueError: for an episode without it, with another number of images, or whose column holds
+            no bytes.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[h5py.Group],
+        name: str,
+        starts: npt.NDArray[np.int64],
+        shape: tuple[int, ...],
+    ) -> None:
+        self.name, self.starts = name, starts
+        self.shape, self.dtype = (int(starts[-1]), *shape), np.dtype(np.uint8)
+        self._parts = [_bytes_of(group, name, number) for number, group in enumerate(groups)]
+        for number, part in enumerate(self._parts):
+            rows = int(starts[number + 1] - starts[number])
+            if len(part) != rows:
+                raise ValueError(
+                    f"episode {number}: {name} has {len(part)} entries, expected {rows} (one more "
+                    "than its actions)"
+                )
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all images when they are decoded."""
+        return math.prod(self.shape)
+
+    def arrays(self) -> Iterator[Array]:
+        """The images of all episodes, decoded one episode after another."""
+        for number, part in enumerate(self._parts):
+            images = np.empty((len(part), *self.shape[1:]), np.uint8)
+            for entry, encoded in enumerate(part[()]):
+                where = f"episode {number}: {self.name}, entry {entry}"
+                images[entry] = _decoded(encoded, self.shape[1:], where)
+            yield images
+
+
+def _bytes_of(group: h5py.Group, name: str, episode: int) -> h5py.Dataset:
+    found = group.get(name)
+    what = f"episode {episode}: {name}"
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{what} is missing; record it again, or leave this episode out")
+    vlen = h5py.check_vlen_dtype(found.dtype)
+    if not (found.ndim == 1 and vlen == np.uint8) and not (
+        found.ndim == 2 and found.dtype == np.uint8  # all encoded images are equally long
+    ):
+        raise ValueError(
+            f"{what} is {found.dtype}{found.shape}, no JPEG images as the metadata say; copy or "
+            "download the data set again"
+        )
+    return found
+
+
+def _decoded(encoded: Array, shape: tuple[int, ...], where: str) -> Array:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(encoded.tobytes()), formats=("JPEG",)) as file:
+            if (file.height, file.width) != shape[:2]:  # before memory is taken for it
+                size = (file.height, file.width)
+                raise ValueError(f"{where} is an image of {size} pixels; its space has {shape}")
+            image = np.asarray(file)
+    except OSError as error:
+        raise ValueError(f"{where} is no JPEG image ({error}); copy the data set again") from error
+    if image.shape != shape:
+        raise ValueError(f"{where} is an image {image.shape}; its space has {shape}")
+    return image

@@ -1,0 +1,152 @@
+"""Several data sets as one, each drawn from with a weight of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from vlsafe_agents.common.border import Array
+from vlsafe_agents.data.batches import SequenceBatch, TransitionBatch
+from vlsafe_agents.data.dataset import EpisodeDataset, check_dataset
+from vlsafe_agents.data.episode import Episode
+from wrappers.checks import one_number
+
+
+class MixedDataset(EpisodeDataset):
+    """Draws each sequence from one of several data sets, with these weights.
+
+    Episodes are numbered through all of them in order.  Batches hold the weights as they are drawn:
+    averages are those of the mix, not of all steps.
+
+    Args:
+        datasets: with the same actions and observations.
+        weights: shares of the sequences, at least 0; they are divided by their sum.  None: in
+            proportion to the data sets' steps.
+
+    Raises:
+        TypeError: for what is no data set.
+        ValueError: for other weights, spaces or no data set at all.
+    """
+
+    def __init__(
+        self, datasets: Iterable[EpisodeDataset], weights: Iterable[float] | None = None
+    ) -> None:
+        parts = [check_dataset(part) for part in datasets]
+        if not parts:
+            raise ValueError("a mix needs a data set; give a list of them")
+        first = parts[0]
+        for number, part in enumerate(parts):
+            if part.action_space != first.action_space:
+                raise ValueError(
+                    f"data set {number} of the mix has actions {part.action_space}, the first "
+                    f"{first.action_space}; mix data of one environment"
+                )
+        self.observation_space, self.action_space = first.observation_space, first.action_space
+        self.parts = [first, *(part.select(self.observation_space) for part in parts[1:])]
+        self.weights = _shares(weights, self.parts)
+        self.cost_mode = first.cost_mode
+        self.metadata = _common([part.metadata for part in self.parts])
+        self._before = np.cumsum([0, *(part.num_episodes for part in self.parts)])
+        self.episode_ids = np.arange(self._before[-1])
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes of all data sets."""
+        return int(self._before[-1])
+
+    @property
+    def num_steps(self) -> int:
+        """Transitions of all data sets."""
+        return sum(part.num_steps for part in self.parts)
+
+    @property
+    def has_safety_score(self) -> bool:
+        """Whether a scorer has labelled all of them."""
+        return all(part.has_safety_score for part in self.parts)
+
+    @property
+    def has_cost(self) -> bool:
+        """Whether the costs of all of them are known."""
+        return all(part.has_cost for part in self.parts)
+
+    @property
+    def unsafe_share(self) -> float:
+        """Share of all their steps with a cost by simulator truth; NaN where not recorded."""
+        steps = [part.num_steps for part in self.parts]
+        return float(np.average([part.unsafe_share for part in self.parts], weights=steps))
+
+    def select(self, observation_space: gym.Space[Any]) -> MixedDataset:
+        """As :meth:`EpisodeDataset.select`, of each data set."""
+        return MixedDataset((p.select(observation_space) for p in self.parts), self.weights)
+
+    def split(self, share: float, seed: int = 0) -> tuple[MixedDataset, MixedDataset]:
+        """As :meth:`EpisodeDataset.split`, of each data set."""
+        kept, out = zip(*(part.split(share, seed) for part in self.parts), strict=True)
+        return MixedDataset(kept, self.weights), MixedDataset(out, self.weights)
+
+    def sample(
+        self, batch_size: int, length: int, rng: np.random.Generator, unsafe_ends: float = 0.0
+    ) -> SequenceBatch:
+        """As :meth:`EpisodeDataset.sample`; none runs from one data set into another."""
+        drawn = rng.multinomial(batch_size, self.weights)
+        batches = [
+            part.sample(int(count), length, rng, unsafe_ends)
+            for part, count in zip(self.parts, drawn, strict=True)
+            if count
+        ]
+        return SequenceBatch.joined(batches)
+
+    def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
+        """As :meth:`EpisodeDataset.sample_transitions`."""
+        drawn = rng.multinomial(batch_size, self.weights)
+        batches = [
+            part.sample_transitions(int(count), rng)
+            for part, count in zip(self.parts, drawn, strict=True)
+            if count
+        ]
+        return TransitionBatch.joined(batches)
+
+    def gather(self, rows: Any, weight: Array | None = None) -> SequenceBatch:
+        """Refused: a mix has no single stream of rows."""
+        raise TypeError("a mix of data sets has no row numbers; gather from one of its `parts`")
+
+    def episode(self, index: int) -> Episode:
+        """As :meth:`EpisodeDataset.episode`."""
+        part, inside = self._find(index)
+        return part.episode(inside)
+
+    def episode_batch(self, index: int) -> SequenceBatch:
+        """As :meth:`EpisodeDataset.episode_batch`."""
+        part, inside = self._find(index)
+        return part.episode_batch(inside)
+
+    def _find(self, index: int) -> tuple[EpisodeDataset, int]:
+        if not -self.num_episodes <= index < self.num_episodes:
+            raise IndexError(f"there is no episode {index} in a data set of {self.num_episodes}")
+        index %= self.num_episodes
+        number = int(np.searchsorted(self._before, index, "right")) - 1
+        return self.parts[number], index - int(self._before[number])
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{w:.3g}: {p!r}" for w, p in zip(self.weights, self.parts, strict=True))
+        return f"MixedDataset({shares})"
+
+
+def _shares(weights: Iterable[float] | None, parts: Sequence[EpisodeDataset]) -> Array:
+    if weights is None:
+        weights = [part.num_steps for part in parts]
+    given = np.array([one_number(w, "a weight", "the mix", low=0.0) for w in weights])
+    if len(given) != len(parts):
+        raise ValueError(f"{len(given)} weights for {len(parts)} data sets; give one for each")
+    if not given.sum():
+        raise ValueError("all weights of the mix are 0; give one above 0")
+    return given / given.sum()
+
+
+def _common(metadata: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Entries on which all metadata agree."""
+    first, *others = metadata
+    return {k: v for k, v in first.items() if all(k in o and o[k] == v for o in others)}
