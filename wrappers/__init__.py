@@ -13,6 +13,7 @@ from wrappers.controls import ConstantScorer, RandomScorer, ShuffledScorer
 from wrappers.ensemble import EnsembleScorer
 from wrappers.forms import fit_temperature
 from wrappers.frame_windows import FrameHistory, context_frames, window_indices
+from wrappers.function_scorer import FunctionScorer
 from wrappers.oracle import OracleConfig, OracleScorer, safety_degree
 from wrappers.prompts import Prompts
 from wrappers.registry import known_scorers, make_scorer
@@ -32,6 +33,7 @@ __all__ = [
     "FrameCost",
     "FrameHistory",
     "FrameJudge",
+    "FunctionScorer",
     "OracleConfig",
     "OracleScorer",
     "Prompts",

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from wrappers.combinator import Wrapper
 from wrappers.files import read_json, write_json
 from wrappers.forms import log_odds, logistic
+from wrappers.function_scorer import without_imports
 from wrappers.registry import make_scorer
 from wrappers.scorer import Frames, Infos, SafetyScorer, Scores
 
@@ -252,7 +253,8 @@ def make_calibrated_scorer(argument: str | None, **options: Any) -> CalibratedSc
         raise ValueError(
             f"{argument} does not name its scorer: build CalibratedScorer(scorer, calibration)"
         )
-    scorer = make_scorer(spec, **options)
+    with without_imports():  # the file may be anybody's
+        scorer = make_scorer(spec, **options)
     try:
         return CalibratedScorer(scorer, calibration)
     except ValueError as error:

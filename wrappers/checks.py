@@ -17,8 +17,8 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)  # rewards and costs are stored in
 GYMNASIUM_STEP = (
     "Gymnasium's are (observation, reward, terminated, truncated, info), with the cost in "
     "info['cost'].  Wrap the environment: Safety-Gymnasium's, which gives the cost apart, in "
-    "safety_gymnasium.wrappers.SafetyGymnasium2Gymnasium, others in a gymnasium.Wrapper whose "
-    "step() puts the cost into info"
+    "wrappers.costs.CostFromTuple or its own SafetyGymnasium2Gymnasium, others in a "
+    "gymnasium.Wrapper whose step() puts the cost into info"
 )
 
 

@@ -21,6 +21,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from wrappers.function_scorer import (
+    FunctionScorer,
+    is_function,
+    is_function_spec,
+    make_function_scorer,
+)
 from wrappers.scorer import SafetyScorer
 from wrappers.specs import split_spec, unquoted
 
@@ -57,12 +63,16 @@ _BUILT_IN = {
 }
 
 
-def make_scorer(spec: str | Path | SafetyScorer, **options: Any) -> SafetyScorer:
+def make_scorer(
+    spec: str | Path | SafetyScorer | Callable[..., Any], **options: Any
+) -> SafetyScorer:
     """Build a scorer from its name; an object that already is a scorer passes through.
 
-    ``spec`` is ``"<name>"`` or ``"<name>:<argument>"`` with a name of
-    :func:`known_scorers`, the hub name of a CLIP-type checkpoint, or a folder that
-    holds one; a ``Path`` is always a folder.  ``options`` go to the scorer's constructor
+    A function of frames is one, too, by itself or by its name ``"module:function"``: see
+    :class:`~.function_scorer.FunctionScorer`.  Otherwise ``spec`` is ``"<name>"`` or
+    ``"<name>:<argument>"`` with a name of :func:`known_scorers`, the hub name of a CLIP-type
+    checkpoint, or a folder that holds one; a ``Path`` is always a folder.  ``options`` go to the
+    scorer's constructor
     (controls take their own, the others go to the scorer inside).  In text they follow the spec,
     as in ``"bundled,form=cosine"`` or ``"shuffled:bundled,seed=3"``; :mod:`~.specs` says how, and
     how odd paths are written.  The bundled scorer without options is built once in a process and
@@ -94,9 +104,12 @@ def make_scorer(spec: str | Path | SafetyScorer, **options: Any) -> SafetyScorer
         return _check_object(scorer, {})
     if (spec and Path(spec).is_dir()) or _HUB_NAME.match(spec):
         return _checkpoint(spec, **options)
+    if is_function_spec(spec):
+        return _check_object(make_function_scorer(spec), options)
     raise ValueError(
         f"unknown scorer {spec!r}; known: {'; '.join(known_scorers().values())}; "
-        'a hub name such as "openai/clip-vit-base-patch32"; a folder written by save_pretrained'
+        'a hub name such as "openai/clip-vit-base-patch32"; a folder written by save_pretrained; '
+        "module:function, a function of frames"
     )
 
 
@@ -109,9 +122,12 @@ def _check_options(name: str, factory: Any, options: Mapping[str, Any]) -> None:
 
 def _check_object(spec: object, options: dict[str, Any]) -> SafetyScorer:
     # A property is not looked at: some scorers ask a server who they are.
+    if is_function(spec) and not hasattr(spec, "identity"):
+        spec = FunctionScorer(spec)  # type: ignore[arg-type]
     if not callable(spec) or inspect.getattr_static(spec, "identity", None) is None:
         raise TypeError(
-            f"{spec!r} is no scorer: it needs __call__(frames, infos) and an `identity` property"
+            f"{spec!r} is no scorer: it needs __call__(frames, infos) and an `identity` property; "
+            "a plain function of frames will do, too"
         )
     if options:
         raise TypeError(f"options {sorted(options)} cannot change a scorer that is already built")

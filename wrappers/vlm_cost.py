@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, SupportsFloat, get_args
 
 import gymnasium as gym
@@ -99,7 +99,7 @@ class FrameCost(Wrapper):
 
     def __init__(
         self,
-        scorer: str | SafetyScorer = "bundled",
+        scorer: str | SafetyScorer | Callable[..., Any] = "bundled",
         cost: str = "either",
         threshold: float = 0.5,
         terminal_weight: float = 10.0,
@@ -179,7 +179,7 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     def __init__(
         self,
         env: gym.Env[Any, Any],
-        scorer: str | SafetyScorer = "bundled",
+        scorer: str | SafetyScorer | Callable[..., Any] = "bundled",
         cost: str = "either",
         threshold: float = 0.5,
         terminal_weight: float = 10.0,

@@ -440,9 +440,9 @@ def test_the_gate_sees_danger_ahead() -> None:
 def test_scale_is_the_root_mean_square_from_the_first_update_on() -> None:
     scale = Scale(decay=0.9, floor=0.1)
     assert scale.value == 1.0
-    probs = torch.tensor([[0.5, 0.5]])
-    scale.update(torch.tensor([[2.0, -2.0]]), probs)
+    probs, weight = torch.tensor([[0.5, 0.5], [1.0, 0.0]]), torch.tensor([0.3, 0.0])
+    scale.update(torch.tensor([[2.0, -2.0], [9.0, 9.0]]), probs, weight)
     assert scale.value == pytest.approx(2.0)
     for _ in range(200):
-        scale.update(torch.tensor([[1e-3, -1e-3]]), probs)
+        scale.update(torch.tensor([[1e-3, -1e-3]]), probs[:1], weight[:1])
     assert scale.value == pytest.approx(0.1)

@@ -218,7 +218,7 @@ def test_mixes_that_are_none_are_refused(mix: str, message: str) -> None:
     ("arguments", "message"),
     [
         (("--env", ""), "unknown environment ''"),
-        (("--env", "this:Trap-v0"), "unknown environment 'this:Trap-v0'"),
+        (("--env", "no_such_module:Trap-v0"), "no_such_module"),
         (("--env", "VLSafe-Highway"), "unknown environment"),
         (("--mix", "metadrive_ppo=1"), "unknown driver 'metadrive_ppo'; VLSafe-Highway-v0 has"),
         (("--mix", ""), "add up to 1"),

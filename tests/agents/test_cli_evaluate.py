@@ -109,7 +109,7 @@ def test_a_second_evaluation_of_one_result_says_who_is_at_it(
         (("--density", "nan"), "density"),
         (("--env-arg", "colour=3"), "unknown option 'colour'"),
         (("--scorer", "nobody"), "unknown scorer 'nobody'"),
-        (("--env", "Pendulum-v1"), "unknown environment"),
+        (("--env", "Pendulum-v1"), "drives in our environments only"),
     ],
 )
 def test_mistakes_leave_no_folder_behind(

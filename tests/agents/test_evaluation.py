@@ -166,9 +166,10 @@ class RecurrentModel:
         self.calls: list[tuple[bool, int, float]] = []
 
     def predict(self, observation, state=None, episode_start=None, deterministic=False):
-        count = np.zeros(1, int) if state is None or episode_start[0] else state[0] + 1
-        self.calls.append((bool(episode_start[0]), int(count[0]), float(observation[0, 0])))
-        return np.zeros(1, int), (count,)
+        count = np.zeros((1, len(observation)), int) if state is None else state[0] + 1
+        count[0, episode_start] = 0
+        self.calls.append((bool(episode_start[0]), int(count[0, 0]), float(observation[0, 0])))
+        return np.zeros(len(observation), int), (count,)  # rows are axis 1, as in sb3-contrib
 
 
 def test_recurrent_state_is_threaded_and_starts_afresh_in_every_episode():

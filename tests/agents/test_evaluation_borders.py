@@ -52,7 +52,7 @@ class Model:
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: Any = 0
     ) -> Any:
-        return np.asarray(self.action)[None], state
+        return np.stack([np.asarray(self.action)] * len(observation)), state
 
 
 def alone(env: Any, agent: Any = None, **options: Any) -> list[EpisodeRecord]:

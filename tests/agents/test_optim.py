@@ -73,6 +73,20 @@ def test_a_parameter_without_gradient_stays_and_starts_later_with_its_own_count(
     torch.testing.assert_close(early.detach(), torch.full((2,), 0.8))
 
 
+def test_the_learning_rate_rises_from_a_parameters_own_first_step() -> None:
+    """An actor that rests while the world model learns has its warm-up still to come."""
+    late, early = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    optimiser = LaProp([late, early], lr=0.1, clip=0, warmup=10)
+    early.grad = torch.ones(2)
+    for _ in range(10):
+        optimiser.step()
+    late.grad = torch.ones(2)
+    before = early.detach().clone()
+    optimiser.step()
+    torch.testing.assert_close(late.detach(), torch.full((2,), 1 - 0.1 / 10))
+    torch.testing.assert_close(before - early.detach(), torch.full((2,), 0.1))
+
+
 def test_a_zero_gradient_gives_a_zero_step() -> None:
     p = torch.nn.Parameter(torch.ones(2))
     p.grad = torch.zeros(2)

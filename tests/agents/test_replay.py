@@ -130,3 +130,19 @@ def test_too_little_driven_is_an_error_with_the_remedy() -> None:
     assert not memory.holds(4)
     with pytest.raises(ValueError, match="raise learning_starts"):
         memory.sample(1, 4, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("capacity", [8, 100])  # a ring that came round, and one that did not
+def test_context_is_what_came_before(capacity: int) -> None:
+    memory = replay(capacity, n_envs=1)
+    for begin in (0, 10, 20):
+        drive(memory, 0, 4, begin)
+    batch = memory.sample(300, 3, np.random.default_rng(0), context=2)
+    seen, firsts = batch.obs["vector"][..., 0], batch.is_first
+    assert seen.shape == (300, 5)
+    for row, first in zip(seen, firsts, strict=True):
+        for t in range(1, 5):
+            follows = row[t] == row[t - 1] + 1 or first[t]
+            assert follows or first[2]  # before the first row of all nothing stands
+    least = 14 if capacity == 8 else 0
+    assert np.unique(seen[:, 2]).min() == least

@@ -152,3 +152,57 @@ def test_what_cannot_drive_side_by_side_is_refused() -> None:
         evaluate(Driver(0), CountingEnv, [1], make_vec_env=make_vec_env)
     with pytest.raises(ValueError, match="n_workers=2, num_envs=1"):
         evaluate(Driver, CountingEnv, [1], make_vec_env=make_vec_env, n_workers=2)
+
+
+class Memory:
+    """Its action is the number of observations seen in the episode; its state counts rows last."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: Any = 0
+    ) -> Any:
+        self.calls.append(len(observation))
+        seen = np.zeros((1, len(observation)), int) if state is None else state[0]
+        seen = np.where(episode_start, 0, seen) + 1
+        return seen[0] % 3, (seen,)
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 16, 20])
+def test_a_model_is_asked_once_for_all_episodes(num_envs: int) -> None:
+    class PaysTheAction(CountingLonger):
+        def step(self, action: Any) -> Any:
+            observation, _, *rest = super().step(action)
+            return observation, float(action), *rest
+
+    make_env = lambda: PaysTheAction(1, ends="terminated")  # noqa: E731
+    model, seeds = Memory(), range(20)
+    steps = [2 + seed % 10 for seed in seeds]
+    found = evaluate(
+        model,
+        make_env,
+        seeds,
+        make_vec_env=lambda n: SyncVectorEnv([make_env] * n),
+        num_envs=num_envs,
+    )
+    assert [record.steps for record in found.records] == steps
+    # its memory is the episode's own
+    owed = [sum(k % 3 for k in range(1, count + 1)) for count in steps]
+    assert [record.episode_return for record in found.records] == owed
+    assert set(model.calls) == {16}  # the same number of rows, however many are driven
+    if num_envs == 1:
+        assert len(model.calls) == sum(steps)
+    if num_envs == 16:  # four episodes begin where others have ended
+        assert len(model.calls) < 2 * max(steps)
+    if num_envs == 20:  # two calls a step, one where the last four are over
+        assert len(model.calls) == max(steps[:16]) + max(steps[16:])
+
+
+def test_a_model_that_takes_no_batch_is_refused() -> None:
+    class One:
+        def predict(self, observation: Any, **_: Any) -> Any:
+            return np.zeros(1, int), None
+
+    with pytest.raises(ValueError, match=r"One\.predict\(\) gave 1 actions for 16 observations"):
+        evaluate(One(), CountingEnv, [1])

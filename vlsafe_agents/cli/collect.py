@@ -1,7 +1,8 @@
-"""``vlsafe collect``: rule-based drivers drive into a Minari data set."""
+"""``vlsafe collect``: drivers, agents or your own policies drive into a Minari data set."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from vlsafe_agents.cli.environments import EnvChoice
+    from vlsafe_agents.cli.environments import AnyEnv
     from vlsafe_agents.data.collect import CollectSummary
     from vlsafe_agents.data.driving import Fleet
 
@@ -20,16 +21,40 @@ DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
 
 def collect(
     out: Annotated[Path, typer.Option(help="Minari root folder, for example runs/mine/data.")],
-    env: Annotated[str, typer.Option(help="Environment id.")] = "VLSafe-Highway-v0",
+    env: Annotated[
+        str, typer.Option(help="Environment: an id of ours or of Gymnasium, or module:function.")
+    ] = "VLSafe-Highway-v0",
     steps: Annotated[
         int | None,
         typer.Option(help=f"Stop when as many steps are there; {DEFAULT_STEPS:,} if not given."),
     ] = None,
     episodes: Annotated[int | None, typer.Option(help="Or: as many episodes.")] = None,
-    mix: Annotated[str, typer.Option(help="Drivers and their shares of episodes.")] = DEFAULT_MIX,
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            help="Drivers and their shares of episodes; policies, too. "
+            f"[default: {DEFAULT_MIX}; random=1 in environments that are not ours]"
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="One policy in place of --mix: module:function, or an agent's folder."),
+    ] = None,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
     env_arg: Annotated[
         list[str] | None, typer.Option(help="More of the environment's arguments, key=value.")
+    ] = None,
+    wrapper: Annotated[
+        list[str] | None, typer.Option(help="Another environment's wrapper, module:Class.")
+    ] = None,
+    cost_key: Annotated[
+        str | None, typer.Option(help="Another environment's info that is the cost.")
+    ] = None,
+    cost_function: Annotated[
+        str | None, typer.Option(help="Another environment's cost, module:function.")
+    ] = None,
+    reward_function: Annotated[
+        str | None, typer.Option(help="Another environment's reward, module:function.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides seeds and drivers of all episodes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
@@ -39,20 +64,18 @@ def collect(
 
     The same command goes on where it was killed; no finished episode is lost or driven twice.
     """
-    from vlsafe_agents.cli.environments import choose_env, parse_mix
+    from vlsafe_agents.cli.environments import EnvChoice, choose_env
+    from vlsafe_agents.cli.policies import driver_maker, is_policy, make_watched
     from vlsafe_agents.data.collect import CollectConfig
     from vlsafe_agents.data.collect import collect as collect_episodes
     from vlsafe_agents.data.collection import check_place
-    from vlsafe_envs.drivers import driver_names, make_driver
+    from vlsafe_envs.drivers import make_driver
 
-    choice = choose_env(env, env_arg or [], density)
-    shares = parse_mix(mix)
-    known = driver_names(choice.env_id)
-    for name in shares:
-        if name not in known:
-            raise ValueError(
-                f"--mix: unknown driver {name!r}; {choice.env_id} has {', '.join(known)}"
-            )
+    own = {"wrapper": wrapper, "cost_key": cost_key}
+    own |= {"cost_function": cost_function, "reward_function": reward_function}
+    choice = choose_env(env, env_arg or [], density, own=own)
+    shares = _shares(choice, mix, policy)
+    drive: Any = make_driver
     if steps is None and episodes is None:
         steps = DEFAULT_STEPS
     config = CollectConfig(
@@ -62,30 +85,71 @@ def collect(
         steps=steps,
         episodes=episodes,
         seed=seed,
-        dataset_id=f"vlsafe/{choice.env_id.removeprefix('VLSafe-').lower()}",
+        dataset_id=_dataset_id(choice.env_id),
     )
     target = out.resolve() / config.dataset_id
     if overwrite or not target.exists():
         check_place(target)  # before anything is compiled
     # no scorer while driving: `vlsafe label` scores in batches, and may do so again
     options = {"observation": "multi", "scorer": None, "scene_in_info": True}
-    make_env = choice.factory(**options)
-    fleet = _fleet(choice, options, workers)
+    make_env, fleet = choice.factory(**options), None
+    if any(map(is_policy, shares)) or not isinstance(choice, EnvChoice):
+        make_env = partial(make_watched, make_env)
+        drive = driver_maker(make_driver if isinstance(choice, EnvChoice) else None)
+    else:
+        fleet = _fleet(choice, options, workers)
     if workers > 1 and not choice.one_a_process and not target.exists():
-        _compile(make_env, make_driver, fleet, next(iter(shares)))
+        _compile(make_env, drive, fleet, next(iter(shares)))
     summary = collect_episodes(
-        config, out, make_env, make_driver, workers=workers, overwrite=overwrite, fleet=fleet
+        config, out, make_env, drive, workers=workers, overwrite=overwrite, fleet=fleet
     )
     _print(summary)
 
 
-def _fleet(choice: EnvChoice, options: dict[str, Any], workers: int) -> Fleet | None:
+def _shares(choice: AnyEnv, mix: str | None, policy: str | None) -> dict[str, float]:
+    """The drivers of a mix, each known to drive there."""
+    from vlsafe_agents.cli.environments import EnvChoice, parse_mix
+    from vlsafe_agents.cli.policies import RANDOM, check_policy, is_policy
+    from vlsafe_envs.drivers import driver_names
+
+    ours = isinstance(choice, EnvChoice)
+    if mix is not None and policy is not None:
+        raise ValueError("give either --mix or --policy; policies may stand in a mix, too")
+    shares = (
+        {policy: 1.0}
+        if policy is not None
+        else parse_mix(mix or (DEFAULT_MIX if ours else "random=1"))
+    )
+    known = driver_names(choice.env_id) if ours else (RANDOM,)
+    for name in shares:
+        if name in known:
+            continue
+        if not is_policy(name):
+            option = "--mix" if policy is None else "--policy"
+            raise ValueError(
+                f"{option}: unknown driver {name!r}; {choice.env_id} has {', '.join(known)}; a "
+                "policy is module:function, or the folder of a trained agent"
+            )
+        check_policy(name)
+    return shares
+
+
+def _dataset_id(env_id: str) -> str:
+    """A Minari id made of an environment's."""
+    if env_id.startswith("VLSafe-"):
+        return f"vlsafe/{env_id.removeprefix('VLSafe-').lower()}"
+    name = re.sub(r"[^\w-]+", "-", env_id).strip("-").lower()
+    return f"vlsafe/{name}" if re.search(r"-v\d+$", name) else f"vlsafe/{name}-v0"
+
+
+def _fleet(choice: AnyEnv, options: dict[str, Any], workers: int) -> Fleet | None:
     """How each worker drives many at once; None where the compiled engine cannot."""
+    from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.data.driving import Fleet
     from vlsafe_envs.batch.gymnasium import VectorDrivingEnv
     from vlsafe_envs.drivers.many import DriverBatch
 
-    if choice.one_a_process:
+    if not isinstance(choice, EnvChoice) or choice.one_a_process:
         return None
     make_envs = choice.vector_factory(**options)
     env = make_envs(1)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from vlsafe_agents.cli.other_envs import NOT_NAMED, OWN, OtherEnv, is_other
 from vlsafe_agents.training.settings import EnvName
 
 _LONGEST_INTEGER = 30  # digits
@@ -86,39 +87,100 @@ def make_vec_env(env_id: str, kwargs: dict[str, Any], num_envs: int) -> Any:
     return gym.make_vec(bare_id(env_id), num_envs=num_envs, **kwargs)
 
 
-def recorded_env(metadata: Mapping[str, Any], where: object = "the data set") -> EnvChoice:
+AnyEnv = EnvChoice | OtherEnv
+
+
+def recorded_env(
+    metadata: Mapping[str, Any], where: object = "the data set", allow_import: bool = False
+) -> AnyEnv:
     """The environment that a data set was collected in.
 
-    Raises ``ValueError``, naming ``where``, for one that is not ours: the metadata may be
-    anybody's.
+    Raises ``ValueError``, naming ``where``, for one that is not ours unless imports are allowed:
+    the metadata may be anybody's.
     """
     kwargs = metadata.get("env_kwargs", {})
     try:
-        return EnvChoice(metadata.get("env_id", ""), kwargs)
+        return stored_env(metadata.get("env_id", ""), kwargs, allow_import)
     except ValueError as error:
         raise ValueError(f"the metadata of {where} name no environment of ours: {error}") from None
+
+
+def is_ours(metadata: Mapping[str, Any]) -> bool:
+    """Whether a data set names one of our environments as the one that it was collected in."""
+    from vlsafe_envs import known_ids
+
+    return str(metadata.get("env_id", "")).removeprefix("vlsafe_envs:") in known_ids()
+
+
+def stored_env(env_id: str, kwargs: dict[str, Any], allow_import: bool = False) -> AnyEnv:
+    """The environment that a file names.
+
+    Raises ``ValueError`` for one that is not ours unless imports are allowed: making it would
+    import what the file names.
+    """
+    from vlsafe_envs import known_ids
+
+    if isinstance(env_id, str) and env_id.removeprefix("vlsafe_envs:") in known_ids():
+        return EnvChoice(env_id, kwargs)
+    if env_id == NOT_NAMED or (allow_import and is_other(env_id)):
+        return OtherEnv(env_id, kwargs)
+    try:
+        return EnvChoice(env_id, kwargs)  # its message names the known ids
+    except ValueError as error:
+        if not is_other(env_id):
+            raise
+        raise ValueError(
+            f"{error}. An environment of other people is made by importing what the file names; "
+            "if you trust it, say --allow-import"
+        ) from None
 
 
 def choose_env(
     env_id: str | None,
     pairs: Iterable[str],
     density: float | None = None,
-    metadata: dict[str, Any] | None = None,
-) -> EnvChoice:
+    metadata: Mapping[str, Any] | None = None,
+    own: Mapping[str, Any] | None = None,
+    allow_import: bool = False,
+) -> AnyEnv:
     """The environment of a command: as the data were collected, unless options say otherwise.
 
-    Raises ``ValueError`` for ids that are not ours and for options that are no ``key=value``.
+    Args:
+        own: what is kept beside the arguments of an environment that is not ours, under the names
+            of :data:`~vlsafe_agents.cli.other_envs.OWN`.
+
+    Raises ``ValueError`` for ids of nobody and for options that are no ``key=value``, or that only
+    other people's environments have.
     """
     from vlsafe_envs import known_ids
 
-    known = EnvChoice()
-    if metadata is not None and "env_id" in metadata:
-        known = recorded_env(metadata)
+    known: AnyEnv = EnvChoice()
+    others = env_id is not None and _is_foreign(env_id)
+    if metadata is not None and "env_id" in metadata and not others:
+        known = recorded_env(metadata, allow_import=allow_import)
     name = known.env_id if env_id is None else env_id.removeprefix("vlsafe_envs:")
-    if name not in known_ids():
-        raise ValueError(f"unknown environment {name!r}; choose one of {', '.join(known_ids())}")
     kwargs = known.kwargs if name == known.env_id else {}
-    return EnvChoice(name, {**kwargs, **parse_env_args(pairs, density)})
+    arguments = {**kwargs, **parse_env_args(pairs, density)}
+    given = {key: value for key, value in (own or {}).items() if value}
+    if name in known_ids():
+        for key in given:
+            raise ValueError(
+                f"--{key.replace('_', '-')} is for environments that are not ours; {name} reports "
+                "its own costs and rewards"
+            )
+        return EnvChoice(name, arguments)
+    if _is_foreign(name):
+        return OtherEnv(name, {**arguments, **given})
+    raise ValueError(
+        f"unknown environment {name!r}; choose one of {', '.join(known_ids())}, an id of "
+        "Gymnasium, or module:function"
+    )
+
+
+def _is_foreign(env_id: str) -> bool:
+    """Whether it may be an environment of others, and not one of ours misspelt."""
+    name = env_id.removeprefix("vlsafe_envs:")
+    return is_other(name) and not name.startswith("VLSafe-")
 
 
 def parse_env_args(pairs: Iterable[str], density: float | None = None) -> dict[str, Any]:
@@ -131,7 +193,7 @@ def parse_env_args(pairs: Iterable[str], density: float | None = None) -> dict[s
         if "density" in arguments:
             raise ValueError("the density is given twice: by --density and by --env-arg; give one")
         arguments["density"] = density
-    for reserved in SET_BY_COMMANDS:
+    for reserved in (*SET_BY_COMMANDS, *OWN):
         if reserved in arguments:
             raise ValueError(f"--env-arg {reserved}=... is set by the command; leave it out")
     return arguments

@@ -16,10 +16,35 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from vlsafe_agents.cli.environments import EnvChoice
+    from vlsafe_agents.cli.environments import AnyEnv
     from vlsafe_agents.evaluation import Evaluation
 
 FIRST_SEED = 3_000_000_000  # data sets are collected with seeds below 2**31
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What the command line says of place and environment."""
+
+    out: Path | None
+    data: Path | None
+    env: str | None
+    pairs: list[str]
+    own: Mapping[str, Any]  # of an environment that is not ours
+    allow_import: bool
+
+    def choice(self) -> AnyEnv:
+        """The environment; with a data set, the pairs are changes to its own, told apart later."""
+        from vlsafe_agents.cli.environments import choose_env
+        from vlsafe_agents.cli.train import read_data_metadata
+
+        return choose_env(
+            self.env,
+            [] if self.data else self.pairs,
+            metadata=read_data_metadata(self.data),
+            own=self.own,
+            allow_import=self.allow_import,
+        )
 
 
 @dataclass(frozen=True)
@@ -29,7 +54,7 @@ class _Subject:
     agent: Any
     name: str
     kind: Literal["driver", "agent"]
-    env: EnvChoice
+    env: AnyEnv
     observation: str
     folder: Path
     training: Mapping[str, Any]
@@ -37,19 +62,46 @@ class _Subject:
 
 
 def evaluate(
-    agent: Annotated[str, typer.Argument(help="Folder of an agent, or a driver such as expert.")],
+    agent: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of an agent, a driver such as expert, or a model.zip of --algo."
+        ),
+    ],
     episodes: Annotated[int, typer.Option(help="Evaluation episodes.", min=1)] = 20,
     density: Annotated[float | None, typer.Option(help="Another density than trained at.")] = None,
     out: Annotated[Path | None, typer.Option(help="Result folder; needed for a driver.")] = None,
     data: Annotated[
         Path | None, typer.Option(help="A driver's environment: as this set's.")
     ] = None,
-    env: Annotated[str | None, typer.Option(help="A driver's environment id.")] = None,
+    algo: Annotated[
+        str | None,
+        typer.Option(help="The algorithm of a model.zip: ppo, sac, ... of Stable-Baselines3 too."),
+    ] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(help="Environment of a driver or a model.zip: an id, or module:function."),
+    ] = None,
+    wrapper: Annotated[
+        list[str] | None, typer.Option(help="Another environment's wrapper, module:Class.")
+    ] = None,
+    cost_key: Annotated[
+        str | None, typer.Option(help="Another environment's info that is the cost.")
+    ] = None,
+    cost_function: Annotated[
+        str | None, typer.Option(help="Another environment's cost, module:function.")
+    ] = None,
+    allow_import: Annotated[
+        bool, typer.Option("--allow-import", help="Use an environment that files name and not we.")
+    ] = False,
     env_arg: Annotated[
         list[str] | None,
         typer.Option(help="The environment's arguments, key=value; others than trained with."),
     ] = None,
-    scorer: Annotated[str, typer.Option(help="The scorer; none for none.")] = "bundled",
+    scorer: Annotated[
+        str | None,
+        typer.Option(help="The scorer; none for none. [default: bundled in our environments]"),
+    ] = None,
     judge_all: Annotated[
         bool,
         typer.Option("--judge-all/--judge-recorded", help="Score all or the recorded ones."),
@@ -71,17 +123,26 @@ def evaluate(
     ] = False,
 ) -> None:
     """Drive fixed seeds and write evaluation.json, with recordings for the report."""
-    from vlsafe_agents.cli.environments import parse_env_args
+    from vlsafe_agents.cli.environments import EnvChoice, parse_env_args
     from vlsafe_agents.cli.tables import say
 
     env_args = parse_env_args(env_arg or [])
-    subject = _driver(agent, out, data, env, env_arg or []) if _is_driver(agent) else None
-    if subject is None:
-        if env or data:
+    own = {"wrapper": wrapper, "cost_key": cost_key, "cost_function": cost_function}
+    given = _Given(out, data, env, env_arg or [], own, allow_import)
+    if algo is not None or agent.endswith(".zip"):
+        subject = _stock(Path(agent), algo, allow_pickle, given)
+    elif _is_driver(agent):
+        subject = _driver(agent, given)
+    else:
+        if data:
             raise ValueError("a trained agent knows its environment; leave out --env and --data")
-        subject = _trained(Path(agent), out, allow_pickle)
+        subject = _trained(Path(agent), allow_pickle, given)
+    if subject.kind == "agent":
         _set_threads(threads)
     choice = subject.env.with_kwargs(parse_env_args(env_arg or [], density))
+    ours = isinstance(choice, EnvChoice)
+    scorer = scorer or ("bundled" if ours else "none")
+    record = record and (ours or choice.kwargs.get("render_mode") == "rgb_array")
     scored_by = None if scorer == "none" else scorer
     suffix = _suffix(subject.env.kwargs, choice.kwargs)
     path = subject.folder / f"evaluation{suffix}.json"
@@ -131,7 +192,7 @@ def _writing(path: Path) -> Iterator[None]:
         raise
 
 
-def _require_own(path: Path, subject: _Subject, choice: EnvChoice) -> None:
+def _require_own(path: Path, subject: _Subject, choice: AnyEnv) -> None:
     """Refuse to write over other figures; what cannot be read holds none."""
     from vlsafe_agents.evaluation import read_evaluation
 
@@ -157,17 +218,20 @@ def _require_own(path: Path, subject: _Subject, choice: EnvChoice) -> None:
 
 def _drive(
     subject: _Subject,
-    choice: EnvChoice,
+    choice: AnyEnv,
     scorer: str | None,
     seeds: range,
     envs: int,
     workers: int,
 ) -> Evaluation:
+    from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.common.progress import ProgressReport
     from vlsafe_agents.evaluation import evaluate as evaluate_agent
 
     seen = {"observation": subject.observation, "scorer": scorer}
-    together = workers == 1 and not choice.one_a_process
+    make_vec_env = None
+    if isinstance(choice, EnvChoice) and workers == 1 and not choice.one_a_process:
+        make_vec_env = choice.vector_factory(**seen)
     done = 0
     with ProgressReport(f"evaluate {subject.name}", len(seeds), "episodes") as report:
         report.update(0)
@@ -183,7 +247,7 @@ def _drive(
             seeds,
             n_workers=min(workers, len(seeds)),
             progress=count,
-            make_vec_env=choice.vector_factory(**seen) if together else None,
+            make_vec_env=make_vec_env,
             num_envs=envs,
         )
 
@@ -215,19 +279,37 @@ def _is_driver(name: str) -> bool:
     return name in _drivers()
 
 
-def _driver(
-    name: str, out: Path | None, data: Path | None, env: str | None, pairs: list[str]
-) -> _Subject:
-    from vlsafe_agents.cli.environments import choose_env
-    from vlsafe_agents.cli.train import read_data_metadata
+def _driver(name: str, given: _Given) -> _Subject:
+    from vlsafe_agents.cli.environments import EnvChoice
 
-    if out is None:
+    if given.out is None:
         raise ValueError(
             f"where shall the figures of {name!r} go? give --out, e.g. runs/mine/{name}"
         )
-    # With a data set, the pairs are changes to its environment, and the file's name will say so.
-    choice = choose_env(env, [] if data else pairs, metadata=read_data_metadata(data))
-    return _Subject(partial(_make_driver, name), name, "driver", choice, "vector", out, {})
+    choice = given.choice()
+    if not isinstance(choice, EnvChoice):
+        raise ValueError(f"the driver {name!r} drives in our environments only")
+    return _Subject(partial(_make_driver, name), name, "driver", choice, "vector", given.out, {})
+
+
+def _stock(path: Path, algo: str | None, allow_pickle: bool, given: _Given) -> _Subject:
+    """An agent in a file by itself, such as Stable-Baselines3 saves."""
+    from vlsafe_agents.cli.environments import EnvChoice
+    from vlsafe_agents.cli.other_envs import observation_kind
+    from vlsafe_agents.cli.stock import load_stock, observation_for
+
+    if given.out is None:
+        raise ValueError(f"where shall the figures of {path} go? give --out, e.g. runs/mine/{algo}")
+    if given.env is None and given.data is None:
+        raise ValueError(f"{path} does not name its environment; give --env, or --data")
+    model, settings = load_stock(path, algo, allow_pickle)
+    choice = given.choice()
+    if isinstance(choice, EnvChoice):
+        observation = observation_for(model, choice)
+    else:
+        observation = observation_kind(model.observation_space)
+    name = given.out.resolve().name
+    return _Subject(model, name, "agent", choice, observation, given.out, {}, settings)
 
 
 def _make_driver(name: str, env: Any, rng: Any) -> Any:
@@ -236,11 +318,12 @@ def _make_driver(name: str, env: Any, rng: Any) -> Any:
     return make_driver(name, env, rng)
 
 
-def _trained(folder: Path, out: Path | None, allow_pickle: bool) -> _Subject:
-    from vlsafe_agents.cli.environments import EnvChoice
+def _trained(folder: Path, allow_pickle: bool, given: _Given) -> _Subject:
+    from vlsafe_agents.cli.environments import EnvChoice, is_ours, stored_env
+    from vlsafe_agents.cli.other_envs import NOT_NAMED, OtherEnv
     from vlsafe_agents.training import load_agent
     from vlsafe_agents.training.facts import figures
-    from vlsafe_agents.training.settings import SETTINGS_FILE
+    from vlsafe_agents.training.settings import SETTINGS_FILE, EnvName
     from wrappers.files import read_json
 
     if not folder.is_dir():
@@ -250,17 +333,24 @@ def _trained(folder: Path, out: Path | None, allow_pickle: bool) -> _Subject:
     if (folder / "model.zip").exists() and not (folder / SETTINGS_FILE).exists():
         raise FileNotFoundError(
             f"{folder} holds a model.zip but no {SETTINGS_FILE}, so it is not known by which "
-            "algorithm and for which environment it was trained; evaluate it from Python, with "
-            "vlsafe_agents.evaluation.evaluate"
+            "algorithm and for which environment it was trained; name them: vlsafe evaluate "
+            f"{folder / 'model.zip'} --algo ... --env ..."
         )
-    model, settings, facts = load_agent(folder, allow_pickle, EnvChoice)
-    assert isinstance(settings.env, EnvChoice)
+    known = partial(stored_env, allow_import=given.allow_import)
+    named = given.env is not None
+    model, settings, facts = load_agent(folder, allow_pickle, EnvName if named else known)
+    env = settings.env
+    if named:
+        if is_ours({"env_id": env.env_id}):
+            raise ValueError("a trained agent knows its environment; leave out --env and --data")
+        env = given.choice()
+    elif env.env_id == NOT_NAMED:
+        raise ValueError(f"the data of {folder} named no environment; name one with --env")
+    assert isinstance(env, EnvChoice | OtherEnv)
     name = folder.resolve().name
-    observation, where = settings.observation, out or folder
+    observation, where = settings.observation, given.out or folder
     recorded: dict[str, Any] = read_json(folder / SETTINGS_FILE)
-    return _Subject(
-        model, name, "agent", settings.env, observation, where, figures(facts), recorded
-    )
+    return _Subject(model, name, "agent", env, observation, where, figures(facts), recorded)
 
 
 def _set_threads(threads: int) -> None:

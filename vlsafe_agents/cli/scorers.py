@@ -66,7 +66,7 @@ def source_of(data: Path) -> Source:
         ValueError: for one that was not made by ``vlsafe collect``
     """
     from vlsafe_agents.audit import Source
-    from vlsafe_agents.cli.environments import choose_env
+    from vlsafe_agents.cli.environments import EnvChoice, choose_env
     from vlsafe_agents.data.storage import resolve_dataset
     from vlsafe_envs import SceneRenderer
     from vlsafe_envs.registry import row_of
@@ -74,6 +74,7 @@ def source_of(data: Path) -> Source:
     path = resolve_dataset(data)
     metadata = collected_metadata(path)
     choice = choose_env(None, [], None, metadata)
+    assert isinstance(choice, EnvChoice)  # collected_metadata has seen to it
     env = choice.factory(observation="vector", scorer=None)()
     traffic = env.get_wrapper_attr("scenario").traffic
     env.close()

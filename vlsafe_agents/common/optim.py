@@ -24,7 +24,9 @@ class LaProp(Optimizer):
 
     Args:
         lr: learning rate after the warm-up.
-        warmup: steps over which the learning rate rises linearly from 0.
+        warmup: steps over which the learning rate rises linearly from 0, counted for each tensor
+            from the first gradient that it gets.  Departure from DreamerV3, where all parts learn
+            from the first step on: an actor that rests at first would have none left.
         clip: limit of the ratio of norms; 0 switches AGC off.
 
     Raises:
@@ -52,7 +54,6 @@ class LaProp(Optimizer):
             "clip": clip,
             "clip_floor": clip_floor,
             "warmup": warmup,
-            "step": 0,
         }
         super().__init__(params, defaults)
 
@@ -70,7 +71,6 @@ class LaProp(Optimizer):
         return loss
 
     def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        group["step"] += 1
         beta1, beta2 = group["betas"]
         grads = [p.grad for p in params if p.grad is not None]
         if group["clip"]:
@@ -92,9 +92,11 @@ class LaProp(Optimizer):
         torch._foreach_add_(roots, group["eps"])
         torch._foreach_mul_(momenta, beta1)
         torch._foreach_addcdiv_(momenta, grads, roots, 1 - beta1)
-        rise = min(1.0, group["step"] / group["warmup"]) if group["warmup"] else 1.0
-        scaled = torch._foreach_div(momenta, [1 - beta1**n for n in steps])
-        torch._foreach_add_(params, scaled, alpha=-group["lr"] * rise)
+        rises = [min(1.0, n / group["warmup"]) if group["warmup"] else 1.0 for n in steps]
+        scaled = torch._foreach_div(
+            momenta, [(1 - beta1**n) / rise for n, rise in zip(steps, rises, strict=True)]
+        )
+        torch._foreach_add_(params, scaled, alpha=-group["lr"])
 
 
 def _clip_adaptively(

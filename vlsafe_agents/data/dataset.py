@@ -218,12 +218,19 @@ class EpisodeDataset:
         )
 
     def sample(
-        self, batch_size: int, length: int, rng: np.random.Generator, unsafe_ends: float = 0.0
+        self,
+        batch_size: int,
+        length: int,
+        rng: np.random.Generator,
+        unsafe_ends: float = 0.0,
+        context: int = 0,
     ) -> SequenceBatch:
         """Sequences that start anywhere in the stream and may run across episode borders.
 
         A share ``unsafe_ends`` of them is drawn from those in which an episode ends with a cost, if
-        there are any; averages with ``weight`` are still those of the data.
+        there are any; averages with ``weight`` are still those of the data.  Each has ``context``
+        more rows in front, those that come before it in the stream; before the stream's first row,
+        which begins an episode, stand its last ones.
 
         Raises ``ValueError`` when the stream is shorter than ``length``, for a share outside
         [0, 1] and for sizes below 1, and ``TypeError`` for another ``rng``.
@@ -231,6 +238,7 @@ class EpisodeDataset:
         unsafe_ends = one_number(unsafe_ends, "unsafe_ends", low=0.0, high=1.0)
         batch_size = whole_number(batch_size, "batch_size", low=1)
         length = whole_number(length, "length", low=1)
+        context = whole_number(context, "context", low=0)
         _check_rng(rng)
         last_start = len(self._rows) - length
         if last_start < 0:
@@ -242,8 +250,10 @@ class EpisodeDataset:
         weight = None
         if unsafe_ends:
             start, weight = self._prefer_unsafe_ends(start, length, rng, unsafe_ends)
-        rows = self._rows[start[:, None] + np.arange(length)]  # (B, T)
-        return self.gather(rows, weight)
+        places = start[:, None] + np.arange(-context, length)  # (B, C + T)
+        if weight is not None:
+            weight = np.pad(weight, ((0, 0), (context, 0)), mode="edge")
+        return self.gather(self._rows[places % len(self._rows)], weight)
 
     def _prefer_unsafe_ends(
         self, start: Array, length: int, rng: np.random.Generator, share: float

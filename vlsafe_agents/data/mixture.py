@@ -88,12 +88,17 @@ class MixedDataset(EpisodeDataset):
         return MixedDataset(kept, self.weights), MixedDataset(out, self.weights)
 
     def sample(
-        self, batch_size: int, length: int, rng: np.random.Generator, unsafe_ends: float = 0.0
+        self,
+        batch_size: int,
+        length: int,
+        rng: np.random.Generator,
+        unsafe_ends: float = 0.0,
+        context: int = 0,
     ) -> SequenceBatch:
         """As :meth:`EpisodeDataset.sample`; none runs from one data set into another."""
         drawn = rng.multinomial(batch_size, self.weights)
         batches = [
-            part.sample(int(count), length, rng, unsafe_ends)
+            part.sample(int(count), length, rng, unsafe_ends, context)
             for part, count in zip(self.parts, drawn, strict=True)
             if count
         ]

@@ -132,17 +132,32 @@ class Replay:
 
     # --- learning ---------------------------------------------------------------------------------
 
-    def holds(self, length: int) -> bool:
-        """Whether there is a sequence of so many rows."""
-        return bool((self._filled() >= length).any())
+    def holds(self, length: int, context: int = 0) -> bool:
+        """Whether there is a sequence of so many rows to :meth:`sample`."""
+        return bool(self._starts(length, context)[0].any())
 
-    def sample(self, batch_size: int, length: int, rng: np.random.Generator) -> SequenceBatch:
+    def _starts(self, length: int, context: int) -> tuple[Array, Array]:
+        """How many sequences can begin in each ring, and the first row where one can.
+
+        A ring that has come round begins in mid-episode, where no context stands before it.
+        """
+        filled = self._filled()
+        skipped = np.where(self._end > filled, context, 0)
+        return np.maximum(filled - length + 1 - skipped, 0), self._end - filled + skipped
+
+    def sample(
+        self, batch_size: int, length: int, rng: np.random.Generator, context: int = 0
+    ) -> SequenceBatch:
         """Sequences that start anywhere and may run across episode borders, all as likely.
+
+        Args:
+            context: rows in front of each, those that come before it; before an environment's first
+                episode stand empty ones.
 
         Raises:
             ValueError: when no environment has been driven that long.
         """
-        starts = np.maximum(self._filled() - length + 1, 0)  # of each environment
+        starts, begin = self._starts(length, context)  # of each environment
         before = np.concatenate(([0], np.cumsum(starts)))
         if not before[-1]:
             raise ValueError(
@@ -150,8 +165,8 @@ class Replay:
             )
         chosen = rng.integers(before[-1], size=batch_size)
         slot = np.searchsorted(before, chosen, "right") - 1  # (B,)
-        first = self._end[slot] - self._filled()[slot] + chosen - before[slot]
-        rows = first[:, None] + np.arange(length)
+        first = begin[slot] + chosen - before[slot]
+        rows = first[:, None] + np.arange(-context, length)
         return self._gather(slot[:, None], rows % self._length)
 
     def _gather(self, slot: Array, at: Array) -> SequenceBatch:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import gymnasium as gym
 import numpy as np
 
 from vlsafe_agents.data.driving import Driver
+
+ROWS = 16  # observations in every call of a model that does not sample
 
 
 class Model(Protocol):
@@ -47,11 +49,12 @@ def start_episode(
         TypeError: if `agent` is neither a model, nor a driver, nor a factory of drivers
     """
     if hasattr(agent, "predict"):
-        if not deterministic:
-            import torch as th  # slow to import, and drivers do without
+        if deterministic:
+            return _OneOfMany(ModelRows(cast(Model, agent)))
+        import torch as th  # slow to import, and drivers do without
 
-            th.manual_seed(seed)  # SB3's policies sample from torch's global generator
-        return ModelPilot(cast(Model, agent), deterministic)
+        th.manual_seed(seed)  # SB3's policies sample from torch's global generator
+        return SamplingPilot(cast(Model, agent))
     if hasattr(agent, "act") and hasattr(agent, "reset"):
         return DriverPilot(agent)
     if callable(agent):
@@ -62,24 +65,78 @@ def start_episode(
     )
 
 
-class ModelPilot:
-    """Threads the recurrent state of an SB3 model through an episode, as `evaluate_policy` does."""
+class ModelRows:
+    """A model that does not sample, in up to `ROWS` episodes, in calls of exactly `ROWS`.
+
+    In its last bits, what a model says of an observation depends on how many there are in the call,
+    and not on the others nor on its place among them. So an episode is the same driven alone or
+    beside others. Rows without an episode get a copy of another's observation.
+
+    Recurrent states are passed on as they are, whichever of their axes counts the rows, as
+    `evaluate_policy` does.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._state: tuple[np.ndarray, ...] | None = None
+        self._starts = np.ones(ROWS, dtype=bool)
+
+    def begin(self, row: int) -> None:
+        """An episode begins in `row`: what was before it is forgotten."""
+        self._starts[row] = True
+
+    def act(self, observations: Mapping[int, Any]) -> dict[int, Any]:
+        """Actions by row, for the observations of some rows.
+
+        Raises:
+            ValueError: if the model gives another number of actions than it got observations
+        """
+        spare = next(iter(observations.values()))
+        batch = _stacked([observations.get(row, spare) for row in range(ROWS)])
+        actions, self._state = self._model.predict(
+            batch, state=self._state, episode_start=self._starts.copy(), deterministic=True
+        )
+        if len(actions) != ROWS:
+            raise ValueError(
+                f"{type(self._model).__name__}.predict() gave {len(actions)} actions for {ROWS} "
+                "observations; it must take a batch, as SB3's models do"
+            )
+        self._starts[list(observations)] = False
+        return {row: actions[row] for row in observations}
+
+
+class _OneOfMany:
+    """Row 0 of a model's rows, in an episode that is driven alone."""
 
     sees_observations = True
 
-    def __init__(self, model: Model, deterministic: bool) -> None:
+    def __init__(self, rows: ModelRows) -> None:
+        self._rows = rows
+
+    def act(self, observation: Any) -> Any:
+        return self._rows.act({0: observation})[0]
+
+
+class SamplingPilot:
+    """A model that samples, from torch's global generator, one observation at a time.
+
+    Threads its recurrent state through the episode.
+    """
+
+    sees_observations = True
+
+    def __init__(self, model: Model) -> None:
         self._model = model
-        self._deterministic = deterministic
         self._state: tuple[np.ndarray, ...] | None = None
         self._episode_start = np.ones(1, dtype=bool)
 
     def act(self, observation: Any) -> Any:
-        """The model's action for one unbatched observation."""
+        """A sample of the model's actions for one observation."""
         actions, self._state = self._model.predict(
-            _batch_of_one(observation),
+            _stacked([observation]),
             state=self._state,
             episode_start=self._episode_start,
-            deterministic=self._deterministic,
+            deterministic=False,
         )
         self._episode_start = np.zeros(1, dtype=bool)
         return actions[0]
@@ -99,7 +156,9 @@ class DriverPilot:
         return self._driver.act()
 
 
-def _batch_of_one(observation: Any) -> Any:
-    if isinstance(observation, dict):
-        return {key: np.asarray(value)[None] for key, value in observation.items()}
-    return np.asarray(observation)[None]
+def _stacked(observations: Sequence[Any]) -> Any:
+    """One batch of observations, arrays or dicts of arrays."""
+    first = observations[0]
+    if isinstance(first, dict):
+        return {name: np.stack([one[name] for one in observations]) for name in first}
+    return np.stack(observations)

@@ -6,12 +6,13 @@ carries lambdas and closures.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
@@ -20,7 +21,7 @@ from gymnasium.vector.utils import create_empty_array
 
 from vlsafe_agents.common.vector_episodes import VectorStep, drive_episodes, pick, pick_info
 from vlsafe_agents.data.pool import run_tasks
-from vlsafe_agents.evaluation.agents import Agent, Pilot, start_episode
+from vlsafe_agents.evaluation.agents import ROWS, Agent, ModelRows, Pilot, start_episode
 from vlsafe_agents.evaluation.episode import Sums, name_of, run_episode
 from vlsafe_agents.evaluation.metrics import EpisodeRecord
 
@@ -38,8 +39,7 @@ def run_seeds_together(
 ) -> list[EpisodeRecord]:
     """One record per seed, in their order; `progress` hears of them as they finish.
 
-    A model sees one observation at a time, as it does when episodes are driven one by one: in
-    batches its numbers would differ in their last bits, and some episodes with them.
+    Episodes are as if driven one by one, see :class:`~.agents.ModelRows`.
 
     Raises:
         ValueError: for a driver object, which is bound to one environment
@@ -66,33 +66,32 @@ class _Episodes:
     """The agent in every environment, and what is written down of each episode."""
 
     def __init__(self, agent: Agent, env: VectorEnv[Any, Any, Any], deterministic: bool) -> None:
-        self._agent, self._env, self._deterministic = agent, env, deterministic
-        self._running: dict[int, tuple[Pilot, Sums]] = {}
+        self._env = env
+        self._pilots: _Pilots = (
+            _Together(agent, env.num_envs)
+            if hasattr(agent, "predict") and deterministic
+            else _EachByItself(agent, env)
+        )
+        self._running: dict[int, Sums] = {}
         self._last_info: dict[int, dict[str, Any]] = {}
 
     def begin(self, tasks: Mapping[int, int], observations: Any, infos: dict[str, Any]) -> None:
         """Get the agent ready in the environments that have just been reset."""
         for slot, seed in tasks.items():
             info = self._last_info[slot] = pick_info(infos, slot)
-            self._running[slot] = self._pilot(slot, seed), Sums(name_of(self._env), seed, info)
-
-    def _pilot(self, slot: int, seed: int) -> Pilot:
-        needs_env = not hasattr(self._agent, "predict")
-        own: Any = self._env.envs[slot] if needs_env else self._env  # type: ignore[attr-defined]
-        pilot = start_episode(self._agent, own, seed, self._deterministic)
-        return pilot if self._deterministic or needs_env else _OwnRandomness(pilot)
+            self._pilots.begin(slot, seed)
+            self._running[slot] = Sums(name_of(self._env), seed, info)
 
     def act(self, observations: Any, slots: list[int]) -> Any:
         """Actions of all environments, zeros where nobody drives."""
         space = self._env.single_action_space
         actions: Any = create_empty_array(space, self._env.num_envs, np.zeros)
-        for slot in slots:
-            pilot, sums = self._running[slot]
-            observation = pick(observations, slot)
-            if pilot.sees_observations:
-                sums.check_observation(observation)
-            action = pilot.act(observation)
-            sums.check_action(action, space)
+        seen = {slot: pick(observations, slot) for slot in slots}
+        if self._pilots.see_observations:
+            for slot, observation in seen.items():
+                self._running[slot].check_observation(observation)
+        for slot, action in self._pilots.act(seen).items():
+            self._running[slot].check_action(action, space)
             actions[slot] = action
         return actions
 
@@ -100,11 +99,59 @@ class _Episodes:
         """Take down a step of each episode."""
         for slot in slots:
             info = self._last_info[slot] = pick_info(step.infos, slot)
-            self._running[slot][1].add(float(step.rewards[slot]), info)
+            self._running[slot].add(float(step.rewards[slot]), info)
 
     def end(self, slot: int) -> EpisodeRecord:
         """The record of the episode in ``slot``."""
-        return self._running.pop(slot)[1].record(self._last_info[slot])
+        return self._running.pop(slot).record(self._last_info[slot])
+
+
+class _Pilots(Protocol):
+    """The agent in the environments, by their places."""
+
+    see_observations: bool
+
+    def begin(self, slot: int, seed: int) -> None: ...
+
+    def act(self, observations: Mapping[int, Any]) -> dict[int, Any]: ...
+
+
+class _Together:
+    """A model that does not sample: a call for all environments, or for each `ROWS` of them."""
+
+    see_observations = True
+
+    def __init__(self, model: Any, num_envs: int) -> None:
+        self._rows = [ModelRows(model) for _ in range(math.ceil(num_envs / ROWS))]
+
+    def begin(self, slot: int, seed: int) -> None:
+        self._rows[slot // ROWS].begin(slot % ROWS)
+
+    def act(self, observations: Mapping[int, Any]) -> dict[int, Any]:
+        actions: dict[int, Any] = {}
+        for number, rows in enumerate(self._rows):
+            first = number * ROWS
+            own = {s - first: o for s, o in observations.items() if s // ROWS == number}
+            if own:
+                actions |= {first + row: action for row, action in rows.act(own).items()}
+        return actions
+
+
+class _EachByItself:
+    """A driver in each environment, or a model that samples, each from a generator of its own."""
+
+    def __init__(self, agent: Agent, env: VectorEnv[Any, Any, Any]) -> None:
+        self._agent, self._env = agent, env
+        self.see_observations = hasattr(agent, "predict")
+        self._pilots: dict[int, Pilot] = {}
+
+    def begin(self, slot: int, seed: int) -> None:
+        own: Any = self._env if self.see_observations else self._env.envs[slot]  # type: ignore[attr-defined]
+        pilot = start_episode(self._agent, own, seed, deterministic=False)
+        self._pilots[slot] = _OwnRandomness(pilot) if self.see_observations else pilot
+
+    def act(self, observations: Mapping[int, Any]) -> dict[int, Any]:
+        return {slot: self._pilots[slot].act(seen) for slot, seen in observations.items()}
 
 
 class _OwnRandomness:

@@ -55,7 +55,8 @@ def role_of(kind: str | None, agent: str | None, settings: Mapping[str, Any] | N
         return UNKNOWN
     row = ALGORITHMS.get(algorithm)
     if row is None:
-        return Role("other", algorithm)
+        package, _, name = algorithm.rpartition(":")
+        return Role("other", f"{name} ({package})" if package else algorithm)
     return Role(row.name, row.label) if row.role is None else Role(*row.role(stored))
 
 

@@ -14,7 +14,7 @@ Departures from what is known of the paper: ``pi_b`` is fitted to the data rathe
 current actor, since otherwise nothing bounds how far the policy drifts from what the model knows;
 advantages are differences of ``Q`` over all actions; the gate looks ahead
 (:func:`~vlsafe_agents.vlsafe.policy_extraction.lookahead_gate`); the reward's part of the weight
-knows only actions whose expected cost is within the limit (``feasible_only``).
+knows only feasible actions (:func:`~vlsafe_agents.vlsafe.policy_extraction.feasible_actions`).
 
 Losses, :meth:`ActorCritic.dream` and :meth:`ActorCritic.choices` compute and change nothing.  What
 changes beside the weights is in methods of its own, which
@@ -23,6 +23,7 @@ changes beside the weights is in methods of its own, which
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ from vlsafe_agents.common.returns import (
 from vlsafe_agents.vlsafe import policy_extraction as extraction
 from vlsafe_agents.vlsafe.batch import TensorBatch, masked_mean, recorded_steps
 from vlsafe_agents.vlsafe.config import UPDATES, VLSafeConfig
-from vlsafe_agents.vlsafe.critics import Critic, Scale
+from vlsafe_agents.vlsafe.critics import Critic, LeastCost, Scale
 from vlsafe_agents.vlsafe.imagination import Dream, choose_starts, imagine
 from vlsafe_agents.vlsafe.policy_extraction import Candidates
 from vlsafe_agents.vlsafe.policy_heads import action_kind
@@ -58,6 +59,7 @@ class Choices(NamedTuple):
     feat: Tensor  # (M, F)
     gate: Tensor  # (M,) p
     weight: Tensor  # (M,) of each state in the actor's loss
+    rows: Tensor  # (M,) rows of the data that a recorded state stands for; 0 for imagined ones
 
 
 class ActorCritic(nn.Module):
@@ -67,8 +69,10 @@ class ActorCritic(nn.Module):
         update: "gated", "lagrangian", or "none" for one that is blind to cost.
         gate: the gate's source: None reads the world model's safety score; a number in [0, 1] is
             used everywhere instead (a control: 1 ignores the cost, 0 the reward).
-        cost_limit: allowed cost per episode, of "lagrangian" on average over episodes, of "gated"
-            for what may be expected in each state.
+        cost_limit: allowed cost per episode, of "lagrangian" on average over episodes.  "gated"
+            asks of each action whether the discounted cost-to-go stays below what stands for it,
+            or below what the best actions cost in ordinary recorded states, where that is more
+            (:func:`~vlsafe_agents.vlsafe.policy_extraction.feasible_actions`).
 
     Raises:
         ValueError: for an unknown update or a gate outside [0, 1].
@@ -100,6 +104,7 @@ class ActorCritic(nn.Module):
         self.reward_critic = Critic(feat_size, actions.size, *sizes)
         self.cost_critic = Critic(feat_size, actions.size, *sizes)
         self.reward_scale, self.cost_scale, self.scale = Scale(), Scale(), Scale()
+        self.least_cost = LeastCost(config.improvement.feasible_quantile)
         self.multiplier: Multiplier | None = None
         if update == "lagrangian":
             kind = config.multiplier.kind
@@ -123,20 +128,28 @@ class ActorCritic(nn.Module):
         Nothing happens for updates without a multiplier.
         """
         at_first = self.config.multiplier.constraint_states == "first"
-        own = dream.first if at_first else ~dream.explored  # (N,)
-        if self.multiplier is not None and own.any():
-            discounted = masked_mean(dream.cost_return[own, 0], dream.start_weight[own]).item()
+        rows = dream.own_rows * (dream.first if at_first else 1.0)  # (N,)
+        if self.multiplier is not None and (rows > 0).any():
+            discounted = masked_mean(dream.cost_return[:, 0], rows * dream.start_weight).item()
             self.multiplier.update(episode_cost(discounted, *self._conversion()))
 
     def update_scales(self, choices: Choices) -> None:
         """Let the scales of the advantages see those of ``choices``."""
         probs = choices.candidates.log_prior.softmax(-1)
         reward, cost = self._advantages(choices.candidates)
+        weight = choices.weight
         if self.update == "gated":
-            self.reward_scale.update(reward, probs)
-            self.cost_scale.update(cost, probs)
+            self.reward_scale.update(reward, probs, weight)
+            self.cost_scale.update(cost, probs, weight)
         else:
-            self.scale.update(extraction.lagrangian_advantage(reward, cost, self.price), probs)
+            advantage = extraction.lagrangian_advantage(reward, cost, self.price)
+            self.scale.update(advantage, probs, weight)
+
+    def update_least_cost(self, choices: Choices) -> None:
+        """Let the bound of what is feasible see the least costs of recorded states."""
+        candidates, rows = choices.candidates, choices.rows
+        if self.update == "gated" and self.config.improvement.feasible_quantile:
+            self.least_cost.update(candidates.q_cost, candidates.log_prior, rows)
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -177,6 +190,8 @@ class ActorCritic(nn.Module):
             start.explored,
             start.first,
             start.weight,
+            start.rows,
+            start.own_rows,
             discount_weights(imagined.cont, 1.0)[:, :-1],
             lambda_return(reward, reward_value, imagined.cont, gamma, lambda_),
             lambda_return(cost, cost_value, imagined.cont, gamma, lambda_),
@@ -186,8 +201,10 @@ class ActorCritic(nn.Module):
     def choices(self, dream: Dream) -> Choices:
         """The actions that the prior offers in states of dreams, but for the last."""
         feat = dream.imagined.feat[:, :-1]  # (N, H, F)
-        feat, gate, weight = self.actor.some_states(
-            feat, self._gate(dream.imagined), self._state_weight(dream)
+        rows = torch.zeros_like(dream.weight)  # (N, H)
+        rows[:, 0] = dream.rows * dream.start_weight
+        feat, gate, weight, rows = self.actor.some_states(
+            feat, self._gate(dream.imagined), self._state_weight(dream), rows
         )
         critics = (self.reward_critic, self.cost_critic)
         candidates = self.actor.compare(
@@ -197,7 +214,7 @@ class ActorCritic(nn.Module):
             critics,
             self.config.improvement,
         )
-        return Choices(candidates, feat, gate, weight)
+        return Choices(candidates, feat, gate, weight, rows)
 
     # --- losses -----------------------------------------------------------------------------------
 
@@ -227,7 +244,7 @@ class ActorCritic(nn.Module):
 
     def actor_loss(self, choices: Choices) -> tuple[Tensor, Metrics]:
         """``KL(pi* || pi_theta)`` in recorded (j = 0) and imagined states, up to a constant."""
-        candidates, feat, gate, weight = choices
+        candidates, feat, gate, weight, _ = choices
         target = extraction.improved_policy(
             candidates.log_prior, self._log_weight(candidates, gate)
         )  # (M, A)
@@ -238,17 +255,21 @@ class ActorCritic(nn.Module):
             drift = extraction.kl_divergence(candidates.log_policy.softmax(-1), log_prior)
             metrics = {
                 "train/actor_entropy": self.actor.mean_entropy(candidates, feat).item(),
-                "train/target_entropy": extraction.entropy(target).mean().item(),
-                "support/kl_to_behaviour": drift.mean().item(),
-                "imagined/gate": gate.mean().item(),
+                "train/target_entropy": masked_mean(extraction.entropy(target), weight).item(),
+                "support/kl_to_behaviour": masked_mean(drift, weight).item(),
+                "imagined/gate": masked_mean(gate, weight).item(),
             }
+            if self.update == "gated":
+                some = self._feasible(candidates) & candidates.log_prior.isfinite()
+                share = masked_mean(some.any(-1).float(), weight).item()
+                metrics["imagined/feasible"] = share  # of states, that have a feasible action
         return loss, metrics
 
     def _imagined_critic_loss(self, dream: Dream) -> Tensor:
         feat, action = dream.imagined.feat[:, :-1], dream.imagined.action
         loss = self.reward_critic.loss(feat, action, dream.reward_return)  # (N, H)
         loss = loss + self.cost_critic.loss(feat, action, dream.cost_return)
-        return (dream.weight * loss).mean()
+        return (dream.rows[:, None] * dream.weight * loss).mean()
 
     def _anchor_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
         """Retrace targets on recorded steps, never across the border of an episode.
@@ -288,7 +309,7 @@ class ActorCritic(nn.Module):
             settings.beta_reward,
             settings.beta_cost,
             candidates.log_prior if research.normalise_gate else None,
-            candidates.q_cost <= self._discounted_limit() if limited else None,
+            self._feasible(candidates) if limited else None,
         )
 
     def _advantages(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
@@ -310,7 +331,8 @@ class ActorCritic(nn.Module):
     def _state_weight(self, dream: Dream) -> Tensor:
         """Weight ``(N, H)`` of each state in the actor's loss; sums to 1 over recorded and rest."""
         share = self.config.research.data_share
-        recorded, imagined = dream.weight[:, :1], dream.weight[:, 1:]
+        weight = dream.rows[:, None] * dream.weight  # (N, H)
+        recorded, imagined = weight[:, :1], weight[:, 1:]
         return torch.cat(
             [
                 share * recorded / recorded.sum(),
@@ -319,8 +341,11 @@ class ActorCritic(nn.Module):
             1,
         )
 
-    def _discounted_limit(self) -> float:
-        return discounted_limit(self.cost_limit, *self._conversion())
+    def _feasible(self, candidates: Candidates) -> Tensor:
+        """Which of the candidates are feasible, bool ``(M, A)``."""
+        limit = discounted_limit(self.cost_limit, *self._conversion())
+        floor = self.least_cost.value if self.config.improvement.feasible_quantile else -math.inf
+        return extraction.feasible_actions(candidates.q_cost, limit, floor)
 
     def _conversion(self) -> tuple[float, float]:
         """Discount and mean length of an episode [steps], which convert costs of episodes."""

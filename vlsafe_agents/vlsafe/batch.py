@@ -35,6 +35,12 @@ class TensorBatch(NamedTuple):
     has_cost: Tensor | None = None
     has_safety_score: Tensor | None = None  # (B, T) bool: likewise, frame by frame
 
+    def cut(self, rows: slice) -> TensorBatch:
+        """The same sequences with these of their T rows only."""
+        obs = {name: x[:, rows] for name, x in self.obs.items()}
+        parts: list[Any] = [None if x is None else x[:, rows] for x in self[1:]]
+        return TensorBatch(obs, *parts)
+
 
 def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> TensorBatch:
     """Copy a batch of sequences to ``device``; costs and scores of data without any become 0.

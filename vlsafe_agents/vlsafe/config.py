@@ -103,6 +103,9 @@ class TrainConfig:
 
     batch_size: Count = 16  # B
     sequence_length: Annotated[int, 2, None] = 64  # T
+    # K: rows before each sequence on which its first state is made, without losses; 0: a sequence
+    # that begins in mid-episode begins with a state that remembers nothing.
+    burn_in: Annotated[int, 0, None] = 8
     learning_rate: float = 4e-5
     warmup: int = 1000  # [gradient steps]
     clip: float = 0.3  # adaptive gradient clipping
@@ -120,7 +123,7 @@ class NetworkConfig:
     bins: Bins = 63  # of the critics' two-hot outputs; odd
     bin_limit: Annotated[float, 1e-3, None] = 10.0  # largest bin, in symlog units
     learning_rate: float = 5e-4
-    warmup: int = 100  # [gradient steps]
+    warmup: int = 20  # [gradient steps], of each part from its own first one; the actor has few
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,10 @@ class ImprovementConfig:
     beta: float = 3.0  # of the one advantage of "lagrangian" and "none"
     gate_lookahead: int = 3  # k [steps]; the gate is the lowest p of the next k states; 0: paper's
     support_threshold: Share = 0.1  # drop actions below this share of the prior's most likely one
+    # The gated update calls an action feasible below cost_limit, or below this quantile of the
+    # least Q_c in recorded states if that is higher: so many of them then have a feasible action,
+    # however high the critic's floor is. 0: below cost_limit only.
+    feasible_quantile: Share = 0.9
     candidates: Count = 16  # K: actions compared per state of a continuous space
 
 
@@ -308,7 +315,11 @@ def online_config(config: VLSafeConfig) -> VLSafeConfig:
 
 
 def _dreamer(depth: int, deter: int) -> VLSafeConfig:
-    """DreamerV3's sizes and schedules: one ``depth`` sets channels, widths and classes."""
+    """DreamerV3's sizes and settings: one ``depth`` sets channels, widths and classes.
+
+    Values of danijar/dreamerv3@e3f0224, ``dreamerv3/configs.yaml``, which are also those of
+    NM512/r2dreamer@546e4fa; what departs is in docs/algorithms.md, and a test holds both lists.
+    """
     units = 16 * depth
     rssm = RSSMConfig(deter=deter, hidden=units, stoch=32, classes=depth, blocks=8, prior_layers=2)
     image = ImageConfig(
@@ -324,7 +335,9 @@ def _dreamer(depth: int, deter: int) -> VLSafeConfig:
         network=NetworkConfig(
             units=units, layers=3, bins=255, bin_limit=20.0, learning_rate=4e-5, warmup=1000
         ),
-        imagination=ImaginationConfig(starts=1024, horizon=15),
+        imagination=ImaginationConfig(starts=1024, horizon=15, gamma=1 - 1 / 333),
+        research=ResearchConfig(anchor=0.3),
+        shaping=0.0,
     )
 
 

@@ -13,11 +13,13 @@ that can be counted, and an average over a few samples of a ``Box``
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vlsafe_agents.common.distributions import symexp_bins, twohot_loss, twohot_mean
+from vlsafe_agents.vlsafe.batch import masked_mean
 from vlsafe_agents.vlsafe.networks import MLP
 
 
@@ -112,9 +114,14 @@ class Scale(nn.Module):
         self.register_buffer("weight", torch.zeros(()))
 
     @torch.no_grad()
-    def update(self, advantage: Tensor, probs: Tensor) -> None:
-        """Take in advantages ``(..., A)`` under probabilities ``(..., A)``."""
-        self.square.lerp_((probs * advantage.square()).sum(-1).mean(), 1 - self.decay)
+    def update(self, advantage: Tensor, probs: Tensor, weight: Tensor) -> None:
+        """Take in advantages ``(..., A)`` under probabilities ``(..., A)``.
+
+        Args:
+            weight: of each state, ``(...)``, in the loss that the advantages are for.
+        """
+        square = masked_mean((probs * advantage.square()).sum(-1), weight)
+        self.square.lerp_(square, 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
 
     @property
@@ -123,3 +130,75 @@ class Scale(nn.Module):
         if self.weight == 0:
             return torch.ones_like(self.square)
         return (self.square / self.weight).sqrt().clamp_min(self.floor)
+
+
+class LeastCost(nn.Module):
+    """Running quantile of the least ``Q_c`` that a supported action has, over recorded states.
+
+    It says what the cost critic expects of the best that can be done, of each state anew: the
+    analogue of FISOR's optimal feasible value ``V_h(s) = min_a Q_h(s, a)``, the minimum over the
+    data's support (Zheng et al. 2024, arXiv 2401.10700, section 3.2), for a discounted sum of costs
+    instead of a worst violation.
+
+    Args:
+        quantile: in [0, 1].
+        decay: of the moving average of the batches' quantiles; bias-corrected.
+    """
+
+    total: Tensor
+    weight: Tensor
+
+    def __init__(self, quantile: float, decay: float = 0.99) -> None:
+        super().__init__()
+        self.quantile, self.decay = quantile, decay
+        self.register_buffer("total", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(()))
+
+    @torch.no_grad()
+    def update(self, q_cost: Tensor, log_prior: Tensor, rows: Tensor) -> None:
+        """Take in a batch of states.
+
+        Args:
+            q_cost: ``(..., A)``.
+            log_prior: same shape; -inf where an action is out of the support.
+            rows: how many rows of the data each state stands for, ``(...)``; 0 leaves it out.
+        """
+        if not (rows > 0).any():
+            return
+        least = q_cost.masked_fill(~log_prior.isfinite(), torch.inf).amin(-1)
+        found = weighted_quantile(least, rows, self.quantile)
+        self.total.lerp_(found, 1 - self.decay)
+        self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
+
+    @property
+    def value(self) -> Tensor:
+        """Current quantile, a scalar tensor; 0 before the first update."""
+        return self.total / self.weight.clamp_min(1e-12)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in ("total", "weight"):  # agents saved up to November 2026 have none
+            state.setdefault(prefix + name, torch.zeros(()))
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def weighted_quantile(x: Tensor, weight: Tensor, quantile: float) -> Tensor:
+    """Smallest entry of ``x`` below or at which a share ``quantile`` of the weight lies, a scalar.
+
+    Args:
+        x: ``(...)``.
+        weight: same shape, >= 0; entries of weight 0 do not count.
+        quantile: in [0, 1]; 0 gives the minimum, 1 the maximum.
+
+    Raises:
+        ValueError: for shapes that differ, or if all weights are 0.
+    """
+    if x.shape != weight.shape or not (weight > 0).any():
+        raise ValueError(
+            "weighted_quantile needs values and weights of one shape, some positive; got "
+            f"{tuple(x.shape)} and {tuple(weight.shape)}"
+        )
+    x, weight = x[weight > 0], weight[weight > 0]
+    order = x.argsort()
+    share = weight[order].double().cumsum(0)
+    index = torch.searchsorted(share, quantile * share[-1] * (1 - 1e-9))
+    return x[order[index.clamp_max(len(x) - 1)]]

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vlsafe_agents.common.returns import discount_weights
-from vlsafe_agents.vlsafe.batch import TensorBatch
+from vlsafe_agents.vlsafe.batch import TensorBatch, masked_mean
 from vlsafe_agents.vlsafe.policy_heads import Evaluation
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
 
+Metrics = dict[str, float]
 Act = Callable[[Tensor], Tensor]  # features (N, F) to action vectors (N, A)
 
 
 class Starts(NamedTuple):
-    """States to dream from."""
+    """States to dream from.
+
+    ``rows`` says how many rows of the batch a start stands for, in units of their mean: the inverse
+    of the chance of being chosen (Horvitz and Thompson 1952).  ``mean(rows * x)`` over starts is,
+    in expectation, the mean of ``x`` over all rows that can be chosen.  ``own_rows`` are the same
+    for dreams that follow the actor from the first action on, and 0 for the others.
+    """
 
     state: RSSMState  # (N, ...)
     first: Tensor  # (N,) bool: the first state of an episode
     explored: Tensor  # (N,) bool: the first action shall not be the actor's
     weight: Tensor  # (N,) of the batch's sequences
+    rows: Tensor  # (N,)
+    own_rows: Tensor  # (N,)
 
 
 class Dream(NamedTuple):
@@ -34,6 +43,8 @@ class Dream(NamedTuple):
     explored: Tensor  # (N,) bool: the first action is not the actor's
     first: Tensor  # (N,) bool: begins at the first state of an episode
     start_weight: Tensor  # (N,) of the sequence it begins in
+    rows: Tensor  # (N,) rows of the batch that its start stands for, see Starts
+    own_rows: Tensor  # (N,) the same among dreams that do not explore
     weight: Tensor  # (N, H): chance that the state is reached at all
     reward_return: Tensor  # (N, H) lambda-returns
     cost_return: Tensor  # (N, H)
@@ -44,22 +55,38 @@ class Dream(NamedTuple):
 def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore: float) -> Starts:
     """At most ``count`` states of a batch, drawn without replacement.
 
-    Terminal states are never chosen.  First states of episodes always are, and follow the actor
-    from the first action on, because the constraint is read there; of the others, a share
-    ``explore`` begins with an exploring action.
+    Terminal states are never chosen.  First states of episodes always are, unless they would be
+    more than half of all, and follow the actor from the first action on, because the constraint is
+    read there; of the others, a share ``explore`` begins with an exploring action.
 
     Args:
         posterior: states ``(B, T, ...)`` of the batch.
     """
-    order = torch.rand(batch.reward.shape, device=batch.reward.device)
-    order = order + batch.is_first.float() - 2.0 * batch.is_terminal.float()
-    count = min(count, int((~batch.is_terminal).sum()))
-    index = order.flatten().topk(count).indices  # (N,)
-    flat = posterior.flatten()
-    first = batch.is_first.flatten()[index]
+    order = torch.rand(batch.reward.shape, device=batch.reward.device).flatten()
+    usable, is_first = ~batch.is_terminal.flatten(), batch.is_first.flatten()
+    firsts, others = int((usable & is_first).sum()), int((usable & ~is_first).sum())
+    count = min(count, firsts + others)
+    chosen_firsts = min(firsts, max((count + 1) // 2, count - others))
+    groups = (
+        (is_first, firsts, chosen_firsts),
+        (~is_first, others, count - chosen_firsts),
+    )
+    index = torch.cat(  # (N,)
+        [(order + (usable & which).float()).topk(chosen).indices for which, _, chosen in groups]
+    )
+    rows = torch.cat([order.new_full((n,), size / max(n, 1)) for _, size, n in groups])
+    rows = rows * count / (firsts + others)
+    first = is_first[index]
     explored = (torch.rand(count, device=index.device) < explore) & ~first
-    state = RSSMState(flat.deter[index], flat.stoch[index])
-    return Starts(state, first, explored, batch.weight.flatten()[index])
+    flat = posterior.flatten()
+    return Starts(
+        RSSMState(flat.deter[index], flat.stoch[index]),
+        first,
+        explored,
+        batch.weight.flatten()[index],
+        rows,
+        torch.where(first, rows, ~explored * rows / max(1.0 - explore, 1e-6)),
+    )
 
 
 def imagine(
@@ -75,19 +102,22 @@ def imagine(
     return world_model.imagine(starts.state, policy, horizon)
 
 
-def dream_metrics(dream: Dream, gamma: float) -> dict[str, float]:
-    """Discounted sums over the horizon, to compare with recorded ones, and lambda-returns."""
-    imagined, own = dream.imagined, ~dream.explored
-    if not own.any():
-        own = torch.ones_like(own)
-    weight = discount_weights(imagined.cont, gamma)[own, :-1]  # (N', H)
-    return {
-        "imagined/return": (weight * imagined.reward[own]).sum(-1).mean().item(),
-        "imagined/cost_return": (weight * imagined.cost[own]).sum(-1).mean().item(),
-        "imagined/safety_score": imagined.safety_score[own, 1:].mean().item(),
-        "imagined/value": dream.reward_return[own, 0].mean().item(),
-        "imagined/cost_value": dream.cost_return[own, 0].mean().item(),
+def dream_metrics(dream: Dream, gamma: float) -> Metrics:
+    """Discounted sums over the horizon, to compare with recorded ones, and lambda-returns.
+
+    All are averages over rows of the data, of dreams that follow the actor throughout.
+    """
+    imagined = dream.imagined
+    rows = dream.own_rows if (dream.own_rows > 0).any() else dream.rows  # (N,)
+    weight = discount_weights(imagined.cont, gamma)[:, :-1]  # (N, H)
+    per_dream = {
+        "imagined/return": (weight * imagined.reward).sum(-1),
+        "imagined/cost_return": (weight * imagined.cost).sum(-1),
+        "imagined/safety_score": imagined.safety_score[:, 1:].mean(-1),
+        "imagined/value": dream.reward_return[:, 0],
+        "imagined/cost_value": dream.cost_return[:, 0],
     }
+    return {name: masked_mean(x, rows).item() for name, x in per_dream.items()}
 
 
 # --- beside the record ----------------------------------------------------------------------------
@@ -132,41 +162,108 @@ def _ahead(x: Tensor, k: int, fill: float | bool) -> Tensor:
 class GapWarning:
     """Warns when imagination promises what the data have never shown.
 
-    An offline policy that exploits its world model looks ever better in imagination: the imagined
-    return leaves the range of the data, or the imagined cost falls far below what any recorded
-    stretch had, while the true cost rises.  Compared are exponential averages of sums over the same
-    horizon; a warning follows when a gap is beyond its limit and larger than at the last warning.
+    An offline policy that exploits its world model looks ever better in imagination while real
+    episodes get worse.  Compared are exponential averages (bias-corrected) of sums over the same
+    horizon, recorded and imagined from rows of the same batches; they begin anew with each phase.
+
+    - Return: the imagined one lies ``return_limit`` recorded standard deviations above the recorded
+      one.
+    - Cost, while dreams follow the prior: it is the drivers' own, so less than ``prior_share`` of
+      the recorded cost means that model or prior miss dangers.
+    - Cost, once the policy improves: less than ``policy_share``.  A policy that is that much safer
+      than the recorded drivers is possible, and a reason to look.
+
+    A warning comes as soon as ``after`` updates of a phase are averaged; again when the return's
+    gap has grown by half a standard deviation, but of the cost once a phase.
 
     Args:
-        every: updates between two checks.
-        return_limit: allowed excess of the imagined return, in standard deviations of the recorded
-            ones.
+        least_costs: recorded sums with a cost that must have been seen before costs are compared:
+            of few rare ones a mean says nothing.
     """
 
-    def __init__(self, every: int = 500, return_limit: float = 1.5, decay: float = 0.99) -> None:
-        self.every, self.return_limit, self.decay = every, return_limit, decay
-        self.updates = 0
-        self.gap = 0.0
-        self.warned_at = 0.0
+    def __init__(
+        self,
+        return_limit: float = 1.5,
+        prior_share: float = 0.5,
+        policy_share: float = 0.02,
+        after: int = 50,
+        least_costs: int = 30,
+        decay: float = 0.98,
+    ) -> None:
+        self.return_limit, self.prior_share, self.policy_share = (
+            return_limit,
+            prior_share,
+            policy_share,
+        )
+        self.after, self.least_costs, self.decay = after, least_costs, decay
+        self._begin(improving=False)
 
-    def update(self, imagined_return: float, recorded: RecordedReturns) -> dict[str, float]:
-        """Take in one update's figures; metrics of what was recorded, and of the gap."""
+    def update(
+        self, imagined: Mapping[str, float], recorded: RecordedReturns, improving: bool
+    ) -> Metrics:
+        """Take in one update's figures; metrics of what was recorded, and of the gaps.
+
+        Args:
+            imagined: what :func:`dream_metrics` says of the update's dreams.
+            improving: whether they followed a policy other than the prior.
+        """
+        if improving != self.improving:
+            self._begin(improving)
         returns, costs = recorded.reward[recorded.valid], recorded.cost[recorded.valid]
         if returns.numel() >= 2:
             spread = returns.std().clamp_min(1e-3)
-            gap = float((imagined_return - returns.mean()) / spread)
-            self.gap = gap if self.updates == 0 else self.decay * self.gap + (1 - self.decay) * gap
+            gap = float((imagined["imagined/return"] - returns.mean()) / spread)
+            seen = (gap, imagined["imagined/cost_return"], float(costs.mean()))
+            for name, value in zip(self.sums, seen, strict=True):
+                self.sums[name] = self.decay * self.sums[name] + (1 - self.decay) * value
             self.updates += 1
-        if self.updates % self.every == 0 and self.gap > max(self.return_limit, self.warned_at):
-            self.warned_at = self.gap + 0.5
-            warnings.warn(
-                f"The imagined return lies {self.gap:.1f} standard deviations above the recorded "
-                "one: the policy may exploit errors of the world model. Compare imagined/return "
-                "with the return of real episodes (EvalCallback); raise "
-                "improvement.support_threshold, lower beta_reward or beta, or add data.",
-                stacklevel=3,
-            )
-        metrics = {"imagined/gap": self.gap}  # [recorded standard deviations], smoothed
+            self.costs_seen += int((costs > 0).sum())
+            if self.updates >= self.after:
+                self._look_at_return(self._mean("gap"))
+                self._look_at_cost(self._mean("imagined"), self._mean("recorded"))
+        metrics = {"imagined/gap": self._mean("gap")}  # [recorded standard deviations], smoothed
         if returns.numel():
             metrics |= {"data/return": returns.mean().item(), "data/cost": costs.mean().item()}
         return metrics
+
+    def _begin(self, improving: bool) -> None:
+        self.improving = improving
+        self.updates = self.costs_seen = 0
+        self.sums = {"gap": 0.0, "imagined": 0.0, "recorded": 0.0}  # the last two are of costs
+        self.warn_above = self.return_limit
+        self.warn_below = self.policy_share if improving else self.prior_share
+
+    def _mean(self, name: str) -> float:
+        return self.sums[name] / (1 - self.decay**self.updates) if self.updates else 0.0
+
+    def _look_at_return(self, gap: float) -> None:
+        if gap <= self.warn_above:
+            return
+        self.warn_above = gap + 0.5
+        warnings.warn(
+            f"The imagined return lies {gap:.1f} standard deviations above the recorded "
+            "one: the policy may exploit errors of the world model. Compare imagined/return "
+            "with the return of real episodes (EvalCallback); raise "
+            "improvement.support_threshold, lower beta_reward or beta, or add data.",
+            stacklevel=3,
+        )
+
+    def _look_at_cost(self, imagined: float, recorded: float) -> None:
+        few = self.costs_seen < self.least_costs
+        if few or recorded <= 0.0 or imagined >= self.warn_below * recorded:
+            return
+        share = max(imagined, 0.0) / recorded
+        self.warn_below = 0.0  # once a phase
+        whose = "the policy" if self.improving else "the behaviour prior, thus of the data's own,"
+        warnings.warn(
+            f"The imagined cost of {whose} is {100 * share:.2g}% of the recorded one: "
+            + (
+                "it may exploit a world model that misses dangers. Compare imagined/cost_return "
+                "with the cost of real episodes (EvalCallback); raise "
+                "improvement.support_threshold, or add data with costs."
+                if self.improving
+                else "the world model misses dangers. Train it for longer, raise "
+                "world_model.cost_positive_weight or research.unsafe_ends, or add data with costs."
+            ),
+            stacklevel=3,
+        )

@@ -234,7 +234,7 @@ class Collector:
         assert agent.replay_buffer is not None
         first = 0 if agent.dataset is not None else self._settings.learning_starts
         enough = agent.replay_buffer.num_rows >= min(first, self._settings.buffer_size // 2)
-        if not enough or not agent.replay_buffer.holds(train.sequence_length):
+        if not enough or not agent.replay_buffer.holds(train.sequence_length, train.burn_in):
             return 0
         per_step = self._settings.train_ratio / (train.batch_size * train.sequence_length)
         if agent.train_freq is not None or agent.gradient_steps is not None:
@@ -327,14 +327,19 @@ class Mixture:
         self._share = share if recorded is not None else 0.0
 
     def sample(
-        self, batch_size: int, length: int, rng: np.random.Generator, unsafe_ends: float = 0.0
+        self,
+        batch_size: int,
+        length: int,
+        rng: np.random.Generator,
+        unsafe_ends: float = 0.0,
+        context: int = 0,
     ) -> SequenceBatch:
         """As :meth:`EpisodeDataset.sample`, of which ``unsafe_ends`` is."""
         recorded = round(batch_size * self._share)
         parts = []
         if recorded:
             assert self._recorded is not None
-            parts.append(self._recorded.sample(recorded, length, rng, unsafe_ends))
+            parts.append(self._recorded.sample(recorded, length, rng, unsafe_ends, context))
         if recorded < batch_size:
-            parts.append(self._replay.sample(batch_size - recorded, length, rng))
+            parts.append(self._replay.sample(batch_size - recorded, length, rng, context))
         return SequenceBatch.joined(parts)

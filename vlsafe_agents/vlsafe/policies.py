@@ -74,8 +74,14 @@ class VLSafePolicy(BasePolicy):
 
     # --- learning ---------------------------------------------------------------------------------
 
-    def warm_up_loss(self, batch: TensorBatch) -> tuple[Tensor, dict[str, float]]:
-        """Loss of the world model and, on its features, of the behaviour prior; metrics."""
+    def warm_up_loss(
+        self, batch: TensorBatch, context: TensorBatch | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of the world model and, on its features, of the behaviour prior; metrics.
+
+        Args:
+            context: the rows before the batch, ``(B, K, ...)``, where there are any.
+        """
         shaping, seen = self._config.shaping, {}
 
         def prior_loss(feat: Tensor) -> Tensor:  # (B, T, F)
@@ -85,28 +91,31 @@ class VLSafePolicy(BasePolicy):
             seen["train/behaviour_loss"] = loss.item()
             return shaping * loss if shaping else loss
 
-        foreign = self.world_model.foreign_actions(batch, self._config.forget_actions)
-        loss, _, metrics = self.world_model.loss(batch, prior_loss, foreign)
+        foreign = self.world_model.foreign_actions(batch, self._config.forget_actions, context)
+        loss, _, metrics = self.world_model.loss(batch, prior_loss, foreign, context)
         return loss, metrics | seen
 
     @torch.no_grad()
     def states(
-        self, batch: TensorBatch, posterior: RSSMState | None
+        self, batch: TensorBatch, context: TensorBatch | None, posterior: RSSMState | None
     ) -> tuple[RSSMState, RSSMState]:
         """Posterior states of the batch, and those that the prior is fitted on, without gradients.
 
         Args:
+            context: the rows before the batch, ``(B, K, ...)``, where there are any.
             posterior: those of the batch, where they are known already.
         """
         world_model, share = self.world_model, self._config.forget_actions
         if posterior is not None and not share:
             return posterior, posterior
         embed = world_model.embed(batch)  # (B, T, E); costs more than what follows
+        foreign = world_model.foreign_actions(batch, share, context)
+        starts = world_model.burn_in(context, None, None if foreign is None else foreign[1])
         if posterior is None:
-            posterior = world_model.observe(batch, embed)
-        foreign = world_model.foreign_actions(batch, share)
-        prior = posterior if foreign is None else world_model.observe(batch, embed, foreign)
-        return posterior, prior
+            posterior = world_model.observe(batch, embed, start=starts[0])
+        if foreign is None:
+            return posterior, posterior
+        return posterior, world_model.observe(batch, embed, foreign[0], starts[1])
 
     # --- saving -----------------------------------------------------------------------------------
 

@@ -102,6 +102,26 @@ def gated_log_weight(
     return torch.logaddexp(p.log() + by_reward, torch.log1p(-p) + by_cost)
 
 
+def feasible_actions(
+    q_cost: Tensor, cost_limit: float, least_cost: Tensor | float = -math.inf
+) -> Tensor:
+    """Which actions may be taken for their reward, bool ``(..., A)``.
+
+    ``Q_c(s, a) <= max(cost_limit, least_cost)``.  FISOR (arXiv 2401.10700, equation 3) and RESPO
+    (arXiv 2309.13528) call a state feasible if some policy keeps the constraint from there on, and
+    seek reward in such states only.  Whether one does is known up to the critic's errors alone: a
+    critic of rare crashes expects some cost in the calmest state, whatever is done, and of a limit
+    below that *no* action is feasible anywhere, which says nothing of danger.  So the limit gives
+    way to what the critic expects of the best actions in ordinary states.
+
+    Args:
+        cost_limit: on the discounted cost-to-go.
+        least_cost: of the least costly actions in recorded states
+            (:class:`~vlsafe_agents.vlsafe.critics.LeastCost`).
+    """
+    return q_cost <= torch.as_tensor(least_cost, device=q_cost.device).clamp_min(cost_limit)
+
+
 def lagrangian_advantage(adv_reward: Tensor, adv_cost: Tensor, multiplier: float) -> Tensor:
     """``(A_r - lambda A_c) / (1 + lambda)``, ``(..., A)``, both advantages in raw units.
 

@@ -80,19 +80,22 @@ class RSSM(nn.Module):
         """What heads and policies read: ``(..., F)``."""
         return torch.cat([state.deter, state.stoch.flatten(-2)], -1)
 
-    def observe(self, embed: Tensor, action: Tensor, is_first: Tensor) -> RSSMState:
-        """Posterior states of whole sequences, before whose first step there are zeros.
+    def observe(
+        self, embed: Tensor, action: Tensor, is_first: Tensor, start: RSSMState | None = None
+    ) -> RSSMState:
+        """Posterior states of whole sequences.
 
         Args:
             embed: ``(B, T, E)``.
             action: ``(B, T, A)``, the action that led to each observation.
             is_first: ``(B, T)`` bool.
+            start: the states before, ``(B, ...)``; None: zeros.
 
         Returns:
             ``(B, T, ...)`` with logits.
         """
         batch, time = embed.shape[:2]
-        state = self.initial(batch, embed.device)
+        state = self.initial(batch, embed.device) if start is None else start
         first = is_first.transpose(0, 1).unsqueeze(-1)  # (T, B, 1)
         driven = self._driven(action.transpose(0, 1), first)  # (T, B, D)
         seen = self.embed_in(embed.transpose(0, 1))  # (T, B, H)

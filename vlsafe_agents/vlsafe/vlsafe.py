@@ -21,7 +21,7 @@ from vlsafe_agents.common.saved_agent import COUNTERS, NO_SETTINGS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe import stock_words
-from vlsafe_agents.vlsafe.batch import check_contents, to_tensors
+from vlsafe_agents.vlsafe.batch import TensorBatch, check_contents, to_tensors
 from vlsafe_agents.vlsafe.config import UPDATES, changed, make_config
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.learning import LearningLoop
@@ -242,12 +242,10 @@ class VLSafe(LearningLoop):
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
         self.policy.set_training_mode(True)
         anneal(self._rates(), self.schedule.remaining(self._n_updates))
-        sizes = (self.config.train.batch_size, self.config.train.sequence_length)
-        sequences = self._source.sample(*sizes, self._sampler, self.config.research.unsafe_ends)
-        batch = to_tensors(sequences, self.device)
+        context, batch = self._sample()  # (B, K, ...) without losses, (B, T, ...)
         world_model.observation.learn_scales(batch.obs)  # the first batches only
         if self.schedule.warming_up(self._n_updates):
-            loss, metrics = self.policy.warm_up_loss(batch)
+            loss, metrics = self.policy.warm_up_loss(batch, context)
             both = [self.model_optimizer, self.actor_critic_optimizer]
             optimise(both, loss, "world model and behaviour prior")
             actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
@@ -255,9 +253,9 @@ class VLSafe(LearningLoop):
             settings, improving = self.config.imagination, self.schedule.improving(self._n_updates)
             posterior, metrics = None, {}
             if self._model_learns():
-                loss, posterior, metrics = world_model.loss(batch)
+                loss, posterior, metrics = world_model.loss(batch, context=context)
                 optimise([self.model_optimizer], loss, "world model")
-            posterior, prior_state = self.policy.states(batch, posterior)  # (B, T, ...)
+            posterior, prior_state = self.policy.states(batch, context, posterior)
             feat, prior_feat = world_model.feat(posterior), world_model.feat(prior_state)
             if not improving:
                 actor_critic.start_from_behaviour()  # critics evaluate the prior, which moves on
@@ -273,6 +271,7 @@ class VLSafe(LearningLoop):
                     metrics["train/lagrange_multiplier"] = actor_critic.price
                 choices = actor_critic.choices(dream)  # A actions in each of N * H states
                 actor_critic.update_scales(choices)
+                actor_critic.update_least_cost(choices)
                 actor_loss, more = actor_critic.actor_loss(choices)
                 loss = critic_loss + actor_loss + behaviour_loss
                 metrics |= {"train/actor_loss": actor_loss.item(), **more}
@@ -282,11 +281,19 @@ class VLSafe(LearningLoop):
             metrics["train/behaviour_loss"] = behaviour_loss.item()
             recorded = recorded_returns(batch, settings.gamma, settings.horizon)
             if not self._online:  # a replay shows what the agent could do a while ago
-                metrics |= self._gap.update(metrics["imagined/return"], recorded)
+                metrics |= self._gap.update(metrics, recorded, improving)
         self._n_updates += 1
         for name, value in metrics.items():
             self.logger.record_mean(name, value)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _sample(self) -> tuple[TensorBatch | None, TensorBatch]:
+        """Sequences to learn from, and the rows before them that the state is burnt in on."""
+        train, share = self.config.train, self.config.research.unsafe_ends
+        sizes = (train.batch_size, train.sequence_length)
+        rows = self._source.sample(*sizes, self._sampler, share, train.burn_in)  # (B, K + T, ...)
+        whole, count = to_tensors(rows, self.device), train.burn_in
+        return whole.cut(slice(count)) if count else None, whole.cut(slice(count, None))
 
     def _model_learns(self) -> bool:
         """Whether this update, after the warm-up, trains the world model."""

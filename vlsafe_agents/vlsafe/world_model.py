@@ -161,12 +161,21 @@ class WorldModel(nn.Module):
         """Recorded actions as vectors ``(..., A)``."""
         return self.actions.vector(action)
 
-    def foreign_actions(self, batch: TensorBatch, share: float) -> Tensor | None:
-        """Action vectors ``(B, T, A)``, some of other sequences; None if ``share`` is 0.
+    def foreign_actions(
+        self, batch: TensorBatch, share: float, context: TensorBatch | None = None
+    ) -> tuple[Tensor, Tensor | None] | None:
+        """Action vectors ``(B, T, A)`` and of the context, ``(B, K, A)``, some of other sequences.
 
-        See :func:`~vlsafe_agents.vlsafe.batch.exchange_actions`.
+        None if ``share`` is 0.  See :func:`~vlsafe_agents.vlsafe.batch.exchange_actions`.
         """
-        return exchange_actions(self.action_vector(batch.action), share) if share else None
+        if not share:
+            return None
+        action = batch.action
+        before = 0 if context is None else context.action.shape[1]
+        if context is not None:
+            action = torch.cat([context.action, action], 1)
+        foreign = exchange_actions(self.action_vector(action), share)  # (B, K + T, A)
+        return foreign[:, before:], foreign[:, :before] if before else None
 
     def initial(self, batch: int, device: torch.device | str = "cpu") -> RSSMState:
         """State before the first observation, ``(batch, ...)``."""
@@ -210,17 +219,42 @@ class WorldModel(nn.Module):
 
     @torch.no_grad()
     def observe(
-        self, batch: TensorBatch, embed: Tensor | None = None, action: Tensor | None = None
+        self,
+        batch: TensorBatch,
+        embed: Tensor | None = None,
+        action: Tensor | None = None,
+        start: RSSMState | None = None,
     ) -> RSSMState:
         """Posterior states ``(B, T, ...)`` of recorded sequences, without losses or gradients.
 
         Args:
             embed: what :meth:`embed` gives for the batch, where it is known already.
             action: action vectors ``(B, T, A)`` to reckon with instead of the recorded ones.
+            start: the states before, ``(B, ...)``; None: zeros.
         """
         embed = self.embed(batch) if embed is None else embed
         action = self.action_vector(batch.action) if action is None else action
-        return self.rssm.observe(embed, action, batch.is_first)
+        return self.rssm.observe(embed, action, batch.is_first, start)
+
+    @torch.no_grad()
+    def burn_in(
+        self, context: TensorBatch | None, *actions: Tensor | None
+    ) -> list[RSSMState | None]:
+        """States ``(B, ...)`` after the rows that come before a batch, without gradients.
+
+        A sequence that begins in mid-episode would otherwise begin with a state that remembers
+        nothing (Kapturowski et al. 2019, R2D2: burn-in; DreamerV3 stores latents with its replay).
+
+        Args:
+            context: those rows, ``(B, K, ...)``; without them there are no states.
+            actions: action vectors ``(B, K, A)``, or None for the recorded ones; one state comes
+                back for each.
+        """
+        if context is None:
+            return [None] * len(actions)
+        embed = self.embed(context)
+        states = [self.observe(context, embed, action) for action in actions]
+        return [RSSMState(state.deter[:, -1], state.stoch[:, -1]) for state in states]
 
     # --- learning -----------------------------------------------------------------------------
 
@@ -228,14 +262,16 @@ class WorldModel(nn.Module):
         self,
         batch: TensorBatch,
         shaping: Callable[[Tensor], Tensor] | None = None,
-        shaping_action: Tensor | None = None,
+        foreign: tuple[Tensor, Tensor | None] | None = None,
+        context: TensorBatch | None = None,
     ) -> tuple[Tensor, RSSMState, dict[str, float]]:
         """Total loss, posterior states ``(B, T, ...)`` without gradients, and metrics.
 
         Args:
             shaping: one more loss, of the features ``(B, T, F)``, that the model is to serve.
-            shaping_action: action vectors ``(B, T, A)`` with which those features are observed
-                instead of the recorded ones.
+            foreign: what :meth:`foreign_actions` gives; those features are then observed with
+                these actions instead of the recorded ones.
+            context: the rows before the batch, for :meth:`burn_in`; nothing is learned from them.
 
         The cost loss is multiplied by ``config.cost_positive_weight`` where the cost is positive,
         because such steps are rare.  This biases the predicted cost upwards: a true frequency f is
@@ -245,7 +281,9 @@ class WorldModel(nn.Module):
         action = self.action_vector(batch.action)
         inputs = self.observation.prepare(batch.obs)
         embed = self.observation.embed(inputs).unflatten(0, shape)  # (B, T, E)
-        posterior = self.rssm.observe(embed, action, batch.is_first)
+        variants = (None, foreign[1]) if foreign is not None else (None,)
+        starts = self.burn_in(context, *variants)
+        posterior = self.rssm.observe(embed, action, batch.is_first, starts[0])
         feat = self.feat(posterior)  # (B, T, F)
 
         dyn, rep, kl = self.rssm.kl_losses(posterior)
@@ -262,8 +300,8 @@ class WorldModel(nn.Module):
         means = {key: value.mean() for key, value in losses.items()}
         total = torch.stack([scales[key] * value for key, value in means.items()]).sum()
         if shaping is not None:
-            if shaping_action is not None:
-                feat = self.feat(self.rssm.observe(embed, shaping_action, batch.is_first))
+            if foreign is not None:
+                feat = self.feat(self.rssm.observe(embed, foreign[0], batch.is_first, starts[1]))
             total = total + shaping(feat)
         metrics = {f"train/{key}_loss": value.item() for key, value in means.items()}
         metrics |= {"train/kl": kl.mean().item(), "train/model_loss": total.item()}
