@@ -122,13 +122,29 @@ def _vlsafe_role(stored: Stored) -> tuple[str, str]:
     return ("vlsafe", label) if safety == "score" else ("control", f"{label}, p = {safety}")
 
 
-# --- PPO and PPO-Lag ------------------------------------------------------------------------------
+# --- BC, PPO and PPO-Lag --------------------------------------------------------------------------
+
+
+def _stacking_role(name: str, label: str) -> Callable[[Stored], tuple[str, str]]:
+    """Of an agent that may see several frames at once; the label says how many."""
+
+    def role(stored: Stored) -> tuple[str, str]:
+        frames = stored.get("frame_stack")
+        several = isinstance(frames, int) and frames > 1
+        return name, f"{label}, {frames} frames" if several else label
+
+    return role
+
+
+def _bc_arguments(settings: TrainSettings) -> dict[str, Any]:
+    return {"frame_stack": settings.frame_stack, **settings.config}
 
 
 def _ppo_arguments(settings: TrainSettings) -> dict[str, Any]:
     assert settings.envs is not None
     # SB3's 2048 steps in each of several environments would leave few updates
-    return {"n_steps": rollout_length(settings.steps, settings.envs), **settings.config}
+    own = {"n_steps": rollout_length(settings.steps, settings.envs)}
+    return {**own, "frame_stack": settings.frame_stack, **settings.config}
 
 
 def _ppo_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
@@ -158,27 +174,40 @@ _ROWS = (
         label="Behaviour cloning",
         home="vlsafe_agents.bc:BC",
         offline=True,
-        reads=("data",),
+        reads=("data", "frame_stack"),
+        arguments=_bc_arguments,
+        role=_stacking_role("bc", "Behaviour cloning"),
     ),
     AlgorithmSpec(
         name="ppo_lag",
         label="PPO-Lag",
         home="vlsafe_agents.ppo_lag:PPOLag",
         offline=False,
-        reads=("data", "cost", "cost_limit", "scorer", "envs", "reward_scale", "preset"),
+        reads=(
+            "data",
+            "cost",
+            "cost_limit",
+            "scorer",
+            "envs",
+            "frame_stack",
+            "reward_scale",
+            "preset",
+        ),
         arguments=_ppo_lag_arguments,
         presets=("highway", "route"),
         cost_limit=_ppo_lag_limit,
         gradient_steps=_ppo_updates,
+        role=_stacking_role("ppo_lag", "PPO-Lag"),
     ),
     AlgorithmSpec(
         name="ppo",
         label="PPO",
         home="vlsafe_agents.ppo:PPO",
         offline=False,
-        reads=("data", "envs", "reward_scale"),
+        reads=("data", "envs", "frame_stack", "reward_scale"),
         arguments=_ppo_arguments,
         gradient_steps=_ppo_updates,
+        role=_stacking_role("ppo", "PPO"),
     ),
     AlgorithmSpec(
         name="vlsafe",

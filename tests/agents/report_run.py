@@ -40,6 +40,7 @@ def settings(algo: str, world_model: Path | None = None, **options: Any) -> dict
         "scorer": "bundled" if algo == "ppo_lag" else None,
         "cost_limit": limit if costly else None,
         "envs": 8 if online else None,
+        "frame_stack": None if algo == "vlsafe" else 1,
         "reward_scale": 1.0 if online else None,
         "seed": 3,
         "device": "auto",

@@ -134,7 +134,15 @@ FOREIGN_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "several actions": (
         {"action_space": json.dumps({"type": "MultiBinary", "n": 2})},
-        "actions must be Discrete, MultiDiscrete or Box",
+        r"episode 0: action has shape \(\d+,\), expected \(\d+, 2\) for MultiBinary",
+    ),
+    "texts as actions": (
+        {
+            "action_space": json.dumps(
+                {"type": "Text", "min_length": 1, "max_length": 9, "charset": "ab"}
+            )
+        },
+        "actions must be Discrete, MultiDiscrete, MultiBinary or Box",
     ),
     "steps text": ({"total_steps": "60"}, "steps, but metadata.json says '60'"),
     "environment": ({"env_id": 3}, "env_id is '3'; expected a JSON text"),

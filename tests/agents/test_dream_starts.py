@@ -108,7 +108,7 @@ def test_critics_and_actor_count_a_start_as_the_rows_that_it_stands_for() -> Non
         loss = actor_critic._imagined_critic_loss(spoiled)
         clean = actor_critic._imagined_critic_loss(dream._replace(rows=rows))
         torch.testing.assert_close(loss, clean)
-    weight = actor_critic._state_weight(dream._replace(rows=alone))
+    weight = actor_critic._state_weight(dream._replace(rows=alone, own_rows=alone))
     assert (weight[1:] == 0).all()
     assert weight.sum() == pytest.approx(1.0)
 

@@ -20,7 +20,7 @@ from vlsafe_agents.common.agent_file import space_from_json, space_to_json
 from vlsafe_agents.data.collect import CollectConfig, collect
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
-from vlsafe_agents.vlsafe.policy_heads import action_kind
+from vlsafe_agents.vlsafe.actions import action_kind
 
 SPACE = spaces.MultiDiscrete([3, 2], start=[-1, 5])
 
@@ -61,11 +61,6 @@ def test_every_combination_has_one_vector_and_back() -> None:
     assert torch.equal(vectors, torch.eye(6))
     assert np.array_equal(kind.to_env(vectors.numpy()), actions)
     assert all(SPACE.contains(action) for action in kind.to_env(vectors.numpy()))
-
-
-def test_more_combinations_than_can_be_compared_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"2000 combinations.*at most 1024"):
-        action_kind(spaces.MultiDiscrete([20, 10, 10]))
 
 
 @pytest.mark.parametrize("update", ["gated", "lagrangian"])

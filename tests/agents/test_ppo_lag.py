@@ -1,4 +1,6 @@
 import csv
+import json
+import zipfile
 from typing import Any
 
 import gymnasium as gym
@@ -39,6 +41,7 @@ MULTIPLIER = {
     "plain": {"initial": 1.0, "learning_rate": 0.02},
     "pid": {"kp": 0.2, "ki": 0.05, "kd": 0.1},
 }
+EPISODES = 32  # end in a rollout: enough to know the mean, which a longer window would make late
 SMALL: dict[str, Any] = {"n_steps": 10, "batch_size": 10, "n_epochs": 2, "seed": 0, "device": "cpu"}
 
 
@@ -97,7 +100,7 @@ def test_ppo_lag_keeps_the_limit_that_ppo_breaks(continuous, lagrange):
     env = make_vec_env(lambda: SpeedLimitEnv(continuous), n_envs=8)
     model = PPOLag(
         "MlpPolicy", env, cost_limit=3.0, lagrange=lagrange, lagrange_kwargs=MULTIPLIER[lagrange],
-        **LEARNING[continuous],
+        cost_window=EPISODES, **LEARNING[continuous],
     ).learn(6400)  # fmt: skip
     # Known: without any cost the best return is 5, at the limit 5 + 0.5 * 3 = 6.5; standing still,
     # the cheap way to be safe, returns 0. Costs scatter by about 0.3 over 30 episodes.
@@ -112,7 +115,7 @@ def test_the_limit_changes_behaviour():
         mean_cost_and_return(
             PPOLag(
                 "MlpPolicy", env, cost_limit=limit, lagrange="pid",
-                lagrange_kwargs=MULTIPLIER["pid"], **LEARNING[False],
+                lagrange_kwargs=MULTIPLIER["pid"], cost_window=EPISODES, **LEARNING[False],
             ).learn(3200),
             continuous=False,
         )[0]
@@ -143,6 +146,79 @@ def test_the_multiplier_rests_while_no_episode_ends():
     assert model.lagrange_multiplier == 0.0
     model.learn(10, reset_num_timesteps=False)  # the sum goes on over the rollouts' border
     assert model.lagrange_multiplier == pytest.approx(0.05 * 10.0 * sum(range(1, 16)))
+
+
+class PricierEnv(CountingEnv):
+    """Episodes of two steps; the e-th one costs e."""
+
+    episodes = 0
+
+    def __init__(self) -> None:
+        super().__init__(length=2)
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.episodes += 1
+        return super().reset(**kwargs)
+
+    def _info(self) -> dict[str, Any]:
+        return {"cost": float(self.episodes) * (self.time == 2)}
+
+
+def test_the_multiplier_takes_the_mean_of_the_last_episodes_not_of_the_last_rollout():
+    # 5 episodes a rollout, costs 1, 2, 3, ...; the last 7 of 5, 10 and 15 cost 3, 7 and 12 in mean.
+    model = PPOLag(
+        "MlpPolicy", PricierEnv(), cost_limit=0.0, cost_window=7,
+        lagrange_kwargs={"learning_rate": 1.0}, **SMALL,
+    )  # fmt: skip
+    seen = []
+    for _ in range(3):
+        model.learn(10, reset_num_timesteps=False)
+        seen.append(model.lagrange_multiplier)
+    assert np.diff([0.0, *seen]).tolist() == pytest.approx([3.0, 7.0, 12.0])
+
+
+def test_the_window_is_of_100_episodes_and_no_fewer_than_one():
+    assert PPOLag("MlpPolicy", CountingEnv(), **SMALL).cost_window == 100
+    with pytest.raises(ValueError, match="cost_window"):
+        PPOLag("MlpPolicy", CountingEnv(), cost_window=0, **SMALL)
+
+
+def test_the_window_goes_on_after_loading_and_starts_afresh_with_a_fresh_learn(tmp_path):
+    def make() -> PPOLag:
+        return PPOLag(
+            "MlpPolicy", PricierEnv(), cost_limit=0.0, cost_window=7,
+            lagrange_kwargs={"learning_rate": 1.0}, **SMALL,
+        )  # fmt: skip
+
+    model = make().learn(10)
+    model.save(tmp_path / "a.zip")
+    env = PricierEnv()
+    env.episodes = 5
+    again = PPOLag.load(tmp_path / "a.zip", env=env, device="cpu")
+    again.learn(10, reset_num_timesteps=False)
+    assert again.lagrange_multiplier == pytest.approx(3.0 + 7.0)  # 4 to 10, not 6 to 10
+    again.learn(10)  # resets: episodes 12 to 16
+    assert again.lagrange_multiplier == pytest.approx(10.0 + 14.0)
+
+
+def test_agents_saved_before_there_was_a_window_are_read(tmp_path):
+    model = PPOLag("MlpPolicy", CountingEnv(), **SMALL).learn(10)
+    model.save(tmp_path / "new.zip")
+    with (
+        zipfile.ZipFile(tmp_path / "new.zip") as new,
+        zipfile.ZipFile(tmp_path / "old.zip", "w") as old,
+    ):
+        for name in new.namelist():
+            content = new.read(name)
+            if name == "data":
+                data = json.loads(content)
+                del data["arguments"]["cost_window"], data["state"]["episode_costs"]
+                content = json.dumps(data).encode()
+            old.writestr(name, content)
+    again = PPOLag.load(tmp_path / "old.zip", env=CountingEnv(), device="cpu")
+    assert again.cost_window == 100
+    again.learn(10, reset_num_timesteps=False)
+    assert again.lagrange_multiplier > model.lagrange_multiplier
 
 
 def test_cost_is_kept_on_the_terminal_step_and_belongs_to_the_right_observation():

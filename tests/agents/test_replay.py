@@ -30,7 +30,7 @@ def drive(memory: Replay, slot: int, steps: int, begin: int = 0, terminated: boo
 def all_sequences(memory: Any, length: int) -> dict[bytes, Any]:
     """Each sequence that comes up in many draws, by its observations and ends."""
     batch = memory.sample(2000, length, np.random.default_rng(0))
-    names = [n for n in vars(batch) if n != "obs"]
+    names = [n for n, x in vars(batch).items() if n != "obs" and x is not None]
     return {
         batch.obs["vector"][i].tobytes(): {n: getattr(batch, n)[i].tolist() for n in names}
         for i in range(2000)

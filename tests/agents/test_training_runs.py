@@ -65,6 +65,7 @@ GIVEN = {
     "cost_limit": 0.3,
     "scorer": "oracle",
     "envs": 2,
+    "frame_stack": 4,
     "reward_scale": 0.1,
     "preset": "route",
     "update": "gated",

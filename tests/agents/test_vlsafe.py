@@ -339,14 +339,6 @@ def test_data_that_do_not_fit_the_environment_are_refused(dataset: EpisodeDatase
         VLSafe("CnnPolicy", Still(IMAGE), dataset, preset="debug")
 
 
-def test_data_without_safety_score_are_refused() -> None:
-    labelled = record(5)
-    bare = [Episode(e.obs, e.action, e.reward, e.env_cost, e.terminated) for e in labelled.episodes]
-    unlabelled = EpisodeDataset.from_arrays(bare, VECTOR, spaces.Discrete(3))
-    with pytest.raises(ValueError, match="no safety_score; add it with `vlsafe label`"):
-        make(unlabelled)
-
-
 def test_a_reward_that_is_not_a_number_stops_training(dataset: EpisodeDataset) -> None:
     broken = record(5)
     broken._flat.reward[:] = np.nan

@@ -273,7 +273,7 @@ def test_open_loop_begins_with_reconstructions_and_refuses_mixed_episodes() -> N
         model.open_loop(batch)
     one = TensorBatch(
         {k: v[:1] for k, v in batch.obs.items()},
-        *(x[:1] for x in batch[1:]),  # type: ignore[index]
+        *(None if x is None else x[:1] for x in batch[1:]),  # type: ignore[arg-type]
     )
     out = model.open_loop(one, context=5)
     assert out["image_truth"].shape == out["image_dream"].shape == (1, T, 64, 64, 3)
@@ -347,7 +347,7 @@ def test_coloured_pixels_count_more_than_grey_ones() -> None:
 # --- bad input ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["reward", "cost", "safety_score"])
+@pytest.mark.parametrize("name", ["reward", "cost"])
 def test_values_that_are_not_finite_are_refused_with_their_place(name: str) -> None:
     sequences = random_sequences()
     getattr(sequences, name)[2, 3] = np.nan
@@ -355,11 +355,26 @@ def test_values_that_are_not_finite_are_refused_with_their_place(name: str) -> N
         to_tensors(sequences)
 
 
-def test_a_safety_score_outside_0_and_1_is_refused() -> None:
+@pytest.mark.parametrize("score", [1.5, np.inf])
+def test_a_safety_score_outside_0_and_1_is_refused(score: float) -> None:
     sequences = random_sequences()
-    sequences.safety_score[0, 0] = 1.5
-    with pytest.raises(ValueError, match=r"1\.5"):
+    sequences.safety_score[0, 0] = score
+    with pytest.raises(ValueError, match=r"safety_score holds (1\.5|inf)"):
         to_tensors(sequences)
+
+
+def test_frames_without_a_label_leave_the_safety_score_alone() -> None:
+    model, sequences = WorldModel(MULTI, ACTIONS, DEBUG), random_sequences()
+    half = sequences.safety_score.copy()
+    half[:, ::2] = np.nan
+    losses = []
+    for scores in (half, np.where(np.isnan(half), 0.3, half)):
+        torch.manual_seed(0)
+        batch = to_tensors(dataclasses.replace(sequences, safety_score=scores))
+        posterior = model.observe(batch)
+        losses.append(model._head_losses(model.feat(posterior), batch)["safety_score"])
+    assert (losses[0][:, ::2] == 0).all()
+    assert torch.equal(losses[0][:, 1::2], losses[1][:, 1::2])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 
 from vlsafe_agents.bc.validation import EarlyStopping
 from vlsafe_agents.common.border import first_action
+from vlsafe_agents.common.frame_stack import StacksFrames, single_space, stack_env, stacked_space
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.space_actions import ActsInSpace
 from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch, check_dataset
@@ -36,7 +37,7 @@ class AlgorithmKwargs(TypedDict, total=False):
     device: th.device | str
 
 
-class BC(ActsInSpace, OfflineAlgorithm):
+class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
     """Imitates recorded drives; one timestep = one gradient update, the env is never stepped.
 
     Maximum likelihood (Pomerleau 1991): the loss is -mean(log pi(a | o)) minus `ent_coef` times
@@ -56,6 +57,8 @@ class BC(ActsInSpace, OfflineAlgorithm):
         validation_interval: updates between two validation checks
         patience: stop after so many checks without improvement and keep the best parameters; None
             never stops; needs a `validation_share`
+        frame_stack: observations that the policy sees at once; the data's are stacked as an
+            environment's, see :class:`~vlsafe_agents.common.frame_stack.StacksFrames`
         base_kwargs: `policy_kwargs`, `seed`, `device`, `tensorboard_log`, `verbose` as in SB3
 
     Raises:
@@ -82,12 +85,14 @@ class BC(ActsInSpace, OfflineAlgorithm):
         validation_share: float = 0.0,
         validation_interval: int = 250,
         patience: int | None = None,
+        frame_stack: int = 1,
         _init_setup_model: bool = True,
         **base_kwargs: Unpack[AlgorithmKwargs],
     ) -> None:
+        self.frame_stack = whole_number(frame_stack, "frame_stack", "BC", low=1)
         super().__init__(
             policy,
-            env,
+            stack_env(BC, env, self.frame_stack),
             learning_rate,
             support_multi_env=True,
             supported_action_spaces=(spaces.Box, spaces.Discrete),
@@ -96,7 +101,9 @@ class BC(ActsInSpace, OfflineAlgorithm):
         if dataset is not None:
             check_dataset(dataset)
         if env is None and dataset is not None:
-            self.observation_space = _channels_first(dataset.observation_space)
+            self.observation_space = stacked_space(
+                _channels_first(dataset.observation_space), self.frame_stack
+            )
             self.action_space = dataset.action_space
             self.n_envs = 1
         if not callable(learning_rate):
@@ -144,7 +151,8 @@ class BC(ActsInSpace, OfflineAlgorithm):
                 f"The data's actions are {dataset.action_space}, the model's are "
                 f"{self.action_space}; make the environment with the data's `action`."
             )
-        dataset = dataset.select(_channels_last(self.observation_space))
+        seen = single_space(self.observation_space, self.frame_stack)
+        dataset = dataset.select(_channels_last(seen))
         self._training_data, self._validation_data = dataset, None
         if self.validation_share > 0.0:
             self._training_data, self._validation_data = dataset.split(
@@ -197,7 +205,7 @@ class BC(ActsInSpace, OfflineAlgorithm):
         assert self._training_data is not None
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        batch = self._training_data.sample_transitions(self.batch_size, self._rng)
+        batch = self._training_data.sample_transitions(self.batch_size, self._rng, self.frame_stack)
         terms = self._loss_terms(batch)
         loss = terms["neglogp"] - self.ent_coef * terms["entropy"]
         self.policy.optimizer.zero_grad()
@@ -236,7 +244,8 @@ class BC(ActsInSpace, OfflineAlgorithm):
             return False
         # The same transitions at every check, so that checks compare.
         size = min(self._validation_data.num_steps, 2048)
-        batch = self._validation_data.sample_transitions(size, np.random.default_rng(0))
+        rng = np.random.default_rng(0)
+        batch = self._validation_data.sample_transitions(size, rng, self.frame_stack)
         with th.no_grad():
             terms = self._loss_terms(batch)
         stop = self._stopping.check(float(terms["neglogp"]), self.policy)

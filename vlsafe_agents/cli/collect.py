@@ -87,12 +87,14 @@ def collect(
         seed=seed,
         dataset_id=_dataset_id(choice.env_id),
     )
-    target = out.resolve() / config.dataset_id
-    if overwrite or not target.exists():
-        check_place(target)  # before anything is compiled
     # no scorer while driving: `vlsafe label` scores in batches, and may do so again
     options = {"observation": "multi", "scorer": None, "scene_in_info": True}
     make_env, fleet = choice.factory(**options), None
+    if not isinstance(choice, EnvChoice):
+        make_env().close()  # what is wrong with it is said before there is a folder
+    target = out.resolve() / config.dataset_id
+    if overwrite or not target.exists():
+        check_place(target)  # before anything is compiled
     if any(map(is_policy, shares)) or not isinstance(choice, EnvChoice):
         make_env = partial(make_watched, make_env)
         drive = driver_maker(make_driver if isinstance(choice, EnvChoice) else None)
@@ -118,7 +120,7 @@ def _shares(choice: AnyEnv, mix: str | None, policy: str | None) -> dict[str, fl
     shares = (
         {policy: 1.0}
         if policy is not None
-        else parse_mix(mix or (DEFAULT_MIX if ours else "random=1"))
+        else parse_mix((DEFAULT_MIX if ours else "random=1") if mix is None else mix)
     )
     known = driver_names(choice.env_id) if ours else (RANDOM,)
     for name in shares:

@@ -102,7 +102,7 @@ def _named_class(name: str) -> type:
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    """Describe a Box, Discrete, MultiDiscrete or Dict space.
+    """Describe a Box, Discrete, MultiDiscrete, MultiBinary or Dict space.
 
     Raises:
         ValueError: for other spaces.
@@ -112,6 +112,8 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.MultiDiscrete):
         parts = {"nvec": space.nvec.tolist(), "start": space.start.tolist()}
         return {"kind": "MultiDiscrete", **parts, "dtype": np.dtype(space.dtype).name}
+    if isinstance(space, spaces.MultiBinary):
+        return {"kind": "MultiBinary", "shape": list(space.shape)}
     if isinstance(space, spaces.Dict):
         return {"kind": "Dict", "spaces": {k: space_to_json(s) for k, s in space.spaces.items()}}
     if isinstance(space, spaces.Box):
@@ -123,7 +125,7 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
             "dtype": np.dtype(space.dtype).name,
         }
     raise ValueError(
-        f"cannot store the space {space}; known are Box, Discrete, MultiDiscrete, Dict"
+        f"cannot store the space {space}; known are Box, Discrete, MultiDiscrete, MultiBinary, Dict"
     )
 
 
@@ -138,6 +140,11 @@ def space_from_json(data: dict[str, Any]) -> spaces.Space[Any]:
     if data["kind"] == "MultiDiscrete":
         dtype = np.dtype(data["dtype"]).type
         return spaces.MultiDiscrete(data["nvec"], dtype, start=data["start"])
+    if data["kind"] == "MultiBinary":
+        shape = tuple(data["shape"])
+        if np.prod(shape, dtype=np.float64) > LARGEST_SPACE:
+            raise ValueError(f"a MultiBinary of shape {shape} is too large to be meant")
+        return spaces.MultiBinary(shape[0] if len(shape) == 1 else shape)
     if data["kind"] == "Dict":
         return spaces.Dict({k: space_from_json(s) for k, s in data["spaces"].items()})
     if data["kind"] == "Box":

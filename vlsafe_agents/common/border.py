@@ -19,7 +19,8 @@ from wrappers.checks import FLOAT32_MAX, check_numbers, first_of
 
 Array = npt.NDArray[Any]
 
-_COUNTED = (gym.spaces.Discrete, gym.spaces.MultiDiscrete)
+_COUNTED = (gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+_NAMES = "Discrete, MultiDiscrete, MultiBinary or Box"
 RECORD_AGAIN = "record this episode again, or leave it out"
 
 
@@ -61,7 +62,7 @@ def check_column(
 
 
 def actions_of(actions: Any, space: gym.Space[Any], steps: int, where: str = "") -> Array:
-    """Recorded actions as they are stored: ``(T,)`` or ``(T, P)`` int64, or ``(T, A)`` float32.
+    """Recorded actions as they are stored, ``(T, *space.shape)``: int64, of a ``Box`` float32.
 
     Actions of a ``Discrete`` or ``MultiDiscrete`` space are its own numbers: from ``start``, where
     it has one.
@@ -114,7 +115,7 @@ def from_first(actions: Array, space: gym.Space[Any]) -> Array:
 
 
 def action_dtype(space: gym.Space[Any]) -> type[np.generic]:
-    """int64 for ``Discrete`` and ``MultiDiscrete``, float32 for ``Box``.
+    """int64 for spaces that count, float32 for ``Box``.
 
     Raises:
         ValueError: for other spaces.
@@ -123,7 +124,7 @@ def action_dtype(space: gym.Space[Any]) -> type[np.generic]:
         return np.int64
     if isinstance(space, gym.spaces.Box):
         return np.float32
-    raise ValueError(f"actions must be Discrete, MultiDiscrete or Box, not {space}")
+    raise ValueError(f"actions must be {_NAMES}, not {space}")
 
 
 def check_observations(
@@ -195,12 +196,14 @@ def _outside(values: Array, space: gym.Space[Any]) -> npt.NDArray[np.bool_]:
         return (values < int(space.start)) | (values > last)
     if isinstance(space, gym.spaces.MultiDiscrete):
         return (values < space.start) | (values >= space.start + space.nvec)
+    if isinstance(space, gym.spaces.MultiBinary):
+        return (values < 0) | (values > 1)
     if isinstance(space, gym.spaces.Box):
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)
         slack = 1e-6 * np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
         slack = np.where(np.isfinite(slack), slack, 0.0)
         return (values < low - slack) | (values > high + slack)
-    raise ValueError(f"actions must be Discrete, MultiDiscrete or Box, not {space}")
+    raise ValueError(f"actions must be {_NAMES}, not {space}")
 
 
 def _holds_all(space: gym.spaces.Box) -> bool:

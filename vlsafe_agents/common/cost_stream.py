@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,24 +48,36 @@ def read_costs(
 
 
 class EpisodeCosts:
-    """Running cost sum of each parallel environment and the sums of finished episodes.
+    """Running cost sum of each parallel environment and the sums of the last finished episodes.
 
-    `finished` holds the costs of the episodes that ended since `start_rollout`, `recent` those of
-    the last `window` episodes.
+    Args:
+        n_envs: parallel environments
+        kept: how many finished episodes are remembered
+        recent: sums of episodes that finished before, oldest first
     """
 
-    def __init__(self, n_envs: int, window: int) -> None:
+    def __init__(self, n_envs: int, kept: int, recent: Iterable[float] = ()) -> None:
         self._running = np.zeros(n_envs, dtype=np.float64)
-        self.finished: list[float] = []
-        self.recent: deque[float] = deque(maxlen=window)
+        self.recent: deque[float] = deque(recent, maxlen=kept)
+        self.ended = 0  # episodes since `start_rollout`
 
     def start_rollout(self) -> None:
-        self.finished = []
+        self.ended = 0
 
     def add(self, costs: np.ndarray, dones: np.ndarray) -> None:
         """Add one step of every environment; all arguments are (n_envs,)."""
         self._running += costs
         for index in np.flatnonzero(dones).tolist():
-            self.finished.append(float(self._running[index]))
             self.recent.append(float(self._running[index]))
             self._running[index] = 0.0
+            self.ended += 1
+
+    def mean(self, window: int) -> float:
+        """Mean cost of the last `window` finished episodes, of fewer where there are not as many.
+
+        Raises:
+            ValueError: if none has finished yet
+        """
+        if not self.recent:
+            raise ValueError("no episode has finished yet, so there is no mean cost")
+        return float(np.mean(list(self.recent)[-window:]))

@@ -19,6 +19,8 @@ from stable_baselines3.common.vec_env import (
     VecNormalize,
 )
 
+from vlsafe_agents.common.frame_stack import StackedFrames
+
 # Of Gymnasium's wrappers that are no `ObservationWrapper`, those that change observations.
 _CHANGING = (
     gym.wrappers.FrameStackObservation,
@@ -131,9 +133,13 @@ def _bare(env_id: str | None) -> str | None:
 
 
 def _changing_wrappers(env: VecEnv) -> Iterator[str]:
-    """Names of the wrappers around and inside a vector environment that change observations."""
+    """Names of the wrappers around and inside a vector environment that change observations.
+
+    But for an agent's own stack of frames: its data are stacked alike.
+    """
     while isinstance(env, VecEnvWrapper):
-        if isinstance(env, VecFrameStack) or (isinstance(env, VecNormalize) and env.norm_obs):
+        stacked = isinstance(env, VecFrameStack) and not isinstance(env, StackedFrames)
+        if stacked or (isinstance(env, VecNormalize) and env.norm_obs):
             yield type(env).__name__
         env = env.venv
     layer = getattr(env, "envs", [None])[0]

@@ -54,6 +54,34 @@ def lambda_return(
     return torch.stack(returns[::-1], -1)
 
 
+def reachability_return(
+    unsafe: Tensor, alive: Tensor, value: Tensor, gamma: float, lambda_: float
+) -> Tensor:
+    """Lambda-returns for the chance that a trajectory is ever unsafe, this state included.
+
+    ``R_j = u_j + (1 - u_j) * gamma * alive_j * ((1 - lambda) * V_{j+1} + lambda * R_{j+1})``,
+    ``R_H = V_H``.  Where ``u`` is 0 or 1 this is ``max(u_j, gamma * R_{j+1})``, the reachability
+    estimation function of RESPO (Ganai et al. 2023, arXiv 2309.13528), whose fixed point is the
+    mean of ``gamma^k``, ``k`` the steps to the first unsafe state.  The sum also
+    holds of a predicted chance ``u``, whose maximum with what follows would not be a mean.
+
+    Args:
+        unsafe: ``(N, H)``, chance ``u`` that state ``j`` is unsafe.
+        alive: ``(N, H)``, chance that state ``j`` is not terminal.
+        value: ``(N, H + 1)``, the estimate ``V`` of every state.
+
+    Returns:
+        ``(N, H)``, in [0, 1] if all arguments are.
+    """
+    last = value[..., -1]
+    returns = []
+    for j in reversed(range(unsafe.shape[-1])):
+        ahead = (1 - lambda_) * value[..., j + 1] + lambda_ * last
+        last = unsafe[..., j] + (1 - unsafe[..., j]) * gamma * alive[..., j] * ahead
+        returns.append(last)
+    return torch.stack(returns[::-1], -1)
+
+
 def discount_weights(cont: Tensor, gamma: float) -> Tensor:
     """How much state ``j`` of an imagined trajectory counts: ``prod_{i<j} gamma * cont_i``.
 

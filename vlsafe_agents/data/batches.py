@@ -27,10 +27,13 @@ class SequenceBatch:
     is_terminal: npt.NDArray[np.bool_]  # (B, T), terminated at o_t; a time-out is not terminal
     has_action: npt.NDArray[np.bool_]  # (B, T), False at an episode's last observation
     weight: npt.NDArray[np.float32]  # (B, T), how many times as often it would be drawn evenly
+    # (B, T), what a gate is to learn instead of the safety score, see `with_gate_scores`
+    gate_score: npt.NDArray[np.float32] | None = None
 
     def cut(self, rows: slice) -> SequenceBatch:
         """The same sequences with these of their T rows only."""
-        parts = {name: x[:, rows] for name, x in vars(self).items() if name != "obs"}
+        columns = {k: x for k, x in vars(self).items() if k != "obs" and x is not None}
+        parts = {name: x[:, rows] for name, x in columns.items()}
         return SequenceBatch(obs={name: x[:, rows] for name, x in self.obs.items()}, **parts)
 
     @classmethod
@@ -64,6 +67,6 @@ def _joined(batches: Sequence[Any]) -> dict[str, Any]:
         columns = [getattr(batch, name) for batch in batches]
         if isinstance(first, dict):
             parts[name] = {key: np.concatenate([c[key] for c in columns]) for key in first}
-        else:
+        elif first is not None:
             parts[name] = np.concatenate(columns)
     return parts

@@ -32,6 +32,7 @@ from vlsafe_agents.data.rows import (
     flatten,
     labelled_episodes,
     matching_names,
+    stacked_rows,
 )
 from wrappers.checks import one_number, whole_number
 
@@ -155,6 +156,32 @@ class EpisodeDataset:
     def has_safety_score(self) -> bool:
         """Whether a scorer has labelled the frames of this view."""
         return not bool(np.isnan(self._flat.safety_score[self._rows]).any())
+
+    @property
+    def safety_scores(self) -> npt.NDArray[np.float32]:
+        """Scores ``(R',)`` of all frames of this view, one episode after another; NaN for none."""
+        return self._flat.safety_score[self._rows]
+
+    def infos(self, names: Sequence[str]) -> dict[str, Array]:
+        """Recorded infos of all frames of this view, each ``(R', ...)``, one episode after another.
+
+        Raises ``ValueError`` for infos that an episode lacks.
+        """
+        found = self._flat.infos(names)
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise ValueError(f"the data set has no infos {', '.join(missing)} of every frame")
+        return {name: array[self._rows] for name, array in found.items()}
+
+    def with_gate_scores(self, scores: Array) -> EpisodeDataset:
+        """The same data with other scores ``(R',)`` in [0, 1] for a gate to learn.
+
+        Costs and recorded safety scores stay as they are.
+        """
+        column = np.full(len(self._flat.reward), np.nan, np.float32)
+        column[self._rows] = scores
+        rows = replace(self._flat, gate_score=column)
+        return self._view(rows, self.observation_space, self.episode_ids)
 
     @property
     def has_cost(self) -> bool:
@@ -291,24 +318,31 @@ class EpisodeDataset:
             is_terminal=flat.is_terminal[rows],
             has_action=self._has_action[rows],
             weight=np.ones(rows.shape, np.float32) if weight is None else weight,
+            gate_score=None if flat.gate_score is None else flat.gate_score[rows],
         )
 
-    def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
+    def sample_transitions(
+        self, batch_size: int, rng: np.random.Generator, frame_stack: int = 1
+    ) -> TransitionBatch:
         """Single steps, uniformly over all steps of this view.
+
+        With a ``frame_stack`` each observation has those before it in its episode in front, along
+        the last axis, and zeros from before the episode, as in SB3's ``VecFrameStack``.
 
         Raises ``ValueError`` for a size below 1 and ``TypeError`` for another ``rng``.
         """
         batch_size = whole_number(batch_size, "batch_size", low=1)
+        frame_stack = whole_number(frame_stack, "frame_stack", low=1)
         _check_rng(rng)
         rows = self._acting_rows[rng.integers(0, len(self._acting_rows), batch_size)]  # (B,)
         flat = self._flat
         return TransitionBatch(
-            obs={name: array[rows] for name, array in flat.obs.items()},
+            obs=stacked_rows(flat, rows, frame_stack),
             action=flat.next_action[rows],
             reward=flat.reward[rows + 1],
             cost=self._cost[rows + 1],
             safety_score=flat.safety_score[rows],
-            next_obs={name: array[rows + 1] for name, array in flat.obs.items()},
+            next_obs=stacked_rows(flat, rows + 1, frame_stack),
             terminated=flat.is_terminal[rows + 1],
         )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.batches import SequenceBatch, TransitionBatch
@@ -73,6 +74,22 @@ class MixedDataset(EpisodeDataset):
         return all(part.has_cost for part in self.parts)
 
     @property
+    def safety_scores(self) -> npt.NDArray[np.float32]:
+        """As :attr:`EpisodeDataset.safety_scores`, one data set after another."""
+        return np.concatenate([part.safety_scores for part in self.parts])
+
+    def infos(self, names: Sequence[str]) -> dict[str, Array]:
+        """As :meth:`EpisodeDataset.infos`, one data set after another."""
+        found = [part.infos(names) for part in self.parts]
+        return {name: np.concatenate([infos[name] for infos in found]) for name in names}
+
+    def with_gate_scores(self, scores: Array) -> MixedDataset:
+        """As :meth:`EpisodeDataset.with_gate_scores`, one data set after another."""
+        ends = np.cumsum([len(part.safety_scores) for part in self.parts])
+        shares = zip(self.parts, np.split(scores, ends[:-1]), strict=True)
+        return MixedDataset((part.with_gate_scores(own) for part, own in shares), self.weights)
+
+    @property
     def unsafe_share(self) -> float:
         """Share of all their steps with a cost by simulator truth; NaN where not recorded."""
         steps = [part.num_steps for part in self.parts]
@@ -104,11 +121,13 @@ class MixedDataset(EpisodeDataset):
         ]
         return SequenceBatch.joined(batches)
 
-    def sample_transitions(self, batch_size: int, rng: np.random.Generator) -> TransitionBatch:
+    def sample_transitions(
+        self, batch_size: int, rng: np.random.Generator, frame_stack: int = 1
+    ) -> TransitionBatch:
         """As :meth:`EpisodeDataset.sample_transitions`."""
         drawn = rng.multinomial(batch_size, self.weights)
         batches = [
-            part.sample_transitions(int(count), rng)
+            part.sample_transitions(int(count), rng, frame_stack)
             for part, count in zip(self.parts, drawn, strict=True)
             if count
         ]

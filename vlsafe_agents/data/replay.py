@@ -152,7 +152,7 @@ class Replay:
 
         Args:
             context: rows in front of each, those that come before it; before an environment's first
-                episode stand empty ones.
+                row of all, which begins an episode, that row stands again.
 
         Raises:
             ValueError: when no environment has been driven that long.
@@ -166,7 +166,7 @@ class Replay:
         chosen = rng.integers(before[-1], size=batch_size)
         slot = np.searchsorted(before, chosen, "right") - 1  # (B,)
         first = begin[slot] + chosen - before[slot]
-        rows = first[:, None] + np.arange(-context, length)
+        rows = np.maximum(first[:, None] + np.arange(-context, length), 0)
         return self._gather(slot[:, None], rows % self._length)
 
     def _gather(self, slot: Array, at: Array) -> SequenceBatch:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -35,6 +36,9 @@ class FlatRows:
     starts: npt.NDArray[np.int64]  # (E + 1,), first row of each episode, then R
     seeds: tuple[int | None, ...]  # (E,)
     drivers: tuple[str, ...]  # (E,)
+    # Reads further infos of all rows by name, each (R, ...); what is not there is left out.
+    infos: Callable[[Sequence[str]], dict[str, Array]]
+    gate_score: npt.NDArray[np.float32] | None = None  # (R,), in place of safety_score for the gate
 
 
 def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRows:
@@ -71,7 +75,14 @@ def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRo
         starts=starts,
         seeds=tuple(e.seed for e in episodes),
         drivers=tuple(e.driver for e in episodes),
+        infos=partial(_infos_of, [e.infos for e in episodes]),
     )
+
+
+def _infos_of(episodes: Sequence[Mapping[str, Array]], names: Sequence[str]) -> dict[str, Array]:
+    """Infos that all episodes have, laid end to end."""
+    found = [name for name in names if all(name in infos for infos in episodes)]
+    return {name: np.concatenate([infos[name] for infos in episodes]) for name in found}
 
 
 def _costs(episodes: Sequence[Episode]) -> npt.NDArray[np.float32]:
@@ -99,6 +110,27 @@ def _check_alike(episode: Episode, number: int, first: Episode) -> None:
                 f"episode {number}: observation {name!r} is {array.dtype}{array.shape[1:]}, but "
                 f"{wanted.dtype}{wanted.shape[1:]} in episode 0; make them alike"
             )
+
+
+def stacked_rows(
+    flat: FlatRows, rows: npt.NDArray[np.int64], frames: int
+) -> dict[str, npt.NDArray[Any]]:
+    """Observations at ``rows (B,)``, each behind the ``frames - 1`` before it in its episode.
+
+    Along the last axis, the oldest first, zeros from before the episode: ``(B, ..., frames * C)``.
+    """
+    if frames == 1:
+        return {name: array[rows] for name, array in flat.obs.items()}
+    first = flat.starts[np.searchsorted(flat.starts, rows, "right") - 1]  # (B,)
+    wanted = rows[:, None] + np.arange(1 - frames, 1)  # (B, frames)
+    missing = wanted < first[:, None]
+    stacked = {}
+    for name, array in flat.obs.items():
+        found = array[np.maximum(wanted, first[:, None])]  # (B, frames, ..., C)
+        found[missing] = 0
+        found = np.moveaxis(found, 1, -2)  # (B, ..., frames, C)
+        stacked[name] = found.reshape(*found.shape[:-2], -1)
+    return stacked
 
 
 def check_spaces(

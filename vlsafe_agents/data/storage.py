@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from vlsafe_agents.data.layout import (
     SAFETY_SCORE,
     TERMINATIONS,
     episode_name,
+    info_name,
     observation_name,
 )
 from vlsafe_agents.data.rows import (
@@ -265,7 +267,8 @@ def read_flat_rows(
             else:
                 obs[name] = column.load()
         steps = _read_steps(groups, rewards, starts, action_space, cost_key)
-        rows = FlatRows(obs=obs, starts=starts, **steps)
+        infos = partial(_read_infos, data_path, starts)
+        rows = FlatRows(obs=obs, starts=starts, infos=infos, **steps)
         check_spaces(rows, observation_space, action_space)
         check_values(rows, observation_space)
     return rows, observation_space, action_space, metadata
@@ -333,6 +336,14 @@ def _read_steps(
         "seeds": tuple(_seed(group) for group in groups),
         "drivers": tuple(str(g.attrs.get("driver", "")) for g in groups),
     }
+
+
+def _read_infos(data_path: Path, starts: Array, names: Sequence[str]) -> dict[str, Array]:
+    """Infos ``(R, ...)`` that all episodes have."""
+    with open_data(data_path) as file:
+        groups = [file[episode_name(number)] for number in range(len(starts) - 1)]
+        found = [n for n in names if all(info_name(n) in group for group in groups)]
+        return {name: Column(groups, info_name(name), starts).load() for name in found}
 
 
 def _terminated(column: h5py.Dataset, steps: int, where: str) -> bool:

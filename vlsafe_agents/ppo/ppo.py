@@ -12,10 +12,17 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from vlsafe_agents.common.checked_steps import ChecksEnvironment
+from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
 from vlsafe_agents.common.saved_agent import SavedAgent
 from wrappers.checks import one_number, whole_number
 
-_WHOLE = {"n_steps": 1, "batch_size": 1, "n_epochs": 1}  # least values
+_WHOLE = {
+    "n_steps": 1,
+    "batch_size": 1,
+    "n_epochs": 1,
+    "cost_window": 1,
+    "frame_stack": 1,
+}  # least values
 _RANGES: dict[str, tuple[float, float | None]] = {
     "learning_rate": (0.0, None),
     "gamma": (0.0, 1.0),
@@ -45,18 +52,24 @@ def check_arguments(where: str, arguments: Mapping[str, Any]) -> None:
             one_number(value, name, where, *_RANGES[name])
 
 
-class PPO(SavedAgent, ChecksEnvironment, StockPPO):
+class PPO(StacksFrames, SavedAgent, ChecksEnvironment, StockPPO):
     """Stable-Baselines3's PPO; takes its arguments.
+
+    Args:
+        frame_stack: observations that the policy sees at once, see
+            :class:`~vlsafe_agents.common.frame_stack.StacksFrames`
 
     Raises:
         ValueError: for an argument out of range; while learning, if what the environment reports is
             not finite or not of Gymnasium's form.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, frame_stack: int = 1, **kwargs: Any) -> None:
         given = inspect.signature(StockPPO.__init__).bind(self, *args, **kwargs)
-        check_arguments("PPO", given.arguments)
-        super().__init__(*args, **kwargs)
+        check_arguments("PPO", {**given.arguments, "frame_stack": frame_stack})
+        self.frame_stack = int(frame_stack)
+        given.arguments["env"] = stack_env(PPO, given.arguments["env"], self.frame_stack)
+        super().__init__(*given.args[1:], **given.kwargs)
 
     def collect_rollouts(
         self,

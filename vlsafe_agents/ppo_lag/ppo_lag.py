@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypedDict, Unpack, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 
 from vlsafe_agents.common.checked_steps import ChecksEnvironment, count_collisions
 from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
+from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
 from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.common.saved_agent import SavedAgent
 from vlsafe_agents.ppo.ppo import check_arguments
@@ -32,7 +34,7 @@ from vlsafe_agents.ppo_lag.policies import (
     CostActorCriticPolicy,
     CostMultiInputActorCriticPolicy,
 )
-from wrappers.checks import whole_number
+from wrappers.checks import one_number, whole_number
 
 
 class PPOKwargs(TypedDict, total=False):
@@ -62,13 +64,14 @@ class PPOKwargs(TypedDict, total=False):
     _init_setup_model: bool
 
 
-class PPOLag(SavedAgent, ChecksEnvironment, PPO):
+class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
     """PPO that maximises return subject to "mean episode cost <= cost_limit".
 
     PPO-Lagrangian (Ray, Achiam and Amodei 2019, section 5) on SB3's PPO: a second critic learns
     the discounted cost return, the clipped objective gets (A_r - lambda A_c) / (1 + lambda), and
-    lambda follows the undiscounted mean cost of the episodes that ended in the last rollout. When
-    none ended, lambda rests.
+    lambda follows the undiscounted mean cost of the last `cost_window` episodes, as in OmniSafe (Ji
+    et al. 2024). In a rollout in which none ended, lambda rests: nothing new is known, and a step
+    for the same old episodes would make lambda depend on how short rollouts are.
 
     Departure from common implementations: A_r and A_c are mixed in their own units and normalised
     together (if `normalize_advantage`). Standardising A_c by itself would blow up its noise
@@ -83,12 +86,16 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a `CostActorCriticPolicy` class
         env: the environment, or its registered id
         cost_limit: highest accepted mean of the undiscounted cost of an episode
+        cost_window: how many finished episodes that mean is taken over; more make lambda steadier
+            and later
         lagrange: "plain" (gradient ascent) or "pid" (Stooke et al. 2020)
         lagrange_kwargs: settings of the multiplier, see `vlsafe_agents.common.lagrange`;
             `{"maximum": 0.0}` gives cost-blind PPO with the same logs
         cost_gamma: discount of the cost return; None takes `gamma`
         cost_gae_lambda: GAE parameter of the cost advantage; None takes `gae_lambda`
         cost_vf_coef: weight of the cost critic's loss
+        frame_stack: observations that the policy sees at once, see
+            :class:`~vlsafe_agents.common.frame_stack.StacksFrames`
         ppo_kwargs: any argument of SB3's `PPO` except the rollout buffer's
 
     Raises:
@@ -115,6 +122,8 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         cost_gamma: float | None = None,
         cost_gae_lambda: float | None = None,
         cost_vf_coef: float = 0.5,
+        cost_window: int = 100,
+        frame_stack: int = 1,
         **ppo_kwargs: Unpack[PPOKwargs],
     ) -> None:
         if "rollout_buffer_class" in ppo_kwargs or "rollout_buffer_kwargs" in ppo_kwargs:
@@ -123,6 +132,8 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
             "cost_gamma": cost_gamma,
             "cost_gae_lambda": cost_gae_lambda,
             "cost_vf_coef": cost_vf_coef,
+            "cost_window": cost_window,
+            "frame_stack": frame_stack,
         }
         check_arguments("PPOLag", {**ppo_kwargs, **own})
         make_multiplier(lagrange, cost_limit, **(lagrange_kwargs or {}))  # refuses wrong settings
@@ -132,9 +143,11 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         self.cost_gamma = cost_gamma
         self.cost_gae_lambda = cost_gae_lambda
         self.cost_vf_coef = cost_vf_coef
+        self.cost_window = cost_window
+        self.frame_stack = int(frame_stack)
         self.collisions_caused: int | None = None
         self._caused_before = 0  # before the present rollout
-        super().__init__(policy, env, **ppo_kwargs)
+        super().__init__(policy, stack_env(PPOLag, env, self.frame_stack), **ppo_kwargs)
 
     def _setup_model(self) -> None:
         if not issubclass(self.policy_class, CostActorCriticPolicy):
@@ -152,7 +165,12 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         }
         super()._setup_model()
         self.multiplier = make_multiplier(self.lagrange, self.cost_limit, **self.lagrange_kwargs)
-        self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
+        self._forget_episodes()
+
+    def _forget_episodes(self, recent: Iterable[float] = ()) -> None:
+        """Begin to sum up costs anew, with the sums of `recent` finished episodes known."""
+        kept = max(self.cost_window, self._stats_window_size)
+        self._episode_costs = EpisodeCosts(self.n_envs, kept, recent)
 
     @property
     def lagrange_multiplier(self) -> float:
@@ -172,7 +190,7 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
             total_timesteps, callback, reset_num_timesteps, *args, **kwargs
         )
         if begins:
-            self._episode_costs = EpisodeCosts(self.n_envs, self._stats_window_size)
+            self._forget_episodes(() if reset_num_timesteps else self._episode_costs.recent)
         return prepared
 
     def collect_rollouts(
@@ -276,7 +294,7 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
     def _record_rollout(self) -> None:
         episodes = self._episode_costs
         if episodes.recent:
-            self.logger.record("rollout/ep_cost_mean", float(np.mean(episodes.recent)))
+            self.logger.record("rollout/ep_cost_mean", episodes.mean(self._stats_window_size))
         if self.collisions_caused is not None:
             self.logger.record("rollout/collisions", self.collisions_caused - self._caused_before)
             self.logger.record("rollout/collisions_caused", self.collisions_caused)
@@ -289,8 +307,8 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         clip_range = self.clip_range(progress)  # type: ignore[operator]
         clip_range_vf = None if self.clip_range_vf is None else self.clip_range_vf(progress)  # type: ignore[operator]
 
-        if self._episode_costs.finished:
-            self.multiplier.update(float(np.mean(self._episode_costs.finished)))
+        if self._episode_costs.ended:
+            self.multiplier.update(self._episode_costs.mean(self.cost_window))
 
         logs: dict[str, list[float]] = defaultdict(list)
         for epoch in range(self.n_epochs):
@@ -386,7 +404,10 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
         self.logger.record("train/clip_range", clip_range)
 
     def _state(self) -> dict[str, Any]:
-        own = {"collisions_caused": self.collisions_caused}
+        own = {
+            "collisions_caused": self.collisions_caused,
+            "episode_costs": list(self._episode_costs.recent),
+        }
         return {**super()._state(), **own, "multiplier": self.multiplier.state_dict()}
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -396,6 +417,8 @@ class PPOLag(SavedAgent, ChecksEnvironment, PPO):
             None if caused is None else whole_number(caused, "collisions_caused")
         )
         self.multiplier.load_state_dict(state["multiplier"])
+        sums = state.get("episode_costs", [])  # not in files of before the window
+        self._forget_episodes(one_number(cost, "a cost", "episode_costs", low=0.0) for cost in sums)
 
 
 def _value_loss(

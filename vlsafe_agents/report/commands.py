@@ -18,7 +18,7 @@ from vlsafe_agents.report.run_folder import AgentRun, RunFolder
 # Settings that are options; those that the algorithm reads, as others are refused.
 _COMMON = ("observation", "steps", "seed")
 _OPTIONS = ("preset", "update", "safety")
-_USUAL = {"reward_scale": 1.0, "device": "auto"}  # not worth a word
+_USUAL = {"reward_scale": 1.0, "frame_stack": 1, "device": "auto"}  # not worth a word
 
 
 def commands(run: RunFolder) -> str:

@@ -69,7 +69,8 @@ class TrainSettings:
     )
     update: str | None = _setting("gated, lagrangian or none.", "gated")
     safety: str | float | None = _setting(
-        "score, a constant such as 0.5, or none (cost-blind).", "score"
+        "score, oracle, shuffled, reachability, a constant such as 0.5, or none (cost-blind).",
+        "score",
     )
     world_model: str | None = _setting(
         "share this agent's finished world model; train a policy only.", path=True
@@ -81,6 +82,9 @@ class TrainSettings:
     )
     scorer: str | None = _setting("scorer while it drives; none for none.", "bundled")
     envs: int | None = _setting("environments side by side.", 8, min=1)
+    frame_stack: int | None = _setting(
+        "observations that a policy without a memory sees at once.", 1, min=1
+    )
     reward_scale: float | None = _setting("factor on the reward that is learned from.", 1.0)
     config: dict[str, Any] = field(
         default_factory=dict,
@@ -128,6 +132,8 @@ class TrainSettings:
         whole_number(self.seed, "--seed", "train", low=0)
         if self.envs is not None:
             whole_number(self.envs, "--envs", "train", low=1)
+        if self.frame_stack is not None:
+            whole_number(self.frame_stack, "--frame-stack", "train", low=1)
         if self.cost_limit is not None:
             one_number(self.cost_limit, "--cost-limit", "train", low=0.0)
         if self.cost is not None and self.cost not in COST_MODES:
@@ -150,7 +156,7 @@ class TrainSettings:
         """
         kind, arguments = self.spec.load_class(), self.arguments()
         if not self.spec.nested_config:
-            known = sorted(set(kind._settings()) - {"seed", "cost_limit"})
+            known = sorted(set(kind._settings()) - {"seed", "cost_limit", "frame_stack"})
             for key in self.config:
                 if key not in known:
                     raise ValueError(

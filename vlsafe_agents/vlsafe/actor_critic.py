@@ -14,7 +14,8 @@ Departures from what is known of the paper: ``pi_b`` is fitted to the data rathe
 current actor, since otherwise nothing bounds how far the policy drifts from what the model knows;
 advantages are differences of ``Q`` over all actions; the gate looks ahead
 (:func:`~vlsafe_agents.vlsafe.policy_extraction.lookahead_gate`); the reward's part of the weight
-knows only feasible actions (:func:`~vlsafe_agents.vlsafe.policy_extraction.feasible_actions`).
+knows only feasible actions (:func:`~vlsafe_agents.vlsafe.policy_extraction.feasible_actions`),
+whatever the gate.
 
 Losses, :meth:`ActorCritic.dream` and :meth:`ActorCritic.choices` compute and change nothing.  What
 changes beside the weights is in methods of its own, which
@@ -40,14 +41,15 @@ from vlsafe_agents.common.returns import (
     retrace_return,
 )
 from vlsafe_agents.vlsafe import policy_extraction as extraction
+from vlsafe_agents.vlsafe.actions import action_kind
 from vlsafe_agents.vlsafe.batch import TensorBatch, masked_mean, recorded_steps
 from vlsafe_agents.vlsafe.config import UPDATES, VLSafeConfig
 from vlsafe_agents.vlsafe.critics import Critic, LeastCost, Scale
+from vlsafe_agents.vlsafe.gates import SCORE, Source, make_gate
 from vlsafe_agents.vlsafe.imagination import Dream, choose_starts, imagine
 from vlsafe_agents.vlsafe.policy_extraction import Candidates
-from vlsafe_agents.vlsafe.policy_heads import action_kind
 from vlsafe_agents.vlsafe.rssm import RSSMState
-from vlsafe_agents.vlsafe.world_model import Imagined, WorldModel
+from vlsafe_agents.vlsafe.world_model import WorldModel
 
 Metrics = dict[str, float]
 
@@ -67,15 +69,15 @@ class ActorCritic(nn.Module):
 
     Args:
         update: "gated", "lagrangian", or "none" for one that is blind to cost.
-        gate: the gate's source: None reads the world model's safety score; a number in [0, 1] is
-            used everywhere instead (a control: 1 ignores the cost, 0 the reward).
+        gate: where the gate of "gated" comes from, see :mod:`~vlsafe_agents.vlsafe.gates`; None,
+            in files up to November 2026, means "score".
         cost_limit: allowed cost per episode, of "lagrangian" on average over episodes.  "gated"
             asks of each action whether the discounted cost-to-go stays below what stands for it,
             or below what the best actions cost in ordinary recorded states, where that is more
             (:func:`~vlsafe_agents.vlsafe.policy_extraction.feasible_actions`).
 
     Raises:
-        ValueError: for an unknown update or a gate outside [0, 1].
+        ValueError: for an unknown update, an unknown gate or one outside [0, 1].
     """
 
     def __init__(
@@ -85,15 +87,14 @@ class ActorCritic(nn.Module):
         config: VLSafeConfig,
         *,
         update: str,
-        gate: float | None,
+        gate: Source | None,
         cost_limit: float,
     ) -> None:
         super().__init__()
         if update not in UPDATES:
             raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
-        if gate is not None and not 0.0 <= gate <= 1.0:
-            raise ValueError(f"a constant safety gate must lie in [0, 1], got {gate}")
-        self.config, self.update, self.gate = config, update, gate
+        self.config, self.update = config, update
+        self.source = SCORE if gate is None else gate
         self.cost_limit = cost_limit
         # L, to convert the limit; learning needs it, acting does not
         self.episode_steps: float | None = config.multiplier.episode_steps
@@ -105,6 +106,8 @@ class ActorCritic(nn.Module):
         self.cost_critic = Critic(feat_size, actions.size, *sizes)
         self.reward_scale, self.cost_scale, self.scale = Scale(), Scale(), Scale()
         self.least_cost = LeastCost(config.improvement.feasible_quantile)
+        # other updates have no gate: p = 1 is never read
+        self.gate = make_gate(self.source if update == "gated" else 1.0, feat_size, config)
         self.multiplier: Multiplier | None = None
         if update == "lagrangian":
             kind = config.multiplier.kind
@@ -153,14 +156,15 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Let the slow critics follow the critics."""
+        """Let the slow critics follow the critics, and the gate's slow copy the gate."""
         self.reward_critic.follow(self.config.imagination.slow_rate)
         self.cost_critic.follow(self.config.imagination.slow_rate)
+        self.gate.follow(self.config.imagination.slow_rate)
 
     # --- imagination ------------------------------------------------------------------------------
 
     def dream(self, world_model: WorldModel, posterior: RSSMState, batch: TensorBatch) -> Dream:
-        """Imagine from states of the batch, the first states of episodes always among them.
+        """Imagine from states of the batch, first states of episodes more often than others.
 
         Only ``evaluation.log_policy`` carries a gradient, to the actor.
 
@@ -204,7 +208,7 @@ class ActorCritic(nn.Module):
         rows = torch.zeros_like(dream.weight)  # (N, H)
         rows[:, 0] = dream.rows * dream.start_weight
         feat, gate, weight, rows = self.actor.some_states(
-            feat, self._gate(dream.imagined), self._state_weight(dream), rows
+            feat, self.gate(dream.imagined), self._state_weight(dream), rows
         )
         critics = (self.reward_critic, self.cost_critic)
         candidates = self.actor.compare(
@@ -231,16 +235,15 @@ class ActorCritic(nn.Module):
     def critic_loss(
         self, dream: Dream, feat: Tensor, batch: TensorBatch, world_model: WorldModel
     ) -> Tensor:
-        """Loss of both critics on imagined and on recorded steps, a scalar.
+        """Loss of both critics, and of the gate, on imagined and on recorded steps, a scalar.
 
         Args:
             feat: posterior features ``(B, T, F)`` of the batch, without a history.
         """
         research = self.config.research
-        imagined = self._imagined_critic_loss(dream)
-        return research.imagined * imagined + research.anchor * self._anchor_loss(
-            feat, batch, world_model
-        )
+        loss = research.imagined * self._imagined_critic_loss(dream)
+        loss = loss + research.anchor * self._anchor_loss(feat, batch, world_model)
+        return loss + self.gate.recorded_loss(feat, batch) + self.gate.dream_loss(dream)
 
     def actor_loss(self, choices: Choices) -> tuple[Tensor, Metrics]:
         """``KL(pi* || pi_theta)`` in recorded (j = 0) and imagined states, up to a constant."""
@@ -251,15 +254,13 @@ class ActorCritic(nn.Module):
         cross_entropy = -(target * candidates.log_policy).sum(-1)  # (M,)
         loss = (weight * cross_entropy).sum() / weight.sum().clamp_min(1e-6)
         with torch.no_grad():
-            log_prior = candidates.log_prior.log_softmax(-1).clamp_min(-20.0)
-            drift = extraction.kl_divergence(candidates.log_policy.softmax(-1), log_prior)
             metrics = {
                 "train/actor_entropy": self.actor.mean_entropy(candidates, feat).item(),
                 "train/target_entropy": masked_mean(extraction.entropy(target), weight).item(),
-                "support/kl_to_behaviour": masked_mean(drift, weight).item(),
-                "imagined/gate": masked_mean(gate, weight).item(),
+                "support/kl_to_behaviour": masked_mean(candidates.drift(), weight).item(),
             }
             if self.update == "gated":
+                metrics["imagined/gate"] = masked_mean(gate, weight).item()
                 some = self._feasible(candidates) & candidates.log_prior.isfinite()
                 share = masked_mean(some.any(-1).float(), weight).item()
                 metrics["imagined/feasible"] = share  # of states, that have a feasible action
@@ -301,7 +302,6 @@ class ActorCritic(nn.Module):
         if self.update != "gated":
             advantage = extraction.lagrangian_advantage(reward, cost, self.price)
             return extraction.exponential_log_weight(advantage / self.scale.value, settings.beta)
-        limited = research.feasible_only and self.gate is None  # a constant gate is a pure control
         return extraction.gated_log_weight(
             reward / self.reward_scale.value,
             cost / self.cost_scale.value,
@@ -309,7 +309,7 @@ class ActorCritic(nn.Module):
             settings.beta_reward,
             settings.beta_cost,
             candidates.log_prior if research.normalise_gate else None,
-            self._feasible(candidates) if limited else None,
+            self._feasible(candidates) if research.feasible_only else None,
         )
 
     def _advantages(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
@@ -320,22 +320,20 @@ class ActorCritic(nn.Module):
             extraction.behaviour_advantage(candidates.q_cost, log_prior),
         )
 
-    @torch.no_grad()
-    def _gate(self, imagined: Imagined) -> Tensor:
-        """Gate ``p`` of the imagined states but the last, ``(N, H)``."""
-        if self.gate is not None:
-            return torch.full_like(imagined.reward, self.gate)
-        steps = self.config.improvement.gate_lookahead
-        return extraction.lookahead_gate(imagined.safety_score, imagined.cont, steps)
-
     def _state_weight(self, dream: Dream) -> Tensor:
-        """Weight ``(N, H)`` of each state in the actor's loss; sums to 1 over recorded and rest."""
+        """Weight ``(N, H)`` of each state in the actor's loss; sums to 1 over recorded and rest.
+
+        Where a dream explores and the gate looks ahead, the gate of the first state is that of the
+        exploring action and not of the actor, who is to be gated: it does not count.
+        """
         share = self.config.research.data_share
         weight = dream.rows[:, None] * dream.weight  # (N, H)
         recorded, imagined = weight[:, :1], weight[:, 1:]
+        if self.gate.looks_ahead:
+            recorded = dream.own_rows[:, None] * dream.weight[:, :1]
         return torch.cat(
             [
-                share * recorded / recorded.sum(),
+                share * recorded / recorded.sum().clamp_min(1e-6),
                 (1 - share) * imagined / imagined.sum().clamp_min(1e-6),
             ],
             1,

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from vlsafe_agents.data.dataset import EpisodeDataset, SequenceBatch
+from vlsafe_agents.data.dataset import SequenceBatch
 from vlsafe_agents.data.rows import bare_name
 from wrappers.checks import check_numbers
 
@@ -31,30 +31,34 @@ class TensorBatch(NamedTuple):
     is_terminal: Tensor  # (B, T) bool: terminated, not truncated
     has_action: Tensor  # (B, T) bool: False on the last observation of an episode
     weight: Tensor  # (B, T): how many times as often the sequence would be drawn evenly
-    # (B, T) bool: whether the data of this sequence have costs, which are 0 where not; None: all do
+    gate_score: Tensor | None = None  # (B, T) in [0, 1]: what a gate learns instead of safety_score
+
+    # (B, T) bool: where cost and safety_score are known; they are 0 where not; None: everywhere
     has_cost: Tensor | None = None
-    has_safety_score: Tensor | None = None  # (B, T) bool: likewise, frame by frame
+    has_safety_score: Tensor | None = None
+
+    def known(self) -> dict[str, Tensor]:
+        """Masks ``(B, T)`` by signal, of those that need not be known everywhere."""
+        masks = {"cost": self.has_cost, "safety_score": self.has_safety_score}
+        return {name: mask for name, mask in masks.items() if mask is not None}
 
     def cut(self, rows: slice) -> TensorBatch:
         """The same sequences with these of their T rows only."""
         obs = {name: x[:, rows] for name, x in self.obs.items()}
-        parts: list[Any] = [None if x is None else x[:, rows] for x in self[1:]]
-        return TensorBatch(obs, *parts)
+        return TensorBatch(obs, *(None if x is None else x[:, rows] for x in self[1:]))  # type: ignore[arg-type]
 
 
 def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> TensorBatch:
-    """Copy a batch of sequences to ``device``; costs and scores of data without any become 0.
+    """Copy a batch of sequences to ``device``; costs and scores that are not known become 0.
 
     Raises:
-        ValueError: if a reward, cost or safety score is not finite, or a safety score lies outside
-            [0, 1].
+        ValueError: if a reward or cost is not finite, or a safety score lies outside [0, 1].
     """
     where = "a batch of (sequence, time)"
     check_numbers(batch.reward, "reward", where)
     cost, has_cost = _or_zeros(batch.cost)
-    has_safety_score = ~np.isnan(batch.safety_score)  # a replay may hold scores of some frames
-    safety_score = np.where(has_safety_score, batch.safety_score, 0.0)
-    check_numbers(cost, "cost", where)
+    safety_score, has_safety_score = _or_zeros(batch.safety_score)
+    check_numbers(batch.cost[has_cost.any(1)], "cost", where)  # known in whole sequences
     check_numbers(safety_score, "safety_score", where, low=0.0, high=1.0)
 
     def tensor(array: npt.NDArray[Any]) -> Tensor:
@@ -75,16 +79,16 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         is_terminal=tensor(batch.is_terminal).bool(),
         has_action=tensor(batch.has_action).bool(),
         weight=tensor(batch.weight).float(),
+        gate_score=None if batch.gate_score is None else tensor(batch.gate_score).float(),
         has_cost=tensor(has_cost),
         has_safety_score=tensor(has_safety_score),
     )
 
 
 def _or_zeros(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Values ``(B, T)`` with zeros for sequences that are NaN throughout; which are not."""
-    known = ~np.isnan(values).all(1)
-    mask = np.repeat(known[:, None], values.shape[1], 1)
-    return (values if known.all() else np.where(mask, values, 0)), mask
+    """Values ``(B, T)`` with 0 in place of NaN, and where there was none."""
+    known = ~np.isnan(values)
+    return np.where(known, values, 0), known
 
 
 def recorded_steps(batch: TensorBatch) -> Tensor:
@@ -112,22 +116,6 @@ def exchange_actions(action: Tensor, share: float) -> Tensor:
     change = torch.rand(count) < share
     source = torch.where(change, others, torch.arange(count))  # (B,)
     return action[source.to(action.device)]
-
-
-def check_contents(dataset: EpisodeDataset, update: str, safety: str | float | None) -> None:
-    """Check that the data hold what an agent's update of its policy reads.
-
-    Raises:
-        ValueError: for data without costs or safety scores where these are read.
-    """
-    if safety is None or update == "none":
-        return
-    dataset.require_cost(f"VLSafe(update={update!r})")
-    if update == "gated" and safety == "score" and not dataset.has_safety_score:
-        raise ValueError(
-            "the data set has no safety_score, which VLSafe(update='gated', safety='score') reads; "
-            "add it with `vlsafe label`, or use update='lagrangian' or safety=None"
-        )
 
 
 def is_image(box: spaces.Box) -> bool:

@@ -33,6 +33,7 @@ class LearningLoop(OfflineAlgorithm):
     actor_critic_optimizer: LaProp
     replay_buffer: Replay | None = None  # what was driven online
     world_model_frozen = False
+    scores_learned: bool  # whether the world model's data had safety scores
     train_freq: int | None = None
     gradient_steps: int | None = None
     cost_limit: float

@@ -20,6 +20,7 @@ from vlsafe_agents.data.batches import SequenceBatch
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.replay import Replay
 from vlsafe_agents.vlsafe.batch import named_observation
+from vlsafe_agents.vlsafe.gates import ORACLE, SHUFFLED
 from wrappers.checks import one_number
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ class Collector:
                 "VecNormalize changes what it gives as it goes, and a replay outlives that; take "
                 "it off: the world model scales its inputs, and advantages their spread"
             )
+        actor_critic = agent.policy.actor_critic
+        if actor_critic.update == "gated" and actor_critic.source in (ORACLE, SHUFFLED):
+            raise ValueError(
+                f'safety="{actor_critic.source}" is a control that is made of recorded drives; to '
+                'learn online choose "score", "reachability" or a number'
+            )
         names = agent.policy.observation_kinds
         if agent.replay_buffer is None:
             capacity = self._settings.buffer_size
@@ -112,9 +119,7 @@ class Collector:
         self._limit = agent.cost_limit if limit is None and agent.dataset is not None else limit
         if afresh or agent._last_obs is None:
             self._steps = CheckedSteps(env, from_zero=False)
-            recent = self._costs.recent
-            self._costs = EpisodeCosts(env.num_envs, _RECENT)
-            self._costs.recent.extend(recent)
+            self._costs = EpisodeCosts(env.num_envs, _RECENT, self._costs.recent)
             self._running = np.zeros(env.num_envs, np.int64)  # [steps] of each running episode
             with self._steps.explaining():
                 agent._last_obs = self._steps.reset()  # type: ignore[assignment]
@@ -163,8 +168,9 @@ class Collector:
     @property
     def explores(self) -> bool:
         """Whether the mean cost of the last episodes lets the agent explore."""
-        recent = list(self._costs.recent)[-self._settings.explore_episodes :]
-        return self._limit is None or not recent or float(np.mean(recent)) <= self._limit
+        if self._limit is None or not self._costs.recent:
+            return True
+        return self._costs.mean(self._settings.explore_episodes) <= self._limit
 
     # --- keeping ----------------------------------------------------------------------------------
 
@@ -224,6 +230,7 @@ class Collector:
                 "environment in wrappers.VLMCost, which asks a scorer, or choose "
                 'update="lagrangian" (it needs info["cost"] only), or safety=None'
             )
+        self._agent.scores_learned = False
         return np.nan
 
     # --- learning ---------------------------------------------------------------------------------
@@ -248,7 +255,7 @@ class Collector:
     def _tell_actor_critic(self) -> None:
         """Costs of the episodes that have just ended, and how long episodes are."""
         agent, actor_critic = self._agent, self._agent.policy.actor_critic
-        finished = self._costs.finished
+        finished = list(self._costs.recent)[len(self._costs.recent) - self._costs.ended :]
         self._costs.start_rollout()
         if agent.config.multiplier.episode_steps is None:
             steps = self.lengths or [max(int(self._running.max()), 1)]
@@ -275,7 +282,7 @@ class Collector:
             return ""
         text = f"return {safe_mean([episode['r'] for episode in episodes]):.1f}"
         known = self._costs_known and self._costs.recent
-        return f"{text}, cost {np.mean(self._costs.recent):.1f}" if known else text
+        return f"{text}, cost {self._costs.mean(_RECENT):.1f}" if known else text
 
     def record(self, logger: Logger) -> None:
         """Note down what has been driven since the last row of the log."""
@@ -288,7 +295,7 @@ class Collector:
             logger.record("rollout/success_rate", safe_mean(agent.ep_success_buffer))
         if self._costs_known:
             if self._costs.recent:
-                logger.record("rollout/ep_cost_mean", float(np.mean(self._costs.recent)))
+                logger.record("rollout/ep_cost_mean", self._costs.mean(_RECENT))
             logger.record("rollout/cost_caused", self.cost_caused)
         logger.record("rollout/exploring", self._explored / max(self._seen, 1))
         if self.collisions_caused is not None:

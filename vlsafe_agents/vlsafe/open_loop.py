@@ -50,6 +50,7 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     named = {
         f"{signal}_{short}": arrays[f"{signal}_{full}"][median]
         for signal in ("safety_score", "cost", "reward")
+        if not np.isnan(arrays[f"{signal}_true"][median]).any()  # not known of some frames
         for short, full in (("true", "true"), ("pred", "predicted"))
     }
     arrays_shown = {

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from vlsafe_agents.common.agent_file import space_from_json, space_to_json
 from vlsafe_agents.common.border import check_seen
+from vlsafe_agents.vlsafe.actions import UNITS, check_units
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import TensorBatch, is_image, observation_spaces
 from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
+from vlsafe_agents.vlsafe.gates import SCORE, Source
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 from wrappers.files import reading, replacing
@@ -35,7 +37,7 @@ class VLSafePolicy(BasePolicy):
 
     Args:
         update: "gated", "lagrangian" or "none"; this and what follows as in :class:`ActorCritic`.
-        gate: a constant gate, or None for the predicted safety score.
+        gate: where p comes from, such as "score" or 0.5.
         cost_limit: allowed cost per episode [sum].
     """
 
@@ -46,7 +48,7 @@ class VLSafePolicy(BasePolicy):
         config: VLSafeConfig,
         *,
         update: str,
-        gate: float | None,
+        gate: Source | None,
         cost_limit: float,
     ) -> None:
         super().__init__(observation_space, action_space)
@@ -70,14 +72,14 @@ class VLSafePolicy(BasePolicy):
     @property
     def reads_safety_score(self) -> bool:
         """Whether the policy improves by the safety score of frames."""
-        return self.actor_critic.update == "gated" and self.actor_critic.gate is None
+        return self.actor_critic.update == "gated" and self.actor_critic.source == SCORE
 
     # --- learning ---------------------------------------------------------------------------------
 
     def warm_up_loss(
         self, batch: TensorBatch, context: TensorBatch | None
     ) -> tuple[Tensor, dict[str, float]]:
-        """Loss of the world model and, on its features, of the behaviour prior; metrics.
+        """Loss of the world model and, on its features, of prior and gate; metrics.
 
         Args:
             context: the rows before the batch, ``(B, K, ...)``, where there are any.
@@ -92,8 +94,9 @@ class VLSafePolicy(BasePolicy):
             return shaping * loss if shaping else loss
 
         foreign = self.world_model.foreign_actions(batch, self._config.forget_actions, context)
-        loss, _, metrics = self.world_model.loss(batch, prior_loss, foreign, context)
-        return loss, metrics | seen
+        loss, posterior, metrics = self.world_model.loss(batch, prior_loss, foreign, context)
+        gate_loss = self.actor_critic.gate.recorded_loss(self.world_model.feat(posterior), batch)
+        return loss + gate_loss, metrics | seen
 
     @torch.no_grad()
     def states(
@@ -125,9 +128,10 @@ class VLSafePolicy(BasePolicy):
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
             "config": self._config.to_dict(),
+            "action_units": UNITS,
             "settings": {
                 "update": self.actor_critic.update,
-                "gate": self.actor_critic.gate,
+                "gate": self.actor_critic.source,
                 "cost_limit": self.actor_critic.cost_limit,
             },
         }
@@ -146,9 +150,11 @@ class VLSafePolicy(BasePolicy):
         def read(file: Path) -> Any:
             stored = torch.load(file, map_location=get_device(device), weights_only=True)
             data = json.loads(stored["data"])
+            action_space = space_from_json(data["action_space"])
+            check_units(action_space, data.get("action_units"))
             policy = cls(
                 space_from_json(data["observation_space"]),
-                space_from_json(data["action_space"]),
+                action_space,
                 changed(VLSafeConfig(), data["config"]),
                 **{
                     k: v for k, v in data["settings"].items() if k != "episode_steps"

@@ -30,6 +30,15 @@ class Candidates(NamedTuple):
     log_policy: Tensor  # same shape, log pi_theta, with gradient
     q_reward: Tensor  # same shape, no gradient
     q_cost: Tensor
+    log_proposal: Tensor | None = None  # (M, K) log q of candidates that were drawn
+
+    def drift(self) -> Tensor:
+        """``KL(pi_theta || pi_b)`` ``(M,)``; of drawn candidates an estimate by their weights."""
+        log_policy = self.log_policy
+        if self.log_proposal is not None:
+            log_policy = log_policy - self.log_proposal
+        log_prior = self.log_prior.log_softmax(-1).clamp_min(-20.0)
+        return kl_divergence(log_policy.softmax(-1), log_prior)
 
 
 def restrict_to_support(log_prior: Tensor, threshold: float) -> Tensor:

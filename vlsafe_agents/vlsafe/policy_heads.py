@@ -1,25 +1,24 @@
-"""Action spaces and policies over them: all that depends on the kind of action is in this file.
+"""Policies over action vectors, and how they compare actions.
 
-To the networks an action is a vector ``(..., A)``: one-hot over all actions of a ``Discrete`` space
-and over all combinations of a ``MultiDiscrete`` one, and the action itself, in the space's own
-units, of a ``Box``.  :func:`action_kind` finds the kind, which converts actions and makes policies.
-
-A policy's head also knows how actions are compared: all of them where they can be counted, a few
-samples of a ``Box``.
+All actions are compared where they can be counted, a few samples of a ``Box``.  What an action
+vector is, :mod:`~vlsafe_agents.vlsafe.actions` says.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from gymnasium import spaces
 from torch import Tensor, nn
 
+from vlsafe_agents.common.clipped_normal import (
+    EDGE,
+    clipped_normal_entropy,
+    clipped_normal_log_mass,
+    clipped_normal_log_prob,
+    clipped_normal_sample,
+    clipped_normal_support,
+)
 from vlsafe_agents.common.distributions import unimix_probs
 from vlsafe_agents.vlsafe.config import ImprovementConfig
 from vlsafe_agents.vlsafe.networks import MLP
@@ -27,11 +26,8 @@ from vlsafe_agents.vlsafe.policy_extraction import Candidates, entropy, restrict
 
 UNIMIX = 0.01  # share of the uniform distribution, as in DreamerV3: no action gets probability 0
 STD_RANGE = (0.05, 1.0)  # of a Gaussian policy, in units of half the action range
+MEAN_RANGE = 1.5  # in the same units; beyond 1, so that almost all actions can lie on a bound
 VALUE_SAMPLES = 2  # of a Gaussian policy's actions, for the value of a state
-MOST_ACTIONS = 1024  # that a policy compares in every state
-SPACES = (spaces.Discrete, spaces.MultiDiscrete, spaces.Box)
-
-Array = npt.NDArray[Any]
 
 
 class SlowCritic(Protocol):
@@ -127,49 +123,60 @@ class CategoricalHead(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """Diagonal Gaussian over a ``Box``; samples are clipped to its bounds.
+    """Independent normal variables, one an axis, clipped to [-1, 1].
 
-    Not squashed: recorded actions often lie exactly on a bound, where a tanh-Gaussian's density
-    is not finite.
+    Recorded actions often lie exactly on a bound.  A clipped normal has a mass there, where the
+    density of a tanh-squashed one is not finite and that of a truncated one grows without limit
+    the more of the data lie on the bound
+    (:mod:`~vlsafe_agents.common.clipped_normal`).
     """
 
-    low: Tensor
-    radius: Tensor
-
-    def __init__(self, feat_size: int, units: int, layers: int, space: spaces.Box) -> None:
+    def __init__(self, feat_size: int, units: int, layers: int, action_size: int) -> None:
         super().__init__()
-        if not (torch.isfinite(torch.as_tensor(space.low)).all() and space.is_bounded()):
-            raise ValueError(f"a Box action space needs finite bounds; got {space}")
-        size = int(space.shape[0])
-        self.net = MLP(feat_size, units, layers, 2 * size, zero_output=True)
-        low, high = torch.as_tensor(space.low).float(), torch.as_tensor(space.high).float()
-        self.register_buffer("low", low, persistent=False)
-        self.register_buffer("radius", (high - low) / 2, persistent=False)
+        self.net = MLP(feat_size, units, layers, 2 * action_size, zero_output=True)
 
     def moments(self, feat: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation ``(..., A)``, in units where the bounds are -1 and 1."""
+        """Mean and standard deviation ``(..., A)`` before clipping."""
         mean, raw = self.net(feat).chunk(2, -1)
         low, high = STD_RANGE
-        return torch.tanh(mean), low + (high - low) * torch.sigmoid(raw)
+        return MEAN_RANGE * torch.tanh(mean), low + (high - low) * torch.sigmoid(raw)
 
     def log_prob(self, feat: Tensor, action: Tensor) -> Tensor:
-        """Log-density ``(...)`` of actions ``(..., A)``, in units where the bounds are -1 and 1."""
-        mean, std = self.moments(feat)
-        x = (action - self.low) / self.radius - 1
-        return (-0.5 * ((x - mean) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        """Log-probability ``(...)`` of actions ``(..., A)``: densities inside, masses on bounds."""
+        return clipped_normal_log_prob(action, *self.moments(feat)).sum(-1)
 
     def sample(self, feat: Tensor) -> Tensor:
-        """Action ``(..., A)`` within the bounds."""
+        """Action ``(..., A)`` in [-1, 1]."""
         mean, std = self.moments(feat)
-        return self._to_space(mean + std * torch.randn_like(mean))
+        return (mean + std * torch.randn_like(mean)).clamp(-1.0, 1.0)
 
     def mode(self, feat: Tensor) -> Tensor:
-        """The mean action ``(..., A)``."""
-        return self._to_space(self.moments(feat)[0])
+        """The mean action ``(..., A)``, clipped."""
+        return self.moments(feat)[0].clamp(-1.0, 1.0)
 
     def explore(self, feat: Tensor, threshold: float) -> Tensor:
-        """A sample; a density has no threshold below which an action is out of the support."""
-        return self.sample(feat)
+        """Any action of the support, all as likely; see :meth:`compare`."""
+        low, high = clipped_normal_support(*self.moments(feat), threshold)
+        return low + (high - low) * torch.rand_like(low)
+
+    def supported(self, feat: Tensor, count: int, threshold: float) -> tuple[Tensor, Tensor]:
+        """``count`` samples ``(N, K, A)`` of the support, for states ``(N, F)``, and its log-mass.
+
+        The mass is ``(N, 1)``.
+        """
+        mean, std = self.moments(feat)
+        low, high = clipped_normal_support(mean, std, threshold)
+        mass = clipped_normal_log_mass(low, high, mean, std).sum(-1, keepdim=True)
+        many = (x.unsqueeze(1).expand(-1, count, -1) for x in (mean, std, low, high))
+        return clipped_normal_sample(*many), mass
+
+    def log_prob_supported(self, feat: Tensor, action: Tensor, threshold: float) -> Tensor:
+        """:meth:`log_prob` ``(N, K)`` of actions ``(N, K, A)``, -inf outside of the support."""
+        mean, std = (x.unsqueeze(1) for x in self.moments(feat))
+        low, high = clipped_normal_support(mean, std, threshold)
+        inside = ((action >= low - EDGE) & (action <= high + EDGE)).all(-1)
+        log_prob = clipped_normal_log_prob(action, mean, std).sum(-1)
+        return log_prob.masked_fill(~inside, -torch.inf)
 
     @torch.no_grad()
     def value(self, feat: Tensor, critic: SlowCritic) -> Tensor:
@@ -207,133 +214,30 @@ class GaussianHead(nn.Module):
         critics: tuple[SlowCritic, SlowCritic],
         settings: ImprovementConfig,
     ) -> Candidates:
-        """K actions in states ``(N, F)``, half from the prior, half from this policy."""
-        count = settings.candidates
+        """K actions in states ``(N, F)``, half from the prior's support, half from this policy.
+
+        The support holds an action if every axis of it is supported by itself: with many axes,
+        nearly all actions of a product of normal variables lie far from its mode, so that a share
+        of the joint density at the mode would leave out nearly everything that drivers do.
+        """
+        count, threshold = settings.candidates, settings.support_threshold
+        half = (count + 1) // 2
         states = feat.unsqueeze(1).expand(-1, count, -1)  # (N, K, F)
         with torch.no_grad():
-            half = (count + 1) // 2
-            action = torch.cat([prior.sample(states[:, :half]), self.sample(states[:, half:])], 1)
-            log_prior = prior.log_prob(states, action)  # (N, K)
+            offered, mass = prior.supported(feat, half, threshold)
+            action = torch.cat([offered, self.sample(states[:, half:])], 1)  # (N, K, A)
+            log_prior = prior.log_prob_supported(feat, action, threshold) - mass  # (N, K)
         log_policy = self.log_prob(states, action)  # (N, K)
         with torch.no_grad():
             both = torch.stack([log_prior, log_policy])
             share = torch.tensor([half / count, 1 - half / count], device=feat.device)
             log_proposal = (both + share.clamp_min(1e-9).log()[:, None, None]).logsumexp(0)
-        return Candidates(
-            log_prior - log_proposal,
-            log_policy,
-            *(critic.slow(states, action) for critic in critics),
-        )
+        q_reward, q_cost = (critic.slow(states, action) for critic in critics)
+        return Candidates(log_prior - log_proposal, log_policy, q_reward, q_cost, log_proposal)
 
     def mean_entropy(self, candidates: Candidates, feat: Tensor) -> Tensor:
-        """Mean differential entropy [nat] before clipping in states ``(N, F)``, a scalar."""
-        _, std = self.moments(feat)
-        return (std.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1).mean()
-
-    def _to_space(self, x: Tensor) -> Tensor:
-        return self.low + (x.clamp(-1, 1) + 1) * self.radius
-
-
-# --- kinds of actions -----------------------------------------------------------------------------
-
-
-class DiscreteActions:
-    """``Discrete``: one-hot vectors."""
-
-    countable = True
-
-    def __init__(self, space: spaces.Discrete) -> None:
-        self.size, self.start = int(space.n), int(space.start)
-
-    def vector(self, action: Tensor) -> Tensor:
-        """Recorded actions ``(...)`` as vectors ``(..., A)``."""
-        return F.one_hot(action.long() - self.start, self.size).float()
-
-    def to_env(self, vector: Array) -> Array:
-        """Action vectors ``(N, A)`` as the environment takes them."""
-        action: Array = vector.argmax(-1) + self.start
-        return action
-
-    def head(self, feat_size: int, units: int, layers: int) -> CategoricalHead:
-        """A policy."""
-        return CategoricalHead(feat_size, units, layers, self.size)
-
-
-class MultiDiscreteActions:
-    """``MultiDiscrete``: one-hot over the combinations of its P parts, the last part's fastest."""
-
-    countable = True
-
-    def __init__(self, space: spaces.MultiDiscrete) -> None:
-        self.counts = tuple(int(n) for n in space.nvec)
-        self.start = np.asarray(space.start, np.int64)  # (P,)
-        self.dtype = space.dtype
-        self.size = math.prod(self.counts)
-        self.strides = [math.prod(self.counts[i + 1 :]) for i in range(len(self.counts))]
-        if self.size > MOST_ACTIONS:
-            raise ValueError(
-                f"{space} has {self.size} combinations; a policy compares at most {MOST_ACTIONS}: "
-                "give its parts fewer choices"
-            )
-
-    def vector(self, action: Tensor) -> Tensor:
-        """Recorded actions ``(..., P)`` as vectors ``(..., A)``."""
-        start, strides = action.new_tensor(self.start), action.new_tensor(self.strides)
-        return F.one_hot(((action - start) * strides).sum(-1).long(), self.size).float()
-
-    def to_env(self, vector: Array) -> Array:
-        """Action vectors ``(N, A)`` as the environment takes them, ``(N, P)``."""
-        parts = np.stack(np.unravel_index(vector.argmax(-1), self.counts), -1)
-        return (parts + self.start).astype(self.dtype)
-
-    def head(self, feat_size: int, units: int, layers: int) -> CategoricalHead:
-        """A policy."""
-        return CategoricalHead(feat_size, units, layers, self.size)
-
-
-class BoxActions:
-    """``Box`` with one axis: the action itself."""
-
-    countable = False
-
-    def __init__(self, space: spaces.Box) -> None:
-        self.space, self.size = space, int(space.shape[0])
-
-    def vector(self, action: Tensor) -> Tensor:
-        """Recorded actions ``(..., A)``, clipped to the space."""
-        low = torch.as_tensor(self.space.low, dtype=torch.float32, device=action.device)
-        high = torch.as_tensor(self.space.high, dtype=torch.float32, device=action.device)
-        return torch.clamp(action.float(), low, high)
-
-    def to_env(self, vector: Array) -> Array:
-        """Action vectors ``(N, A)`` as the environment takes them."""
-        return np.clip(vector, self.space.low, self.space.high).astype(self.space.dtype)
-
-    def head(self, feat_size: int, units: int, layers: int) -> GaussianHead:
-        """A policy.
-
-        Raises:
-            ValueError: for bounds that are not finite.
-        """
-        return GaussianHead(feat_size, units, layers, self.space)
-
-
-def action_kind(space: spaces.Space[Any]) -> DiscreteActions | MultiDiscreteActions | BoxActions:
-    """The kind of a space's actions.
-
-    Raises:
-        ValueError: for spaces other than ``Discrete``, and ``MultiDiscrete`` and ``Box`` with one
-            axis.
-    """
-    if isinstance(space, spaces.Discrete):
-        return DiscreteActions(space)
-    if isinstance(space, spaces.MultiDiscrete) and len(space.shape) == 1:
-        return MultiDiscreteActions(space)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
-        return BoxActions(space)
-    raise ValueError(
-        f"action space must be Discrete, or MultiDiscrete or a Box with one axis; got {space}"
-    )
+        """Mean entropy [nat] in states ``(N, F)``, a scalar; may be negative, as of densities."""
+        return clipped_normal_entropy(*self.moments(feat)).sum(-1).mean()
 
 
 def one_hot_sample(log_probs: Tensor) -> Tensor:

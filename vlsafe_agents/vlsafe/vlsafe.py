@@ -21,14 +21,15 @@ from vlsafe_agents.common.saved_agent import COUNTERS, NO_SETTINGS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe import stock_words
-from vlsafe_agents.vlsafe.batch import TensorBatch, check_contents, to_tensors
+from vlsafe_agents.vlsafe.actions import SPACES, UNITS, check_units
+from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.config import UPDATES, changed, make_config
+from vlsafe_agents.vlsafe.gates import SCORE, check_safety, refuse_change, with_gate
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.learning import LearningLoop
 from vlsafe_agents.vlsafe.online import Collector
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
-from vlsafe_agents.vlsafe.policy_heads import SPACES
 from wrappers.checks import one_number
 
 
@@ -47,13 +48,15 @@ class VLSafe(LearningLoop):
         policy: "CnnPolicy", "MlpPolicy" or "MultiInputPolicy": the same class under the names that
             SB3's users know; observations are told apart by the space.
         env: gives the spaces, and is driven in to learn online.
-        dataset: recorded episodes with cost and safety score; may be set later.
+        dataset: recorded episodes with costs, and safety scores where the gate is made of them;
+            may be set later.
         preset: sizes: "debug", "cpu", "12M", "25M" or "50M"; "route" is "cpu" with settings for
             tasks at 10 decisions per second.
         update: "gated" (the paper's weight), "lagrangian" (imagined cost return against
             ``cost_limit``) or "none" (blind to cost).
-        safety: the gate's p: "score" predicts the recorded safety score; a number in [0, 1] is a
-            constant gate (a control); None switches safety off, whatever ``update`` says.
+        safety: the p of "gated": "score" predicts the recorded safety score; a number in [0, 1],
+            "oracle", "shuffled" and "reachability" are controls, see
+            :mod:`~vlsafe_agents.vlsafe.gates`; None switches safety off, whatever ``update`` says.
         cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
             reads it.
         config: replaces settings of the preset: ``{"imagination": {"horizon": 15}}``; see
@@ -113,10 +116,7 @@ class VLSafe(LearningLoop):
             )
         if update not in UPDATES:
             raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
-        if isinstance(safety, str) and safety != "score":
-            raise ValueError(f'safety must be "score", a number in [0, 1] or None; got {safety!r}')
-        if safety is not None and not isinstance(safety, str):
-            safety = one_number(safety, "safety", "VLSafe", low=0.0, high=1.0)
+        safety = check_safety(safety, update)
         self.config = make_config(preset, stock_words.with_words(config, words))
         super().__init__(
             policy,
@@ -133,6 +133,7 @@ class VLSafe(LearningLoop):
         self.train_freq, self.gradient_steps = train_freq, gradient_steps
         self.preset, self.update, self.safety = preset, update, safety
         self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
+        self.scores_learned = True  # whether the world model's data had safety scores
         self.dataset: EpisodeDataset | None = None
         if _init_setup_model:
             self._setup_model()
@@ -147,13 +148,12 @@ class VLSafe(LearningLoop):
         self._sampler = np.random.default_rng(self.seed)
         self._gap = GapWarning()
         self.collector = Collector(self)
-        gate = None if isinstance(self.safety, str) or self.safety is None else float(self.safety)
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space,
             self.action_space,
             self.config,
             update="none" if self.safety is None else self.update,
-            gate=gate,
+            gate=self.safety,
             cost_limit=self.cost_limit,
         ).to(self.device)
         train, network = self.config.train, self.config.network
@@ -184,9 +184,8 @@ class VLSafe(LearningLoop):
         another id than the one that was recorded.
 
         Raises:
-            ValueError: if the spaces differ, if cost or safety score are missing where ``update``
-                reads them, or if the environment's observations are changed on their way
-                (``VecNormalize``).
+            ValueError: if the spaces differ, if what ``update`` or the gate is made of is missing,
+                or if the environment's observations are changed on their way (``VecNormalize``).
             TypeError: if it is no data set.
         """
         dataset = self._accept_data(dataset)
@@ -196,11 +195,16 @@ class VLSafe(LearningLoop):
                 f"{self.action_space}; make the environment as the data were collected"
             )
         dataset = dataset.select(self.observation_space)
-        check_contents(dataset, self.update, self.safety)
+        gate = self.safety if self.update == "gated" else None
+        if self.safety is not None and self.update != "none":
+            dataset.require_cost(f"VLSafe(update={self.update!r})")
+        dataset = with_gate(dataset, gate, self.seed or 0)
         rows = self.config.train.sequence_length
         dataset.sample(1, rows, np.random.default_rng(0))  # raises where it is too short
         warn_of_failed_audit(dataset.metadata)
         self.dataset = dataset
+        if not self.world_model_frozen:
+            self.scores_learned = dataset.has_safety_score
         if self.config.multiplier.episode_steps is None:
             self.policy.actor_critic.episode_steps = dataset.num_steps / dataset.num_episodes
 
@@ -212,10 +216,16 @@ class VLSafe(LearningLoop):
 
         Raises:
             TypeError: for an agent without a world model.
-            ValueError: if the two agents' spaces or sizes differ.
+            ValueError: if the two agents' spaces or sizes differ, or if the model does not
+                predict the score that the gate reads.
         """
         if not isinstance(other, VLSafe):
             raise TypeError(f"a {type(other).__name__} has no world model to take over")
+        if self.update == "gated" and self.safety == SCORE and not other.scores_learned:
+            raise ValueError(
+                "the other agent's world model learnt from data without safety_score and predicts "
+                "none; train it on labelled data, or choose another gate"
+            )
         for name in ("world_model", "actor_critic.behaviour"):
             mine, theirs = self.policy.get_submodule(name), other.policy.get_submodule(name)
             try:
@@ -226,7 +236,7 @@ class VLSafe(LearningLoop):
                     f"observation, action space, preset and world_model settings ({error})"
                 ) from error
         self.policy.actor_critic.start_from_behaviour()
-        self.world_model_frozen = True
+        self.world_model_frozen, self.scores_learned = True, other.scores_learned
         self._schedule, self._online = None, other._online
 
     # --- learning -------------------------------------------------------------------------------
@@ -261,6 +271,8 @@ class VLSafe(LearningLoop):
                 actor_critic.start_from_behaviour()  # critics evaluate the prior, which moves on
             dream = actor_critic.dream(world_model, posterior, batch)  # (N, H)
             metrics |= dream_metrics(dream, settings.gamma)
+            if not self.scores_learned:
+                del metrics["imagined/safety_score"]
             critic_loss = actor_critic.critic_loss(dream, feat, batch, world_model)
             behaviour_loss = actor_critic.behaviour_loss(prior_feat, batch, world_model)
             loss = critic_loss + behaviour_loss
@@ -324,6 +336,8 @@ class VLSafe(LearningLoop):
             **super()._state(),
             "episode_steps": self.policy.actor_critic.episode_steps,
             "world_model_frozen": self.world_model_frozen,
+            "action_units": UNITS,
+            "scores_learned": self.scores_learned,
             "schedule": None if self._schedule is None else self._schedule.to_json(),
             "sampler": self._sampler.bit_generator.state,
             "online": self._online,
@@ -332,7 +346,9 @@ class VLSafe(LearningLoop):
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
+        check_units(self.action_space, state.get("action_units"))
         self.world_model_frozen = bool(state["world_model_frozen"])
+        self.scores_learned = bool(state.get("scores_learned", True))
         self._sampler.bit_generator.state = state["sampler"]
         self.policy.actor_critic.episode_steps = state["episode_steps"]
         stored = state["schedule"]
@@ -348,11 +364,15 @@ class VLSafe(LearningLoop):
                 f"the file holds an agent of preset {arguments['preset']!r}; its sizes cannot be "
                 "changed on loading"
             )
-        stored = make_config(arguments["preset"], arguments["config"])
+        if arguments["update"] != "gated" and arguments["safety"] is not None:
+            arguments = {**arguments, "safety": SCORE}  # until November 2026 it was not checked
         words = {name: changes[name] for name in stock_words.MEANT if name in changes}
-        new = stock_words.with_words(changes.get("config"), words)
         others = {name: value for name, value in changes.items() if name not in words}
-        return {**super()._merged(arguments, others), "config": changed(stored, new).to_dict()}
+        merged = super()._merged(arguments, others)
+        refuse_change(arguments, merged)
+        stored = make_config(arguments["preset"], arguments["config"])
+        new = stock_words.with_words(changes.get("config"), words)
+        return {**merged, "config": changed(stored, new).to_dict()}
 
     @classmethod
     def _upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:

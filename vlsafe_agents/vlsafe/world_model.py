@@ -25,6 +25,7 @@ from vlsafe_agents.common.distributions import (
     twohot_mean,
     unimix_probs,
 )
+from vlsafe_agents.vlsafe.actions import action_kind
 from vlsafe_agents.vlsafe.batch import (
     IMAGE,
     VECTOR,
@@ -35,7 +36,6 @@ from vlsafe_agents.vlsafe.batch import (
 from vlsafe_agents.vlsafe.config import RSSMConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import MLP
 from vlsafe_agents.vlsafe.observation import ObservationModel
-from vlsafe_agents.vlsafe.policy_heads import action_kind
 from vlsafe_agents.vlsafe.rssm import RSSM, RSSMState
 
 
@@ -117,7 +117,7 @@ class WorldModel(nn.Module):
 
     Args:
         observation_space: Box, or Dict of Boxes under any names.
-        action_space: Discrete, or MultiDiscrete or Box with one axis.
+        action_space: see :mod:`~vlsafe_agents.vlsafe.actions`.
 
     Raises:
         ValueError: for spaces that do not fit.
@@ -303,6 +303,9 @@ class WorldModel(nn.Module):
             if foreign is not None:
                 feat = self.feat(self.rssm.observe(embed, foreign[0], batch.is_first, starts[1]))
             total = total + shaping(feat)
+        for name, known in batch.known().items():
+            if not known.any():
+                del means[name]  # not learned: no figure to show
         metrics = {f"train/{key}_loss": value.item() for key, value in means.items()}
         metrics |= {"train/kl": kl.mean().item(), "train/model_loss": total.item()}
         return total, posterior.detach(), metrics
@@ -326,8 +329,7 @@ class WorldModel(nn.Module):
                 self.safety_score_head(feat).squeeze(-1), batch.safety_score, reduction="none"
             ),
         }
-        known = {"cost": batch.has_cost, "safety_score": batch.has_safety_score}
-        return losses | {n: losses[n] * x for n, x in known.items() if x is not None}
+        return losses | {name: losses[name] * known for name, known in batch.known().items()}
 
     # --- dreaming -----------------------------------------------------------------------------
 
@@ -361,8 +363,8 @@ class WorldModel(nn.Module):
 
         Returns:
             arrays ``(B, T, ...)``: "<name>_truth" and "<name>_dream" of each observation (images
-            uint8), and "<name>_true" and "<name>_predicted" of reward, cost
-            and safety_score.  The first ``context`` entries of a dream are reconstructions.
+            uint8), "<name>_true" (NaN where not known) and "<name>_predicted" of reward, cost and
+            safety_score.  The first ``context`` entries of a dream are reconstructions.
 
         Raises:
             ValueError: if an episode begins inside a sequence or ``context`` does not fit.
@@ -391,7 +393,10 @@ class WorldModel(nn.Module):
             is_image = key in self.observation.layouts
             out[f"{key}_dream"] = (array * 255).round().astype(np.uint8) if is_image else array
         heads = self.heads(feat)
+        known = batch.known()
         for name in ("reward", "cost", "safety_score"):
-            out[f"{name}_true"] = getattr(batch, name).cpu().numpy()
+            true = getattr(batch, name)
+            true = true.where(known[name], torch.nan) if name in known else true
+            out[f"{name}_true"] = true.cpu().numpy()
             out[f"{name}_predicted"] = getattr(heads, name).cpu().numpy()
         return out
