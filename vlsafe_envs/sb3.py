@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import functools
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from vlsafe_envs.actions import check_actions
-from vlsafe_envs.batch.stacked import Arrival, BatchMember, DrivingBatch, put_rows
+from vlsafe_envs.batch.stacked import Arrival, BatchMember, DrivingBatch, Integers, put_rows
 from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
 from vlsafe_envs.options import check_env_options
 from vlsafe_envs.registration import make_batch, make_env
 from vlsafe_envs.registry import row_of
+from wrappers.traced_env import EpisodeTrace, TracedEnv, return_to
 
 Indices = int | Iterable[int] | None
 
@@ -93,7 +94,7 @@ class CheckedDummyVecEnv(DummyVecEnv):
 def _in_worker(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
     """The environment of a worker process, which Ctrl-C reaches too: its parent decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return make()
+    return TracedEnv(make())
 
 
 class CheckedSubprocVecEnv(SubprocVecEnv):
@@ -121,6 +122,9 @@ class DrivingVecEnv(VecEnv):
         check_kind("batch", batch, DrivingBatch, "a DrivingBatch")
         self.batch = batch
         self._all = np.arange(len(batch))
+        self._traces = [EpisodeTrace(env) for env in batch.envs]
+        self._latest: Any = None  # observations (N, ...)
+        self._returned: dict[int, Any] = {}  # newer ones of single environments
         first = batch.envs[0]
         super().__init__(len(batch), first.observation_space, first.action_space)
         self.metadata = first.metadata
@@ -138,8 +142,9 @@ class DrivingVecEnv(VecEnv):
         """
         if any(self._options):
             raise ValueError(f"options={self._options!r}: reset has no options")
-        arrival = self.batch.reset(self._all, self._seeds)
+        arrival = self._begin(self._all, self._seeds)
         self.batch.score_frames(arrival)
+        self._latest, self._returned = arrival.observation, {}
         self.reset_infos = arrival.infos()
         self._reset_seeds()
         return arrival.observation
@@ -149,12 +154,14 @@ class DrivingVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         arrival = self.batch.step(self._all, self._actions)
+        for n, reward in enumerate(arrival.reward.tolist()):
+            self._traces[n].add(self._actions[n], reward)
         dones = arrival.over
         over = np.flatnonzero(dones)
         fresh: list[Arrival] = []
         last = {n: arrival.observation_of(n) for n in over.tolist()}
         if over.size:
-            fresh = [self.batch.reset(over, [None] * over.size)]
+            fresh = [self._begin(over, [None] * over.size)]
         self.batch.score_frames(arrival, *fresh)
         infos = arrival.infos()
         for info, truncated in zip(infos, arrival.truncated.tolist(), strict=True):
@@ -165,7 +172,38 @@ class DrivingVecEnv(VecEnv):
             for n, info in zip(over.tolist(), start.infos(), strict=True):
                 self.reset_infos[n] = info
             put_rows(arrival.observation, start.observation, over)
+        self._latest, self._returned = arrival.observation, {}
         return arrival.observation, arrival.reward.astype(np.float32), dones, infos
+
+    def _begin(self, rows: Integers, seeds: Sequence[int | None]) -> Arrival:
+        """Start episodes in some environments, and keep how they began."""
+        for n, seed in zip(rows.tolist(), seeds, strict=True):
+            self._traces[n].begin(seed)
+        return self.batch.reset(rows, seeds)
+
+    def _running_episode(self, n: int) -> dict[str, Any]:
+        """As of ``TracedEnv``, of one environment."""
+        known = n in self._returned or self._latest is None
+        return self._traces[n].state(self._returned.get(n) if known else _row(self._latest, n))
+
+    def _return_to_episode(self, n: int, state: Mapping[str, Any]) -> str:
+        """As of ``TracedEnv``, of one environment."""
+        row, trace = np.array([n]), self._traces[n]
+
+        def reset(seed: int | None) -> Any:
+            arrival = self._begin(row, [seed])
+            self.batch.remember_frames(arrival)
+            self._returned[n] = arrival.observation_of(0)
+            return self._returned[n]
+
+        def step(action: Any) -> tuple[Any, bool]:
+            arrival = self.batch.step(row, action[None])
+            trace.add(action, float(arrival.reward[0]))
+            self.batch.remember_frames(arrival)
+            self._returned[n] = arrival.observation_of(0)
+            return self._returned[n], bool(arrival.over[0])
+
+        return return_to(state, trace, reset, step)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -178,7 +216,10 @@ class DrivingVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
         """An attribute of the chosen environments."""
-        return [getattr(self.envs[n], attr_name) for n in self._get_indices(indices)]
+        rows = list(self._get_indices(indices))
+        if attr_name in ("running_episode", "return_to_episode"):  # it takes the batch to step one
+            return [functools.partial(getattr(self, f"_{attr_name}"), n) for n in rows]
+        return [getattr(self.envs[n], attr_name) for n in rows]
 
     def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
         """Set ``rewards``, ``costs`` or ``offroad_terminal`` of the chosen environments.
@@ -201,3 +242,9 @@ class DrivingVecEnv(VecEnv):
     ) -> list[bool]:
         """No environment of a batch is wrapped."""
         return [False for _ in self._get_indices(indices)]
+
+
+def _row(observation: Any, n: int) -> Any:
+    if isinstance(observation, dict):
+        return {name: array[n] for name, array in observation.items()}
+    return observation[n]

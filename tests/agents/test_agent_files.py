@@ -114,6 +114,7 @@ def test_a_loaded_agent_drives_other_episodes_than_a_new_one(name: str, tmp_path
     agent.save(tmp_path / "a.zip")
     first = KINDS[name]("MlpPolicy", SpeedLimit(), **SMALL)
     again = KINDS[name].load(tmp_path / "a.zip", env=SpeedLimit(), device="cpu")
+    again.learn(8)  # resets its environment; the new one has drawn nothing yet
     starts = []
     for one in (first, again):
         starts.append(np.concatenate([one.env.reset() for _ in range(20)]))

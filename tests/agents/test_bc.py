@@ -162,9 +162,11 @@ def test_early_stopping_ends_overfitting_and_keeps_the_best_parameters():
 
 def test_early_stopping_counts_checks_since_the_best():
     stopping, module = EarlyStopping(patience=2), th.nn.Linear(1, 1)
-    assert [stopping.check(loss, module) for loss in (3.0, 2.0, 2.5, 1.0, 1.5, 1.0)] == [
-        False, False, False, False, False, True,
-    ]  # fmt: skip
+    over = []
+    for loss in (3.0, 2.0, 2.5, 1.0, 1.5, 1.0):
+        stopping.check(loss, module)
+        over.append(stopping.over)
+    assert over == [False, False, False, False, False, True]
 
 
 def test_held_out_episodes_are_never_trained_on():

@@ -136,7 +136,7 @@ def test_faults_of_the_second_of_two_environments_are_named(case: str) -> None:
 
 
 class CostInInfo(gym.Wrapper[Any, Any, Any, Any]):
-    """As docs/data.md says it."""
+    """As docs/your_data.md says it."""
 
     def step(self, action: Any) -> Any:
         observation, reward, cost, terminated, truncated, info = self.env.step(action)  # type: ignore[misc]

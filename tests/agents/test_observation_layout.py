@@ -120,6 +120,19 @@ def test_a_head_without_data_is_left_as_it_is(tmp_path: Path) -> None:
         torch.testing.assert_close(old, new)
 
 
+def test_no_environment_is_needed_where_the_data_tell_the_spaces(tmp_path: Path) -> None:
+    space = spaces.Box(-9.0, 9.0, (3,), np.float32)
+    path, _ = write(tmp_path, space, spaces.Discrete(3))
+    data = EpisodeDataset.from_minari(path)
+    agent = VLSafe("MlpPolicy", None, data, preset="debug", update="lagrangian", seed=0)
+    agent.learn(2)
+    assert agent.action_space == spaces.Discrete(3)
+    with pytest.raises(ValueError, match="needs an environment or a data set"):
+        VLSafe("MlpPolicy", None)
+    with pytest.raises(TypeError, match="from_minari"):
+        VLSafe("MlpPolicy", None, str(path))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("update", "infos", "said"),
     [

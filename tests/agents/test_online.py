@@ -277,7 +277,7 @@ def test_after_recorded_drives_it_goes_on_in_the_environment() -> None:
     assert agent.replay_buffer.num_steps == 60
     assert agent._n_updates > 6
     assert agent.collector._limit == agent.cost_limit  # exploring has a bound
-    batch = agent._source.sample(4, 8, np.random.default_rng(0))
+    batch = agent._source().sample(4, 8, np.random.default_rng(0))
     assert batch.reward.shape == (4, 8)
     agent.learn(4)  # on the data set alone
     assert agent.num_timesteps == 4
@@ -293,7 +293,7 @@ def test_recorded_drives_keep_their_share_of_every_batch() -> None:
         assert agent.replay_buffer is not None
         for array in agent.replay_buffer._rows.values():
             array[:] = 0  # what was driven shows
-        batch = agent._source.sample(8, 4, np.random.default_rng(0))
+        batch = agent._source().sample(8, 4, np.random.default_rng(0))
         assert (batch.obs["vector"] != 0).any((1, 2)).sum() == recorded
 
 

@@ -327,7 +327,7 @@ def test_unknown_names_are_refused_with_the_known_ones(dataset: EpisodeDataset) 
 
 def test_a_missing_environment_or_data_set_is_named(dataset: EpisodeDataset) -> None:
     with pytest.raises(ValueError, match="needs an environment"):
-        VLSafe("MlpPolicy", None, dataset, preset="debug")
+        VLSafe("MlpPolicy", None, preset="debug")
     with pytest.raises(ValueError, match="call set_dataset first"):
         make(None).learn(1, online=False)
 

@@ -171,7 +171,9 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
         """Make `total_timesteps` gradient updates, fewer if validation stops improving.
 
         Another call starts learning rate and early stopping afresh from the weights as they are;
-        with `reset_num_timesteps=False` both go on where they were.
+        with `reset_num_timesteps=False` both go on where they were, with the weights of the last
+        update rather than the best ones. Where early stopping has ended the training, nothing is
+        left to go on with.
 
         Raises:
             ValueError: without a data set, or for a negative number of updates
@@ -184,18 +186,17 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
         callback.on_training_start(locals(), globals())
         if reset_num_timesteps:
             self._stopping = EarlyStopping(self.patience)
-        while self.num_timesteps < total_timesteps:
+        self._stopping.restore_latest(self.policy)
+        while self.num_timesteps < total_timesteps and not self._stopping.over:
             self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
             self.train()
             self.num_timesteps += 1
+            self._validate()  # before callbacks, which may save what it found
             callback.update_locals(locals())
             if not callback.on_step():
                 break
-            stop = self._validation_says_stop()
             if log_interval is not None and self.num_timesteps % log_interval == 0:
                 self.dump_logs()
-            if stop:
-                break
         self._stopping.restore_best(self.policy)
         callback.on_training_end()
         return self
@@ -239,21 +240,21 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
                 terms["absolute_error"] = (guess - actions).abs().mean()
         return terms
 
-    def _validation_says_stop(self) -> bool:
+    def _validate(self) -> None:
+        """Let early stopping see the held-out loss, if it is time to."""
         if self._validation_data is None or self.num_timesteps % self.validation_interval:
-            return False
+            return
         # The same transitions at every check, so that checks compare.
         size = min(self._validation_data.num_steps, 2048)
         rng = np.random.default_rng(0)
         batch = self._validation_data.sample_transitions(size, rng, self.frame_stack)
         with th.no_grad():
             terms = self._loss_terms(batch)
-        stop = self._stopping.check(float(terms["neglogp"]), self.policy)
+        self._stopping.check(float(terms["neglogp"]), self.policy)
         for name, value in terms.items():
             name = "loss" if name == "neglogp" else name
             self.logger.record(f"validation/{name}", value.item())
         self.logger.record("validation/best_loss", self._stopping.best_loss)
-        return stop
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
@@ -264,6 +265,13 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
         self._rng.bit_generator.state = state["sampler"]
+
+    def _running(self) -> dict[str, Any]:
+        return {**super()._running(), "early_stopping": self._stopping.state_dict()}
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        super()._go_on(running)
+        self._stopping.load_state_dict(running["early_stopping"])
 
 
 def _channels_last(space: spaces.Space[Any]) -> spaces.Space[Any]:

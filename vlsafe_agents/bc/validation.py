@@ -22,20 +22,47 @@ class EarlyStopping:
         self.patience = patience
         self.best_loss = math.inf
         self.checks_since_best = 0
-        self._best_parameters: dict[str, Any] | None = None
+        self._best: dict[str, Any] | None = None  # parameters
+        self._latest: dict[str, Any] | None = None  # those that made way for the best
 
-    def check(self, loss: float, module: nn.Module) -> bool:
-        """Take note of a validation loss; True if training should end."""
+    @property
+    def over(self) -> bool:
+        """Whether training has ended, or should."""
+        return self.patience is not None and self.checks_since_best >= self.patience
+
+    def check(self, loss: float, module: nn.Module) -> None:
+        """Take note of a validation loss."""
         if loss < self.best_loss:
             self.best_loss = loss
             self.checks_since_best = 0
             if self.patience is not None:
-                self._best_parameters = copy.deepcopy(module.state_dict())
+                self._best = copy.deepcopy(module.state_dict())
         else:
             self.checks_since_best += 1
-        return self.patience is not None and self.checks_since_best >= self.patience
 
     def restore_best(self, module: nn.Module) -> None:
-        """Put the best parameters back, if early stopping is on and has seen any."""
-        if self._best_parameters is not None:
-            module.load_state_dict(self._best_parameters)
+        """Put the best parameters in place, if early stopping is on and has seen any."""
+        if self._best is not None:
+            self._latest = copy.deepcopy(module.state_dict())
+            module.load_state_dict(self._best)
+
+    def restore_latest(self, module: nn.Module) -> None:
+        """Put back what made way for the best parameters, so that training can go on."""
+        if self._latest is not None:
+            module.load_state_dict(self._latest)
+            self._latest = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, parameters included."""
+        return {
+            "best_loss": self.best_loss,
+            "checks_since_best": self.checks_since_best,
+            "best": self._best,
+            "latest": self._latest,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.best_loss = float(state["best_loss"])
+        self.checks_since_best = int(state["checks_since_best"])
+        self._best, self._latest = state["best"], state["latest"]

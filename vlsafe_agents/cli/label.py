@@ -43,6 +43,9 @@ def label(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep scores of other runs.")
     ] = False,
+    image: Annotated[
+        str | None, typer.Option(help="Of other people's data: the observation that is scored.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would cost.")
     ] = False,
@@ -54,22 +57,33 @@ def label(
     scores only what has no label yet.  A run with labels for (nearly) no frames is an error, and
     leaves the labels as they were.
     """
-    from vlsafe_agents.data.storage import resolve_dataset
+    from vlsafe_agents.cli.environments import is_ours
+    from vlsafe_agents.data.storage import read_metadata, resolve_dataset
     from vlsafe_agents.labelling import estimate
     from vlsafe_agents.labelling import label as label_frames
 
     data_path = resolve_dataset(data)
-    metadata = collected_metadata(data_path)
+    metadata = read_metadata(data_path)
+    ours = is_ours(metadata)  # their scenes can be drawn; of others the stored images are scored
+    if ours:
+        collected_metadata(data_path)
+        if image is not None:
+            raise ValueError(
+                "--image is for data of other people; ours are drawn from their scenes"
+            )
     if no_cache and cache is not None:
         raise ValueError("--cache and --no-cache contradict each other; give one of them")
     spec, options, permutation_seed = _split_shuffled(scorer)
     make_scorer = partial(_make_scorer, spec, options, threads, not no_cache)
     idle_cores = max(1, (os.cpu_count() or 1) // workers - threads)
-    make_drawing = _drawing_of(metadata["env_id"], metadata["env_kwargs"], idle_cores)
+    make_drawing = None
+    if ours:
+        make_drawing = _drawing_of(metadata["env_id"], metadata["env_kwargs"], idle_cores)
     folder = data_path.parent / _PRIVATE_CACHE if no_cache else cache
     with _scores_in(folder, cache_size, no_cache and not dry_run) as store:
         if dry_run:
-            _print_estimate(estimate(data, make_scorer, make_drawing, store, batch_size), workers)
+            found = estimate(data, make_scorer, make_drawing, store, batch_size, image)
+            _print_estimate(found, workers)
             return
         summary = label_frames(
             data,
@@ -80,6 +94,7 @@ def label(
             workers=workers,
             engine=engine,  # type: ignore[arg-type]  # checked there
             permutation_seed=permutation_seed,
+            image=image,
         )
     _note_scorer(data_path, scorer)
     _print_summary(summary)

@@ -91,6 +91,10 @@ class CheckedSteps(VecEnvWrapper):
         self.check_first(observation)
         return observation
 
+    def go_on(self, steps: list[int]) -> None:
+        """The environments' episodes have so many steps."""
+        self._steps[:] = steps
+
     def check_first(self, observation: VecEnvObs) -> None:
         """Check observations ``(N, ...)`` that a reset gave."""
         for index in _bad_rows(observation):
@@ -170,8 +174,8 @@ class ChecksEnvironment(ActsInSpace, OnPolicyAlgorithm):
         with CheckedSteps(cast(VecEnv, self.env)).explaining():  # it may reset the environment
             return super()._setup_learn(steps, *args, **kwargs)
 
-    def _checked(self, env: VecEnv) -> CheckedSteps:
-        """The environment to take the steps of a rollout in."""
+    def _begin_rollout(self, env: VecEnv) -> CheckedSteps:
+        """The environment to take the steps of a rollout in; ``collect_rollouts`` begins so."""
         assert self._last_obs is not None
         begins = bool(np.all(self._last_episode_starts))
         if self._steps is None or self._steps.venv is not env or begins:

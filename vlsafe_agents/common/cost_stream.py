@@ -81,3 +81,12 @@ class EpisodeCosts:
         if not self.recent:
             raise ValueError("no episode has finished yet, so there is no mean cost")
         return float(np.mean(list(self.recent)[-window:]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums of running and of recent episodes, as at the beginning of a rollout."""
+        return {"running": self._running.copy(), "recent": list(self.recent)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`, whose array may be a tensor."""
+        self._running[:] = np.asarray(state["running"])
+        self.recent = deque(state["recent"], maxlen=self.recent.maxlen)

@@ -8,7 +8,7 @@ last axis, the newest last, zeros from before the episode.  Recorded steps are s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ State = tuple[np.ndarray, ...]
 
 class StackedFrames(VecFrameStack):
     """The stack that an agent itself puts around its environments."""
+
+    running_attributes: ClassVar[tuple[str, ...]] = ("stacked_obs",)
 
 
 def stacked_space(space: spaces.Space[Any], frames: int) -> spaces.Space[Any]:

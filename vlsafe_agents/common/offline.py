@@ -11,6 +11,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import configure_logger
 
 from vlsafe_agents.common.origin import check_environment, origin_of, stored_origin
+from vlsafe_agents.common.running import warn_not_exact
 from vlsafe_agents.common.saved_agent import SavedAgent
 from vlsafe_agents.data.dataset import EpisodeDataset, check_dataset
 from wrappers.checks import whole_number
@@ -31,6 +32,7 @@ class OfflineAlgorithm(SavedAgent):
     )
     data_origin: dict[str, Any] | None = None  # of the data that were learnt from
     _speed = "updates_per_second"  # what the log calls timesteps per second
+    _data_size: tuple[int, int] = (0, 0)  # their steps and episodes
 
     def _accept_data(self, dataset: Any) -> EpisodeDataset:
         """Check what was given as a data set, and the environment against where it comes from.
@@ -44,7 +46,18 @@ class OfflineAlgorithm(SavedAgent):
         if self.env is not None:
             check_environment(self.env, origin)
         self.data_origin = origin
+        self._data_size = (dataset.num_steps, dataset.num_episodes)
         return dataset
+
+    def _take_spaces(self, dataset: Any) -> None:
+        """Take a data set's spaces, where there is no environment.
+
+        Raises:
+            TypeError: if it is no data set
+        """
+        dataset = check_dataset(dataset)
+        self.observation_space = dataset.observation_space
+        self.action_space, self.n_envs = dataset.action_space, 1
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """SB3's `set_env`.
@@ -65,6 +78,18 @@ class OfflineAlgorithm(SavedAgent):
         self.data_origin = stored_origin(state.get("data_origin"))
         if self.env is not None and self.data_origin is not None:
             check_environment(self.env, self.data_origin)
+
+    def _running(self) -> dict[str, Any]:
+        return {**super()._running(), "data_size": list(self._data_size)}
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        super()._go_on(running)
+        before, now = running["data_size"], list(self._data_size)
+        if before != now:
+            warn_not_exact(
+                f"the data set has {now[0]:,} steps in {now[1]:,} episodes, and had {before[0]:,} "
+                f"in {before[1]:,}"
+            )
 
     def dump_logs(self) -> None:
         """Write one row of the log: means since the last one."""
@@ -89,6 +114,7 @@ class OfflineAlgorithm(SavedAgent):
             ValueError: unless ``total_timesteps`` is a whole number of at least 0.
         """
         total_timesteps = whole_number(total_timesteps, "total_timesteps", "learn")
+        goes_on = self._begin(reset_num_timesteps)
         self.start_time = time.time_ns()
         if self.ep_info_buffer is None or reset_num_timesteps:
             self.ep_info_buffer = deque(maxlen=self._stats_window_size)
@@ -103,4 +129,6 @@ class OfflineAlgorithm(SavedAgent):
             self._logger = configure_logger(
                 self.verbose, self.tensorboard_log, tb_log_name, reset_num_timesteps
             )
-        return total_timesteps, self._init_callback(callback, progress_bar)
+        prepared = self._init_callback(callback, progress_bar)
+        self._take_up(goes_on)
+        return total_timesteps, prepared

@@ -23,8 +23,22 @@ from vlsafe_agents.common.agent_file import (
     to_plain,
     write_agent,
 )
+from vlsafe_agents.common.random_states import (
+    common_random_states,
+    common_random_states_kept,
+    set_common_random_states,
+)
+from vlsafe_agents.common.running import (
+    RUNNING,
+    logged_so_far,
+    reading_running,
+    set_logged_so_far,
+    to_tensors,
+    warn_not_exact,
+)
 from vlsafe_agents.common.seeds import derived_seed
 from wrappers.checks import one_number
+from wrappers.random_states import generator_state, set_generator_state, space_generators
 
 # Not settings: what an agent is given to work with, and SB3's own construction.
 NO_SETTINGS = {"self", "policy", "env", "device", "dataset", "_init_setup_model"}
@@ -43,12 +57,13 @@ class SavedAgent(BaseAlgorithm):
     """Mixin, to be named before SB3's class: ``save`` and ``load`` without pickles.
 
     A file holds the constructor's arguments, counters, spaces and whatever :meth:`_state` adds, all
-    as JSON, and the weights, which are read with ``weights_only``.  Arguments that are code
-    (a schedule that is a function, a network class of one's own) are not stored; ``load`` then
-    asks for them by name.
+    as JSON; the weights, and what learning is in the middle of (:meth:`_running`), which are read
+    with ``weights_only``.  Arguments that are code (a schedule that is a function, a network class
+    of one's own) are not stored; ``load`` then asks for them by name.
     """
 
     _unread_settings: ClassVar[frozenset[str]] = frozenset()  # constructor arguments left out
+    _left_off: dict[str, Any] | None = None  # what a loaded agent has not gone on with yet
 
     def _state(self) -> dict[str, Any]:
         """What a file holds beyond arguments, counters and weights; plain data."""
@@ -60,6 +75,62 @@ class SavedAgent(BaseAlgorithm):
             setattr(
                 self, name, type(getattr(self, name))(one_number(state[name], name, "counters"))
             )
+
+    # --- what learning is in the middle of --------------------------------------------------------
+
+    def _running(self) -> dict[str, Any]:
+        """What goes on from one update to the next, beyond weights and counters.
+
+        Plain data, arrays and tensors by name; copies of what changes in place.
+        """
+        return {
+            "random": common_random_states(),
+            "action_space": [generator_state(one) for one in space_generators(self.action_space)],
+            "log": logged_so_far(self._logger) if hasattr(self, "_logger") else {},
+        }
+
+    def _resume_point(self) -> dict[str, Any]:
+        """What was running where a file lets learning go on: here and now, but for rollouts."""
+        return self._running()
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        """Inverse of :meth:`_running`, but for random states; the logger is there."""
+        set_logged_so_far(self.logger, running["log"])
+
+    def _begin(self, afresh: bool) -> bool:
+        """What ``_setup_learn`` does first; whether a loaded agent goes on where it had left off.
+
+        Where it does not, it is seeded anew: what was drawn with the seed itself (first episodes,
+        noise) is not drawn again.
+        """
+        if self._left_off is None:
+            return False
+        goes_on = not afresh or not self.num_timesteps
+        if not (goes_on and "random" in self._left_off) and self.seed is not None:
+            steps = self.num_timesteps
+            self.set_random_seed(derived_seed(self.seed, steps) if steps else self.seed)
+        if not afresh and not self._left_off:
+            warn_not_exact("it was saved by an earlier version, without what was running")
+        return goes_on
+
+    def _take_up(self, goes_on: bool) -> None:
+        """What ``_setup_learn`` does last: put back what was running, if a loaded agent goes on.
+
+        Raises:
+            ValueError: where its file holds something else.
+        """
+        running, self._left_off = self._left_off, None
+        if not running or not goes_on:
+            return
+        with reading_running():
+            self._go_on(running)
+            if "random" in running:
+                generators = space_generators(self.action_space)
+                for one, state in zip(generators, running["action_space"], strict=True):
+                    set_generator_state(one, state)
+                set_common_random_states(running["random"])
+
+    # --- files ------------------------------------------------------------------------------------
 
     @classmethod
     def _settings(cls) -> list[str]:
@@ -84,6 +155,8 @@ class SavedAgent(BaseAlgorithm):
         include: Iterable[str] | None = None,
     ) -> None:
         """Write SB3's zip file, whole or not at all, without data set and pickled objects.
+
+        Learning goes on from it as if it had not been stopped; see :meth:`load`.
 
         Args:
             exclude: arguments to leave out, which ``load`` then asks for.
@@ -116,7 +189,8 @@ class SavedAgent(BaseAlgorithm):
             "n_envs": self.n_envs,
             "state": self._state(),
         }
-        write_agent(path, data, self.get_parameters())
+        running = self._resume_point() if self._left_off is None else self._left_off
+        write_agent(path, data, {**self.get_parameters(), RUNNING: to_tensors(running)})
 
     def _setting(self, name: str) -> Any:
         return getattr(self, "_stats_window_size" if name == "stats_window_size" else name)
@@ -139,6 +213,12 @@ class SavedAgent(BaseAlgorithm):
     ) -> Self:
         """Load a saved agent; no code in the file is run.
 
+        Loading touches none of the random generators that the process has in common.
+        ``learn(..., reset_num_timesteps=False)`` then sets them to where they were when the agent
+        was saved, and goes on, on a CPU bit for bit, as if it had not been stopped.  Where that
+        cannot be, a :class:`~vlsafe_agents.common.running.NotExactWarning` says why.  Any other
+        ``learn`` draws anew, from a seed made of ``seed`` and the timesteps so far.
+
         Args:
             env: where to go on learning; must have the agent's spaces.
             custom_objects: ``{"policy_class": ...}`` for a policy of one's own; further entries
@@ -146,7 +226,8 @@ class SavedAgent(BaseAlgorithm):
             force_reset: as SB3's; the environment is always reset before learning goes on.
             allow_pickle: also read a file of Stable-Baselines3's own, whose pickled entries run
                 code; only for files that you trust.
-            changes: constructor's arguments to replace.
+            changes: constructor's arguments to replace; with another ``seed``, what follows is
+                drawn anew from it.
 
         Raises:
             FileNotFoundError: where there is no file.
@@ -174,7 +255,9 @@ class SavedAgent(BaseAlgorithm):
             return super().load(path, env, device, custom_objects, False, force_reset, **changes)
         try:
             data = cls._upgraded(data)
-            model = cls._build(data, policy_class, env, device, changes)
+            with common_random_states_kept():
+                model = cls._build(data, policy_class, env, device, changes)
+            left_off = dict(params.pop(RUNNING, {}))
             model.set_parameters(params, exact_match=True, device=device)
             model._restore(data["state"])
         except ValueError as error:
@@ -184,9 +267,9 @@ class SavedAgent(BaseAlgorithm):
             raise ValueError(
                 f"{path} does not fit this version of {cls.__name__} ({what})"
             ) from error
-        if model.seed is not None and model.num_timesteps:
-            # What has been drawn with the seed itself (first episodes, noise) is not drawn again.
-            model.set_random_seed(derived_seed(model.seed, model.num_timesteps))
+        if "seed" in changes:
+            left_off.pop("random", None)
+        model._left_off = left_off
         if dataset is not None:
             model.set_dataset(dataset)  # type: ignore[attr-defined]
         return model

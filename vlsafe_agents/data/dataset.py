@@ -7,7 +7,7 @@ T + 1 rows; ``action`` of a row is the one that *led* there, ``reward`` and ``co
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ from vlsafe_agents.data.rows import (
 from wrappers.checks import one_number, whole_number
 
 __all__ = ["CostMode", "Episode", "EpisodeDataset", "SequenceBatch", "TransitionBatch"]
+
+
+ENCODED = "<encoded>"  # the name of observations that have been through an encoder
 
 
 class EpisodeDataset:
@@ -221,6 +224,24 @@ class EpisodeDataset:
         names = matching_names(self.observation_space, observation_space, stored)
         obs = {name: self._flat.obs[kept] for name, kept in names.items()}
         return self._view(replace(self._flat, obs=obs), observation_space, self.episode_ids)
+
+    def encoded(
+        self, encode: Callable[[dict[str, Array]], Array], size: int, chunk: int = 256
+    ) -> EpisodeDataset:
+        """The same data with one float32 vector ``(size,)``, `ENCODED`, for all that was observed.
+
+        Args:
+            encode: vectors ``(chunk, size)`` for observations ``(chunk, ...)`` by name; always as
+                many, since what comes of one may depend in its last bits on how many there are.
+        """
+        vectors = np.zeros((len(self._flat.reward), size), np.float32)
+        for begin in range(0, len(self._rows), chunk):
+            rows = self._rows[begin : begin + chunk]
+            filled = np.resize(rows, chunk)
+            observed = {name: array[filled] for name, array in self._flat.obs.items()}
+            vectors[rows] = encode(observed)[: len(rows)]
+        space = gym.spaces.Dict({ENCODED: gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)})
+        return self._view(replace(self._flat, obs={ENCODED: vectors}), space, self.episode_ids)
 
     def split(self, share: float, seed: int = 0) -> tuple[EpisodeDataset, EpisodeDataset]:
         """Two views: the rest, and a random ``share`` of the episodes held out for validation.

@@ -12,13 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import gymnasium as gym
 import h5py
 import numpy as np
 import numpy.typing as npt
 from h5py import h5d, h5s
 
 from vlsafe_agents.data.episode import Array
+from vlsafe_agents.data.jpeg import decoded, is_stored_as_jpeg
 from vlsafe_agents.data.layout import (
+    OBSERVATIONS,
     REWARDS,
     TERMINATIONS,
     TRUNCATIONS,
@@ -26,7 +29,8 @@ from vlsafe_agents.data.layout import (
     info_name,
     observation_name,
 )
-from vlsafe_agents.data.storage import COPY_AGAIN, open_file
+from vlsafe_agents.data.rows import bare_name, named_spaces
+from vlsafe_agents.data.storage import COPY_AGAIN, open_file, read_metadata, read_spaces
 from wrappers.frame_windows import window_rows
 from wrappers.scorer import Frames, SafetyScorer, frame_size
 
@@ -71,6 +75,8 @@ class FrameSource:
     starts: Rows  # (E + 1,), first row of each episode, then the number of rows
     scenes: bool
     context: int = 1
+    image: str = observation_name("image")  # of images: their array's name within an episode
+    jpeg: tuple[int, ...] | None = None  # of images that Minari has stored as JPEG: their shape
 
     @classmethod
     def of(cls, data_path: Path, episodes: int, scenes: bool, context: int = 1) -> FrameSource:
@@ -115,8 +121,10 @@ class FrameReader:
         Raises:
             ValueError: where an episode has none
         """
-        name = info_name("scene") if self.source.scenes else observation_name("image")
+        name = info_name("scene") if self.source.scenes else self.source.image
         try:
+            if self.source.jpeg is not None and not self.source.scenes:
+                return self._decoded(name, self.source.jpeg, rows)
             return self._gather(name, rows)
         except KeyError as error:
             raise ValueError(
@@ -153,7 +161,7 @@ class FrameReader:
     def info_names(self) -> list[str]:
         """Infos with one number a frame, but for those of scorers."""
         infos = self._file[episode_name(0)].get("infos", {})
-        return sorted(n for n, array in infos.items() if array.ndim == 1 and n not in _SCORES)
+        return sorted(n for n, found in infos.items() if n not in _SCORES and _is_signal(found))
 
     def close(self) -> None:
         """Close the file."""
@@ -167,6 +175,18 @@ class FrameReader:
             parts.append(part if len(part) == len(steps) else part[steps - low])
         return np.concatenate(parts)
 
+    def _decoded(self, name: str, shape: tuple[int, ...], rows: Rows) -> Array:
+        """JPEG images ``(N, *shape)`` of ascending rows."""
+        images = np.empty((len(rows), *shape), np.uint8)
+        place = 0
+        for number, steps in self._by_episode(rows):
+            column = self._file[f"{episode_name(number)}/{name}"]
+            for step in steps:
+                where = f"{self._file.filename}: episode {number}: {name}, entry {step}"
+                images[place] = decoded(column[int(step)], shape, where)
+                place += 1
+        return images
+
     def _by_episode(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
         """Numbers of episodes, each with its steps among ascending rows."""
         episodes = self.source.episode_of(rows)
@@ -174,6 +194,43 @@ class FrameReader:
         for part in np.split(np.arange(len(rows)), borders):
             number = int(episodes[part[0]])
             yield number, rows[part] - self.source.starts[number]
+
+
+def _is_signal(found: Any) -> bool:
+    """Whether it has one number a frame; other people's infos may be groups, or texts."""
+    return isinstance(found, h5py.Dataset) and found.ndim == 1 and found.dtype.kind in "biuf"
+
+
+def stored_image(data_path: Path, wanted: str | None = None) -> tuple[str, Any]:
+    """Where the frames of a data set are among its observations: name of their array, and JPEG's.
+
+    Args:
+        wanted: name of the observation; None: "image", or the only one that is RGB.
+
+    Returns:
+        the array's name within an episode, and the shape of images stored as JPEG, else None
+
+    Raises:
+        ValueError: where there is no such image, or more than one to choose from.
+    """
+    metadata = read_metadata(data_path)
+    space = read_spaces(data_path, metadata)[0]
+    nested = isinstance(space, gym.spaces.Dict)
+    parts = named_spaces(space, [bare_name(space)])
+    rgb = [n for n, s in parts.items() if s.dtype == np.uint8 and (s.shape or ())[2:] == (3,)]
+    name = wanted if wanted is not None else "image" if "image" in rgb else None
+    if name is None and len(rgb) == 1:
+        name = rgb[0]
+    if name not in rgb:
+        which = f"no image {wanted!r}" if wanted else f"{len(rgb)} RGB images to choose from"
+        raise ValueError(
+            f"{data_path} has {which}; its observations are "
+            f"{ {n: str(s) for n, s in parts.items()} }: frames to score are uint8 (H, W, 3); name "
+            "one with --image"
+        )
+    where = observation_name(name) if nested else OBSERVATIONS
+    shape = parts[name].shape if is_stored_as_jpeg(parts[name], metadata) else None
+    return where, shape
 
 
 def _as_bytes(array: Array) -> Any:

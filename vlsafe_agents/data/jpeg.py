@@ -63,7 +63,7 @@ class JpegColumn(Column):
             images = np.empty((len(part), *self.shape[1:]), np.uint8)
             for entry, encoded in enumerate(part[()]):
                 where = f"episode {number}: {self.name}, entry {entry}"
-                images[entry] = _decoded(encoded, self.shape[1:], where)
+                images[entry] = decoded(encoded, self.shape[1:], where)
             yield images
 
 
@@ -83,7 +83,8 @@ def _bytes_of(group: h5py.Group, name: str, episode: int) -> h5py.Dataset:
     return found
 
 
-def _decoded(encoded: Array, shape: tuple[int, ...], where: str) -> Array:
+def decoded(encoded: Array, shape: tuple[int, ...], where: str) -> Array:
+    """The image of JPEG's bytes; raises ``ValueError``, naming ``where``, for what is none."""
     from PIL import Image
 
     try:

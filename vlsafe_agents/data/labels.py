@@ -65,10 +65,12 @@ def read_labels(data_path: Path, episodes: int) -> StoredLabels:
 
 
 def read_costs(source: FrameSource) -> np.ndarray:
-    """Simulator truth ``(R,)``: ``env_cost`` of every frame, else ``cost``."""
-    costs = np.zeros(len(source), np.float32)
+    """Simulator truth ``(R,)``: ``env_cost`` of every frame, else ``cost``, else NaN."""
+    costs = np.full(len(source), np.nan, np.float32)
     with open_file(source.data_path) as file:
-        name = ENV_COST if ENV_COST in file[episode_name(0)] else COST
+        name = next((n for n in (ENV_COST, COST) if n in file[episode_name(0)]), None)
+        if name is None:
+            return costs
         for number, (begin, end) in enumerate(pairwise(source.starts)):
             costs[begin:end] = read_array(file, f"{episode_name(number)}/{name}")
     return costs

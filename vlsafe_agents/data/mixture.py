@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -98,6 +98,12 @@ class MixedDataset(EpisodeDataset):
     def select(self, observation_space: gym.Space[Any]) -> MixedDataset:
         """As :meth:`EpisodeDataset.select`, of each data set."""
         return MixedDataset((p.select(observation_space) for p in self.parts), self.weights)
+
+    def encoded(
+        self, encode: Callable[[dict[str, Array]], Array], size: int, chunk: int = 256
+    ) -> MixedDataset:
+        """As :meth:`EpisodeDataset.encoded`, of each data set."""
+        return MixedDataset((p.encoded(encode, size, chunk) for p in self.parts), self.weights)
 
     def split(self, share: float, seed: int = 0) -> tuple[MixedDataset, MixedDataset]:
         """As :meth:`EpisodeDataset.split`, of each data set."""

@@ -48,6 +48,7 @@ def estimate(
     make_drawing: Callable[[], Drawing] | None = None,
     cache: ScoreCache | None = None,
     batch_size: int = 64,
+    image: str | None = None,
 ) -> LabelEstimate:
     """What ``label`` with the same arguments would have to do; the data set is left alone.
 
@@ -56,7 +57,7 @@ def estimate(
     """
     path = resolve_dataset(id_or_path)
     episodes = read_metadata(path)["total_episodes"]
-    scoring = Scoring(make_scorer, make_drawing)
+    scoring = Scoring(make_scorer, make_drawing, image)
     source = scoring.source(path, episodes)
     known = scoring.known(source, read_labels(path, episodes).of(scoring.scope), cache)
     to_score, from_cache = len(known.unknown), known.from_cache

@@ -52,10 +52,12 @@ def label(
     engine: Engine = "processes",
     permutation_seed: int | None = None,
     progress: bool = True,
+    image: str | None = None,
 ) -> LabelSummary:
     """Write ``infos/safety_score`` for every observation; another scorer's scores are replaced.
 
-    ``make_drawing`` builds what draws packed scenes; without it the scorer sees the stored images.
+    ``make_drawing`` builds what draws packed scenes; without it the scorer sees the stored images,
+    those called ``image`` where there are several.
     With a ``cache`` a killed run goes on where it stopped, and frames that were scored before, in
     whatever data set, are not scored again.  Both factories must be picklable when there are other
     workers than this process.  With a ``permutation_seed`` the scores are dealt to the wrong
@@ -81,7 +83,7 @@ def label(
     with _writing(data_path):
         return _label(
             data_path,
-            Scoring(make_scorer, make_drawing),
+            Scoring(make_scorer, make_drawing, image),
             cache,
             batch_size,
             workers,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vlsafe_agents.data.frames import Drawing, FrameSource, drawing_for
+from vlsafe_agents.data.frames import Drawing, FrameSource, drawing_for, stored_image
 from vlsafe_agents.labelling.engines import Engine, Makers
 from vlsafe_agents.labelling.known_scores import KnownScores
 from vlsafe_agents.labelling.stream import Batch, Scored
@@ -28,14 +29,17 @@ class Scoring:
     Args:
         make_scorer: builds the scorer
         make_drawing: builds what draws packed scenes; ``None`` where stored images are scored
+        image: name of the observation that they are; ``None``: the only image
     """
 
     def __init__(
         self,
         make_scorer: Callable[[], SafetyScorer],
         make_drawing: Callable[[], Drawing] | None = None,
+        image: str | None = None,
     ) -> None:
         self._make_scorer = make_scorer
+        self._image = image
         self._make_drawing = make_drawing
 
     @cached_property
@@ -60,7 +64,11 @@ class Scoring:
     def source(self, data_path: Path, episodes: int) -> FrameSource:
         """The frames of a data set as the scorer looks at them."""
         scenes = self._make_drawing is not None
-        return FrameSource.of(data_path, episodes, scenes, context_frames(self.scorer))
+        source = FrameSource.of(data_path, episodes, scenes, context_frames(self.scorer))
+        if scenes:
+            return source
+        image, jpeg = stored_image(data_path, self._image)
+        return replace(source, image=image, jpeg=jpeg)
 
     def known(
         self, source: FrameSource, stored: Scores | None, cache: ScoreCache | None

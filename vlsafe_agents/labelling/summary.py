@@ -42,7 +42,7 @@ class LabelSummary:
     frames: int  # with a label
     without_label: int
     scorer: dict[str, Any]
-    unsafe_share: float  # NaN when no frame has a label
+    unsafe_share: float  # NaN when no frame has a label, or costs are not known
     mean_safe: float  # mean p over safe steps; NaN when there are none
     mean_unsafe: float  # mean p over unsafe steps; NaN when there are none
     auroc: float  # chance that an unsafe step scores below a safe one; NaN when undefined
@@ -67,16 +67,18 @@ class LabelSummary:
 def summarise(
     scores: Scores, env_costs: Array, scorer: dict[str, Any], counts: LabelCounts | None = None
 ) -> LabelSummary:
-    """Summary of steps with ``scores (N,)`` (NaN: no label) and ``env_costs (N,)``."""
+    """Summary of steps with ``scores (N,)`` and ``env_costs (N,)``; NaN where there is none."""
     labelled = ~np.isnan(scores)
-    score, unsafe = scores[labelled], np.asarray(env_costs)[labelled] > 0
+    score, cost = scores[labelled], np.asarray(env_costs)[labelled]
+    known = not np.isnan(cost).any()
+    unsafe, safe = cost > 0, cost <= 0  # neither where costs are not known
     histogram, _ = np.histogram(score, bins=10, range=(0.0, 1.0))
     return LabelSummary(
         frames=len(score),
         without_label=int((~labelled).sum()),
         scorer=scorer,
-        unsafe_share=_mean(unsafe),
-        mean_safe=_mean(score[~unsafe]),
+        unsafe_share=_mean(unsafe) if known else float("nan"),
+        mean_safe=_mean(score[safe]),
         mean_unsafe=_mean(score[unsafe]),
         auroc=auroc(-score, unsafe) if 0 < unsafe.sum() < len(unsafe) else float("nan"),
         histogram=tuple(int(count) for count in histogram),

@@ -11,9 +11,8 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
-from vlsafe_agents.common.checked_steps import ChecksEnvironment
+from vlsafe_agents.common.driving import DrivingAlgorithm
 from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
-from vlsafe_agents.common.saved_agent import SavedAgent
 from wrappers.checks import one_number, whole_number
 
 _WHOLE = {
@@ -52,7 +51,7 @@ def check_arguments(where: str, arguments: Mapping[str, Any]) -> None:
             one_number(value, name, where, *_RANGES[name])
 
 
-class PPO(StacksFrames, SavedAgent, ChecksEnvironment, StockPPO):
+class PPO(StacksFrames, DrivingAlgorithm, StockPPO):
     """Stable-Baselines3's PPO; takes its arguments.
 
     Args:
@@ -79,5 +78,5 @@ class PPO(StacksFrames, SavedAgent, ChecksEnvironment, StockPPO):
         n_rollout_steps: int,
     ) -> bool:
         """SB3's, with each step checked."""
-        steps = self._checked(env)
+        steps = self._begin_rollout(env)
         return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)

@@ -10,6 +10,8 @@ import torch as th
 from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import PyTorchObs
 
+from vlsafe_agents.ppo_lag.advantages import normalised_separately
+
 
 class CostRolloutBufferSamples(NamedTuple):
     """One minibatch; every tensor but the first two has shape (N,)."""
@@ -96,6 +98,12 @@ class _CostStorage(RolloutBuffer):
             self.cost_gae_lambda,
         )
         self.cost_returns = self.cost_advantages + self.cost_values
+
+    def normalise_separately(self) -> None:
+        """Put both streams' advantages in the form that OmniSafe mixes."""
+        self.advantages, self.cost_advantages = normalised_separately(
+            self.advantages, self.cost_advantages
+        )
 
     def get(self, batch_size: int | None = None) -> Generator[CostRolloutBufferSamples, None, None]:  # type: ignore[override]
         if not self.generator_ready:  # SB3 flattens its own arrays at the same moment

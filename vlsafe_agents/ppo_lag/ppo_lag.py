@@ -13,17 +13,18 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
-from vlsafe_agents.common.checked_steps import ChecksEnvironment, count_collisions
+from vlsafe_agents.common.checked_steps import count_collisions
 from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
+from vlsafe_agents.common.driving import DrivingAlgorithm
 from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
 from vlsafe_agents.common.lagrange import make_multiplier
-from vlsafe_agents.common.saved_agent import SavedAgent
 from vlsafe_agents.ppo.ppo import check_arguments
+from vlsafe_agents.ppo_lag.advantages import NORMALIZATIONS, lagrangian_advantage
 from vlsafe_agents.ppo_lag.buffers import (
     CostDictRolloutBuffer,
     CostRolloutBuffer,
@@ -64,7 +65,7 @@ class PPOKwargs(TypedDict, total=False):
     _init_setup_model: bool
 
 
-class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
+class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
     """PPO that maximises return subject to "mean episode cost <= cost_limit".
 
     PPO-Lagrangian (Ray, Achiam and Amodei 2019, section 5) on SB3's PPO: a second critic learns
@@ -74,8 +75,10 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
     for the same old episodes would make lambda depend on how short rollouts are.
 
     Departure from common implementations: A_r and A_c are mixed in their own units and normalised
-    together (if `normalize_advantage`). Standardising A_c by itself would blow up its noise
-    whenever costs are rare, and lambda would lose its meaning as the price of one unit of cost.
+    together (if `normalize_advantage`), so that lambda is the price of one unit of cost in units of
+    return. `advantage_normalization="separate"` is OmniSafe's way: A_r standardised, A_c centred
+    over the rollout, and mixed then; lambda is a price in standard deviations of A_r, which shrink
+    as the policy settles.
 
     The environment must put a finite `cost` >= 0 into `info` at every step. `info["collision"]`,
     where present, is counted on the last step of each episode: `collisions_caused` is the number
@@ -94,6 +97,8 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
         cost_gamma: discount of the cost return; None takes `gamma`
         cost_gae_lambda: GAE parameter of the cost advantage; None takes `gae_lambda`
         cost_vf_coef: weight of the cost critic's loss
+        advantage_normalization: "joint" (after mixing, over each minibatch) or "separate" (before,
+            over the rollout, as OmniSafe)
         frame_stack: observations that the policy sees at once, see
             :class:`~vlsafe_agents.common.frame_stack.StacksFrames`
         ppo_kwargs: any argument of SB3's `PPO` except the rollout buffer's
@@ -123,6 +128,7 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
         cost_gae_lambda: float | None = None,
         cost_vf_coef: float = 0.5,
         cost_window: int = 100,
+        advantage_normalization: str = "joint",
         frame_stack: int = 1,
         **ppo_kwargs: Unpack[PPOKwargs],
     ) -> None:
@@ -136,6 +142,18 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
             "frame_stack": frame_stack,
         }
         check_arguments("PPOLag", {**ppo_kwargs, **own})
+        if advantage_normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"Unknown advantage_normalization {advantage_normalization!r}; choose one of "
+                f"{NORMALIZATIONS}."
+            )
+        if advantage_normalization == "separate" and not ppo_kwargs.get(
+            "normalize_advantage", True
+        ):
+            raise ValueError(
+                'advantage_normalization="separate" has no effect with normalize_advantage=False; '
+                "leave one of them out."
+            )
         make_multiplier(lagrange, cost_limit, **(lagrange_kwargs or {}))  # refuses wrong settings
         self.cost_limit = cost_limit
         self.lagrange = lagrange
@@ -144,6 +162,7 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
         self.cost_gae_lambda = cost_gae_lambda
         self.cost_vf_coef = cost_vf_coef
         self.cost_window = cost_window
+        self.advantage_normalization = advantage_normalization
         self.frame_stack = int(frame_stack)
         self.collisions_caused: int | None = None
         self._caused_before = 0  # before the present rollout
@@ -177,21 +196,9 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
         """The current price of one unit of episode cost, in units of return."""
         return self.multiplier.value
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        *args: Any,
-        **kwargs: Any,
-    ) -> tuple[int, BaseCallback]:
-        begins = reset_num_timesteps or self._last_obs is None  # SB3 resets the environment then
-        prepared = super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, *args, **kwargs
-        )
-        if begins:
-            self._forget_episodes(() if reset_num_timesteps else self._episode_costs.recent)
-        return prepared
+    def _begin_episodes(self, afresh: bool) -> None:
+        super()._begin_episodes(afresh)
+        self._forget_episodes(() if afresh else self._episode_costs.recent)
 
     def collect_rollouts(
         self,
@@ -202,7 +209,7 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
     ) -> bool:
         """SB3's loop; it differs only in the cost stream that runs beside the reward stream."""
         assert self._last_obs is not None, "No previous observation was provided"
-        steps = self._checked(env)
+        steps = self._begin_rollout(env)
         rollout_buffer = cast(CostRolloutBuffer, rollout_buffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
@@ -309,6 +316,8 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
 
         if self._episode_costs.ended:
             self.multiplier.update(self._episode_costs.mean(self.cost_window))
+        if self.advantage_normalization == "separate":
+            self.rollout_buffer.normalise_separately()
 
         logs: dict[str, list[float]] = defaultdict(list)
         for epoch in range(self.n_epochs):
@@ -381,8 +390,11 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
 
     def _mixed_advantage(self, batch: CostRolloutBufferSamples) -> th.Tensor:
         """(A_r - lambda A_c) / (1 + lambda), normalised over the minibatch if asked for."""
-        price = self.lagrange_multiplier
-        advantages = (batch.advantages - price * batch.cost_advantages) / (1.0 + price)
+        advantages = lagrangian_advantage(
+            batch.advantages, batch.cost_advantages, self.lagrange_multiplier
+        )
+        if self.advantage_normalization == "separate":
+            return advantages
         if self.normalize_advantage and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         return advantages
@@ -419,6 +431,18 @@ class PPOLag(StacksFrames, SavedAgent, ChecksEnvironment, PPO):
         self.multiplier.load_state_dict(state["multiplier"])
         sums = state.get("episode_costs", [])  # not in files of before the window
         self._forget_episodes(one_number(cost, "a cost", "episode_costs", low=0.0) for cost in sums)
+
+    def _running(self) -> dict[str, Any]:
+        own = {"collisions_caused": self.collisions_caused}
+        return {**super()._running(), **own, "episode_costs": self._episode_costs.state_dict()}
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        super()._go_on(running)
+        self.collisions_caused = running["collisions_caused"]
+        costs = running["episode_costs"]
+        if running.get("new_episodes"):
+            costs = {**costs, "running": np.zeros(self.n_envs)}
+        self._episode_costs.load_state_dict(costs)
 
 
 def _value_loss(

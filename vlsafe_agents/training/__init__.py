@@ -10,9 +10,9 @@
     train(settings, "runs/mine", lambda: gymnasium.make("CartPole-v1"))
     agent, settings, facts = load_agent("runs/mine")
 
-The same call goes on from the last checkpoint; on a finished run it only returns its facts.  Agents
-that learn from data take ``dataset=``, an :class:`~vlsafe_agents.data.EpisodeDataset`, or else read
-``settings.data``.  A folder holds
+The same call goes on from the last checkpoint and ends as if it had not been stopped; on a finished
+run it only returns its facts.  Agents that learn from data take ``dataset=``, an
+:class:`~vlsafe_agents.data.EpisodeDataset`, or else read ``settings.data``.  A folder holds
 
 =================== ========================================================================
 ``settings.json``   :class:`TrainSettings`

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
@@ -15,6 +17,8 @@ class RewardScale(VecEnvWrapper):
     learns a scale while it drives; a fixed one survives a restart and keeps the multiplier's
     meaning.
     """
+
+    running_attributes: ClassVar[tuple[str, ...]] = ()  # nothing goes on from step to step
 
     def __init__(self, venv: VecEnv, scale: float) -> None:
         super().__init__(venv)

@@ -88,7 +88,8 @@ def _train(
     dataset, held_out = _split(settings, dataset)
     env = _vectorised(settings, make_env)
     try:
-        if (out / CHECKPOINT).exists():
+        goes_on = (out / CHECKPOINT).exists()
+        if goes_on:
             kind = spec.load_class()
             model = kind.load(out / CHECKPOINT, env=env, device=settings.device)
             if dataset is not None:
@@ -98,7 +99,7 @@ def _train(
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / SETTINGS_FILE, settings.to_json())
         with Counts(out, model.num_timesteps) as counts:
-            _learn(settings, model, out, counts, checkpoint_seconds)
+            _learn(settings, model, out, counts, checkpoint_seconds, goes_on)
     finally:
         env.close()
     facts = _facts(settings, model, counts, dataset)
@@ -112,7 +113,12 @@ def _train(
 
 
 def _learn(
-    settings: TrainSettings, model: Any, out: Path, counts: Any, checkpoint_seconds: float
+    settings: TrainSettings,
+    model: Any,
+    out: Path,
+    counts: Any,
+    checkpoint_seconds: float,
+    goes_on: bool,
 ) -> None:
     """Learn what is left; saves a checkpoint now and then, and when asked to stop."""
     from stable_baselines3.common.logger import HumanOutputFormat, Logger, TensorBoardOutputFormat
@@ -135,7 +141,7 @@ def _learn(
                 left,
                 callback=watch,
                 log_interval=50 if offline else 1,
-                reset_num_timesteps=model.num_timesteps == 0,
+                reset_num_timesteps=not goes_on,
             )
         finally:
             model.logger.close()
@@ -255,14 +261,11 @@ def _vectorised(settings: TrainSettings, make_env: MakeEnv) -> Any:
 
 
 def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None) -> Any:
-    import torch
-
     kind = settings.spec.load_class()
     data = {} if dataset is None else {"dataset": dataset}
     agent = kind(POLICIES[settings.observation], env, **data, **settings.arguments())
     if settings.world_model is not None:
-        with torch.random.fork_rng():  # another's seed is not this one's
-            other = load_agent(Path(settings.world_model))[0]
+        other = load_agent(Path(settings.world_model))[0]
         try:
             agent.adopt_world_model(other)
         except (TypeError, ValueError) as error:

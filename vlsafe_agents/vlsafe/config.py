@@ -106,6 +106,9 @@ class TrainConfig:
     # K: rows before each sequence on which its first state is made, without losses; 0: a sequence
     # that begins in mid-episode begins with a state that remembers nothing.
     burn_in: Annotated[int, 0, None] = 8
+    # What the resting model's encoder makes of the data is kept in memory up to this size [GiB]
+    # while policies are learnt; 0: it is computed anew for each batch.
+    encoded_memory: Annotated[float, 0.0, None] = 1.0
     learning_rate: float = 4e-5
     warmup: int = 1000  # [gradient steps]
     clip: float = 0.3  # adaptive gradient clipping

@@ -37,6 +37,7 @@ class LearningLoop(OfflineAlgorithm):
     train_freq: int | None = None
     gradient_steps: int | None = None
     cost_limit: float
+    _encoded: EpisodeDataset | None = None  # the data as a resting model's encoder sees them
     _schedule: Schedule | None = None  # of the last call of learn
     _online: bool | None = None  # whether that drove; None before it
 
@@ -129,17 +130,40 @@ class LearningLoop(OfflineAlgorithm):
             if log_interval and self.num_timesteps % log_interval == 0:
                 self.dump_logs()
 
-    @property
     def _source(self) -> EpisodeDataset | Mixture:
-        """What updates draw their sequences from."""
+        """What this update draws its sequences from."""
         if not self._online:
-            assert self.dataset is not None
-            return self.dataset
+            return self._data()
         assert self.replay_buffer is not None
         return Mixture(self.replay_buffer, self.dataset, self.config.online.data_share)
 
+    def _data(self) -> EpisodeDataset:
+        """Recorded drives, encoded where the model rests and that pays."""
+        assert self.dataset is not None
+        schedule, train = self.schedule, self.config.train
+        rests = self.world_model_frozen or not self.config.model_every
+        if not rests or schedule.warming_up(self._n_updates):
+            return self.dataset
+        if self._encoded is None:
+            # a matter of the plan, not of what is left of it: runs that go on decide alike
+            updates = schedule.end - max(schedule.begin, schedule.model_until)
+            read = updates * train.batch_size * (train.sequence_length + train.burn_in)
+            rows = self.dataset.num_steps + self.dataset.num_episodes
+            size = self.policy.world_model.observation.embed_size
+            pays = read > 2 * rows and rows * size * 4 <= train.encoded_memory * 2**30
+            self._encoded = self.policy.encoded(self.dataset) if pays else self.dataset
+        return self._encoded
+
+    def _model_learns(self) -> bool:
+        """Whether this update trains the world model."""
+        if self.schedule.warming_up(self._n_updates):
+            return True
+        every = self.policy.actor_critic.config.model_every
+        return not self.world_model_frozen and every > 0 and self._n_updates % every == 0
+
     def _plan(self, updates: int, afresh: bool) -> None:
         """What the next ``updates`` train."""
+        self._encoded = None
         if updates < 1:
             return
         online = self._online

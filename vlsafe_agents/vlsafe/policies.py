@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vlsafe_agents.common.agent_file import space_from_json, space_to_json
 from vlsafe_agents.common.border import check_seen
+from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe.actions import UNITS, check_units
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import TensorBatch, is_image, observation_spaces
@@ -119,6 +120,17 @@ class VLSafePolicy(BasePolicy):
         if foreign is None:
             return posterior, posterior
         return posterior, world_model.observe(batch, embed, foreign[0], starts[1])
+
+    @torch.no_grad()
+    def encoded(self, dataset: EpisodeDataset) -> EpisodeDataset:
+        """The data as the world model's encoder sees them, for as long as it does not change."""
+
+        def encode(obs: dict[str, Array]) -> Array:
+            tensors = {name: torch.as_tensor(x, device=self.device) for name, x in obs.items()}
+            observation = self.world_model.observation
+            return observation.embed(observation.prepare(tensors)).cpu().numpy()
+
+        return dataset.encoded(encode, self.world_model.observation.embed_size)
 
     # --- saving -----------------------------------------------------------------------------------
 

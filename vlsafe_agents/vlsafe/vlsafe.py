@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
 from vlsafe_agents.common.checked_steps import CheckedEnv
 from vlsafe_agents.common.optim import LaProp
+from vlsafe_agents.common.running import plain_attributes, set_plain_attributes
 from vlsafe_agents.common.saved_agent import COUNTERS, NO_SETTINGS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
@@ -40,14 +41,13 @@ class VLSafe(LearningLoop):
     and two critics learn in its imagination (VL-SAFE, arXiv 2505.16377; see
     :mod:`~vlsafe_agents.vlsafe.actor_critic` for what is known of the paper and where we depart).
 
-    With a data set :meth:`learn` never touches ``env``; without one it drives there, and
-    ``info["cost"]`` and ``info["safety_score"]`` are read as far as ``update`` and ``safety`` ask
-    for them.
+    With a data set :meth:`learn` never touches ``env``; without one it drives there and reads
+    ``info["cost"]`` and ``info["safety_score"]`` as ``update`` and ``safety`` ask for them.
 
     Args:
         policy: "CnnPolicy", "MlpPolicy" or "MultiInputPolicy": the same class under the names that
             SB3's users know; observations are told apart by the space.
-        env: gives the spaces, and is driven in to learn online.
+        env: gives the spaces, and is driven in to learn online.  None takes the data's spaces.
         dataset: recorded episodes with costs, and safety scores where the gate is made of them;
             may be set later.
         preset: sizes: "debug", "cpu", "12M", "25M" or "50M"; "route" is "cpu" with settings for
@@ -109,11 +109,9 @@ class VLSafe(LearningLoop):
         words = {name: value for name, value in locals().items() if name in stock_words.MEANT}
         stock_words.refuse_words(others)
         stock_words.check_frequency(train_freq, gradient_steps)
-        if env is None and _init_setup_model:
-            raise ValueError(
-                "VLSafe needs an environment, which tells it the spaces; VLSafe.load(path) works "
-                "without one"
-            )
+        if env is None and dataset is None and _init_setup_model:
+            needs = "VLSafe needs an environment or a data set, which tell it the spaces"
+            raise ValueError(f"{needs}; VLSafe.load(path) works without")
         if update not in UPDATES:
             raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
         safety = check_safety(safety, update)
@@ -131,6 +129,8 @@ class VLSafe(LearningLoop):
             supported_action_spaces=SPACES,
         )
         self.train_freq, self.gradient_steps = train_freq, gradient_steps
+        if env is None and dataset is not None:
+            self._take_spaces(dataset)
         self.preset, self.update, self.safety = preset, update, safety
         self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
         self.scores_learned = True  # whether the world model's data had safety scores
@@ -253,7 +253,8 @@ class VLSafe(LearningLoop):
         self.policy.set_training_mode(True)
         anneal(self._rates(), self.schedule.remaining(self._n_updates))
         context, batch = self._sample()  # (B, K, ...) without losses, (B, T, ...)
-        world_model.observation.learn_scales(batch.obs)  # the first batches only
+        if self._model_learns():
+            world_model.observation.learn_scales(batch.obs)  # the first batches only
         if self.schedule.warming_up(self._n_updates):
             loss, metrics = self.policy.warm_up_loss(batch, context)
             both = [self.model_optimizer, self.actor_critic_optimizer]
@@ -303,14 +304,9 @@ class VLSafe(LearningLoop):
         """Sequences to learn from, and the rows before them that the state is burnt in on."""
         train, share = self.config.train, self.config.research.unsafe_ends
         sizes = (train.batch_size, train.sequence_length)
-        rows = self._source.sample(*sizes, self._sampler, share, train.burn_in)  # (B, K + T, ...)
+        rows = self._source().sample(*sizes, self._sampler, share, train.burn_in)  # (B, K + T, ...)
         whole, count = to_tensors(rows, self.device), train.burn_in
         return whole.cut(slice(count)) if count else None, whole.cut(slice(count, None))
-
-    def _model_learns(self) -> bool:
-        """Whether this update, after the warm-up, trains the world model."""
-        every = self.policy.actor_critic.config.model_every
-        return not self.world_model_frozen and every > 0 and self._n_updates % every == 0
 
     # --- saving ---------------------------------------------------------------------------------
 
@@ -356,6 +352,13 @@ class VLSafe(LearningLoop):
         self._online = state.get("online", None if stored is None else False)
         if "driven" in state:  # not in files up to November 2026
             self.collector.restore(state["driven"])
+
+    def _running(self) -> dict[str, Any]:
+        return {**super()._running(), "gap": plain_attributes(self._gap)}
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        super()._go_on(running)
+        set_plain_attributes(self._gap, running["gap"])
 
     @classmethod
     def _merged(cls, arguments: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

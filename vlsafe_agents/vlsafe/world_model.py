@@ -25,6 +25,7 @@ from vlsafe_agents.common.distributions import (
     twohot_mean,
     unimix_probs,
 )
+from vlsafe_agents.data.dataset import ENCODED
 from vlsafe_agents.vlsafe.actions import action_kind
 from vlsafe_agents.vlsafe.batch import (
     IMAGE,
@@ -214,6 +215,8 @@ class WorldModel(nn.Module):
     @torch.no_grad()
     def embed(self, batch: TensorBatch) -> Tensor:
         """Embeddings ``(B, T, E)`` of recorded observations, without gradients."""
+        if ENCODED in batch.obs:  # computed once, see VLSafe.train
+            return batch.obs[ENCODED]
         embed = self.observation.embed(self.observation.prepare(batch.obs))
         return embed.unflatten(0, batch.reward.shape)
 

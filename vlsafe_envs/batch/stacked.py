@@ -264,6 +264,11 @@ class DrivingBatch:
             return frames
         return self._history.push(frames, np.full(len(frames), arrival.is_first), arrival.rows)
 
+    def remember_frames(self, arrival: Arrival) -> None:
+        """Take in the frames that a scorer of windows will look back at, unscored."""
+        if self.frame_cost is not None and self._history is not None:
+            self._frames_to_score(arrival, self.frame_cost)
+
     def score_frames(self, *arrivals: Arrival) -> None:
         """Score all frames in one call, if somebody is to, and complete the infos."""
         if self.frame_cost is None or not arrivals:
