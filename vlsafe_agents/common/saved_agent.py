@@ -42,8 +42,8 @@ from wrappers.checks import one_number
 from wrappers.random_states import generator_state, set_generator_state, space_generators
 
 # Not settings: what an agent is given to work with, and SB3's own construction.
-_NO_SETTINGS = {"self", "policy", "env", "device", "dataset", "_init_setup_model"}
-_NO_SETTINGS |= {"rollout_buffer_class", "rollout_buffer_kwargs"}
+NO_SETTINGS = {"self", "policy", "env", "device", "dataset", "_init_setup_model"}
+NO_SETTINGS |= {"rollout_buffer_class", "rollout_buffer_kwargs"}
 COUNTERS = (
     "num_timesteps",
     "_total_timesteps",
@@ -147,7 +147,7 @@ class SavedAgent(BaseAlgorithm):
             )
             if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and parameters:
                 break  # the next constructor's arguments are not the user's
-        return [n for n in found if n not in _NO_SETTINGS and n not in cls._unread_settings]
+        return [n for n in found if n not in NO_SETTINGS and n not in cls._unread_settings]
 
     def save(
         self,

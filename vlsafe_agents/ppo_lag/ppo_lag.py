@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch.nn import functional as F
 
 from vlsafe_agents.common.checked_steps import count_collisions
+from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.common.driving import DrivingAlgorithm
 from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
 from vlsafe_agents.common.lagrange import make_multiplier
@@ -29,7 +30,6 @@ from vlsafe_agents.ppo_lag.buffers import (
     CostRolloutBuffer,
     CostRolloutBufferSamples,
 )
-from vlsafe_agents.ppo_lag.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.ppo_lag.policies import (
     CostActorCriticCnnPolicy,
     CostActorCriticPolicy,
