@@ -65,15 +65,17 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
 class CheckedSteps(VecEnvWrapper):
     """The environments as SB3's policies drive them, each step checked.
 
-    Raises ``ValueError`` where an observation or a reward is not finite.  Takes actions of a
-    ``Discrete`` space as those policies count them, from 0 whatever the space's ``start``.
+    Raises ``ValueError`` where an observation or a reward is not finite.
 
     Args:
         venv: environments at the beginning of their episodes
+        from_zero: actions of a ``Discrete`` space come as those policies count them, from 0
+            whatever the space's ``start``; else as the space does
     """
 
-    def __init__(self, venv: VecEnv) -> None:
+    def __init__(self, venv: VecEnv, from_zero: bool = True) -> None:
         super().__init__(venv)
+        self._from_zero = from_zero
         self._steps = np.zeros(self.num_envs, np.int64)  # of each environment's episode
         self._over = np.zeros(self.num_envs, bool)  # episodes that the last step ended
 
@@ -102,7 +104,7 @@ class CheckedSteps(VecEnvWrapper):
         """Count the step and take it."""
         self._steps[self._over] = 0
         self._steps += 1
-        self.venv.step_async(from_first(actions, self.action_space))
+        self.venv.step_async(from_first(actions, self.action_space) if self._from_zero else actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Observations ``(N, ...)``, rewards, ends ``(N,)`` and infos, as of the environments."""

@@ -1,4 +1,4 @@
-"""What SB3 algorithms that learn from a data set share: they never touch an environment."""
+"""What SB3 algorithms that learn from a data set share: that touches no environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wrappers.checks import whole_number
 
 
 class OfflineAlgorithm(SavedAgent):
-    """An SB3 algorithm whose timestep is one gradient update; it never touches the environment."""
+    """An SB3 algorithm that learns from a data set: its timestep is one gradient update then."""
 
     # Of SB3's base class, fixed by the algorithm or without a meaning here.
     _unread_settings: ClassVar[frozenset[str]] = frozenset(
@@ -31,6 +31,7 @@ class OfflineAlgorithm(SavedAgent):
         )
     )
     data_origin: dict[str, Any] | None = None  # of the data that were learnt from
+    _speed = "updates_per_second"  # what the log calls timesteps per second
     _data_size: tuple[int, int] = (0, 0)  # their steps and episodes
 
     def _accept_data(self, dataset: Any) -> EpisodeDataset:
@@ -94,7 +95,7 @@ class OfflineAlgorithm(SavedAgent):
         """Write one row of the log: means since the last one."""
         seconds = max((time.time_ns() - self.start_time) / 1e9, 1e-9)
         done = self.num_timesteps - self._num_timesteps_at_start
-        self.logger.record("time/updates_per_second", done / seconds)
+        self.logger.record(f"time/{self._speed}", done / seconds)
         self.logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(step=self.num_timesteps)

@@ -11,6 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from vlsafe_agents.common.agent_file import (
     AgentPath,
@@ -41,8 +42,8 @@ from wrappers.checks import one_number
 from wrappers.random_states import generator_state, set_generator_state, space_generators
 
 # Not settings: what an agent is given to work with, and SB3's own construction.
-_NO_SETTINGS = {"self", "policy", "env", "device", "dataset", "_init_setup_model"}
-_NO_SETTINGS |= {"rollout_buffer_class", "rollout_buffer_kwargs"}
+NO_SETTINGS = {"self", "policy", "env", "device", "dataset", "_init_setup_model"}
+NO_SETTINGS |= {"rollout_buffer_class", "rollout_buffer_kwargs"}
 COUNTERS = (
     "num_timesteps",
     "_total_timesteps",
@@ -146,7 +147,7 @@ class SavedAgent(BaseAlgorithm):
             )
             if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and parameters:
                 break  # the next constructor's arguments are not the user's
-        return [n for n in found if n not in _NO_SETTINGS and n not in cls._unread_settings]
+        return [n for n in found if n not in NO_SETTINGS and n not in cls._unread_settings]
 
     def save(
         self,
@@ -312,6 +313,7 @@ class SavedAgent(BaseAlgorithm):
             wrapped = cls._wrap_env(env, model.verbose)
             check_for_correct_spaces(wrapped, model.observation_space, model.action_space)
             model.env, model.n_envs = wrapped, wrapped.num_envs
+            model._vec_normalize_env = unwrap_vec_normalize(wrapped)
         model._setup_model()
         return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,3 +151,10 @@ def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
                 "images must be uint8 in 0..255: convert them, or flatten what is no image"
             )
     return parts
+
+
+def named_observation(observation: Any, names: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    """An environment's observation, or a batch of them, by the names of observation kinds."""
+    if isinstance(observation, Mapping):
+        return {name: observation[name] for name in names}
+    return {next(iter(names)): observation}

@@ -214,6 +214,30 @@ class ResearchConfig:
     unsafe_ends: Share = 0.0
 
 
+@dataclass(frozen=True)
+class OnlineConfig:
+    """How an agent learns while it drives; of no effect on learning from recorded drives.
+
+    Then everything is trained in every update, at constant rates, as in DreamerV3:
+    :func:`online_config` says what that replaces.
+    """
+
+    # Steps drawn from the replay for each step of an environment (DreamerV3's train_ratio): one
+    # update per ``batch_size * sequence_length / train_ratio`` steps.
+    train_ratio: Annotated[float, 1e-3, None] = 256.0
+    learning_starts: int = 1000  # steps with random actions, unless there are recorded drives
+    buffer_size: Count = 1_000_000  # rows of the replay
+    data_share: Share = 0.5  # of the sequences, from recorded drives where there are any
+    # In place of improvement.support_threshold: the prior is fitted to the replay, which the agent
+    # fills itself, so that what it seldom does now must not be left out for ever.
+    support_threshold: Share = 0.0
+    # The agent stops exploring (it takes the actor's most likely action) while the mean cost of
+    # the last `explore_episodes` episodes is above this.  None: cost_limit after learning from
+    # recorded drives, and no limit for an agent that has to explore to know anything.
+    explore_cost_limit: float | None = None
+    explore_episodes: Count = 10
+
+
 # --- all of it ------------------------------------------------------------------------------------
 
 
@@ -227,6 +251,7 @@ class VLSafeConfig:
     imagination: ImaginationConfig = field(default_factory=ImaginationConfig)
     improvement: ImprovementConfig = field(default_factory=ImprovementConfig)
     multiplier: MultiplierConfig = field(default_factory=MultiplierConfig)
+    online: OnlineConfig = field(default_factory=OnlineConfig)
     research: ResearchConfig = field(default_factory=ResearchConfig)
     model_warmup: Share = 0.6  # share of updates that train world model and prior only
     # Weight of the prior's likelihood among the world model's losses while it warms up: features
@@ -280,6 +305,14 @@ def changed(config: VLSafeConfig, overrides: Mapping[str, Any] | None) -> VLSafe
             '{"imagination": {"horizon": 15}}'
         )
     return replaced(config, upgraded(overrides or {}))
+
+
+def online_config(config: VLSafeConfig) -> VLSafeConfig:
+    """The settings that hold while an agent drives: no phases, and ``online.support_threshold``."""
+    improvement = replace(config.improvement, support_threshold=config.online.support_threshold)
+    return replace(
+        config, improvement=improvement, model_warmup=0.0, critic_warmup=0.0, model_every=1
+    )
 
 
 # --- presets --------------------------------------------------------------------------------------
@@ -337,6 +370,7 @@ PRESETS: dict[str, VLSafeConfig] = {
         TrainConfig(batch_size=4, sequence_length=8, learning_rate=1e-3, warmup=10),
         NetworkConfig(units=32, layers=1, bins=31, learning_rate=1e-3, warmup=10),
         ImaginationConfig(starts=32, horizon=5),
+        online=OnlineConfig(train_ratio=8.0, learning_starts=64),
     ),
     "cpu": _CPU,
     # "cpu" for tasks at 10 decisions per second.

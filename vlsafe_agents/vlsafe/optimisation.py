@@ -40,13 +40,13 @@ class Schedule:
         begin: first update of the schedule.
         model_until: from here on the world model has warmed up; infinite if it never does.
         critics_until: from here on the actor is improved; infinite if it never is.
-        end: where the learning rates have fallen to their last values.
+        end: where the learning rates have fallen to their last values; infinite: they stay.
     """
 
     begin: int
     model_until: float
     critics_until: float
-    end: int
+    end: float
 
     @classmethod
     def fresh(cls, begin: int, total: int, model_warmup: float, critic_warmup: float) -> Schedule:
@@ -62,6 +62,11 @@ class Schedule:
         rest = critic_warmup * (total - first)
         critics_until = model_until + rest if critic_warmup < 1.0 else math.inf
         return cls(begin, model_until, critics_until, begin + total)
+
+    @classmethod
+    def constant(cls, begin: int) -> Schedule:
+        """Everything is trained from the first update on, at constant rates."""
+        return cls(begin, begin, begin, math.inf)
 
     def going_on(self, end: int) -> Schedule:
         """The same schedule with another end: what has warmed up does not warm up again."""
@@ -79,7 +84,7 @@ class Schedule:
         """Share that is left, 1 to 0, of the model's warm-up, and after it of the policy's time."""
         begin, end = float(self.begin), min(self.model_until, self.end)
         if not self.warming_up(update):
-            begin, end = self.model_until, float(self.end)
+            begin, end = self.model_until, self.end
         return min(max(1.0 - (update - begin) / max(end - begin, 1.0), 0.0), 1.0)
 
     def to_json(self) -> dict[str, float | None]:

@@ -21,7 +21,7 @@ from vlsafe_agents.vlsafe.actions import UNITS, check_units
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import TensorBatch, is_image, observation_spaces
 from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
-from vlsafe_agents.vlsafe.gates import Source
+from vlsafe_agents.vlsafe.gates import SCORE, Source
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 from wrappers.files import reading, replacing
@@ -64,6 +64,16 @@ class VLSafePolicy(BasePolicy):
             gate=gate,
             cost_limit=cost_limit,
         )
+
+    @property
+    def observation_kinds(self) -> dict[str, spaces.Box]:
+        """What is seen, by the names that the world model has for it."""
+        return self._spaces
+
+    @property
+    def reads_safety_score(self) -> bool:
+        """Whether the policy improves by the safety score of frames."""
+        return self.actor_critic.update == "gated" and self.actor_critic.source == SCORE
 
     # --- learning ---------------------------------------------------------------------------------
 

@@ -1,46 +1,53 @@
-"""The agent: offline safe reinforcement learning in imagination, with SB3's interface."""
+"""The agent: safe reinforcement learning in imagination, with SB3's interface."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 import torch
 from stable_baselines3.common import utils
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
-from vlsafe_agents.common.offline import OfflineAlgorithm
+from vlsafe_agents.common.checked_steps import CheckedEnv
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.running import plain_attributes, set_plain_attributes
-from vlsafe_agents.common.saved_agent import COUNTERS
+from vlsafe_agents.common.saved_agent import COUNTERS, NO_SETTINGS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
+from vlsafe_agents.vlsafe import stock_words
 from vlsafe_agents.vlsafe.actions import SPACES, UNITS, check_units
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
-from vlsafe_agents.vlsafe.config import SMALL_PRESETS, UPDATES, changed, make_config
+from vlsafe_agents.vlsafe.config import UPDATES, changed, make_config
 from vlsafe_agents.vlsafe.gates import SCORE, check_safety, refuse_change, with_gate
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
-from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise, torch_threads
+from vlsafe_agents.vlsafe.learning import LearningLoop
+from vlsafe_agents.vlsafe.online import Collector
+from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from wrappers.checks import one_number
 
 
-class VLSafe(OfflineAlgorithm):
-    """Learns offline: one timestep of :meth:`learn` is one gradient update, never a step of `env`.
+class VLSafe(LearningLoop):
+    """Learns from recorded drives, by driving, or from recorded drives first and by driving then.
 
-    A world model (DreamerV3's, with heads for cost and safety score) is fitted to recorded drives;
-    then an actor and two critics learn in its imagination (VL-SAFE, arXiv 2505.16377; see
+    A world model (DreamerV3's, with heads for cost and safety score) is fitted to drives; an actor
+    and two critics learn in its imagination (VL-SAFE, arXiv 2505.16377; see
     :mod:`~vlsafe_agents.vlsafe.actor_critic` for what is known of the paper and where we depart).
+
+    With a data set :meth:`learn` never touches ``env``; without one it drives there and reads
+    ``info["cost"]`` and ``info["safety_score"]`` as ``update`` and ``safety`` ask for them.
 
     Args:
         policy: "CnnPolicy", "MlpPolicy" or "MultiInputPolicy": the same class under the names that
             SB3's users know; observations are told apart by the space.
-        env: gives the spaces and serves for evaluation; never stepped or reset by ``learn``.
-            None takes the data's spaces.
+        env: gives the spaces, and is driven in to learn online.  None takes the data's spaces.
         dataset: recorded episodes with costs, and safety scores where the gate is made of them;
             may be set later.
         preset: sizes: "debug", "cpu", "12M", "25M" or "50M"; "route" is "cpu" with settings for
@@ -54,10 +61,16 @@ class VLSafe(OfflineAlgorithm):
             reads it.
         config: replaces settings of the preset: ``{"imagination": {"horizon": 15}}``; see
             :mod:`~vlsafe_agents.vlsafe.config`.
+        train_freq: online, steps of each environment between updates, and with ``gradient_steps``
+            how many updates then (-1: as many as steps were driven); None: ``online.train_ratio``.
+        learning_rate: this and what follows are SB3's words for settings: of the world model and
+            of actor and critics alike; ``policy_kwargs`` may hold ``net_arch``; ``batch_size``
+            counts sequences.
 
     Raises:
         ValueError: for unknown names or settings, spaces that the world model does not know, or a
             data set that does not fit them.
+        TypeError: for an argument of SB3's that has no meaning here, naming its equivalent.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -66,7 +79,6 @@ class VLSafe(OfflineAlgorithm):
         "MultiInputPolicy": VLSafePolicy,
     }
     policy: VLSafePolicy
-    _encoded: EpisodeDataset | None = None  # the data as a resting model's encoder sees them
 
     def __init__(
         self,
@@ -82,17 +94,28 @@ class VLSafe(OfflineAlgorithm):
         tensorboard_log: str | None = None,
         verbose: int = 0,
         config: Mapping[str, Any] | None = None,
+        train_freq: int | None = None,
+        gradient_steps: int | None = None,
+        stats_window_size: int = 100,
+        learning_rate: float | None = None,
+        gamma: float | None = None,
+        batch_size: int | None = None,
+        buffer_size: int | None = None,
+        learning_starts: int | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
         _init_setup_model: bool = True,
+        **others: Any,
     ) -> None:
+        words = {name: value for name, value in locals().items() if name in stock_words.MEANT}
+        stock_words.refuse_words(others)
+        stock_words.check_frequency(train_freq, gradient_steps)
         if env is None and dataset is None and _init_setup_model:
-            raise ValueError(
-                "VLSafe needs an environment or a data set, which tell it the spaces; "
-                "VLSafe.load(path) works without"
-            )
+            needs = "VLSafe needs an environment or a data set, which tell it the spaces"
+            raise ValueError(f"{needs}; VLSafe.load(path) works without")
         if update not in UPDATES:
             raise ValueError(f"unknown update {update!r}; choose one of {', '.join(UPDATES)}")
         safety = check_safety(safety, update)
-        self.config = make_config(preset, config)
+        self.config = make_config(preset, stock_words.with_words(config, words))
         super().__init__(
             policy,
             env,
@@ -101,15 +124,16 @@ class VLSafe(OfflineAlgorithm):
             verbose=verbose,
             device=device,
             seed=seed,
+            stats_window_size=stats_window_size,
+            support_multi_env=True,
             supported_action_spaces=SPACES,
         )
+        self.train_freq, self.gradient_steps = train_freq, gradient_steps
         if env is None and dataset is not None:
             self._take_spaces(dataset)
         self.preset, self.update, self.safety = preset, update, safety
         self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
-        self.world_model_frozen = False
         self.scores_learned = True  # whether the world model's data had safety scores
-        self._schedule: Schedule | None = None  # of the last call of learn
         self.dataset: EpisodeDataset | None = None
         if _init_setup_model:
             self._setup_model()
@@ -123,6 +147,7 @@ class VLSafe(OfflineAlgorithm):
         self.set_random_seed(self.seed)
         self._sampler = np.random.default_rng(self.seed)
         self._gap = GapWarning()
+        self.collector = Collector(self)
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space,
             self.action_space,
@@ -147,8 +172,9 @@ class VLSafe(OfflineAlgorithm):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """SB3's wrapping, but images stay channels-last as in the data."""
-        wrapped = BaseAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+        """SB3's wrapping of checked steps, but images stay channels-last as in the data."""
+        checked = CheckedEnv(env) if isinstance(env, gym.Env) else env
+        wrapped = BaseAlgorithm._wrap_env(checked, verbose, monitor_wrapper)
         return wrapped.venv if isinstance(wrapped, VecTransposeImage) else wrapped
 
     def set_dataset(self, dataset: EpisodeDataset) -> None:
@@ -211,59 +237,9 @@ class VLSafe(OfflineAlgorithm):
                 ) from error
         self.policy.actor_critic.start_from_behaviour()
         self.world_model_frozen, self.scores_learned = True, other.scores_learned
-        self._schedule = None
+        self._schedule, self._online = None, other._online
 
     # --- learning -------------------------------------------------------------------------------
-
-    def learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 100,
-        tb_log_name: str = "VLSafe",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Train for ``total_timesteps`` gradient updates on the data set.
-
-        Another call starts a fresh schedule from the weights as they are (first the world model and
-        the prior, then the critics, then the policy again from the prior, each with learning rates
-        from the top); with ``reset_num_timesteps=False`` it goes on where the last call was:
-        nothing warms up again, and only the end of the schedule moves.
-
-        Args:
-            log_interval: updates between two rows of the log.
-
-        Raises:
-            ValueError: without a data set, or for a negative number of updates.
-        """
-        if self.dataset is None:
-            missing = "there is no data set to learn from (saved agents hold none)"
-            raise ValueError(f"{missing}: call set_dataset first")
-        if progress_bar and self.env is None:
-            raise ValueError("SB3's progress bar needs an environment: call set_env first")
-        total_timesteps, callback = self._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        self._plan(total_timesteps - self.num_timesteps, reset_num_timesteps)
-        callback.on_training_start(locals(), globals())
-        rates = (
-            (self.model_optimizer, self.config.train.learning_rate),
-            (self.actor_critic_optimizer, self.config.network.learning_rate),
-        )
-        with torch_threads(self._thread_count()):
-            while self.num_timesteps < total_timesteps:
-                self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-                anneal(rates, self.schedule.remaining(self._n_updates))
-                self.train()
-                self.num_timesteps += 1
-                callback.update_locals(locals())
-                if not callback.on_step():
-                    break
-                if log_interval and self.num_timesteps % log_interval == 0:
-                    self.dump_logs()
-        callback.on_training_end()
-        return self
 
     def train(self) -> None:
         """One update: of world model and prior while they warm up, then of prior, critics, actor.
@@ -271,12 +247,12 @@ class VLSafe(OfflineAlgorithm):
         Losses compute; whatever changes does so here, in this order.  A batch holds B sequences of
         T rows, from which N dreams of H steps begin; features are ``(..., F)``.
         """
-        assert self.dataset is not None
         if not hasattr(self, "_logger"):
             self._logger = utils.configure_logger(self.verbose)
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
         self.policy.set_training_mode(True)
-        context, batch = self._sample(self._data())  # (B, K, ...) without losses, (B, T, ...)
+        anneal(self._rates(), self.schedule.remaining(self._n_updates))
+        context, batch = self._sample()  # (B, K, ...) without losses, (B, T, ...)
         if self._model_learns():
             world_model.observation.learn_scales(batch.obs)  # the first batches only
         if self.schedule.warming_up(self._n_updates):
@@ -302,7 +278,8 @@ class VLSafe(OfflineAlgorithm):
             behaviour_loss = actor_critic.behaviour_loss(prior_feat, batch, world_model)
             loss = critic_loss + behaviour_loss
             if improving:
-                actor_critic.update_multiplier(dream)
+                if not self._online:  # there real episodes tell
+                    actor_critic.update_multiplier(dream)
                 if actor_critic.multiplier is not None:
                     metrics["train/lagrange_multiplier"] = actor_critic.price
                 choices = actor_critic.choices(dream)  # A actions in each of N * H states
@@ -316,75 +293,32 @@ class VLSafe(OfflineAlgorithm):
             metrics["train/critic_loss"] = critic_loss.item()
             metrics["train/behaviour_loss"] = behaviour_loss.item()
             recorded = recorded_returns(batch, settings.gamma, settings.horizon)
-            metrics |= self._gap.update(metrics, recorded, improving)
+            if not self._online:  # a replay shows what the agent could do a while ago
+                metrics |= self._gap.update(metrics, recorded, improving)
         self._n_updates += 1
         for name, value in metrics.items():
             self.logger.record_mean(name, value)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
-    def _sample(self, dataset: EpisodeDataset) -> tuple[TensorBatch | None, TensorBatch]:
+    def _sample(self) -> tuple[TensorBatch | None, TensorBatch]:
         """Sequences to learn from, and the rows before them that the state is burnt in on."""
         train, share = self.config.train, self.config.research.unsafe_ends
         sizes = (train.batch_size, train.sequence_length)
-        rows = dataset.sample(*sizes, self._sampler, share, train.burn_in)  # (B, K + T, ...)
+        rows = self._source().sample(*sizes, self._sampler, share, train.burn_in)  # (B, K + T, ...)
         whole, count = to_tensors(rows, self.device), train.burn_in
         return whole.cut(slice(count)) if count else None, whole.cut(slice(count, None))
-
-    def _plan(self, updates: int, afresh: bool) -> None:
-        """What the next ``updates`` train."""
-        self._encoded = None
-        if updates < 1:
-            return
-        if self._schedule is not None and not afresh:
-            self._schedule = self._schedule.going_on(self._n_updates + updates)
-            return
-        share = 0.0 if self.world_model_frozen else self.config.model_warmup
-        self._schedule = Schedule.fresh(self._n_updates, updates, share, self.config.critic_warmup)
-
-    @property
-    def schedule(self) -> Schedule:
-        """What is trained when.
-
-        Raises:
-            ValueError: before the first call of :meth:`learn`.
-        """
-        if self._schedule is None:
-            raise ValueError("there is no schedule before the first call of learn()")
-        return self._schedule
-
-    def _model_learns(self) -> bool:
-        """Whether this update trains the world model."""
-        if self.schedule.warming_up(self._n_updates):
-            return True
-        every = self.config.model_every
-        return not self.world_model_frozen and every > 0 and self._n_updates % every == 0
-
-    def _data(self) -> EpisodeDataset:
-        """What this update draws from: encoded data, where the model rests and that pays."""
-        assert self.dataset is not None
-        schedule, train = self.schedule, self.config.train
-        rests = self.world_model_frozen or not self.config.model_every
-        if not rests or schedule.warming_up(self._n_updates):
-            return self.dataset
-        if self._encoded is None:
-            # a matter of the plan, not of what is left of it: runs that go on decide alike
-            updates = schedule.end - max(schedule.begin, schedule.model_until)
-            read = updates * train.batch_size * (train.sequence_length + train.burn_in)
-            rows = self.dataset.num_steps + self.dataset.num_episodes
-            size = self.policy.world_model.observation.embed_size
-            pays = read > 2 * rows and rows * size * 4 <= train.encoded_memory * 2**30
-            self._encoded = self.policy.encoded(self.dataset) if pays else self.dataset
-        return self._encoded
-
-    def _thread_count(self) -> int | None:
-        """One while a small preset learns on a CPU: more only slow tiny kernels."""
-        small = self.device.type == "cpu" and self.preset in SMALL_PRESETS
-        return self.config.torch_threads or (1 if small else None)
 
     # --- saving ---------------------------------------------------------------------------------
 
     def _setting(self, name: str) -> Any:
+        if name in stock_words.MEANT:
+            return None  # config says it
         return self.config.to_dict() if name == "config" else super()._setting(name)
+
+    @classmethod
+    def _settings(cls) -> list[str]:
+        own = inspect.signature(VLSafe.__init__).parameters
+        return [name for name in own if name not in (*NO_SETTINGS, "others")]
 
     def _policy_name(self) -> str | None:
         # All names stand for one class; observations are told apart by their space.
@@ -402,6 +336,8 @@ class VLSafe(OfflineAlgorithm):
             "scores_learned": self.scores_learned,
             "schedule": None if self._schedule is None else self._schedule.to_json(),
             "sampler": self._sampler.bit_generator.state,
+            "online": self._online,
+            "driven": self.collector.state(),
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -413,6 +349,9 @@ class VLSafe(OfflineAlgorithm):
         self.policy.actor_critic.episode_steps = state["episode_steps"]
         stored = state["schedule"]
         self._schedule = None if stored is None else Schedule.from_json(stored)
+        self._online = state.get("online", None if stored is None else False)
+        if "driven" in state:  # not in files up to November 2026
+            self.collector.restore(state["driven"])
 
     def _running(self) -> dict[str, Any]:
         return {**super()._running(), "gap": plain_attributes(self._gap)}
@@ -430,10 +369,13 @@ class VLSafe(OfflineAlgorithm):
             )
         if arguments["update"] != "gated" and arguments["safety"] is not None:
             arguments = {**arguments, "safety": SCORE}  # until November 2026 it was not checked
-        merged = super()._merged(arguments, changes)
+        words = {name: changes[name] for name in stock_words.MEANT if name in changes}
+        others = {name: value for name, value in changes.items() if name not in words}
+        merged = super()._merged(arguments, others)
         refuse_change(arguments, merged)
         stored = make_config(arguments["preset"], arguments["config"])
-        return {**merged, "config": changed(stored, changes.get("config")).to_dict()}
+        new = stock_words.with_words(changes.get("config"), words)
+        return {**merged, "config": changed(stored, new).to_dict()}
 
     @classmethod
     def _upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from vlsafe_agents.common.checked_steps import CheckedSteps
 from wrappers.checks import FLOAT32_MAX, one_cost
 
 
-def read_costs(infos: Sequence[dict[str, Any]], steps: CheckedSteps) -> np.ndarray:
+def read_costs(
+    infos: Sequence[dict[str, Any]],
+    steps: CheckedSteps,
+    what: str = "PPOLag",
+    remedy: str = "use SB3's PPO",
+) -> np.ndarray:
     """The costs (n_envs,) float32 that the environments reported for their last step.
 
     A vector environment hands out the terminal step's own info at the end of an episode (not the
@@ -20,6 +25,8 @@ def read_costs(infos: Sequence[dict[str, Any]], steps: CheckedSteps) -> np.ndarr
 
     Args:
         steps: the environments, which know where each is
+        what: needs the costs, for the message
+        remedy: instead of costs, for the message
 
     Raises:
         KeyError: if an environment reports none, naming it
@@ -29,8 +36,8 @@ def read_costs(infos: Sequence[dict[str, Any]], steps: CheckedSteps) -> np.ndarr
     for index, info in enumerate(infos):
         if "cost" not in info:
             raise KeyError(
-                f"{steps.where(index)}: there is no info['cost']; PPOLag needs one at every step. "
-                "Wrap the environment so that it reports one, or use SB3's PPO."
+                f"{steps.where(index)}: there is no info['cost']; {what} needs one at every step. "
+                f"Wrap the environment so that it reports one, or {remedy}."
             )
         cost = info["cost"]
         if type(cost) is float and 0.0 <= cost <= FLOAT32_MAX:  # as nearly all are
