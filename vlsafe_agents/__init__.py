@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from vlsafe_agents.bc import BC
     from vlsafe_agents.ppo import PPO
     from vlsafe_agents.ppo_lag import PPOLag
+    from vlsafe_agents.ppo_lag.recurrent import RecurrentPPOLag
     from vlsafe_agents.vlsafe import VLSafe
 
-__all__ = ["BC", "PPO", "PPOLag", "VLSafe"]
+__all__ = ["BC", "PPO", "PPOLag", "RecurrentPPOLag", "VLSafe"]
 
 
 def __getattr__(name: str) -> Any:

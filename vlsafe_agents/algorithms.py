@@ -154,6 +154,12 @@ def _ppo_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
     return {**own, **_ppo_arguments(settings)}
 
 
+def _recurrent_arguments(settings: TrainSettings) -> dict[str, Any]:
+    own = _ppo_lag_arguments(settings)
+    own.pop("frame_stack")  # it has a memory instead
+    return own
+
+
 def _ppo_lag_limit(name: str) -> float:
     from vlsafe_agents.ppo_lag.presets import preset
 
@@ -198,6 +204,17 @@ _ROWS = (
         cost_limit=_ppo_lag_limit,
         gradient_steps=_ppo_updates,
         role=_stacking_role("ppo_lag", "PPO-Lag"),
+    ),
+    AlgorithmSpec(
+        name="recurrent_ppo_lag",
+        label="Recurrent PPO-Lag",
+        home="vlsafe_agents.ppo_lag.recurrent:RecurrentPPOLag",
+        offline=False,
+        reads=("data", "cost", "cost_limit", "scorer", "envs", "reward_scale", "preset"),
+        arguments=_recurrent_arguments,
+        presets=("highway", "route"),
+        cost_limit=_ppo_lag_limit,
+        gradient_steps=_ppo_updates,
     ),
     AlgorithmSpec(
         name="ppo",

@@ -25,13 +25,13 @@ Driver = Callable[[int, int, int, np.random.Generator], int]
 
 
 class SpeedLimit(gym.Env[np.ndarray, Any]):
-    """Actions brake, keep, accelerate; ``continuous=True`` reads them off [-1, 1]."""
+    """Actions brake, keep, accelerate; ``continuous=True`` reads them off [-bound, bound]."""
 
-    def __init__(self, continuous: bool = False) -> None:
+    def __init__(self, continuous: bool = False, bound: float = 1.0) -> None:
         self.observation_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
-        self.continuous = continuous
+        self.continuous, self.bound = continuous, bound
         self.action_space: Any = (
-            spaces.Box(-1.0, 1.0, (1,), np.float32) if continuous else spaces.Discrete(3)
+            spaces.Box(-bound, bound, (1,), np.float32) if continuous else spaces.Discrete(3)
         )
 
     def reset(
@@ -44,7 +44,10 @@ class SpeedLimit(gym.Env[np.ndarray, Any]):
         return self._observe(), {"cost": 0.0, "safety_score": self._safety_score()}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        change = round(float(np.asarray(action).reshape(-1)[0])) if self.continuous else action - 1
+        if self.continuous:
+            change = round(float(np.asarray(action).reshape(-1)[0]) / self.bound)
+        else:
+            change = action - 1
         self.speed = int(np.clip(self.speed + int(change), 0, TOP))
         self.limit = self.announced
         if self.np_random.random() < CHANGE:
@@ -85,10 +88,12 @@ def noisy(speed: int, limit: int, announced: int, rng: np.random.Generator) -> i
 MIX: dict[Driver, float] = {careful: 0.4, noisy: 0.3, reckless: 0.15, erratic: 0.15}
 
 
-def record(episodes: int, seed: int = 0, continuous: bool = False) -> EpisodeDataset:
+def record(
+    episodes: int, seed: int = 0, continuous: bool = False, bound: float = 1.0
+) -> EpisodeDataset:
     """A data set of ``episodes`` episodes by drivers of ``MIX``."""
     rng = np.random.default_rng(seed)
-    env = SpeedLimit(continuous)
+    env = SpeedLimit(continuous, bound)
     drivers = list(MIX)
     recorded = []
     for number in range(episodes):
@@ -106,7 +111,7 @@ def _drive(env: SpeedLimit, driver: Driver, seed: int, rng: np.random.Generator)
         action: Any = index
         if env.continuous:
             noise = rng.normal(0, 0.2)
-            action = np.clip(np.array([index - 1 + noise], np.float32), -1, 1)
+            action = env.bound * np.clip(np.array([index - 1 + noise], np.float32), -1, 1)
         obs, reward, terminated, truncated, info = env.step(action)
         actions.append(action)
         rewards.append(reward)
@@ -125,7 +130,9 @@ def _drive(env: SpeedLimit, driver: Driver, seed: int, rng: np.random.Generator)
 
 def drive_agent(agent: Any, episodes: int, seed: int = 1_000, deterministic: bool = True) -> Any:
     """Mean return, mean cost and crash rate of ``agent`` over fixed seeds, side by side."""
-    envs = [SpeedLimit(isinstance(agent.action_space, spaces.Box)) for _ in range(episodes)]
+    space = agent.action_space
+    box = isinstance(space, spaces.Box)
+    envs = [SpeedLimit(box, float(space.high[0]) if box else 1.0) for _ in range(episodes)]
     obs = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(envs)])
     totals, running, state = np.zeros((episodes, 3)), np.ones(episodes, bool), None
     while running.any():

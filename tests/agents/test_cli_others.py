@@ -233,3 +233,23 @@ def test_agents_of_nobody_are_refused(
     assert run("evaluate", str(stock), *options, *WORLD, "--out", out) == 2
     assert re.search(said, " ".join(capsys.readouterr().err.split()))
     assert not os.path.exists(tmp_path / "x")
+
+
+def test_the_report_repeats_the_commands_of_other_worlds(
+    tmp_path: Path, stock: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from vlsafe_agents.report.commands import commands
+    from vlsafe_agents.report.run_folder import read_run_folder
+
+    folder = tmp_path / "run"
+    own = ("train", "--algo", "ppo", *WORLD, "--steps", "8", "--envs", "1")
+    assert run(*own, "--config", "batch_size=4", "--out", str(folder / "own")) == 0
+    assert run("evaluate", str(folder / "own"), "--episodes", "2", "--allow-import") == 0
+    evaluate = ("evaluate", str(stock), "--algo", "ppo", *WORLD, "--out", str(folder / "stock"))
+    assert run(*evaluate, "--episodes", "2", "--allow-pickle") == 0
+    assert run("report", str(folder)) == 0
+    shown = commands(read_run_folder(folder)).splitlines()
+    world = "--env other_worlds:make --cost-key crash"
+    assert any(f"vlsafe train --algo ppo {world}" in line for line in shown)
+    assert any(f"evaluate {folder / 'own'} --allow-import" in line for line in shown)
+    assert any(f"evaluate {stock} --algo ppo --allow-pickle {world}" in line for line in shown)

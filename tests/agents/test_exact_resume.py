@@ -342,6 +342,17 @@ def test_another_seed_or_another_number_of_environments_begins_new_episodes(
         fewer.learn(18, reset_num_timesteps=False)
 
 
+def test_normalisers_come_back_to_new_episodes_too(tmp_path: Path) -> None:
+    agent = PPOLag("MlpPolicy", normalised(), **ROLLOUT).learn(27)
+    agent.save(tmp_path / "a.zip")
+    env = VecFrameStack(VecNormalize(make_vec_env(continuous, 2)), 2)
+    fewer = PPOLag.load(tmp_path / "a.zip", env=env, device="cpu")
+    with pytest.warns(NotExactWarning, match="there are 2 environments"):
+        fewer.learn(0, reset_num_timesteps=False)
+    [one, other] = [model.get_vec_normalize_env().obs_rms for model in (agent, fewer)]
+    assert other.count == one.count + 2, "of the first observations"
+
+
 def test_the_compiled_environments_go_on(tmp_path: Path) -> None:
     from vlsafe_envs.sb3 import DrivingVecEnv
     from vlsafe_envs.sb3 import make_vec_env as make_driving

@@ -306,3 +306,19 @@ def test_a_stack_of_one_changes_nothing() -> None:
         return list(agent.policy.parameters())
 
     assert all(th.equal(a, b) for a, b in zip(weights(), weights(frame_stack=1), strict=True))
+
+
+@pytest.mark.parametrize("observation", KINDS)
+def test_a_run_that_goes_on_equals_one_that_was_not_stopped(
+    observation: str, tmp_path: Any
+) -> None:
+    def env() -> Any:
+        return CountingEnv(length=7, observation=observation)
+
+    agent = make("ppo", observation, env=env()).learn(10)
+    agent.save(tmp_path / "a.zip")  # within an episode, with frames in the stack
+    again = PPO.load(tmp_path / "a.zip", env=env(), device="cpu")
+    for one in (agent, again):
+        one.learn(10, reset_num_timesteps=False)
+    for a, b in zip(agent.policy.parameters(), again.policy.parameters(), strict=True):
+        assert th.equal(a, b)

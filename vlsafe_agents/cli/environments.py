@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from vlsafe_agents.cli.other_envs import NOT_NAMED, OWN, OtherEnv, is_other
-from vlsafe_agents.training.settings import EnvName
+from vlsafe_agents.cli.other_envs import NOT_NAMED, OtherEnv, is_other
+from vlsafe_agents.training.settings import OWN, EnvName
 
 _LONGEST_INTEGER = 30  # digits
 SET_BY_COMMANDS = ("observation", "scorer", "cost", "scene_in_info")
@@ -147,7 +147,7 @@ def choose_env(
 
     Args:
         own: what is kept beside the arguments of an environment that is not ours, under the names
-            of :data:`~vlsafe_agents.cli.other_envs.OWN`.
+            of :data:`~vlsafe_agents.training.settings.OWN`.
 
     Raises ``ValueError`` for ids of nobody and for options that are no ``key=value``, or that only
     other people's environments have.

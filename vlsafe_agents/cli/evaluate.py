@@ -296,7 +296,7 @@ def _stock(path: Path, algo: str | None, allow_pickle: bool, given: _Given) -> _
     """An agent in a file by itself, such as Stable-Baselines3 saves."""
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.cli.other_envs import observation_kind
-    from vlsafe_agents.cli.stock import load_stock, observation_for
+    from vlsafe_agents.evaluation.stock import load_stock, observation_for
 
     if given.out is None:
         raise ValueError(f"where shall the figures of {path} go? give --out, e.g. runs/mine/{algo}")

@@ -1,7 +1,8 @@
 """Environments of other people: any Gymnasium id, or a function that makes one.
 
-What a user would vary is kept beside the environment's own arguments, under the names of ``OWN``:
-so it is stored with data, agents and evaluations, and two that differ in it are told apart.
+What a user would vary is kept beside the environment's own arguments, under the names of
+:data:`~vlsafe_agents.training.settings.OWN`: so it is stored with data, agents and evaluations,
+and two that differ in it are told apart.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from vlsafe_agents.training.settings import EnvName
+from vlsafe_agents.training.settings import OWN, EnvName
 
-OWN = ("wrapper", "cost_key", "cost_function", "reward_function")
 NOT_NAMED = "not-named"  # data whose environment is not known: only its spaces are
 _GYM_ID = re.compile(r"^([\w.]+:)?([\w-]+/)?[\w.-]+-v\d+$")
 _FUNCTION = re.compile(r"^[\w.]+:[A-Za-z_][\w.]*$")

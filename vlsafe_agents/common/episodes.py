@@ -70,7 +70,7 @@ def running_episodes(env: VecEnv) -> dict[str, Any]:
             )
         values = {n: _value(getattr(wrapper, n)) for n in names or () if n in vars(wrapper)}
         kept.append({"kind": type(wrapper).__name__, "values": values})
-    return {"fault": fault, "episodes": episodes, "wrappers": kept}
+    return {"fault": fault, "num_envs": inner.num_envs, "episodes": episodes, "wrappers": kept}
 
 
 def return_to_episodes(env: VecEnv, state: Mapping[str, Any]) -> str:
@@ -87,16 +87,18 @@ def return_to_episodes(env: VecEnv, state: Mapping[str, Any]) -> str:
     kinds = [type(wrapper).__name__ for wrapper in around]
     if kinds != [one["kind"] for one in stored]:
         return f"the environments are wrapped in another way, {kinds}"
-    for wrapper, one in zip(around, stored, strict=True):  # what normalises counts in any case
+    inner = env.unwrapped
+    as_many = inner.num_envs == state["num_envs"]
+    for wrapper, one in zip(around, stored, strict=True):
         for name in _kept(wrapper) or ():
-            if name in one["values"]:
+            # what normalises counts for new episodes, too
+            if name in one["values"] and (as_many or name in ("obs_rms", "ret_rms")):
                 value = to_arrays(one["values"][name])
                 setattr(wrapper, name, _put_back(getattr(wrapper, name), value))
     if state["fault"]:
         return str(state["fault"])
-    inner = env.unwrapped
-    if inner.num_envs != len(state["episodes"]):
-        return f"there are {inner.num_envs} environments, and were {len(state['episodes'])}"
+    if not as_many:
+        return f"there are {inner.num_envs} environments, and were {state['num_envs']}"
     if not inner.has_attr("return_to_episode"):
         return "the environments cannot be brought into their episodes"
     for index, episode in enumerate(to_arrays(state["episodes"])):
@@ -126,7 +128,8 @@ def _value(value: Any) -> Any:
     if isinstance(value, RunningMeanStd):
         return {"mean": np.array(value.mean), "var": np.array(value.var), "count": value.count}
     if isinstance(value, StackedObservations):
-        return _value(value.stacked_obs)
+        parts = getattr(value, "sub_stacked_observations", None)  # of a Dict
+        return _value(value.stacked_obs if parts is None else parts)
     if isinstance(value, Mapping):
         return {name: _value(part) for name, part in value.items()}
     return np.array(value) if isinstance(value, np.ndarray) else value
@@ -139,7 +142,11 @@ def _put_back(present: Any, value: Any) -> Any:
         present.count = value["count"]
         return present
     if isinstance(present, StackedObservations):
-        present.stacked_obs = _put_back(present.stacked_obs, value)
+        parts = getattr(present, "sub_stacked_observations", None)
+        if parts is None:
+            present.stacked_obs = _put_back(present.stacked_obs, value)
+        else:
+            present.sub_stacked_observations = _put_back(parts, value)
         return present
     if isinstance(present, Mapping):
         return {name: _put_back(part, value[name]) for name, part in present.items()}

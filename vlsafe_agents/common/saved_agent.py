@@ -11,6 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
 from vlsafe_agents.common.agent_file import (
     AgentPath,
@@ -312,6 +313,7 @@ class SavedAgent(BaseAlgorithm):
             wrapped = cls._wrap_env(env, model.verbose)
             check_for_correct_spaces(wrapped, model.observation_space, model.action_space)
             model.env, model.n_envs = wrapped, wrapped.num_envs
+            model._vec_normalize_env = unwrap_vec_normalize(wrapped)
         model._setup_model()
         return model
 

@@ -276,7 +276,7 @@ def _entries(info: Mapping[str, Any], where: str) -> dict[str, Array]:
     if "cost" not in info:
         raise ValueError(
             f"{where}: the environment reports no info['cost'], only {sorted(info)}; wrap it so "
-            "that every step and reset says its cost"
+            "that every step says its cost: see wrappers.costs, or --cost-key and --cost-function"
         )
     entries = {
         "cost": _single("cost", info["cost"], where),

@@ -143,7 +143,8 @@ class Sums:
         if "cost" not in info:
             raise KeyError(
                 f"{self.env_name} reports no info['cost']; evaluation needs one at every step. "
-                "Wrap the environment so that it does."
+                "Wrap the environment so that it does: see wrappers.costs, or --cost-key and "
+                "--cost-function of the commands."
             )
         self.steps += 1
         self.episode_return += one_number(reward, "reward", self.where())

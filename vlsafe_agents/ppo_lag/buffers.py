@@ -59,7 +59,7 @@ def generalised_advantage(
     return advantages
 
 
-class _CostStorage(RolloutBuffer):
+class CostStorage(RolloutBuffer):
     """The cost half, mixed into both of SB3's rollout buffers."""
 
     _cost_arrays = ("cost_values", "cost_advantages", "cost_returns")
@@ -117,7 +117,7 @@ class _CostStorage(RolloutBuffer):
         return CostRolloutBufferSamples(*base, *map(self.to_torch, cost))
 
 
-class CostRolloutBuffer(_CostStorage):
+class CostRolloutBuffer(CostStorage):
     """`RolloutBuffer` with costs, cost values, cost advantages and cost returns.
 
     Args:
@@ -126,5 +126,5 @@ class CostRolloutBuffer(_CostStorage):
     """
 
 
-class CostDictRolloutBuffer(_CostStorage, DictRolloutBuffer):  # type: ignore[misc]
+class CostDictRolloutBuffer(CostStorage, DictRolloutBuffer):  # type: ignore[misc]
     """The same for Dict observations."""

@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import (
     BasePolicy,
     MultiInputActorCriticPolicy,
 )
-from stable_baselines3.common.torch_layers import MlpExtractor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
@@ -28,21 +28,27 @@ class CostActorCriticPolicy(ActorCriticPolicy):
     def _build_mlp_extractor(self) -> None:
         # Called by SB3 before it creates the optimiser, which takes `self.parameters()`.
         super()._build_mlp_extractor()
-        self.cost_features_extractor = (
-            self.features_extractor
-            if self.share_features_extractor
-            else self.make_features_extractor()
-        )
+        self.cost_features_extractor = self._cost_extractor()
         critic_layers = (
             self.net_arch.get("vf", []) if isinstance(self.net_arch, dict) else self.net_arch
         )
         self.cost_mlp = MlpExtractor(
-            self.features_dim,
+            self._latent_dim(),
             net_arch={"pi": [], "vf": list(critic_layers or [])},
             activation_fn=self.activation_fn,
             device=self.device,
         )
         self.cost_value_net = nn.Linear(self.cost_mlp.latent_dim_vf, 1)
+
+    def _cost_extractor(self) -> BaseFeaturesExtractor:
+        """What the cost critic reads an observation with."""
+        if self.share_features_extractor:
+            return self.features_extractor
+        return self.make_features_extractor()
+
+    def _latent_dim(self) -> int:
+        """How many numbers the cost critic's hidden layers get."""
+        return self.features_dim
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)

@@ -116,6 +116,10 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
     }
     policy: CostActorCriticPolicy
     rollout_buffer: CostRolloutBuffer | CostDictRolloutBuffer
+    _buffers: ClassVar[tuple[type[RolloutBuffer], type[RolloutBuffer]]] = (
+        CostRolloutBuffer,
+        CostDictRolloutBuffer,
+    )
 
     def __init__(
         self,
@@ -175,16 +179,20 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
                 "vlsafe_agents.ppo_lag.CostActorCriticPolicy."
             )
         is_dict = isinstance(self.observation_space, spaces.Dict)
-        self.rollout_buffer_class = CostDictRolloutBuffer if is_dict else CostRolloutBuffer
-        self.rollout_buffer_kwargs = {
+        self.rollout_buffer_class = self._buffers[is_dict]
+        self.rollout_buffer_kwargs = self._buffer_arguments()
+        super()._setup_model()
+        self.multiplier = make_multiplier(self.lagrange, self.cost_limit, **self.lagrange_kwargs)
+        self._forget_episodes()
+
+    def _buffer_arguments(self) -> dict[str, Any]:
+        """What the rollout buffer takes beyond SB3's arguments."""
+        return {
             "cost_gamma": self.gamma if self.cost_gamma is None else self.cost_gamma,
             "cost_gae_lambda": (
                 self.gae_lambda if self.cost_gae_lambda is None else self.cost_gae_lambda
             ),
         }
-        super()._setup_model()
-        self.multiplier = make_multiplier(self.lagrange, self.cost_limit, **self.lagrange_kwargs)
-        self._forget_episodes()
 
     def _forget_episodes(self, recent: Iterable[float] = ()) -> None:
         """Begin to sum up costs anew, with the sums of `recent` finished episodes known."""
@@ -224,9 +232,7 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
                 self.policy.reset_noise(env.num_envs)
             with th.no_grad():
                 obs_tensor = obs_as_tensor(self._last_obs, self.device)  # type: ignore[arg-type]
-                action_tensor, values, cost_values, log_probs = self.policy.forward_with_cost(
-                    obs_tensor
-                )
+                action_tensor, values, cost_values, log_probs = self._act(obs_tensor)
             actions = action_tensor.cpu().numpy()
             clipped_actions = self._env_actions(actions)
             new_obs, rewards, dones, infos = steps.step(clipped_actions)
@@ -253,6 +259,7 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
                 self._last_episode_starts,  # type: ignore[arg-type]
                 values,
                 log_probs,
+                **self._memory(),
             )
             self._last_obs = new_obs  # type: ignore[assignment]
             self._last_episode_starts = dones
@@ -263,12 +270,33 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
         callback.on_rollout_end()
         return True
 
+    def _act(self, obs: Any) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor]:
+        """Action, value, cost value and log-probability, (N, ...) each."""
+        return self.policy.forward_with_cost(obs)
+
+    def _memory(self) -> dict[str, Any]:
+        """What the rollout buffer keeps beyond SB3's."""
+        return {}
+
+    def _values(self, obs: Any, starts: np.ndarray, rows: slice) -> tuple[th.Tensor, th.Tensor]:
+        """Value and cost value (N, 1) of what the environments ``rows`` show.
+
+        Args:
+            starts: where an episode begins (N,)
+        """
+        return self.policy.predict_values(obs), self.policy.predict_cost_values(obs)
+
+    def _evaluate(
+        self, batch: Any, actions: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor, th.Tensor, th.Tensor | None]:
+        """Value, cost value, log-probability and entropy under the present policy."""
+        return self.policy.evaluate_actions_with_cost(batch.observations, actions)
+
     def _finish_returns(self, buffer: CostRolloutBuffer, last_obs: Any, dones: np.ndarray) -> None:
         """Compute returns and advantages of both streams, bootstrapped from `last_obs`."""
         with th.no_grad():
             obs = obs_as_tensor(last_obs, self.device)
-            values = self.policy.predict_values(obs)
-            cost_values = self.policy.predict_cost_values(obs)
+            values, cost_values = self._values(obs, dones, slice(None))
         buffer.compute_returns_and_advantage(last_values=values, dones=dones)
         buffer.compute_cost_returns_and_advantage(cost_values, dones)
 
@@ -295,8 +323,9 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
                 continue
             with th.no_grad():
                 obs = self.policy.obs_to_tensor(terminal)[0]
-                rewards[index] += self.gamma * float(self.policy.predict_values(obs))
-                costs[index] += cost_gamma * float(self.policy.predict_cost_values(obs))
+                value, cost_value = self._values(obs, np.zeros(1), slice(index, index + 1))
+                rewards[index] += self.gamma * float(value)
+                costs[index] += cost_gamma * float(cost_value)
 
     def _record_rollout(self) -> None:
         episodes = self._episode_costs
@@ -355,9 +384,7 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
         actions = batch.actions
         if isinstance(self.action_space, spaces.Discrete):
             actions = actions.long().flatten()  # (N, 1) -> (N,)
-        values, cost_values, log_prob, entropy = self.policy.evaluate_actions_with_cost(
-            batch.observations, actions
-        )
+        values, cost_values, log_prob, entropy = self._evaluate(batch, actions)
         advantages = self._mixed_advantage(batch)
         log_ratio = log_prob - batch.old_log_prob
         ratio = th.exp(log_ratio)

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from vlsafe_agents.algorithms import ALGORITHMS
+from vlsafe_agents.evaluation.stock import stock_options
 from vlsafe_agents.evaluation.stored import StoredEvaluation
 from vlsafe_agents.report.run_folder import AgentRun, RunFolder
+from vlsafe_agents.training.settings import OWN
 
 # Settings that are options; those that the algorithm reads, as others are refused.
 _COMMON = ("observation", "steps", "seed")
@@ -57,8 +59,7 @@ def _data(run: RunFolder) -> Iterator[str]:
         shares = ",".join(f"{k}={v}" for k, v in mix.items()) if isinstance(mix, Mapping) else None
         yield _command(
             "collect",
-            *_option("--env", collection["env_id"]),
-            *_pairs("--env-arg", collection.get("env_kwargs")),
+            *_environment(collection["env_id"], collection.get("env_kwargs")),
             *_option("--steps", collection.get("steps")),
             *_option("--episodes", collection.get("episodes")),
             *_option("--mix", shares),
@@ -97,7 +98,7 @@ def _training(folder: Path, agent: AgentRun) -> Iterator[str]:
         return
     parts = ["train", *_option("--algo", row.name), *_option("--data", settings.get("data"))]
     if not row.offline:  # others take the environment from the data
-        parts += _option("--env", env.get("env_id")) + _pairs("--env-arg", env.get("kwargs"))
+        parts += _environment(env.get("env_id"), env.get("kwargs"))
     chosen = settings.get("options")
     chosen = chosen if isinstance(chosen, Mapping) else {}
     own = [key for key in row.reads if key not in ("data", *_OPTIONS)]
@@ -125,19 +126,45 @@ def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -
         yield f"# {_quoted(folder)} was evaluated on seeds that are no range"
         return
     is_driver = found.kind == "driver"
+    stock = None if agent.settings is None else stock_options(agent.settings)
     parts = ["evaluate", str(found.agent) if is_driver else str(folder)]
+    if stock is not None:
+        parts = ["evaluate", *stock, *_environment(found.env_id, found.env_kwargs)]
     parts += _option("--data", options.get("data"))
     if is_driver and not options.get("data"):
         parts += _option("--env", found.env_id)
     parts += _option("--density", options.get("density"))
-    parts += _pairs("--env-arg", options.get("env_args", _changed(agent, found)))
+    if stock is None:
+        parts += _own_environment(agent, found)
     parts += [*_option("--episodes", episodes), *_option("--first-seed", first)]
     if "scorer" in options:
         parts += _option("--scorer", options["scorer"] or "none")
     if options.get("judge_all") is False:
         parts.append("--judge-recorded")
-    command = _command(*parts, *(_option("--out", folder) if is_driver else ()))
+    command = _command(*parts, *(_option("--out", folder) if is_driver or stock else ()))
     yield command if "scorer" in options else f"{command}  # with which scorer is not known"
+
+
+def _environment(env_id: Any, kwargs: Any) -> list[str]:
+    """Options that name an environment with all its arguments."""
+    arguments = dict(kwargs) if isinstance(kwargs, Mapping) else {}
+    own = {name: arguments.pop(name) for name in OWN if name in arguments}
+    parts = _option("--env", env_id) + _pairs("--env-arg", arguments)
+    for name, value in own.items():
+        for text in value if isinstance(value, list) else [value]:
+            parts += _option(f"--{name.replace('_', '-')}", text)
+    return parts
+
+
+def _own_environment(agent: AgentRun, found: StoredEvaluation) -> list[str]:
+    """Options for an environment that an agent's settings name, or that was named for it."""
+    trained = (agent.settings or {}).get("env")
+    known = trained.get("env_id") if isinstance(trained, Mapping) else None
+    if known is not None and known != found.env_id:
+        return _environment(found.env_id, found.env_kwargs)
+    pairs = _pairs("--env-arg", found.options.get("env_args", _changed(agent, found)))
+    ours = found.kind == "driver" or found.env_id.startswith("VLSafe-")
+    return pairs if ours else [*pairs, "--allow-import"]
 
 
 def _changed(agent: AgentRun, found: StoredEvaluation) -> dict[str, Any]:

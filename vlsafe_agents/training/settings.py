@@ -20,6 +20,10 @@ _INNER = ("preset", "update", "safety")  # stored under "options"
 _NONE = ("scorer", "safety")  # whose "none" is stored as null, by some versions at least
 
 
+# Kept beside the arguments of an environment that is not ours: how its costs and rewards are made.
+OWN = ("wrapper", "cost_key", "cost_function", "reward_function")
+
+
 @dataclass(frozen=True)
 class EnvName:
     """An environment's id and arguments, as ``settings.json`` states them."""

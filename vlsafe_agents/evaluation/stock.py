@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,17 @@ def load_stock(path: Path, algo: str | None, allow_pickle: bool) -> tuple[Any, d
         )
     model = _load(path, home)
     return model, {"algo": home, **settings}
+
+
+def stock_options(settings: Mapping[str, Any]) -> list[str] | None:
+    """What ``vlsafe evaluate`` was told of an agent's file; None for agents that we trained."""
+    model, algorithm = settings.get("model"), settings.get("algo")
+    if not isinstance(model, str) or "sha256" not in settings:
+        return None
+    names = {home: name for name, home in STOCK.items()}
+    if algorithm in names:
+        return [model, "--algo", names[algorithm], "--allow-pickle"]
+    return [model, "--algo", str(algorithm)]
 
 
 def observation_for(model: Any, choice: Any) -> str:
