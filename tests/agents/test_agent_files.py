@@ -158,7 +158,7 @@ def test_settings_of_vlsafe_are_changed_one_by_one(tmp_path: Path) -> None:
     assert again.policy.actor_critic.cost_limit == 3.0
     with pytest.raises(ValueError, match="sizes cannot be changed"):
         VLSafe.load(tmp_path / "a.zip", preset="12M")
-    with pytest.raises(TypeError, match="policy_kwargs"):
+    with pytest.raises(ValueError, match="policy_kwargs are sizes"):
         VLSafe.load(tmp_path / "a.zip", policy_kwargs={"net_arch": [1]})
 
 

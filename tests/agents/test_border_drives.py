@@ -142,7 +142,12 @@ IMPOSSIBLE_ACTIONS: dict[str, tuple[Any, spaces.Space[Any], str]] = {
         spaces.Box(-np.inf, np.inf, (1,), np.float32),
         "float32 can hold",
     ),
-    "several": ([[0, 1]] * 3, spaces.MultiBinary(2), "must be Discrete, MultiDiscrete or Box"),
+    "not binary": ([[0, 2]] * 3, spaces.MultiBinary(2), "holds 2 at entry"),
+    "several": (
+        [[0, 1]] * 3,
+        spaces.Tuple([spaces.Discrete(2)] * 2),
+        "must be Discrete, MultiDiscrete, MultiBinary or Box",
+    ),
 }
 
 
@@ -204,7 +209,7 @@ IMPOSSIBLE_DATA: dict[str, tuple[Callable[[], Any], str]] = {
     "cost list": (from_arrays([EPISODE], *SPACES, cost=["env"]), r"unknown cost mode \['env'\]"),
     "no score": (from_arrays([UNSCORED], *SPACES, cost="vlm"), "vlsafe label"),
     "no space": (from_arrays([EPISODE], None, spaces.Discrete(3)), "observation_space is None, no"),
-    "no action space": (from_arrays([EPISODE], SPACE, "Discrete"), "MultiDiscrete or Box"),
+    "no action space": (from_arrays([EPISODE], SPACE, "Discrete"), "MultiBinary or Box"),
     "two kinds": (from_arrays([EPISODE, OTHER], *SPACES), "episode 1 has observations"),
     "other name": (from_arrays([OTHER], *SPACES), "but no 'vector'"),
     "action": (lambda: data(action=[0, 1, 3]), "episode 1: action holds 3 at entry 2"),

@@ -369,6 +369,11 @@ class VLSafe(LearningLoop):
             )
         if arguments["update"] != "gated" and arguments["safety"] is not None:
             arguments = {**arguments, "safety": SCORE}  # until November 2026 it was not checked
+        if "policy_kwargs" in changes:
+            raise ValueError(
+                "policy_kwargs are sizes of networks, for which the file has weights; they cannot "
+                "be changed on loading"
+            )
         words = {name: changes[name] for name in stock_words.MEANT if name in changes}
         others = {name: value for name, value in changes.items() if name not in words}
         merged = super()._merged(arguments, others)
@@ -391,7 +396,11 @@ class VLSafe(LearningLoop):
         return {
             "algorithm": cls.__name__,
             "policy": "MultiInputPolicy",
-            "arguments": {name: data[name] for name in cls._settings() if name in data},
+            "arguments": {
+                name: data[name]
+                for name in cls._settings()
+                if name in data and name not in stock_words.MEANT  # config says those
+            },
             "left_out": [],
             "n_envs": data["n_envs"],
             **data["saved_spaces"],
