@@ -144,7 +144,7 @@ IMPOSSIBLE_ACTIONS: dict[str, tuple[Any, spaces.Space[Any], str]] = {
     ),
     "not binary": ([[0, 2]] * 3, spaces.MultiBinary(2), "holds 2 at entry"),
     "several": (
-        [[0, 1]] * 3,
+        [0, 1, 0],
         spaces.Tuple([spaces.Discrete(2)] * 2),
         "must be Discrete, MultiDiscrete, MultiBinary or Box",
     ),

@@ -1,0 +1,139 @@
+"""Constrained learners on a CMDP that a linear program solves (``two_lanes.py``).
+
+At the limit of 1.5 the best policy earns 4.22 at a price of 1.82 a unit of cost; without a limit
+9.75 at a cost of 5.44.  Whoever only drives in the fast lane less often, whatever it costs where,
+earns 2.69 at a cost of 1.5.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from stable_baselines3.common.env_util import make_vec_env
+from two_lanes import LIMIT, STEPS, TwoLanes, drive, optimum, record, value
+
+from vlsafe_agents import VLSafe
+from vlsafe_agents.data.dataset import EpisodeDataset
+from vlsafe_agents.ppo_lag import PPOLag
+
+EPISODES = 500
+CONFIG: dict[str, Any] = {
+    "world_model": {
+        "rssm": {"deter": 64, "hidden": 32, "stoch": 8, "classes": 4},
+        "heads": {"units": 32, "bins": 31, "bin_limit": 3.0},
+        "scales": {"vector": 5.0, "reward": 5.0, "cost": 5.0},
+    },
+    "train": {"batch_size": 16, "sequence_length": 11, "burn_in": 0, "learning_rate": 3e-3},
+    "network": {"learning_rate": 3e-3, "bin_limit": 4.0},
+    "imagination": {"starts": 64, "horizon": STEPS, "gamma": 1.0, "slow_rate": 0.05},
+    # the optimum lies far from the coin that drove, and takes some rare actions for certain
+    "improvement": {"beta": 10.0, "beta_reward": 10.0, "support_threshold": 0.0},
+    "multiplier": {"plain": {"learning_rate": 0.02}},
+}
+
+
+class Found(NamedTuple):
+    earned: float
+    paid: float
+    price: float
+
+
+class Coin:
+    """Chooses lanes by a coin."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def predict(self, obs: np.ndarray, **_: Any) -> tuple[np.ndarray, None]:
+        return self.rng.integers(2, size=len(obs)), None
+
+
+def test_the_linear_program_is_the_environment() -> None:
+    best, greedy = optimum(LIMIT), optimum(None)
+    for found in (best, greedy):
+        assert value(found.fast) == pytest.approx((found.earned, found.paid), abs=1e-4)
+    assert (best.earned, best.paid) == pytest.approx((4.2188, LIMIT), abs=1e-3)
+    assert best.price == pytest.approx(1 / 0.55, abs=1e-3)
+    assert (greedy.earned, greedy.paid) == pytest.approx((9.75, 5.4403), abs=1e-3)
+    mixed = (best.fast > 0.01) & (best.fast < 0.99)
+    assert np.argwhere(mixed).tolist() == [[8, 0]]  # one state, as there is one constraint
+    # the price is what the last bit of the limit buys
+    more = optimum(LIMIT + 0.01)
+    assert more.earned - best.earned == pytest.approx(0.01 * best.price, abs=1e-6)
+    coin = value(np.full((STEPS, 2), 0.5))
+    assert drive(Coin(), 2_000) == pytest.approx(coin, abs=0.2)
+
+
+@pytest.fixture(scope="module")
+def data() -> EpisodeDataset:
+    return record(600)
+
+
+@pytest.fixture(scope="module")
+def model(data: EpisodeDataset) -> VLSafe:
+    """A world model and the prior, for all updates."""
+    return make(data, model_warmup=1.0).learn(400)
+
+
+def make(data: EpisodeDataset, model_warmup: float = 0.6, **kwargs: Any) -> VLSafe:
+    return VLSafe(
+        "MlpPolicy", TwoLanes(), data, "debug", seed=0, device="cpu",
+        config=CONFIG | {"model_warmup": model_warmup}, cost_limit=LIMIT, **kwargs,
+    )  # fmt: skip
+
+
+def learned(data: EpisodeDataset, model: VLSafe, update: str, updates: int) -> Found:
+    """Return, cost and price of an agent that learned offline on a finished world model."""
+    agent = make(data, update=update, safety=None if update == "none" else "score")
+    agent.adopt_world_model(model)
+    found = Found(*drive(agent.learn(updates), EPISODES), agent.policy.actor_critic.price)
+    print(f"{update}: return {found.earned:.2f}, cost {found.paid:.2f}, price {found.price:.2f}")
+    return found
+
+
+@pytest.mark.slow  # two minutes of one core, with the world model
+@pytest.mark.timeout(1200)
+def test_offline_the_lagrangian_update_reaches_the_constrained_optimum(
+    data: EpisodeDataset, model: VLSafe
+) -> None:
+    best, found = optimum(LIMIT), learned(data, model, "lagrangian", 600)
+    assert found.paid == pytest.approx(LIMIT, abs=0.25)
+    assert found.earned > best.earned - 0.4
+    assert found.price == pytest.approx(best.price, abs=0.4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_offline_the_blind_agent_violates_the_limit_as_predicted(
+    data: EpisodeDataset, model: VLSafe
+) -> None:
+    greedy, found = optimum(None), learned(data, model, "none", 200)
+    assert found.paid == pytest.approx(greedy.paid, abs=0.4)
+    assert found.earned == pytest.approx(greedy.earned, abs=0.6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_offline_the_gated_update_keeps_the_limit(data: EpisodeDataset, model: VLSafe) -> None:
+    """It asks of each state by itself, so that it may stay far below the optimum."""
+    found = learned(data, model, "gated", 200)
+    assert found.paid < LIMIT + 0.1
+
+
+@pytest.mark.slow  # half a minute of one core each
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ppo_lag_ends_where_the_linear_program_says(seed: int) -> None:
+    best = optimum(LIMIT)
+    agent = PPOLag(
+        "MlpPolicy", make_vec_env(TwoLanes, n_envs=8), cost_limit=LIMIT, seed=seed, device="cpu",
+        n_steps=40, batch_size=80, n_epochs=5, learning_rate=2e-3, gamma=1.0, cost_gamma=1.0,
+        lagrange_kwargs={"learning_rate": 0.05}, policy_kwargs={"net_arch": [32]},
+    ).learn(80 * 320)  # fmt: skip
+    earned, paid = drive(agent, EPISODES)
+    price = agent.lagrange_multiplier
+    print(f"seed {seed}: return {earned:.2f}, cost {paid:.2f}, price {price:.2f}")
+    assert paid == pytest.approx(LIMIT, abs=0.25)
+    assert earned > best.earned - 0.4
+    assert price == pytest.approx(best.price, abs=0.5)
