@@ -69,3 +69,11 @@ def test_paths_exist() -> None:
 def test_the_check_sees_what_does_not_exist(name: str) -> None:
     assert not resolves(f"vlsafe_agents.{name}")
     assert resolves("vlsafe_agents.vlsafe.critics.Scale")
+
+
+def test_docstrings_name_their_errors_under_raises() -> None:
+    """In one form, which documentation tools read: no sentence says "Raises ``X``"."""
+    files = subprocess.check_output(["git", "ls-files", "*.py"], cwd=ROOT, text=True).split()
+    own = Path(__file__).relative_to(ROOT).as_posix()
+    said = re.compile(r"[Rr]aises ``\w+``")
+    assert [f for f in files if f != own and said.search((ROOT / f).read_text("utf-8"))] == []

@@ -29,8 +29,9 @@ class EnvChoice(EnvName):
     Whether it comes from a command line or from a file: an id that is not ours would import what it
     names, and a scorer would load a model or ask a server.
 
-    Raises ``ValueError`` for an id that is not ours and for arguments that this environment does
-    not have, that are out of range, or that the commands set.
+    Raises:
+        ValueError: for an id that is not ours and for arguments that this environment does not
+            have, that are out of range, or that the commands set.
     """
 
     env_id: str = field(default_factory=_default_id)
@@ -95,8 +96,9 @@ def recorded_env(
 ) -> AnyEnv:
     """The environment that a data set was collected in.
 
-    Raises ``ValueError``, naming ``where``, for one that is not ours unless imports are allowed:
-    the metadata may be anybody's.
+    Raises:
+        ValueError: naming ``where``, for one that is not ours unless imports are allowed: the
+            metadata may be anybody's.
     """
     kwargs = metadata.get("env_kwargs", {})
     try:
@@ -115,8 +117,9 @@ def is_ours(metadata: Mapping[str, Any]) -> bool:
 def stored_env(env_id: str, kwargs: dict[str, Any], allow_import: bool = False) -> AnyEnv:
     """The environment that a file names.
 
-    Raises ``ValueError`` for one that is not ours unless imports are allowed: making it would
-    import what the file names.
+    Raises:
+        ValueError: for one that is not ours unless imports are allowed: making it would import what
+            the file names.
     """
     from vlsafe_envs import known_ids
 
@@ -149,8 +152,9 @@ def choose_env(
         own: what is kept beside the arguments of an environment that is not ours, under the names
             of :data:`~vlsafe_agents.training.settings.OWN`.
 
-    Raises ``ValueError`` for ids of nobody and for options that are no ``key=value``, or that only
-    other people's environments have.
+    Raises:
+        ValueError: for ids of nobody and for options that are no ``key=value``, or that only other
+            people's environments have.
     """
     from vlsafe_envs import known_ids
 
@@ -186,7 +190,8 @@ def _is_foreign(env_id: str) -> bool:
 def parse_env_args(pairs: Iterable[str], density: float | None = None) -> dict[str, Any]:
     """What ``--env-arg`` and ``--density`` give.
 
-    Raises ``ValueError`` for arguments that the commands set, and for two densities.
+    Raises:
+        ValueError: for arguments that the commands set, and for two densities.
     """
     arguments = parse_pairs(pairs, "--env-arg")
     if density is not None:
@@ -202,8 +207,9 @@ def parse_env_args(pairs: Iterable[str], density: float | None = None) -> dict[s
 def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, Any]:
     """``["a=1", "b=x"]`` as ``{"a": 1, "b": "x"}``: values are JSON, or else text.
 
-    Raises ``ValueError`` for an entry without "=", a key given twice, and for numbers that are not
-    finite.
+    Raises:
+        ValueError: for an entry without "=", a key given twice, and for numbers that are not
+            finite.
     """
     parsed: dict[str, Any] = {}
     for pair in pairs:
@@ -220,7 +226,11 @@ def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, Any]:
 
 
 def _read_value(text: str) -> Any:
-    """JSON, Python's three words, or text; raises ``ValueError`` for what only looks like JSON."""
+    """JSON, Python's three words, or text.
+
+    Raises:
+        ValueError: for what only looks like JSON.
+    """
     try:
         return json.loads(
             text,
@@ -260,7 +270,11 @@ def _short(text: str, most: int = 40) -> str:
 
 
 def parse_mix(text: str) -> dict[str, float]:
-    """``"expert=0.5,random=0.5"`` as a dictionary; raises ``ValueError`` where it is not one."""
+    """``"expert=0.5,random=0.5"`` as a dictionary.
+
+    Raises:
+        ValueError: where it is not one.
+    """
     mix = parse_pairs((part.strip() for part in text.split(",") if part.strip()), "--mix")
     for name, share in mix.items():
         if not isinstance(share, int | float) or isinstance(share, bool):

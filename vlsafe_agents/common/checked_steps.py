@@ -47,14 +47,22 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._name = _name(0, env.spec)
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """As of the environment; raises ``ValueError`` for what is not Gymnasium's."""
+        """As of the environment.
+
+        Raises:
+            ValueError: for what is not Gymnasium's.
+        """
         self._step, where = 0, f"{self._name}, reset"
         observation, info = reset_values(self.env.reset(**kwargs), where)
         _check_shapes(observation, self.observation_space, where)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """As of the environment; raises ``ValueError`` for what is not Gymnasium's."""
+        """As of the environment.
+
+        Raises:
+            ValueError: for what is not Gymnasium's.
+        """
         self._step += 1
         where = f"{self._name}, step {self._step} of its episode"
         values = step_values(self.env.step(action), where)
@@ -65,12 +73,13 @@ class CheckedEnv(gym.Wrapper[Any, Any, Any, Any]):
 class CheckedSteps(VecEnvWrapper):
     """The environments as SB3's policies drive them, each step checked.
 
-    Raises ``ValueError`` where an observation or a reward is not finite.
-
     Args:
         venv: environments at the beginning of their episodes
         from_zero: actions of a ``Discrete`` space come as those policies count them, from 0
-            whatever the space's ``start``; else as the space does
+            whatever the space's ``start``; else as the space does.
+
+    Raises:
+        ValueError: where an observation or a reward is not finite.
     """
 
     def __init__(self, venv: VecEnv, from_zero: bool = True) -> None:

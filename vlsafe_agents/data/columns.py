@@ -28,8 +28,9 @@ _SIZE_KEEPING = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 def column_of(group: h5py.Group, name: str, episode: int) -> h5py.Dataset:
     """One column of an episode, unread.
 
-    Raises ``ValueError`` where there is none, where it holds no numbers, and where the file cannot
-    hold as many as it claims.
+    Raises:
+        ValueError: where there is none, where it holds no numbers, and where the file cannot hold
+            as many as it claims.
     """
     found, where = group.get(name), f"episode {episode}"
     if found is None:
@@ -97,7 +98,11 @@ class Column:
                 ) from error
 
     def load(self) -> Array:
-        """All of it in memory; raises ``ValueError`` where that has not so much."""
+        """All of it in memory.
+
+        Raises:
+            ValueError: where that has not so much.
+        """
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if self.nbytes > memory:
             raise ValueError(

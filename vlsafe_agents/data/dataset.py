@@ -106,9 +106,11 @@ class EpisodeDataset:
 
         Warns of observations outside of their space's bounds.
 
-        Raises ``FileNotFoundError`` where there is no data set and ``ValueError`` for data
-        without a wholly labelled episode where ``cost`` needs safety scores, and for damaged files
-        and impossible values, naming file, episode and remedy.
+        Raises:
+            FileNotFoundError: where there is no data set.
+            ValueError: for data without a wholly labelled episode where ``cost`` needs safety
+                scores, and for damaged files and impossible values, naming file, episode and
+                remedy.
         """
         from vlsafe_agents.data.storage import read_flat_rows  # h5py and minari load slowly
 
@@ -135,8 +137,10 @@ class EpisodeDataset:
 
         Warns of observations outside of their space's bounds.
 
-        Raises ``ValueError`` where an episode misfits the spaces, or where ``cost`` needs safety
-        scores that it does not have, and ``TypeError`` for what are no episodes.
+        Raises:
+            ValueError: where an episode misfits the spaces, or where ``cost`` needs safety scores
+                that it does not have.
+            TypeError: for what are no episodes.
         """
         check_cost_mode(cost)
         given = episodes_of(episodes)
@@ -168,7 +172,8 @@ class EpisodeDataset:
     def infos(self, names: Sequence[str]) -> dict[str, Array]:
         """Recorded infos of all frames of this view, each ``(R', ...)``, one episode after another.
 
-        Raises ``ValueError`` for infos that an episode lacks.
+        Raises:
+            ValueError: for infos that an episode lacks.
         """
         found = self._flat.infos(names)
         missing = [name for name in names if name not in found]
@@ -215,8 +220,11 @@ class EpisodeDataset:
         """The same data as an agent with this observation space sees them.
 
         A ``Dict`` keeps its keys; a ``Box`` selects the one stored observation of its shape and
-        type.  Raises ``ValueError`` when the data hold nothing of the kind, and ``TypeError`` for
-        what is no space.
+        type.
+
+        Raises:
+            ValueError: when the data hold nothing of the kind.
+            TypeError: for what is no space.
         """
         if not isinstance(observation_space, gym.Space):
             raise TypeError(f"observation_space is {observation_space!r}, no Gymnasium space")
@@ -246,7 +254,8 @@ class EpisodeDataset:
     def split(self, share: float, seed: int = 0) -> tuple[EpisodeDataset, EpisodeDataset]:
         """Two views: the rest, and a random ``share`` of the episodes held out for validation.
 
-        Raises ``ValueError`` unless both would hold an episode.
+        Raises:
+            ValueError: unless both would hold an episode.
         """
         share = one_number(share, "share", low=0.0, high=1.0)
         seed = whole_number(seed, "seed", low=0)
@@ -280,8 +289,10 @@ class EpisodeDataset:
         more rows in front, those that come before it in the stream; before the stream's first row,
         which begins an episode, stand its last ones.
 
-        Raises ``ValueError`` when the stream is shorter than ``length``, for a share outside
-        [0, 1] and for sizes below 1, and ``TypeError`` for another ``rng``.
+        Raises:
+            ValueError: when the stream is shorter than ``length``, for a share outside [0, 1] and
+                for sizes below 1.
+            TypeError: for another ``rng``.
         """
         unsafe_ends = one_number(unsafe_ends, "unsafe_ends", low=0.0, high=1.0)
         batch_size = whole_number(batch_size, "batch_size", low=1)
@@ -350,7 +361,9 @@ class EpisodeDataset:
         With a ``frame_stack`` each observation has those before it in its episode in front, along
         the last axis, and zeros from before the episode, as in SB3's ``VecFrameStack``.
 
-        Raises ``ValueError`` for a size below 1 and ``TypeError`` for another ``rng``.
+        Raises:
+            ValueError: for a size below 1.
+            TypeError: for another ``rng``.
         """
         batch_size = whole_number(batch_size, "batch_size", low=1)
         frame_stack = whole_number(frame_stack, "frame_stack", low=1)
@@ -368,7 +381,11 @@ class EpisodeDataset:
         )
 
     def episode(self, index: int) -> Episode:
-        """The episode at ``index`` of this view; raises ``IndexError`` where there is none."""
+        """The episode at ``index`` of this view.
+
+        Raises:
+            IndexError: where there is none.
+        """
         number = self._number(index)
         flat = self._flat
         begin, end = (int(row) for row in flat.starts[number : number + 2])
@@ -387,7 +404,8 @@ class EpisodeDataset:
     def episode_batch(self, index: int) -> SequenceBatch:
         """All rows of one episode as a batch of one sequence ``(1, T + 1, ...)``.
 
-        Raises ``IndexError`` where there is no such episode.
+        Raises:
+            IndexError: where there is no such episode.
         """
         number = self._number(index)
         begin, end = self._flat.starts[number : number + 2]
@@ -416,7 +434,8 @@ class EpisodeDataset:
 def check_dataset(dataset: Any) -> EpisodeDataset:
     """What an agent got as its data set, if it is one.
 
-    Raises ``TypeError`` for anything else, with what to write instead.
+    Raises:
+        TypeError: for anything else, with what to write instead.
     """
     if isinstance(dataset, EpisodeDataset):
         return dataset

@@ -59,7 +59,8 @@ class Fleet:
         make_drivers: the drivers for it.
         num_envs: environments of each worker.
 
-    Raises ``ValueError`` for fewer environments than one.
+    Raises:
+        ValueError: for fewer environments than one.
     """
 
     make_env: Callable[[int], VectorEnv[Any, Any, Any]]
@@ -88,8 +89,9 @@ class EpisodePlan(NamedTuple):
 def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, seed: int) -> Episode:
     """One episode from reset to its end.
 
-    Raises ``ValueError``, naming seed, step and name, for what the environment or the driver
-    should not have said: no cost, numbers that are not finite, an action outside the space.
+    Raises:
+        ValueError: naming seed, step and name, for what the environment or the driver should not
+            have said: no cost, numbers that are not finite, an action outside the space.
     """
     plan = EpisodePlan(0, driver_name, seed)
     observation, info = env.reset(seed=seed)
@@ -132,7 +134,8 @@ def drive_together(
 ) -> Iterator[tuple[int, Episode]]:
     """The same episodes as by :func:`drive`, with their numbers, in the order in which they end.
 
-    Raises ``ValueError`` as :func:`drive`.
+    Raises:
+        ValueError: as :func:`drive`.
     """
     tape = _Tape(env.single_action_space, team)
     return drive_episodes(
@@ -220,7 +223,11 @@ def _record(
 
 
 def _columns(what: str, rows: Sequence[Mapping[str, Array]], where: str) -> dict[str, Array]:
-    """Rows of named arrays as arrays ``(T + 1, ...)``; raises ``ValueError`` where they differ."""
+    """Rows of named arrays as arrays ``(T + 1, ...)``.
+
+    Raises:
+        ValueError: where they differ.
+    """
     columns = {}
     for name in rows[0]:
         shapes = [np.shape(row[name]) if name in row else None for row in rows]
@@ -249,7 +256,11 @@ def _with_checked_costs(infos: dict[str, Array], where: str) -> dict[str, Array]
 
 
 def _checked_actions(actions: Sequence[Any], space: gym.Space[Any], where: str) -> Array:
-    """Actions as they are stored, ``(T, ...)``; raises ``ValueError`` for one outside the space."""
+    """Actions as they are stored, ``(T, ...)``.
+
+    Raises:
+        ValueError: for one outside the space.
+    """
     dtype = action_dtype(space)
     counted = dtype is np.int64
     for step, action in enumerate(actions):
@@ -271,7 +282,8 @@ def _in_box(action: Any, space: Any) -> bool:
 def _entries(info: Mapping[str, Any], where: str) -> dict[str, Array]:
     """The stored part of one step's info, or of a vector environment's infos.
 
-    Raises ``ValueError``, naming ``where``, for one without a cost and for what are no numbers.
+    Raises:
+        ValueError: naming ``where``, for one without a cost and for what are no numbers.
     """
     if "cost" not in info:
         raise ValueError(
@@ -298,7 +310,11 @@ def _entries(info: Mapping[str, Any], where: str) -> dict[str, Array]:
 
 
 def _single(name: str, value: Any, where: str) -> Array:
-    """In single precision; raises ``ValueError`` for what are no numbers."""
+    """In single precision.
+
+    Raises:
+        ValueError: for what are no numbers.
+    """
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{where}: info[{name!r}] is {value!r}; expected a number")

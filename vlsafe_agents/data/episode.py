@@ -25,7 +25,8 @@ def training_cost(
 ) -> npt.NDArray[np.float32]:
     """The CMDP's cost ``(N,)`` of stored steps: ``wrappers.combine_cost``, where scores are needed.
 
-    Raises ``ValueError`` for an unknown mode and when the mode needs a missing ``safety_score``.
+    Raises:
+        ValueError: for an unknown mode and when the mode needs a missing ``safety_score``.
     """
     check_cost_mode(mode)
     if mode != "env" and safety_score is None:
@@ -45,9 +46,11 @@ class Episode:
     Costs and scores have T + 1 entries like Minari's infos: entry t was received on arriving at
     observation t, so that ``reward[t]`` (T entries) belongs with ``env_cost[t + 1]``.
 
-    Lists and tensors become arrays on construction.  Raises ``ValueError`` then for wrong lengths
-    and types, numbers that are not finite or that float32 cannot hold, negative costs and scores
-    outside [0, 1].
+    Lists and tensors become arrays on construction.
+
+    Raises:
+        ValueError: for wrong lengths and types, numbers that are not finite or that float32 cannot
+            hold, negative costs and scores outside [0, 1].
     """
 
     obs: dict[str, Array]  # each (T + 1, ...)
@@ -113,7 +116,9 @@ class Episode:
 def episodes_of(given: Any) -> list[Episode]:
     """The episodes that :meth:`EpisodeDataset.from_arrays` was called with, as a list.
 
-    Raises ``TypeError`` for what are none, and ``ValueError`` for none at all.
+    Raises:
+        TypeError: for what are none.
+        ValueError: for none at all.
     """
     if isinstance(given, str | os.PathLike):
         raise TypeError(f"episodes is the path {os.fspath(given)!r}; open it with from_minari")

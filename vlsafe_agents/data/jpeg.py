@@ -84,7 +84,11 @@ def _bytes_of(group: h5py.Group, name: str, episode: int) -> h5py.Dataset:
 
 
 def decoded(encoded: Array, shape: tuple[int, ...], where: str) -> Array:
-    """The image of JPEG's bytes; raises ``ValueError``, naming ``where``, for what is none."""
+    """The image of JPEG's bytes.
+
+    Raises:
+        ValueError: naming ``where``, for what is none.
+    """
     from PIL import Image
 
     try:

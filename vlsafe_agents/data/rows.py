@@ -44,8 +44,9 @@ class FlatRows:
 def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRows:
     """Lay episodes out in one stream of rows.
 
-    Raises ``ValueError`` where an episode's actions do not belong to the space, or where the
-    observations of two episodes differ in names, shapes or types.
+    Raises:
+        ValueError: where an episode's actions do not belong to the space, or where the observations
+            of two episodes differ in names, shapes or types.
     """
     lengths = [episode.num_steps + 1 for episode in episodes]
     starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
@@ -138,7 +139,9 @@ def check_spaces(
 ) -> None:
     """Raise where shapes and types of the rows are not the spaces'.
 
-    Raises ``TypeError`` for what is no space and ``ValueError`` for rows of other ones.
+    Raises:
+        TypeError: for what is no space.
+        ValueError: for rows of other ones.
     """
     for what, space in (("observation", observation_space), ("action", action_space)):
         if not isinstance(space, gym.Space):

@@ -72,8 +72,10 @@ def resolve_dataset(id_or_path: str | os.PathLike[str]) -> Path:
 
     The path of the file itself will do as well.
 
-    Raises ``FileNotFoundError`` when there is none, ``ValueError`` when there are several or
-    something else, and ``TypeError`` for what is no path.
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when there are several or something else.
+        TypeError: for what is no path.
     """
     if not isinstance(id_or_path, str | os.PathLike):
         raise TypeError(
@@ -143,7 +145,9 @@ def _minari_root() -> Path:
 def read_metadata(data_path: Path) -> dict[str, Any]:
     """Metadata of a data set; the scorer's identity comes from the file that holds its scores.
 
-    Raises ``FileNotFoundError`` and ``ValueError``, naming the file, where they cannot be read.
+    Raises:
+        FileNotFoundError: where there are none; names the file.
+        ValueError: where they cannot be read; names the file.
     """
     path = data_path / METADATA_FILE
     metadata = read_json(path, dict, COPY_AGAIN)
@@ -179,7 +183,9 @@ def update_metadata(data_path: Path, changes: dict[str, Any]) -> None:
 def open_data(data_path: Path) -> Iterator[h5py.File]:
     """The data file, open for reading; errors in the block become ones that name the file.
 
-    Raises ``FileNotFoundError`` where there is none and ``ValueError`` where it is damaged.
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it is damaged.
     """
     path = data_path / MAIN_FILE
     with open_file(data_path) as file:
@@ -197,14 +203,20 @@ def open_data(data_path: Path) -> Iterator[h5py.File]:
 def open_file(data_path: Path) -> h5py.File:
     """The data file, open for reading, which the caller closes.
 
-    Raises ``FileNotFoundError`` where there is none and ``ValueError`` where it cannot be opened.
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where it cannot be opened.
     """
     path = data_path / MAIN_FILE
     return reading(path, "a Minari data set (HDF5)", lambda p: h5py.File(p, "r"), COPY_AGAIN)
 
 
 def read_spaces(data_path: Path, metadata: dict[str, Any]) -> tuple[gym.Space, gym.Space]:
-    """Observation and action space; raises ``ValueError`` for observations of another layout."""
+    """Observation and action space.
+
+    Raises:
+        ValueError: for observations of another layout.
+    """
     from minari.serialization import deserialize_space  # minari loads slowly
 
     path, found = data_path / METADATA_FILE, []
@@ -234,8 +246,9 @@ def read_flat_rows(
 
     A safety score of NaN stands for a frame without a label, a cost of NaN for data without costs.
 
-    Raises ``ValueError`` for damaged files, impossible numbers and wrong lengths, and where there
-    is no info ``cost_key``.
+    Raises:
+        ValueError: for damaged files, impossible numbers and wrong lengths, and where there is no
+            info ``cost_key``.
     """
     data_path = resolve_dataset(id_or_path)
     metadata = read_metadata(data_path)
