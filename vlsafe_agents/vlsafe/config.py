@@ -154,9 +154,9 @@ class ImprovementConfig:
     support_threshold: Share = 0.1  # drop actions below this share of the prior's most likely one
     # The gated update calls an action feasible below cost_limit, or below this quantile of the
     # least Q_c in recorded states if that is higher: so many of them then have a feasible action,
-    # however high the critic's floor is. 0: below cost_limit only. Not higher: where more than a
-    # quarter of the states were dangerous, danger would be what is ordinary.
-    feasible_quantile: Share = 0.75
+    # however high the critic's floor is. 0: below cost_limit only. Not higher: where more than
+    # half of the states are dangerous, danger is what is ordinary.
+    feasible_quantile: Share = 0.5
     candidates: Count = 16  # K: actions compared per state of a continuous space
 
 
