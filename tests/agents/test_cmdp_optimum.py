@@ -74,7 +74,7 @@ def data() -> EpisodeDataset:
 @pytest.fixture(scope="module")
 def model(data: EpisodeDataset) -> VLSafe:
     """A world model and the prior, for all updates."""
-    return make(data, model_warmup=1.0).learn(400)
+    return make(data, model_warmup=1.0).learn(250)
 
 
 def make(data: EpisodeDataset, model_warmup: float = 0.6, **kwargs: Any) -> VLSafe:
@@ -122,18 +122,23 @@ def test_offline_the_gated_update_keeps_the_limit(data: EpisodeDataset, model: V
     assert found.paid < LIMIT + 0.1
 
 
-@pytest.mark.slow  # half a minute of one core each
+@pytest.mark.slow  # twenty seconds of one core each
 @pytest.mark.parametrize("seed", [0, 1])
-def test_ppo_lag_ends_where_the_linear_program_says(seed: int) -> None:
+def test_ppo_lag_reaches_the_constrained_optimum(seed: int) -> None:
+    """A multiplier that is slow beside the policy: with 0.05 and 100 episodes it swings.
+
+    Then costs of 0.6 after 40 and 2.5 after 80 rollouts were measured (seed 0).
+    """
     best = optimum(LIMIT)
     agent = PPOLag(
         "MlpPolicy", make_vec_env(TwoLanes, n_envs=8), cost_limit=LIMIT, seed=seed, device="cpu",
         n_steps=40, batch_size=80, n_epochs=5, learning_rate=2e-3, gamma=1.0, cost_gamma=1.0,
-        lagrange_kwargs={"learning_rate": 0.05}, policy_kwargs={"net_arch": [32]},
-    ).learn(80 * 320)  # fmt: skip
+        lagrange_kwargs={"learning_rate": 0.02, "initial": 1.0}, cost_window=32,
+        policy_kwargs={"net_arch": [32]},
+    ).learn(60 * 320)  # fmt: skip
     earned, paid = drive(agent, EPISODES)
     price = agent.lagrange_multiplier
-    print(f"seed {seed}: return {earned:.2f}, cost {paid:.2f}, price {price:.2f}")
-    assert paid == pytest.approx(LIMIT, abs=0.25)
-    assert earned > best.earned - 0.4
-    assert price == pytest.approx(best.price, abs=0.5)
+    print(f"PPO-Lag, seed {seed}: return {earned:.2f}, cost {paid:.2f}, price {price:.2f}")
+    assert paid == pytest.approx(LIMIT, abs=0.3)
+    assert earned > best.earned - 0.5
+    assert price == pytest.approx(best.price, abs=0.4)
