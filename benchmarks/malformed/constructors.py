@@ -173,8 +173,13 @@ def _learning() -> Iterator[Case]:
             )
     yield _case(
         "VLSafe.learn without data",
-        lambda: VLSafe("MlpPolicy", Road(), preset="debug").learn(1),
+        lambda: VLSafe("MlpPolicy", Road(), preset="debug").learn(1, online=False),
         "data set",
+    )
+    yield _case(
+        "VLSafe.learn online without scores",
+        lambda: VLSafe("MlpPolicy", Road(), preset="debug").learn(1),
+        "safety_score",
     )
     yield _case("BC.learn without data", lambda: BC("MlpPolicy", Road()).learn(1), "data set")
 

@@ -140,7 +140,7 @@ def test_the_prior_tells_states_apart_by_what_was_done_in_them() -> None:
     """Careful drivers accelerate where they are slow below a high limit, and brake above one."""
     space = SPACES["wide box"]
     config = {"model_warmup": 1.0, "train": {"learning_rate": 3e-3, "batch_size": 16}}
-    agent = make(dataset_in(space), Any3(space), config=config).learn(80)
+    agent = make(dataset_in(space), Any3(space), config=config).learn(160)
     slow, fast = [-1.0, 1.0, 1.0, -1.0], [1.0, -1.0, -1.0, -1.0]
     means = [
         agent.predict(np.tile(np.array([obs], np.float32), (200, 1)))[0].mean()
