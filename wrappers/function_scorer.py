@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from wrappers.named_function import load_named
 from wrappers.scorer import Frames, Infos, Scores, check_frames, check_scores
 
 _SPEC = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
@@ -98,23 +98,12 @@ def make_function_scorer(spec: str) -> FunctionScorer:
     Raises:
         ValueError: where there is no such function, or where a file names it.
     """
-    module, _, name = spec.partition(":")
     if not _IMPORTS.get():
         raise ValueError(
             f"a file names the scorer {spec!r}, a function that would have to be imported; build "
             "the scorer in Python instead"
         )
-    try:
-        found: Any = import_module(module)
-    except ImportError as error:
-        raise ValueError(
-            f"scorer {spec!r}: the module {module} cannot be imported ({error}); is it installed, "
-            "or in a folder of PYTHONPATH?"
-        ) from error
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"scorer {spec!r}: {module} has no {name}")
-        found = getattr(found, part)
+    found = load_named(spec, "scorer")
     if not is_function(found):
         raise ValueError(f"scorer {spec!r} is {found!r}, no function of frames")
     return FunctionScorer(found)

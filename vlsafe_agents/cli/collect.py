@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli.options import CostFunction, CostKey, EnvArg, RewardFunction, Wrapper
+
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
     from vlsafe_agents.data.collect import CollectSummary
@@ -41,21 +43,11 @@ def collect(
         typer.Option(help="One policy in place of --mix: module:function, or an agent's folder."),
     ] = None,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
-    env_arg: Annotated[
-        list[str] | None, typer.Option(help="More of the environment's arguments, key=value.")
-    ] = None,
-    wrapper: Annotated[
-        list[str] | None, typer.Option(help="Another environment's wrapper, module:Class.")
-    ] = None,
-    cost_key: Annotated[
-        str | None, typer.Option(help="Another environment's info that is the cost.")
-    ] = None,
-    cost_function: Annotated[
-        str | None, typer.Option(help="Another environment's cost, module:function.")
-    ] = None,
-    reward_function: Annotated[
-        str | None, typer.Option(help="Another environment's reward, module:function.")
-    ] = None,
+    env_arg: EnvArg = None,
+    wrapper: Wrapper = None,
+    cost_key: CostKey = None,
+    cost_function: CostFunction = None,
+    reward_function: RewardFunction = None,
     seed: Annotated[int, typer.Option(help="Decides seeds and drivers of all episodes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
     overwrite: Annotated[bool, typer.Option(help="Remove what is already there.")] = False,

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vlsafe_agents.cli.options import CostFunction, CostKey, Wrapper
+
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
     from vlsafe_agents.evaluation import Evaluation
@@ -82,15 +84,9 @@ def evaluate(
         str | None,
         typer.Option(help="Environment of a driver or a model.zip: an id, or module:function."),
     ] = None,
-    wrapper: Annotated[
-        list[str] | None, typer.Option(help="Another environment's wrapper, module:Class.")
-    ] = None,
-    cost_key: Annotated[
-        str | None, typer.Option(help="Another environment's info that is the cost.")
-    ] = None,
-    cost_function: Annotated[
-        str | None, typer.Option(help="Another environment's cost, module:function.")
-    ] = None,
+    wrapper: Wrapper = None,
+    cost_key: CostKey = None,
+    cost_function: CostFunction = None,
     allow_import: Annotated[
         bool, typer.Option("--allow-import", help="Use an environment that files name and not we.")
     ] = False,

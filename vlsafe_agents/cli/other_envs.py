@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 
 from vlsafe_agents.training.settings import OWN, EnvName
+from wrappers.named_function import load_named
 
 NOT_NAMED = "not-named"  # data whose environment is not known: only its spaces are
 _GYM_ID = re.compile(r"^([\w.]+:)?([\w-]+/)?[\w.-]+-v\d+$")
@@ -67,32 +67,6 @@ def is_other(env_id: Any) -> bool:
     return isinstance(env_id, str) and bool(_GYM_ID.match(env_id) or _FUNCTION.match(env_id))
 
 
-def load_function(name: str, what: str) -> Any:
-    """What ``"module:function"`` names.
-
-    Args:
-        what: names it in messages, such as "--wrapper".
-
-    Raises:
-        ValueError: where there is none.
-    """
-    module, colon, attribute = name.partition(":")
-    if not colon or not module or not attribute:
-        raise ValueError(f"{what} {name!r} is not of the form module:name")
-    try:
-        found: Any = import_module(module)
-    except ImportError as error:
-        raise ValueError(
-            f"{what} {name!r}: the module {module} cannot be imported ({error}); is it installed, "
-            "or in a folder of PYTHONPATH?"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"{what} {name!r}: {module} has no {attribute}")
-        found = getattr(found, part)
-    return found
-
-
 def make_other(env_id: str, kwargs: Mapping[str, Any], scorer: Any = None) -> gym.Env[Any, Any]:
     """Make an environment with its wrappers, in the order: wrapper, cost, reward, scorer.
 
@@ -106,15 +80,15 @@ def make_other(env_id: str, kwargs: Mapping[str, Any], scorer: Any = None) -> gy
     env = _make_bare(env_id, {k: v for k, v in kwargs.items() if k not in OWN}, bool(scorer))
     named = own.get("wrapper", [])
     for name in [named] if isinstance(named, str) else named:
-        env = load_function(name, "--wrapper")(env)
+        env = load_named(name, "--wrapper")(env)
     if not isinstance(env, gym.Env):
         raise ValueError(f"{env_id} gives a {type(env).__name__}, no Gymnasium environment")
     if "cost_key" in own:
         env = CostFromInfo(env, own["cost_key"])
     if "cost_function" in own:
-        env = CostFunction(env, load_function(own["cost_function"], "--cost-function"))
+        env = CostFunction(env, load_named(own["cost_function"], "--cost-function"))
     if "reward_function" in own:
-        env = RewardFunction(env, load_function(own["reward_function"], "--reward-function"))
+        env = RewardFunction(env, load_named(own["reward_function"], "--reward-function"))
     env = _ResetCost(env)
     return env if scorer is None else VLMCost(env, scorer)
 
@@ -124,7 +98,7 @@ def _make_bare(env_id: str, kwargs: dict[str, Any], seen: bool) -> Any:
         {"render_mode": "rgb_array"} if seen and "render_mode" not in kwargs else {}
     )
     if _FUNCTION.match(env_id) and not _GYM_ID.match(env_id):
-        return load_function(env_id, "--env")(**kwargs)
+        return load_named(env_id, "--env")(**kwargs)
     try:
         return gym.make(env_id, disable_env_checker=True, **drawn, **kwargs)
     except gym.error.Error as error:

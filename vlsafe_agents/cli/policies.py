@@ -12,8 +12,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from vlsafe_agents.cli.other_envs import load_function
 from vlsafe_agents.data.rows import bare_name
+from wrappers.named_function import load_named
 
 RANDOM = "random"
 
@@ -61,7 +61,7 @@ def check_policy(name: str) -> None:
     Raises:
         ValueError: where there is no such function, or the agent cannot be read.
     """
-    function = _agent(name) if ":" not in name else load_function(name, "the policy")
+    function = _agent(name) if ":" not in name else load_named(name, "the policy")
     if ":" in name and not callable(function):
         raise ValueError(f"the policy {name!r} is {function!r}, no function of an observation")
 
@@ -121,7 +121,7 @@ class _Policy:
     def __init__(self, name: str, env: Any, rng: np.random.Generator) -> None:
         self._name, self._env, self._rng = name, env, rng
         self._model = None if ":" in name else _agent(name)
-        self._function = None if self._model is not None else load_function(name, "the policy")
+        self._function = None if self._model is not None else load_named(name, "the policy")
         self._takes_rng = self._function is not None and _takes_two(self._function)
 
     def reset(self) -> None:

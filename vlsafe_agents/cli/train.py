@@ -10,6 +10,7 @@ from typing import Annotated, Any, Optional, get_args, get_type_hints
 import typer
 
 from vlsafe_agents.algorithms import ALGORITHMS, find_algorithm
+from vlsafe_agents.cli.options import CostFunction, EnvArg, RewardFunction, Wrapper
 from vlsafe_agents.training.settings import METADATA, READ_BY_SOME, TrainSettings
 
 
@@ -60,21 +61,13 @@ def train(
         str | None, typer.Option(help="Environment id. [default: the data set's, or Highway]")
     ] = None,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
-    env_arg: Annotated[
-        list[str] | None, typer.Option(help="More of the environment's arguments, key=value.")
-    ] = None,
-    wrapper: Annotated[
-        list[str] | None, typer.Option(help="Another environment's wrapper, module:Class.")
-    ] = None,
+    env_arg: EnvArg = None,
+    wrapper: Wrapper = None,
     cost_key: Annotated[
         str | None, typer.Option(help="The info that is the cost, of the data or while it drives.")
     ] = None,
-    cost_function: Annotated[
-        str | None, typer.Option(help="Another environment's cost, module:function.")
-    ] = None,
-    reward_function: Annotated[
-        str | None, typer.Option(help="Another environment's reward, module:function.")
-    ] = None,
+    cost_function: CostFunction = None,
+    reward_function: RewardFunction = None,
     allow_import: Annotated[
         bool,
         typer.Option("--allow-import", help="Use an environment that --data name and not we."),
