@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from stable_baselines3.common.env_util import make_vec_env
-from two_lanes import LIMIT, STEPS, TwoLanes, drive, optimum, record, value
+from two_lanes import LIMIT, STEPS, TwoLanes, drive, gated_policy, optimum, record, value
 
 from vlsafe_agents import VLSafe
 from vlsafe_agents.data.dataset import EpisodeDataset
@@ -23,7 +23,9 @@ CONFIG: dict[str, Any] = {
     "world_model": {
         "rssm": {"deter": 64, "hidden": 32, "stoch": 8, "classes": 4},
         "heads": {"units": 32, "bins": 31, "bin_limit": 3.0},
-        "scales": {"vector": 5.0, "reward": 5.0, "cost": 5.0},
+        # dreams must know where episodes end: with 1 for cont and 250 updates they went on in nine
+        # of ten, critics saw 0.7 too much cost in every state, and gated earned 1.66
+        "scales": {"vector": 5.0, "reward": 5.0, "cost": 5.0, "cont": 5.0},
     },
     "train": {"batch_size": 16, "sequence_length": 11, "burn_in": 0, "learning_rate": 3e-3},
     "network": {"learning_rate": 3e-3, "bin_limit": 4.0},
@@ -32,6 +34,7 @@ CONFIG: dict[str, Any] = {
     "improvement": {"beta": 10.0, "beta_reward": 10.0, "support_threshold": 0.0},
     "multiplier": {"plain": {"learning_rate": 0.02}},
 }
+BETAS = {"beta_reward": 10.0, "beta_cost": 30.0}  # of gated; the second is the default
 
 
 class Found(NamedTuple):
@@ -74,7 +77,7 @@ def data() -> EpisodeDataset:
 @pytest.fixture(scope="module")
 def model(data: EpisodeDataset) -> VLSafe:
     """A world model and the prior, for all updates."""
-    return make(data, model_warmup=1.0).learn(250)
+    return make(data, model_warmup=1.0).learn(1_000)
 
 
 def make(data: EpisodeDataset, model_warmup: float = 0.6, **kwargs: Any) -> VLSafe:
@@ -93,8 +96,8 @@ def learned(data: EpisodeDataset, model: VLSafe, update: str, updates: int) -> F
     return found
 
 
-@pytest.mark.slow  # two minutes of one core, with the world model
-@pytest.mark.timeout(1200)
+@pytest.mark.slow  # five minutes of one core, with the world model
+@pytest.mark.timeout(1800)
 def test_offline_the_lagrangian_update_reaches_the_constrained_optimum(
     data: EpisodeDataset, model: VLSafe
 ) -> None:
@@ -114,12 +117,25 @@ def test_offline_the_blind_agent_violates_the_limit_as_predicted(
     assert found.earned == pytest.approx(greedy.earned, abs=0.6)
 
 
+def test_the_gated_update_has_an_optimum_of_its_own() -> None:
+    """It asks of each state by itself, so that it stays below the program's, within the limit."""
+    earned, paid = value(gated_policy(LIMIT, lookahead=0, **BETAS))
+    assert (earned, paid) == pytest.approx((2.061, 1.316), abs=2e-3)
+    only_reward = value(gated_policy(LIMIT, lookahead=0, p=1.0, **BETAS))
+    assert only_reward == pytest.approx((2.760, 1.407), abs=2e-3)
+    assert max(earned, only_reward[0]) < optimum(LIMIT).earned
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_offline_the_gated_update_keeps_the_limit(data: EpisodeDataset, model: VLSafe) -> None:
-    """It asks of each state by itself, so that it may stay far below the optimum."""
-    found = learned(data, model, "gated", 200)
+@pytest.mark.timeout(1800)
+def test_offline_the_gated_update_keeps_the_limit_and_nears_its_own_optimum(
+    data: EpisodeDataset, model: VLSafe
+) -> None:
+    earned, paid = value(gated_policy(LIMIT, lookahead=3, **BETAS))
+    assert (earned, paid) == pytest.approx((3.222, 1.429), abs=2e-3)
+    found = learned(data, model, "gated", 300)
     assert found.paid < LIMIT + 0.1
+    assert found.earned > earned - 1.1
 
 
 @pytest.mark.slow  # twenty seconds of one core each

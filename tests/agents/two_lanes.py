@@ -9,15 +9,18 @@ a unit of cost buys most, and decides at random in one state, as there is one co
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium import spaces
 from scipy.optimize import linprog
 
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
+from vlsafe_agents.vlsafe import policy_extraction as extraction
 
 COSTS = (0.1, 0.9, 0.3, 0.7, 0.2, 1.0, 0.4, 0.6, 0.5, 0.8)
 STEPS = len(COSTS)
@@ -104,6 +107,79 @@ def value(fast: np.ndarray) -> tuple[float, float]:
         here = after
         earned, paid = earned + here[FAST], paid + here[FAST] * COSTS[k]
     return float(earned), float(paid)
+
+
+def action_values(fast: np.ndarray, gain: tuple[float, ...]) -> np.ndarray:
+    """Q ``(STEPS, 2, 2)`` of a policy, exactly, where the fast lane gives ``gain[k]`` in cell k."""
+    q, ahead = np.zeros((STEPS, 2, 2)), np.zeros(2)
+    for k in reversed(range(STEPS)):
+        for lane, action in np.ndindex(2, 2):
+            after = arrivals(lane, action)
+            q[k, lane, action] = sum(chance * (new * gain[k] + ahead[new]) for new, chance in after)
+        ahead = (np.stack([1.0 - fast[k], fast[k]], -1) * q[k]).sum(-1)  # (2,)
+    return q
+
+
+def lowest_score(fast: np.ndarray, k: int, lane: int, worst: float, steps: int) -> float:
+    """Mean of the lowest safety score of a state and of the next ``steps``, exactly."""
+    worst = min(worst, 1.0 - lane * COSTS[k - 1] if k else 1.0)
+    if not steps or k == STEPS:
+        return worst
+    return sum(
+        (fast[k, lane] if action == FAST else 1.0 - fast[k, lane])
+        * sum(
+            chance * lowest_score(fast, k + 1, new, worst, steps - 1)
+            for new, chance in arrivals(lane, action)
+        )
+        for action in (SLOW, FAST)
+    )
+
+
+def gated_policy(
+    limit: float, beta_reward: float, beta_cost: float, lookahead: int, p: float | None = None
+) -> np.ndarray:
+    """Where the gated update ends if critics and model know all: chances ``(STEPS, 2)`` of FAST.
+
+    The prior is a coin.  Damped steps; after 100 what is left of the coin is below 1e-4.
+
+    Args:
+        p: a constant gate; None for the lowest safety score of the next ``lookahead`` states.
+    """
+    coin = torch.full((STEPS, 2, 2), math.log(0.5), dtype=torch.float64)
+    seen = torch.from_numpy(_visits(np.full((STEPS, 2), 0.5)))  # (STEPS, 2)
+    fast = np.full((STEPS, 2), 0.5)
+    for _ in range(100):
+        units, q_cost = [], torch.from_numpy(action_values(fast, COSTS))
+        for q in (torch.from_numpy(action_values(fast, (1.0,) * STEPS)), q_cost):
+            advantage = extraction.behaviour_advantage(q, coin)
+            square = (seen * advantage.square().mean(-1)).sum() / seen.sum()
+            units.append(advantage / square.sqrt())
+        gate = np.full((STEPS, 2), p)
+        if p is None:
+            for k, lane in np.ndindex(STEPS, 2):
+                gate[k, lane] = lowest_score(fast, k, lane, 1.0, lookahead)
+        log_weight = extraction.gated_log_weight(
+            *units,
+            torch.from_numpy(gate.astype(np.float64)),
+            beta_reward,
+            beta_cost,
+            coin,
+            extraction.feasible_actions(q_cost, limit),
+        )
+        better = extraction.improved_policy(coin, log_weight)[..., FAST].numpy()
+        fast = fast + 0.1 * (better - fast)
+    return fast
+
+
+def _visits(fast: np.ndarray) -> np.ndarray:
+    """How often a policy is in each (cell, lane) of an episode, ``(STEPS, 2)``."""
+    seen = np.zeros((STEPS, 2))
+    seen[0, SLOW] = 1.0
+    for k, lane, action in np.ndindex(STEPS - 1, 2, 2):
+        chosen = fast[k, lane] if action == FAST else 1.0 - fast[k, lane]
+        for new, chance in arrivals(lane, action):
+            seen[k + 1, new] += seen[k, lane] * chosen * chance
+    return seen
 
 
 def record(episodes: int, seed: int = 0) -> EpisodeDataset:
