@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.batches import SequenceBatch, TransitionBatch
+from vlsafe_agents.data.drawing import check_rng, over_rows, prefer, starts_with
 from vlsafe_agents.data.episode import (
     CostMode,
     Episode,
@@ -298,41 +299,26 @@ class EpisodeDataset:
         batch_size = whole_number(batch_size, "batch_size", low=1)
         length = whole_number(length, "length", low=1)
         context = whole_number(context, "context", low=0)
-        _check_rng(rng)
+        check_rng(rng)
         last_start = len(self._rows) - length
         if last_start < 0:
             raise ValueError(
                 f"cannot take sequences of {length} rows from a data set of {len(self._rows)}; "
                 "collect more, or take shorter sequences"
             )
-        start = rng.integers(0, last_start + 1, batch_size)
-        weight = None
+        start, weight = rng.integers(0, last_start + 1, batch_size), None
         if unsafe_ends:
-            start, weight = self._prefer_unsafe_ends(start, length, rng, unsafe_ends)
+            unsafe = self._unsafe_starts(length)
+            start, weights = prefer(start, unsafe, last_start + 1, unsafe_ends, rng)
+            weight = over_rows(weights, context + length)
         places = start[:, None] + np.arange(-context, length)  # (B, C + T)
-        if weight is not None:
-            weight = np.pad(weight, ((0, 0), (context, 0)), mode="edge")
         return self.gather(self._rows[places % len(self._rows)], weight)
-
-    def _prefer_unsafe_ends(
-        self, start: Array, length: int, rng: np.random.Generator, share: float
-    ) -> tuple[Array, Array]:
-        """Replace a share of the evenly drawn starts; starts ``(B,)`` and weights ``(B, T)``."""
-        unsafe = self._unsafe_starts(length)
-        if not len(unsafe):
-            return start, np.ones((len(start), length), np.float32)
-        chosen = rng.random(len(start)) < share
-        start = np.where(chosen, rng.choice(unsafe, len(start)), start)
-        evenly = 1 / (len(self._rows) - length + 1)
-        density = (1 - share) * evenly + np.isin(start, unsafe) * share / len(unsafe)
-        return start, np.repeat((evenly / density).astype(np.float32)[:, None], length, 1)
 
     def _unsafe_starts(self, length: int) -> Array:
         """Starts of the sequences of ``length`` rows in which an episode ends with a cost."""
         if length not in self._unsafe:
             ends = self._flat.is_terminal[self._rows] & (self._cost[self._rows] > 0)
-            before = np.concatenate(([0], np.cumsum(ends)))  # ends before each row
-            self._unsafe[length] = np.flatnonzero(before[length:] > before[:-length])
+            self._unsafe[length] = starts_with(ends, length)
         return self._unsafe[length]
 
     def gather(self, rows: npt.NDArray[np.int64], weight: Array | None = None) -> SequenceBatch:
@@ -367,7 +353,7 @@ class EpisodeDataset:
         """
         batch_size = whole_number(batch_size, "batch_size", low=1)
         frame_stack = whole_number(frame_stack, "frame_stack", low=1)
-        _check_rng(rng)
+        check_rng(rng)
         rows = self._acting_rows[rng.integers(0, len(self._acting_rows), batch_size)]  # (B,)
         flat = self._flat
         return TransitionBatch(
@@ -453,11 +439,6 @@ def check_dataset(dataset: Any) -> EpisodeDataset:
         f"dataset is {what}, not an EpisodeDataset; open it first, where you also choose the cost: "
         f"dataset={remedy}"
     )
-
-
-def _check_rng(rng: Any) -> None:
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is {rng!r}; give a np.random.default_rng(seed)")
 
 
 class _EpisodeList(Sequence[Episode]):

@@ -12,10 +12,12 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.data.batches import SequenceSource
 from vlsafe_agents.data.dataset import EpisodeDataset
+from vlsafe_agents.data.mixture import Mixture
 from vlsafe_agents.data.replay import Replay
 from vlsafe_agents.vlsafe.config import SMALL_PRESETS, VLSafeConfig, online_config
-from vlsafe_agents.vlsafe.online import Collector, Mixture, drive_and_learn
+from vlsafe_agents.vlsafe.online import Collector, drive_and_learn
 from vlsafe_agents.vlsafe.optimisation import Schedule, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from wrappers.files import read_npz, write_npz
@@ -130,12 +132,15 @@ class LearningLoop(OfflineAlgorithm):
             if log_interval and self.num_timesteps % log_interval == 0:
                 self.dump_logs()
 
-    def _source(self) -> EpisodeDataset | Mixture:
+    def _source(self) -> SequenceSource:
         """What this update draws its sequences from."""
         if not self._online:
             return self._data()
         assert self.replay_buffer is not None
-        return Mixture(self.replay_buffer, self.dataset, self.config.online.data_share)
+        if self.dataset is None:
+            return self.replay_buffer
+        share = self.config.online.data_share
+        return Mixture([self.dataset, self.replay_buffer], [share, 1 - share], exact=True)
 
     def _data(self) -> EpisodeDataset:
         """Recorded drives, encoded where the model rests and that pays."""
