@@ -34,7 +34,7 @@ class Column:
         single: each entry is one number
 
     Raises:
-        ValueError: here, in `check` and in `array`, for an episode without it or with another
+        ValueError: here and in `array`, for an episode without it or with another
             length, shape or type
     """
 
@@ -50,11 +50,6 @@ class Column:
         self.shape, self.dtype = (int(starts[-1]), *first.shape[1:]), first.dtype
         if single and self.shape[1:]:
             raise ValueError(f"{name} holds arrays of {self.shape[1:]}; expected one number a step")
-
-    def check(self) -> None:
-        """Check length, shape and type of every episode's array, all unread."""
-        for number in range(len(self._episodes)):
-            self._check(number, self._episodes.array(number, self.name))
 
     def _check(self, number: int, part: StoredArray) -> None:
         rows = int(self.starts[number + 1] - self.starts[number])
@@ -106,7 +101,6 @@ class Column:
         Raises:
             ValueError: where that has not so much.
         """
-        self.check()
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if self.nbytes > memory:
             raise ValueError(
@@ -153,7 +147,6 @@ def mapped(column: Column, folder: Path, name: str, content: str, progress: str 
     found = _whole(path, column)
     if found is not None:
         return found
-    column.check()
     try:
         with one_writer(folder, "reading a data set", wait=True):
             if _whole(path, column) is None:  # nobody has written it meanwhile

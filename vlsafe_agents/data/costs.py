@@ -68,8 +68,8 @@ def read_costs(
 
 def _one_a_step(episodes: StoredEpisodes, name: str, starts: npt.NDArray[np.int64]) -> bool:
     """Whether the column has as many entries as actions, in every episode."""
-    lengths = [len(episodes.array(number, name)) for number in range(len(episodes))]
-    return bool((np.array(lengths) == np.diff(starts) - 1).all())
+    steps = (np.diff(starts) - 1).tolist()
+    return all(len(episodes.array(n, name)) == count for n, count in enumerate(steps))
 
 
 def _info_keys(group: h5py.Group) -> list[str]:

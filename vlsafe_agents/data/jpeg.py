@@ -44,11 +44,6 @@ class JpegColumn(Column):
         self.name, self.starts, self._episodes = name, starts, episodes
         self.shape, self.dtype = (int(starts[-1]), *shape), np.dtype(np.uint8)
 
-    def check(self) -> None:
-        """Check the number of images of every episode, all unread."""
-        for number in range(len(self._episodes)):
-            self._part(number)
-
     def _part(self, number: int) -> h5py.Dataset:
         part = _bytes_of(self._episodes.group(number), self.name, number)
         rows = int(self.starts[number + 1] - self.starts[number])

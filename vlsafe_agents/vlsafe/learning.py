@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
+from vlsafe_agents.common.devices import team_size
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.progress import ProgressReport
@@ -70,11 +71,15 @@ class LearningLoop(OfflineAlgorithm):
             log_interval: updates between two rows of the log.
             online: whether to drive; None: unless there is a data set.
 
+        In a team (:mod:`~vlsafe_agents.common.devices`) its processes share every batch.
+
         Raises:
-            ValueError: where there is nothing to learn from, or for a negative number.
+            ValueError: where there is nothing to learn from, for a negative number, and for what a
+                team cannot share.
             KeyError: if the environment does not report what ``update`` and ``safety`` need.
         """
         online = self._drives(online, reset_num_timesteps)
+        self._check_team(online)
         if progress_bar and self.env is None:
             raise ValueError("SB3's progress bar needs an environment: call set_env first")
         total_timesteps, callback = self._setup_learn(
@@ -117,6 +122,25 @@ class LearningLoop(OfflineAlgorithm):
                 "reset_num_timesteps=False out"
             )
         return online
+
+    def _check_team(self, online: bool) -> None:
+        """Whether this can be learned on several devices, where it is to be."""
+        size = team_size()
+        if size == 1:
+            return
+        if online:
+            raise ValueError(
+                "only learning from recorded drives is shared among several devices; start one "
+                "process to drive"
+            )
+        train, imagination = self.config.train, self.config.imagination
+        shared = {"train.batch_size": train.batch_size, "imagination.starts": imagination.starts}
+        for name, number in shared.items():
+            if number % size:
+                raise ValueError(
+                    f"{name} is {number}, which {size} processes cannot share evenly; choose a "
+                    f"multiple of {size}"
+                )
 
     def _learn_from_data(
         self, total: int, callback: BaseCallback, log_interval: int, report: ProgressReport
