@@ -35,7 +35,6 @@ class AlgorithmSpec:
         reads: settings that it reads beyond those that all do; others are refused.
         arguments: the constructor's arguments made of settings, without ``seed`` and ``device``.
         nested_config: whether the constructor takes ``config`` as one nested argument.
-        shared: whether several devices can train one agent.
         presets: names of its presets, the default first.
         cost_limit: the limit that a preset stands for.
         switched_off: of given settings, those that others leave without effect, each with the
@@ -55,7 +54,6 @@ class AlgorithmSpec:
     reads: tuple[str, ...]
     arguments: Callable[[TrainSettings], dict[str, Any]] = own_settings
     nested_config: bool = False
-    shared: bool = False
     presets: tuple[str, ...] = ()
     cost_limit: Callable[[str], float] | None = None
     switched_off: Callable[[Mapping[str, Any]], dict[str, str]] = lambda given: {}
@@ -236,7 +234,6 @@ _ROWS = (
         reads=("data", "cost", "cost_limit", "world_model", "preset", "update", "safety"),
         arguments=_vlsafe_arguments,
         nested_config=True,
-        shared=True,
         presets=("cpu", "route", "debug", "12M", "25M", "50M"),
         cost_limit=lambda preset: 1.0,
         switched_off=_vlsafe_switched_off,

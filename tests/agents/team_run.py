@@ -1,25 +1,31 @@
 """Trains small agents, alone or as one of a team, and prints every figure of every update.
 
-    python team_run.py CASE ...
-    torchrun --nproc-per-node 2 team_run.py CASE ...
+    python team_run.py figures CASE ...
+    torchrun --nproc-per-node 2 team_run.py figures CASE ...
+    torchrun --nproc-per-node 2 team_run.py train FOLDER UPDATE
+
+The last trains into a folder; the second process is asked to stop at an update (-1: never).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import sys
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from speed_limit import record
+from speed_limit import SpeedLimit, record
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from vlsafe_agents.common.devices import gathered, is_writer, joined
 from vlsafe_agents.data import Episode, EpisodeDataset
+from vlsafe_agents.training import EnvName, TrainSettings, train
 from vlsafe_agents.vlsafe import VLSafe
 
 UPDATES = 12
@@ -65,6 +71,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
             "world_model": {"image": {"decoded_share": 0.3}, "ensemble": 2},
             "train": {**SMALL["train"], "burn_in": 3},  # type: ignore[dict-item]
             "research": {"unsafe_ends": 0.3},
+            "model_every": 1,
         },
     ),
 }
@@ -94,11 +101,10 @@ def make(case: str) -> VLSafe:
     return agent
 
 
-def main() -> None:
-    """Print, for each case, its figures and what else the team must agree on."""
-    torch.set_num_threads(1)
+def figures(cases: list[str]) -> None:
+    """Print, for each case, its figures, and whether the whole team has come to the same."""
     with joined("cpu"):
-        for case in sys.argv[1:]:
+        for case in cases:
             agent, figures = make(case), Figures()
             agent.learn(UPDATES, callback=figures, log_interval=0)
             digest = hashlib.sha256()
@@ -113,5 +119,26 @@ def main() -> None:
                 print(json.dumps({"case": case, "rows": figures.rows, "alike": alike}), flush=True)
 
 
+def into_folder(out: str, stop: int) -> None:
+    """Train into a folder, or go on there; checkpoints at every update."""
+    learn = VLSafe.train
+
+    def asked(self: VLSafe) -> None:
+        if self._n_updates == stop and not is_writer():
+            os.kill(os.getpid(), signal.SIGTERM)
+        learn(self)
+
+    VLSafe.train = asked  # type: ignore[method-assign]
+    given = {"steps": 14, "preset": "debug", "update": "lagrangian", "cost": "env"}
+    env = EnvName("SpeedLimit-v0")
+    settings = TrainSettings(algo="vlsafe", env=env, observation="vector", device="cpu", **given)
+    facts = train(settings, out, SpeedLimit, record(20), checkpoint_seconds=0.0)
+    print(json.dumps(facts), flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    if sys.argv[1] == "train":
+        into_folder(sys.argv[2], int(sys.argv[3]))
+    else:
+        figures(sys.argv[2:])

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlsafe_agents.algorithms import ALGORITHMS, load_object
+from vlsafe_agents.algorithms import load_object
 from vlsafe_agents.common.devices import (
     alone,
     any_of_team,
@@ -97,11 +97,10 @@ def _train_in_team(
     overwrite: bool,
 ) -> dict[str, Any]:
     """Train together with the other processes that ``torchrun`` has started; one of them writes."""
-    if not settings.spec.shared:
-        names = ", ".join(row.name for row in ALGORITHMS.values() if row.shared)
+    if not settings.spec.load_class().shares_batches:
         raise ValueError(
             f"{settings.algo} trains on one device, and {started_processes()} processes were "
-            f"started; start one, or train {names}"
+            "started; start one, or train vlsafe"
         )
     with joined(settings.device), _writing(out) if is_writer() else nullcontext():
         if any_of_team(is_writer() and _is_finished(settings, out, overwrite)):

@@ -27,6 +27,7 @@ from wrappers.files import read_npz, write_npz
 class LearningLoop(OfflineAlgorithm):
     """``learn`` of an agent that reads recorded drives, or drives itself."""
 
+    shares_batches = True
     policy: VLSafePolicy
     config: VLSafeConfig
     preset: str
