@@ -539,9 +539,9 @@ def test_many_who_open_a_data_set_at_once_write_one_cache(
     written: list[Path] = []
     write = columns._write_flat
 
-    def counted(path: Path, column: Any) -> None:
+    def counted(path: Path, column: Any, *more: Any) -> None:
         written.append(path)
-        write(path, column)
+        write(path, column, *more)
 
     monkeypatch.setattr(columns, "_write_flat", counted)
     found: list[Any] = []

@@ -100,9 +100,9 @@ def _part(observation: Any, name: str) -> Any:
 @pytest.mark.parametrize("observation", KINDS)
 def test_recorded_steps_are_stacked_as_vec_frame_stack_does(observation: str) -> None:
     data, shown = recorded(observation)
-    rows = [t for t in range(len(shown)) if data._has_action[t]]
+    rows = [t for t in range(len(shown)) if data._stream.has_action(np.array(t))]
     rng = np.random.default_rng(1)
-    drawn = data._acting_rows[np.random.default_rng(1).integers(0, len(rows), 200)]
+    drawn = data._stream.acting_rows(np.random.default_rng(1).integers(0, len(rows), 200))
     batch = data.sample_transitions(200, rng, frame_stack=3)
     assert set(drawn) == set(rows)
     for name in batch.obs:

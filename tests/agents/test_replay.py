@@ -146,3 +146,34 @@ def test_context_is_what_came_before(capacity: int) -> None:
             assert follows or first[2]  # before the first row of all nothing stands
     least = 14 if capacity == 8 else 0
     assert np.unique(seen[:, 2]).min() == least
+
+
+def test_bad_ends_are_drawn_more_often_as_from_a_data_set_of_the_same_episodes() -> None:
+    memory = replay(n_envs=1)
+    for begin in range(0, 60, 10):
+        drive(memory, 0, 6, begin, terminated=begin == 30)
+    data = EpisodeDataset.from_arrays(memory.episodes(), VECTOR, ACTIONS)
+    found, expected = (
+        source.sample(64, 4, np.random.default_rng(1), unsafe_ends=0.5) for source in (memory, data)
+    )
+    for name in ("reward", "weight", "is_terminal", "cost"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert 0.4 < found.is_terminal.any(1).mean() < 0.7
+
+
+def test_bad_ends_are_found_in_every_ring_and_weighed_less() -> None:
+    memory = replay(capacity=60, n_envs=2)
+    for slot, ends in ((0, {20}), (1, {150, 170})):  # the second ring comes round
+        for begin in range(100 * slot, 100 * slot + 40 * (slot + 1), 10):
+            drive(memory, slot, 6, begin, terminated=begin in ends)
+    rng = np.random.default_rng(0)
+    even, batch = (memory.sample(6000, 3, rng, share, context=1) for share in (0.0, 0.5))
+    bad = [x.is_terminal[:, 1:].any(1) for x in (even, batch)]
+    kinds = [
+        set(x.obs["vector"][b, -1, 0].tolist()) for x, b in zip((even, batch), bad, strict=True)
+    ]
+    assert kinds[0] == kinds[1]
+    assert batch.weight.shape == (6000, 4)
+    assert bad[1].mean() > 2 * bad[0].mean()
+    np.testing.assert_allclose(batch.weight[:, 0].mean(), 1.0, rtol=0.05)
+    np.testing.assert_allclose((batch.weight[:, 0] * bad[1]).mean(), bad[0].mean(), rtol=0.1)

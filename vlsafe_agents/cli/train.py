@@ -118,7 +118,8 @@ def train(
     facts = run.train(
         settings, out, lambda: make_env(settings, dataset), dataset, overwrite=overwrite
     )
-    print(f"{out}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    if facts:  # of several processes, one has them
+        print(f"{out}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
 
 
 def open_data(data: str, cost: str | None, cost_key: str | None, spec: Any) -> Any:

@@ -21,6 +21,7 @@ Array = npt.NDArray[Any]
 
 _COUNTED = (gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
 _NAMES = "Discrete, MultiDiscrete, MultiBinary or Box"
+_CHUNK = 2**16  # rows that are checked together
 RECORD_AGAIN = "record this episode again, or leave it out"
 
 
@@ -53,7 +54,8 @@ def check_column(
         ValueError: naming the first entry that is not finite or outside [low, high].
     """
     try:
-        check_numbers(values, name, "", low, high)
+        for begin in range(0, len(values), _CHUNK):  # they may be more than fits into memory
+            check_numbers(values[begin : begin + _CHUNK], name, "", low, high)
     except ValueError:
         for number, (begin, end) in enumerate(pairwise(starts)):
             where = f"episode {number}"
@@ -142,14 +144,19 @@ def check_observations(
         check_column(values, name, starts, -FLOAT32_MAX, FLOAT32_MAX)
     if not isinstance(space, gym.spaces.Box) or _holds_all(space):
         return
-    outside = (values < space.low) | (values > space.high)
-    if not outside.any():
+    rows, first = 0, -1
+    for begin in range(0, len(values), _CHUNK):
+        part = values[begin : begin + _CHUNK]
+        outside = ((part < space.low) | (part > space.high)).reshape(len(part), -1).any(1)
+        if first < 0 and outside.any():
+            first = begin + int(np.argmax(outside))
+        rows += int(outside.sum())
+    if not rows:
         return
-    row = int(np.argmax(outside.reshape(len(values), -1).any(1)))
-    episode = int(np.searchsorted(starts, row, "right")) - 1
-    at, value = first_of(outside[starts[episode] :], values[starts[episode] :])
+    episode = int(np.searchsorted(starts, first, "right")) - 1
+    found = values[starts[episode] : first + 1]
+    at, value = first_of((found < space.low) | (found > space.high), found)
     place = at[1:] if isinstance(at, tuple) else ()
-    rows = int(outside.reshape(len(values), -1).any(1).sum())
     warnings.warn(
         f"{name} leaves the bounds of its space in {rows:,} of {len(values):,} rows, first in "
         f"episode {episode} at entry {at}: {value} is not in [{space.low[place]}, "

@@ -12,9 +12,12 @@ All shapes broadcast; nothing is summed over axes of an action.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from vlsafe_agents.common.devices import drawn
 
 EDGE = 1e-6  # distance to a bound [half ranges] that rounding makes of nothing
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
@@ -72,7 +75,7 @@ def clipped_normal_log_mass(low: Tensor, high: Tensor, mean: Tensor, std: Tensor
 def clipped_normal_sample(mean: Tensor, std: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """A sample, given that it lies in [low, high]; an end on a bound includes the bound's mass."""
     below, above = _cumulative(low, high, mean, std)
-    quantile = below + (above - below) * torch.rand_like(mean)
+    quantile = below + (above - below) * drawn(partial(torch.rand, device=mean.device), mean.shape)
     x = mean + std * torch.special.ndtri(quantile)
     return torch.minimum(torch.maximum(x, low), high)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class ProgressReport:
@@ -74,6 +77,14 @@ class ProgressReport:
         elif self._enabled and kind is None:
             took = duration(time.monotonic() - self._begin)
             print(f"{self._title}: done in {took}", file=sys.stderr, flush=True)
+
+
+def shown(items: Iterable[T], title: str, total: int, unit: str, enabled: bool) -> Iterator[T]:
+    """The items, with a :class:`ProgressReport` of how many have been taken."""
+    with ProgressReport(title, total, unit, enabled) as report:
+        for done, item in enumerate(items):
+            report.update(done)
+            yield item
 
 
 def duration(seconds: float) -> str:

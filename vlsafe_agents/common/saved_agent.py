@@ -24,6 +24,7 @@ from vlsafe_agents.common.agent_file import (
     to_plain,
     write_agent,
 )
+from vlsafe_agents.common.devices import team_size
 from vlsafe_agents.common.random_states import (
     common_random_states,
     common_random_states_kept,
@@ -64,6 +65,7 @@ class SavedAgent(BaseAlgorithm):
     """
 
     _unread_settings: ClassVar[frozenset[str]] = frozenset()  # constructor arguments left out
+    shares_batches: ClassVar[bool] = False  # whether a team (see `devices`) can train one together
     _left_off: dict[str, Any] | None = None  # what a loaded agent has not gone on with yet
 
     def _state(self) -> dict[str, Any]:
@@ -103,7 +105,12 @@ class SavedAgent(BaseAlgorithm):
 
         Where it does not, it is seeded anew: what was drawn with the seed itself (first episodes,
         noise) is not drawn again.
+
+        Raises:
+            ValueError: in a team, for an algorithm that one device trains.
         """
+        if team_size() > 1 and not self.shares_batches:
+            raise ValueError(f"{type(self).__name__} trains on one device; start one process")
         if self._left_off is None:
             return False
         goes_on = not afresh or not self.num_timesteps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,26 @@ class TransitionBatch:
     def joined(cls, batches: Sequence[TransitionBatch]) -> TransitionBatch:
         """The steps of all batches, in order."""
         return cls(**_joined(batches))
+
+
+class SequenceSource(Protocol):
+    """What sequences are drawn from: recorded episodes, a replay, or a mix of them."""
+
+    def sample(
+        self,
+        batch_size: int,
+        length: int,
+        rng: np.random.Generator,
+        unsafe_ends: float = 0.0,
+        context: int = 0,
+    ) -> SequenceBatch:
+        """So many sequences of ``length`` rows.
+
+        Args:
+            unsafe_ends: share of them in which an episode ends with a cost, where there are any.
+            context: rows in front of each, those that come before it.
+        """
+        ...
 
 
 def _joined(batches: Sequence[Any]) -> dict[str, Any]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import h5py
 import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, check_column
-from vlsafe_agents.data.columns import Column, column_of
+from vlsafe_agents.data.columns import Column
 from vlsafe_agents.data.layout import COST, ENV_COST, info_name
+from vlsafe_agents.data.stored_array import StoredEpisodes
 from wrappers.checks import FLOAT32_MAX
 
 
-def cost_name(groups: Sequence[h5py.Group], key: str | None) -> str | None:
+def cost_name(episodes: StoredEpisodes, key: str | None) -> str | None:
     """Name of the cost's column in an episode's group; None where nothing is called a cost.
 
     Args:
@@ -25,13 +24,13 @@ def cost_name(groups: Sequence[h5py.Group], key: str | None) -> str | None:
         ValueError: where no episode has a ``key`` that was asked for, naming those that there are.
     """
     if key is None:
-        return next((n for n in (ENV_COST, COST) if any(n in group for group in groups)), None)
+        return next((n for n in (ENV_COST, COST) if episodes.any_has(n)), None)
     if not isinstance(key, str) or not key:
         raise ValueError(f"cost_key is {key!r}; give the name of an entry of infos, such as 'cost'")
     name = info_name(key)
-    if any(name in group for group in groups):
+    if episodes.any_has(name):
         return name
-    there = _info_keys(groups[0])
+    there = _info_keys(episodes.group(0))
     raise ValueError(
         f"the data set has no {name} for cost_key={key!r}; its infos are "
         f"{', '.join(there) if there else 'empty'}: name one of them, or leave cost_key out"
@@ -39,7 +38,7 @@ def cost_name(groups: Sequence[h5py.Group], key: str | None) -> str | None:
 
 
 def read_costs(
-    groups: Sequence[h5py.Group], starts: npt.NDArray[np.int64], key: str | None = None
+    episodes: StoredEpisodes, starts: npt.NDArray[np.int64], key: str | None = None
 ) -> Array:
     """Costs ``(R,)`` float32 of all rows; NaN everywhere in data without costs.
 
@@ -49,17 +48,17 @@ def read_costs(
     Raises:
         ValueError: as :func:`cost_name`, and for costs that are negative or no numbers.
     """
-    name, rows = cost_name(groups, key), int(starts[-1])
+    name, rows = cost_name(episodes, key), int(starts[-1])
     if name is None:
         return np.full(rows, np.nan, np.float32)
-    if _one_a_step(groups, name, starts):
+    if _one_a_step(episodes, name, starts):
         steps = starts - np.arange(len(starts))  # (E + 1,), first step of each episode
-        given = Column(groups, name, steps, single=True).load()
+        given = Column(episodes, name, steps, single=True).load()
         check_column(given, name, steps, low=0.0, high=FLOAT32_MAX)
         costs = np.zeros(rows, np.float32)
         costs[np.delete(np.arange(rows), starts[:-1])] = given
         return costs
-    costs = Column(groups, name, starts, single=True).load()
+    costs = Column(episodes, name, starts, single=True).load()
     if costs.dtype.kind == "f":
         resets = starts[:-1]
         costs[resets] = np.where(np.isnan(costs[resets]), 0, costs[resets])
@@ -67,10 +66,10 @@ def read_costs(
     return costs.astype(np.float32)
 
 
-def _one_a_step(groups: Sequence[h5py.Group], name: str, starts: npt.NDArray[np.int64]) -> bool:
+def _one_a_step(episodes: StoredEpisodes, name: str, starts: npt.NDArray[np.int64]) -> bool:
     """Whether the column has as many entries as actions, in every episode."""
-    lengths = [len(column_of(group, name, number)) for number, group in enumerate(groups)]
-    return bool((np.array(lengths) == np.diff(starts) - 1).all())
+    steps = (np.diff(starts) - 1).tolist()
+    return all(len(episodes.array(n, name)) == count for n, count in enumerate(steps))
 
 
 def _info_keys(group: h5py.Group) -> list[str]:

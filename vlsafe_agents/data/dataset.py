@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.batches import SequenceBatch, TransitionBatch
+from vlsafe_agents.data.drawing import check_rng, over_rows, prefer, starts_with
 from vlsafe_agents.data.episode import (
     CostMode,
     Episode,
@@ -34,6 +35,7 @@ from vlsafe_agents.data.rows import (
     matching_names,
     stacked_rows,
 )
+from vlsafe_agents.data.stream import Stream
 from wrappers.checks import one_number, whole_number
 
 __all__ = ["CostMode", "Episode", "EpisodeDataset", "SequenceBatch", "TransitionBatch"]
@@ -56,7 +58,7 @@ class EpisodeDataset:
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
         cost: CostMode = "vlm",
-        episode_ids: Sequence[int] | None = None,
+        episode_ids: Sequence[int] | Array | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
         """Wrap flat rows; ``episode_ids`` restricts the view to some of the episodes."""
@@ -71,17 +73,10 @@ class EpisodeDataset:
         self.episode_ids = np.arange(total) if episode_ids is None else np.asarray(episode_ids)
         if len(self.episode_ids) == 0:
             raise ValueError("the data set holds no episode; collect some with `vlsafe collect`")
-        spans = [np.arange(*rows.starts[i : i + 2]) for i in self.episode_ids]
-        self._rows = np.concatenate(spans)  # (R',) flat row numbers of this view, in stream order
-        self._is_first = np.zeros(len(rows.reward), bool)
-        self._is_first[rows.starts[:-1]] = True
-        self._has_action = np.ones(len(rows.reward), bool)
-        self._has_action[rows.starts[1:] - 1] = False
-        self._acting_rows = self._rows[self._has_action[self._rows]]
-        score = rows.safety_score if self.has_safety_score else None
-        self._cost = training_cost(cost, rows.env_cost, score, rows.is_terminal)
-        if not np.isnan(self._cost).all():
-            self._cost[self._is_first] = 0.0
+        self._stream = Stream(rows.starts, self.episode_ids)
+        self._scored = self.has_safety_score
+        self._resets_cost_nothing = False
+        self._resets_cost_nothing = self._any_cost_known()  # where there are costs at all
         self._unsafe: dict[int, Array] = {}  # starts of sequences by their length
 
     @classmethod
@@ -91,6 +86,7 @@ class EpisodeDataset:
         cost: CostMode | None = None,
         cache: bool = True,
         cost_key: str | None = None,
+        observation_space: gym.Space[Any] | None = None,
     ) -> EpisodeDataset:
         """Open a Minari data set by id, or by the folder that holds it (or that holds only it).
 
@@ -98,11 +94,14 @@ class EpisodeDataset:
         called "image" if it is uint8 with two to four axes, else "vector".  ``cost_key`` names the
         info that is the environment's cost ("terms/hit" within a dictionary); without it that is
         ``env_cost``, or else ``cost``.  Data without costs open, too: see :meth:`require_cost`.
-        ``cost`` None is "vlm" for data with safety scores and "env" for others.
+        ``cost`` None is "vlm" for data with safety scores and "env" for others.  With an
+        ``observation_space`` only what an agent of that space sees is read, as :meth:`select`.
 
         With ``cache`` the images are laid out once in a flat file beside the data set and
-        memory-mapped, so that several processes share their pages.  Where a scorer has labelled
-        the data but not every frame, episodes with unlabelled frames are left out with a warning.
+        memory-mapped, so that several processes share their pages.  So is everything of a large
+        data set (:mod:`~vlsafe_agents.data.index`), which then opens in seconds.  Where a scorer
+        has labelled the data but not every frame, episodes with unlabelled frames are left out with
+        a warning.
 
         Warns of observations outside of their space's bounds.
 
@@ -116,7 +115,7 @@ class EpisodeDataset:
 
         if cost is not None:
             check_cost_mode(cost)
-        read = read_flat_rows(id_or_path, cache, cost_key)
+        read = read_flat_rows(id_or_path, cache, cost_key, observation_space)
         rows, observation_space, action_space, metadata = read
         if cost is None:
             cost = "env" if np.isnan(rows.safety_score).all() else "vlm"
@@ -157,17 +156,18 @@ class EpisodeDataset:
     @property
     def num_steps(self) -> int:
         """Transitions in this view."""
-        return len(self._acting_rows)
+        return self._stream.num_steps
 
     @property
     def has_safety_score(self) -> bool:
         """Whether a scorer has labelled the frames of this view."""
-        return not bool(np.isnan(self._flat.safety_score[self._rows]).any())
+        score = self._flat.safety_score
+        return not any(np.isnan(score[rows]).any() for rows in self._stream.chunks())
 
     @property
     def safety_scores(self) -> npt.NDArray[np.float32]:
         """Scores ``(R',)`` of all frames of this view, one episode after another; NaN for none."""
-        return self._flat.safety_score[self._rows]
+        return self._flat.safety_score[self._stream.all_rows()]
 
     def infos(self, names: Sequence[str]) -> dict[str, Array]:
         """Recorded infos of all frames of this view, each ``(R', ...)``, one episode after another.
@@ -179,7 +179,8 @@ class EpisodeDataset:
         missing = [name for name in names if name not in found]
         if missing:
             raise ValueError(f"the data set has no infos {', '.join(missing)} of every frame")
-        return {name: array[self._rows] for name, array in found.items()}
+        rows = self._stream.all_rows()
+        return {name: array[rows] for name, array in found.items()}
 
     def with_gate_scores(self, scores: Array) -> EpisodeDataset:
         """The same data with other scores ``(R',)`` in [0, 1] for a gate to learn.
@@ -187,14 +188,26 @@ class EpisodeDataset:
         Costs and recorded safety scores stay as they are.
         """
         column = np.full(len(self._flat.reward), np.nan, np.float32)
-        column[self._rows] = scores
+        column[self._stream.all_rows()] = scores
         rows = replace(self._flat, gate_score=column)
         return self._view(rows, self.observation_space, self.episode_ids)
 
     @property
     def has_cost(self) -> bool:
         """Whether the costs of this view are known; see :meth:`require_cost`."""
-        return not bool(np.isnan(self._cost[self._rows]).any())
+        return not any(np.isnan(self._costs(rows)).any() for rows in self._stream.chunks())
+
+    def _any_cost_known(self) -> bool:
+        return not all(np.isnan(self._costs(rows)).all() for rows in self._stream.chunks())
+
+    def _costs(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Training costs of row numbers ``(...)``, which a reset has none of; NaN if not known."""
+        flat = self._flat
+        score = flat.safety_score[rows] if self._scored else None
+        cost = training_cost(self.cost_mode, flat.env_cost[rows], score, flat.is_terminal[rows])
+        if self._resets_cost_nothing:
+            cost[self._stream.is_first(rows)] = 0.0
+        return cost
 
     def require_cost(self, who: str) -> None:
         """Raise ``ValueError``, with what to do, where ``who`` needs costs and there are none."""
@@ -208,8 +221,13 @@ class EpisodeDataset:
     @property
     def unsafe_share(self) -> float:
         """Share of steps with a cost by simulator truth; NaN where that was not recorded."""
-        arrived = self._flat.env_cost[self._rows[~self._is_first[self._rows]]]
-        return float("nan") if np.isnan(arrived).any() else float((arrived > 0).mean())
+        costly = 0
+        for rows in self._stream.chunks():
+            arrived = self._flat.env_cost[rows[~self._stream.is_first(rows)]]
+            if np.isnan(arrived).any():
+                return float("nan")
+            costly += int((arrived > 0).sum())
+        return costly / self.num_steps
 
     @property
     def episodes(self) -> Sequence[Episode]:
@@ -243,8 +261,9 @@ class EpisodeDataset:
                 many, since what comes of one may depend in its last bits on how many there are.
         """
         vectors = np.zeros((len(self._flat.reward), size), np.float32)
-        for begin in range(0, len(self._rows), chunk):
-            rows = self._rows[begin : begin + chunk]
+        total = self._stream.num_rows
+        for begin in range(0, total, chunk):
+            rows = self._stream.rows(np.arange(begin, min(begin + chunk, total)))
             filled = np.resize(rows, chunk)
             observed = {name: array[filled] for name, array in self._flat.obs.items()}
             vectors[rows] = encode(observed)[: len(rows)]
@@ -298,41 +317,29 @@ class EpisodeDataset:
         batch_size = whole_number(batch_size, "batch_size", low=1)
         length = whole_number(length, "length", low=1)
         context = whole_number(context, "context", low=0)
-        _check_rng(rng)
-        last_start = len(self._rows) - length
+        check_rng(rng)
+        total = self._stream.num_rows
+        last_start = total - length
         if last_start < 0:
             raise ValueError(
-                f"cannot take sequences of {length} rows from a data set of {len(self._rows)}; "
+                f"cannot take sequences of {length} rows from a data set of {total}; "
                 "collect more, or take shorter sequences"
             )
-        start = rng.integers(0, last_start + 1, batch_size)
-        weight = None
+        start, weight = rng.integers(0, last_start + 1, batch_size), None
         if unsafe_ends:
-            start, weight = self._prefer_unsafe_ends(start, length, rng, unsafe_ends)
+            unsafe = self._unsafe_starts(length)
+            start, weights = prefer(start, unsafe, last_start + 1, unsafe_ends, rng)
+            weight = over_rows(weights, context + length)
         places = start[:, None] + np.arange(-context, length)  # (B, C + T)
-        if weight is not None:
-            weight = np.pad(weight, ((0, 0), (context, 0)), mode="edge")
-        return self.gather(self._rows[places % len(self._rows)], weight)
-
-    def _prefer_unsafe_ends(
-        self, start: Array, length: int, rng: np.random.Generator, share: float
-    ) -> tuple[Array, Array]:
-        """Replace a share of the evenly drawn starts; starts ``(B,)`` and weights ``(B, T)``."""
-        unsafe = self._unsafe_starts(length)
-        if not len(unsafe):
-            return start, np.ones((len(start), length), np.float32)
-        chosen = rng.random(len(start)) < share
-        start = np.where(chosen, rng.choice(unsafe, len(start)), start)
-        evenly = 1 / (len(self._rows) - length + 1)
-        density = (1 - share) * evenly + np.isin(start, unsafe) * share / len(unsafe)
-        return start, np.repeat((evenly / density).astype(np.float32)[:, None], length, 1)
+        return self.gather(self._stream.rows(places % total), weight)
 
     def _unsafe_starts(self, length: int) -> Array:
         """Starts of the sequences of ``length`` rows in which an episode ends with a cost."""
         if length not in self._unsafe:
-            ends = self._flat.is_terminal[self._rows] & (self._cost[self._rows] > 0)
-            before = np.concatenate(([0], np.cumsum(ends)))  # ends before each row
-            self._unsafe[length] = np.flatnonzero(before[length:] > before[:-length])
+            rows = self._stream.all_rows()
+            ends = self._flat.is_terminal[rows]
+            ends[ends] = self._costs(rows[ends]) > 0
+            self._unsafe[length] = starts_with(ends, length)
         return self._unsafe[length]
 
     def gather(self, rows: npt.NDArray[np.int64], weight: Array | None = None) -> SequenceBatch:
@@ -344,11 +351,11 @@ class EpisodeDataset:
             action=flat.next_action[rows - 1],
             next_action=flat.next_action[rows],
             reward=flat.reward[rows],
-            cost=self._cost[rows],
+            cost=self._costs(rows),
             safety_score=flat.safety_score[rows],
-            is_first=self._is_first[rows],
+            is_first=self._stream.is_first(rows),
             is_terminal=flat.is_terminal[rows],
-            has_action=self._has_action[rows],
+            has_action=self._stream.has_action(rows),
             weight=np.ones(rows.shape, np.float32) if weight is None else weight,
             gate_score=None if flat.gate_score is None else flat.gate_score[rows],
         )
@@ -367,14 +374,14 @@ class EpisodeDataset:
         """
         batch_size = whole_number(batch_size, "batch_size", low=1)
         frame_stack = whole_number(frame_stack, "frame_stack", low=1)
-        _check_rng(rng)
-        rows = self._acting_rows[rng.integers(0, len(self._acting_rows), batch_size)]  # (B,)
+        check_rng(rng)
+        rows = self._stream.acting_rows(rng.integers(0, self.num_steps, batch_size))  # (B,)
         flat = self._flat
         return TransitionBatch(
             obs=stacked_rows(flat, rows, frame_stack),
             action=flat.next_action[rows],
             reward=flat.reward[rows + 1],
-            cost=self._cost[rows + 1],
+            cost=self._costs(rows + 1),
             safety_score=flat.safety_score[rows],
             next_obs=stacked_rows(flat, rows + 1, frame_stack),
             terminated=flat.is_terminal[rows + 1],
@@ -419,9 +426,8 @@ class EpisodeDataset:
     def _view(
         self, rows: FlatRows, observation_space: gym.Space[Any], episode_ids: Sequence[int] | Array
     ) -> EpisodeDataset:
-        ids = [int(i) for i in episode_ids]
         return EpisodeDataset(
-            rows, observation_space, self.action_space, self.cost_mode, ids, self.metadata
+            rows, observation_space, self.action_space, self.cost_mode, episode_ids, self.metadata
         )
 
     def __repr__(self) -> str:
@@ -453,11 +459,6 @@ def check_dataset(dataset: Any) -> EpisodeDataset:
         f"dataset is {what}, not an EpisodeDataset; open it first, where you also choose the cost: "
         f"dataset={remedy}"
     )
-
-
-def _check_rng(rng: Any) -> None:
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng is {rng!r}; give a np.random.default_rng(seed)")
 
 
 class _EpisodeList(Sequence[Episode]):

@@ -30,7 +30,8 @@ from vlsafe_agents.data.layout import (
     observation_name,
 )
 from vlsafe_agents.data.rows import bare_name, named_spaces
-from vlsafe_agents.data.storage import COPY_AGAIN, open_file, read_metadata, read_spaces
+from vlsafe_agents.data.storage import open_file, read_metadata, read_spaces
+from vlsafe_agents.data.stored_array import COPY_AGAIN
 from wrappers.frame_windows import window_rows
 from wrappers.scorer import Frames, SafetyScorer, frame_size
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.columns import Column
+from vlsafe_agents.data.stored_array import StoredEpisodes
 
 
 def is_stored_as_jpeg(space: gym.Space[Any], metadata: dict[str, Any]) -> bool:
@@ -36,35 +36,37 @@ class JpegColumn(Column):
 
     def __init__(
         self,
-        groups: Sequence[h5py.Group],
+        episodes: StoredEpisodes,
         name: str,
         starts: npt.NDArray[np.int64],
         shape: tuple[int, ...],
     ) -> None:
-        self.name, self.starts = name, starts
+        self.name, self.starts, self._episodes = name, starts, episodes
         self.shape, self.dtype = (int(starts[-1]), *shape), np.dtype(np.uint8)
-        self._parts = [_bytes_of(group, name, number) for number, group in enumerate(groups)]
-        for number, part in enumerate(self._parts):
-            rows = int(starts[number + 1] - starts[number])
-            if len(part) != rows:
-                raise ValueError(
-                    f"episode {number}: {name} has {len(part)} entries, expected {rows} (one more "
-                    "than its actions)"
-                )
+
+    def _part(self, number: int) -> h5py.Dataset:
+        part = _bytes_of(self._episodes.group(number), self.name, number)
+        rows = int(self.starts[number + 1] - self.starts[number])
+        if len(part) != rows:
+            raise ValueError(
+                f"episode {number}: {self.name} has {len(part)} entries, expected {rows} (one more "
+                "than its actions)"
+            )
+        return part
 
     @property
     def nbytes(self) -> int:
         """Size of all images when they are decoded."""
         return math.prod(self.shape)
 
-    def arrays(self) -> Iterator[Array]:
-        """The images of all episodes, decoded one episode after another."""
-        for number, part in enumerate(self._parts):
-            images = np.empty((len(part), *self.shape[1:]), np.uint8)
-            for entry, encoded in enumerate(part[()]):
-                where = f"episode {number}: {self.name}, entry {entry}"
-                images[entry] = decoded(encoded, self.shape[1:], where)
-            yield images
+    def array(self, number: int) -> Array:
+        """The images of one episode, decoded."""
+        part = self._part(number)
+        images = np.empty((len(part), *self.shape[1:]), np.uint8)
+        for entry, encoded in enumerate(part[()]):
+            where = f"episode {number}: {self.name}, entry {entry}"
+            images[entry] = decoded(encoded, self.shape[1:], where)
+        return images
 
 
 def _bytes_of(group: h5py.Group, name: str, episode: int) -> h5py.Dataset:

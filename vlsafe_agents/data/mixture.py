@@ -1,8 +1,9 @@
-"""Several data sets as one, each drawn from with a weight of its own."""
+"""Several sources of sequences as one, each drawn from with a weight of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -10,10 +11,49 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
-from vlsafe_agents.data.batches import SequenceBatch, TransitionBatch
+from vlsafe_agents.data.batches import SequenceBatch, SequenceSource, TransitionBatch
 from vlsafe_agents.data.dataset import EpisodeDataset, check_dataset
 from vlsafe_agents.data.episode import Episode
 from wrappers.checks import one_number
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Sequences of several sources, such as a replay and recorded drives; none runs across two.
+
+    Args:
+        weights: shares of the sequences, which sum to 1.
+        exact: take the same number from a source in every batch, as near to its share as whole
+            numbers are, instead of drawing each sequence's source.
+    """
+
+    sources: Sequence[SequenceSource]
+    weights: Sequence[float] | Array
+    exact: bool = False
+
+    def counts(self, batch_size: int, rng: np.random.Generator) -> list[int]:
+        """How many of a batch come from each source."""
+        if not self.exact:
+            return [int(count) for count in rng.multinomial(batch_size, self.weights)]
+        ends = [round(batch_size * share) for share in np.cumsum(self.weights)[:-1].tolist()]
+        return np.diff([0, *ends, batch_size]).tolist()
+
+    def sample(
+        self,
+        batch_size: int,
+        length: int,
+        rng: np.random.Generator,
+        unsafe_ends: float = 0.0,
+        context: int = 0,
+    ) -> SequenceBatch:
+        """As :meth:`EpisodeDataset.sample`."""
+        counts = self.counts(batch_size, rng)
+        batches = [
+            source.sample(count, length, rng, unsafe_ends, context)
+            for source, count in zip(self.sources, counts, strict=True)
+            if count
+        ]
+        return SequenceBatch.joined(batches)
 
 
 class MixedDataset(EpisodeDataset):
@@ -48,6 +88,7 @@ class MixedDataset(EpisodeDataset):
         self.observation_space, self.action_space = first.observation_space, first.action_space
         self.parts = [first, *(part.select(self.observation_space) for part in parts[1:])]
         self.weights = _shares(weights, self.parts)
+        self._mixture = Mixture(self.parts, self.weights)
         self.cost_mode = first.cost_mode
         self.metadata = _common([part.metadata for part in self.parts])
         self._before = np.cumsum([0, *(part.num_episodes for part in self.parts)])
@@ -119,22 +160,16 @@ class MixedDataset(EpisodeDataset):
         context: int = 0,
     ) -> SequenceBatch:
         """As :meth:`EpisodeDataset.sample`; none runs from one data set into another."""
-        drawn = rng.multinomial(batch_size, self.weights)
-        batches = [
-            part.sample(int(count), length, rng, unsafe_ends, context)
-            for part, count in zip(self.parts, drawn, strict=True)
-            if count
-        ]
-        return SequenceBatch.joined(batches)
+        return self._mixture.sample(batch_size, length, rng, unsafe_ends, context)
 
     def sample_transitions(
         self, batch_size: int, rng: np.random.Generator, frame_stack: int = 1
     ) -> TransitionBatch:
         """As :meth:`EpisodeDataset.sample_transitions`."""
-        drawn = rng.multinomial(batch_size, self.weights)
+        counts = self._mixture.counts(batch_size, rng)
         batches = [
-            part.sample_transitions(int(count), rng, frame_stack)
-            for part, count in zip(self.parts, drawn, strict=True)
+            part.sample_transitions(count, rng, frame_stack)
+            for part, count in zip(self.parts, counts, strict=True)
             if count
         ]
         return TransitionBatch.joined(batches)

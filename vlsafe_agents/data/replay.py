@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, action_dtype, blank_actions
 from vlsafe_agents.data.batches import SequenceBatch
+from vlsafe_agents.data.drawing import over_rows, prefer, starts_with
 from vlsafe_agents.data.episode import Episode
 from wrappers.checks import whole_number
 
@@ -146,11 +147,17 @@ class Replay:
         return np.maximum(filled - length + 1 - skipped, 0), self._end - filled + skipped
 
     def sample(
-        self, batch_size: int, length: int, rng: np.random.Generator, context: int = 0
+        self,
+        batch_size: int,
+        length: int,
+        rng: np.random.Generator,
+        unsafe_ends: float = 0.0,
+        context: int = 0,
     ) -> SequenceBatch:
         """Sequences that start anywhere and may run across episode borders, all as likely.
 
         Args:
+            unsafe_ends: as :meth:`EpisodeDataset.sample`.
             context: rows in front of each, those that come before it; before an environment's first
                 row of all, which begins an episode, that row stands again.
 
@@ -163,19 +170,34 @@ class Replay:
             raise ValueError(
                 f"no sequence of {length} rows has been driven yet; raise learning_starts"
             )
-        chosen = rng.integers(before[-1], size=batch_size)
+        chosen, weight = rng.integers(before[-1], size=batch_size), None
+        if unsafe_ends:
+            unsafe = self._unsafe_starts(length, starts, begin)
+            chosen, weights = prefer(chosen, unsafe, int(before[-1]), unsafe_ends, rng)
+            weight = over_rows(weights, context + length)
         slot = np.searchsorted(before, chosen, "right") - 1  # (B,)
         first = begin[slot] + chosen - before[slot]
         rows = np.maximum(first[:, None] + np.arange(-context, length), 0)
-        return self._gather(slot[:, None], rows % self._length)
+        return self._gather(slot[:, None], rows % self._length, weight)
 
-    def _gather(self, slot: Array, at: Array) -> SequenceBatch:
+    def _unsafe_starts(self, length: int, starts: Array, begin: Array) -> Array:
+        """Numbers of the sequences in which an episode ends with a cost, ring after ring."""
+        found, before = [], 0
+        for slot, count in enumerate(starts.tolist()):
+            if count:
+                rows = (begin[slot] + np.arange(count + length - 1)) % self._length
+                ends = self._rows["is_terminal"][slot, rows] & (self._rows["cost"][slot, rows] > 0)
+                found.append(before + starts_with(ends, length))
+                before += count
+        return np.concatenate(found)
+
+    def _gather(self, slot: Array, at: Array, weight: Array | None = None) -> SequenceBatch:
         """The batch of places ``(B, T)`` in rings ``(B, 1)``."""
         rows = {name: array[slot, at] for name, array in self._rows.items()}
         next_action = self._rows["action"][slot, (at + 1) % self._length]
         next_action[~rows["has_action"]] = self._blank
         obs = {k.removeprefix("obs/"): rows.pop(k) for k in [*rows] if k.startswith("obs/")}
-        weight = np.ones(at.shape, np.float32)
+        weight = np.ones(at.shape, np.float32) if weight is None else weight
         return SequenceBatch(obs=obs, next_action=next_action, weight=weight, **rows)
 
     def episodes(self) -> list[Episode]:

@@ -22,6 +22,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import CSVOutputFormat
 
 from vlsafe_agents.common.checked_steps import count_collisions
+from vlsafe_agents.common.devices import any_of_team
 from vlsafe_agents.common.progress import ProgressReport
 from wrappers.files import read_json
 
@@ -81,8 +82,12 @@ class Counts:
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Tell whether Ctrl-C or SIGTERM has asked to stop; a second one stops at once."""
+def stop_requests(quiet: bool = False) -> Iterator[Callable[[], bool]]:
+    """Tell whether Ctrl-C or SIGTERM has asked to stop; a second one stops at once.
+
+    Args:
+        quiet: print nothing then.
+    """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -90,11 +95,12 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt("stopped at once; the same command goes on from the last save")
         asked = True
-        print(
-            "stopping after this update, to save it (once more stops at once)",
-            file=sys.stderr,
-            flush=True,
-        )
+        if not quiet:
+            print(
+                "stopping after this update, to save it (once more stops at once)",
+                file=sys.stderr,
+                flush=True,
+            )
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -156,7 +162,7 @@ class Watch(BaseCallback):
             dones, infos = np.asarray(self.locals["dones"]), self.locals["infos"]
             self._counts.add(len(dones), self._collisions(dones, infos), passed)
         self._report.update(self.num_timesteps, self._note())
-        if self._requested():
+        if any_of_team(self._requested()):
             self.stopped_early = True
             return False
         if self._offline:
@@ -212,6 +218,22 @@ class Watch(BaseCallback):
         """End the progress report."""
         kind = KeyboardInterrupt if self.stopped_early else sys.exc_info()[0]
         self._report.__exit__(kind, None, None)
+
+
+class Follow(BaseCallback):
+    """Of a process in a team that does not write: stops when any of them was asked to.
+
+    Args:
+        requested: whether this one was.
+    """
+
+    def __init__(self, requested: Callable[[], bool]) -> None:
+        super().__init__()
+        self._requested, self.stopped_early = requested, False
+
+    def _on_step(self) -> bool:
+        self.stopped_early = any_of_team(self._requested())
+        return not self.stopped_early
 
 
 class ContinuedCSV(CSVOutputFormat):

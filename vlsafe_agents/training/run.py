@@ -6,10 +6,18 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlsafe_agents.algorithms import load_object
+from vlsafe_agents.common.devices import (
+    alone,
+    any_of_team,
+    is_writer,
+    joined,
+    started_processes,
+)
 from vlsafe_agents.training.facts import TRAINING_FILE, shared_costs
 from vlsafe_agents.training.settings import (
     POLICIES,
@@ -42,6 +50,8 @@ def train(
     """Train, going on from a checkpoint in ``out`` if there is one; returns the facts stored.
 
     Nothing is written before the settings are checked, the data read and the networks built.
+    Where ``torchrun`` has started several processes, they train one agent together, one process a
+    device; the first one writes, and the others return no facts.
     Ctrl-C and SIGTERM save a checkpoint first and end in a ``KeyboardInterrupt`` that says what
     the same call does next.
 
@@ -65,14 +75,37 @@ def train(
     if settings.spec.offline and settings.data is None and dataset is None:
         raise ValueError(f"{settings.algo} learns from recorded drives: give --data")
     settings.check()
-    with one_writer(out, f"vlsafe train --out {out}"):
-        if overwrite:
-            _remove_agent(out)
-        if _is_finished(settings, out):
-            print(f"{out} is trained already; --overwrite trains it again", file=sys.stderr)
+    seconds = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
+    if started_processes() > 1:
+        return _train_in_team(settings, out, make_env, dataset, seconds, overwrite)
+    with _writing(out):
+        if _is_finished(settings, out, overwrite):
             return _read_facts(out)
-        seconds = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
         return _train(settings, out, make_env, dataset, seconds)
+
+
+def _writing(out: Path) -> AbstractContextManager[None]:
+    return one_writer(out, f"vlsafe train --out {out}")
+
+
+def _train_in_team(
+    settings: TrainSettings,
+    out: Path,
+    make_env: MakeEnv,
+    dataset: EpisodeDataset | None,
+    checkpoint_seconds: float,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Train together with the other processes that ``torchrun`` has started; one of them writes."""
+    if not settings.spec.load_class().shares_batches:
+        raise ValueError(
+            f"{settings.algo} trains on one device, and {started_processes()} processes were "
+            "started; start one, or train vlsafe"
+        )
+    with joined(settings.device), _writing(out) if is_writer() else nullcontext():
+        if any_of_team(is_writer() and _is_finished(settings, out, overwrite)):
+            return _read_facts(out)
+        return _train(settings, out, make_env, dataset, checkpoint_seconds)
 
 
 def _train(
@@ -82,7 +115,7 @@ def _train(
     dataset: EpisodeDataset | None,
     checkpoint_seconds: float,
 ) -> dict[str, Any]:
-    from vlsafe_agents.training.checkpoints import CHECKPOINT, COUNTS, Counts
+    from vlsafe_agents.training.checkpoints import CHECKPOINT, Counts
 
     spec = settings.spec
     dataset, held_out = _split(settings, dataset)
@@ -96,13 +129,30 @@ def _train(
                 model.set_dataset(dataset)
         else:
             model = _new_model(settings, env, dataset)
+        if not is_writer():
+            _follow(settings, model, goes_on)
+            return {}
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / SETTINGS_FILE, settings.to_json())
         with Counts(out, model.num_timesteps) as counts:
             _learn(settings, model, out, counts, checkpoint_seconds, goes_on)
     finally:
         env.close()
-    facts = _facts(settings, model, counts, dataset)
+    with alone():
+        return _finish(settings, model, out, _facts(settings, model, counts, dataset), held_out)
+
+
+def _finish(
+    settings: TrainSettings,
+    model: Any,
+    out: Path,
+    facts: dict[str, Any],
+    held_out: EpisodeDataset | None,
+) -> dict[str, Any]:
+    """Examine and write a trained agent; returns the facts stored."""
+    from vlsafe_agents.training.checkpoints import CHECKPOINT, COUNTS
+
+    spec = settings.spec
     if spec.examine is not None and held_out is not None:
         facts |= load_object(spec.examine)(model, held_out, out)
     model.save(out / MODEL_FILE)
@@ -154,6 +204,23 @@ def _learn(
         )
 
 
+def _follow(settings: TrainSettings, model: Any, goes_on: bool) -> None:
+    """Learn what is left as one of a team that does not write."""
+    from stable_baselines3.common.logger import Logger
+
+    from vlsafe_agents.training.checkpoints import Follow, stop_requests
+
+    left = settings.steps - model.num_timesteps
+    if left <= 0:
+        return
+    model.set_logger(Logger(None, []))
+    with stop_requests(quiet=True) as requested:
+        follow = Follow(requested)
+        model.learn(left, callback=follow, log_interval=0, reset_num_timesteps=not goes_on)
+    if follow.stopped_early:
+        raise KeyboardInterrupt("stopped together with the process that writes")
+
+
 def _remove_agent(out: Path) -> None:
     """Remove an agent's folder, and nothing else.
 
@@ -170,14 +237,19 @@ def _remove_agent(out: Path) -> None:
     shutil.rmtree(out)
 
 
-def _is_finished(settings: TrainSettings, out: Path) -> bool:
-    """Whether these settings have been trained to the end in ``out``.
+def _is_finished(settings: TrainSettings, out: Path, overwrite: bool) -> bool:
+    """Whether these settings have been trained to the end in ``out``; says so.
+
+    Args:
+        overwrite: remove what is there first.
 
     Raises:
         FileExistsError: where there is an agent, or the beginning of one, of other settings.
     """
     from vlsafe_agents.training.checkpoints import CHECKPOINT
 
+    if overwrite:
+        _remove_agent(out)
     trained = [name for name in (MODEL_FILE, CHECKPOINT) if (out / name).exists()]
     if not (out / SETTINGS_FILE).exists() or not trained:
         return False  # a run that was ended before its first checkpoint leaves nothing to lose
@@ -188,7 +260,10 @@ def _is_finished(settings: TrainSettings, out: Path) -> bool:
             f"{out} holds an agent with another {', '.join(changed)}; choose another --out or use "
             "--overwrite"
         )
-    return MODEL_FILE in trained and (out / TRAINING_FILE).exists()
+    finished = MODEL_FILE in trained and (out / TRAINING_FILE).exists()
+    if finished:
+        print(f"{out} is trained already; --overwrite trains it again", file=sys.stderr)
+    return finished
 
 
 def load_agent(
@@ -283,6 +358,7 @@ def _facts(
     """
     offline = settings.spec.offline
     contents = {} if dataset is None else dataset.metadata.get("contents", {})
+    devices = {"devices": started_processes()} if started_processes() > 1 else {}
     return {
         "env_steps": 0 if offline else counts.env_steps,
         "env_steps_lost": 0 if offline else counts.env_steps - model.num_timesteps,
@@ -291,5 +367,6 @@ def _facts(
         "dataset_collisions": contents.get("collisions") if dataset else 0,
         "gradient_steps": settings.spec.gradient_steps(model),
         "wall_s": round(counts.seconds, 1),
+        **devices,
         **shared_costs(settings.world_model),
     }

@@ -32,6 +32,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from vlsafe_agents.common.devices import any_of_team, averaged, team_size
 from vlsafe_agents.common.lagrange import Multiplier, make_multiplier
 from vlsafe_agents.common.returns import (
     discount_weights,
@@ -132,8 +133,9 @@ class ActorCritic(nn.Module):
         """
         at_first = self.config.multiplier.constraint_states == "first"
         rows = dream.own_rows * (dream.first if at_first else 1.0)  # (N,)
-        if self.multiplier is not None and (rows > 0).any():
-            discounted = masked_mean(dream.cost_return[:, 0], rows * dream.start_weight).item()
+        if self.multiplier is not None and any_of_team(bool((rows > 0).any())):
+            mean = masked_mean(dream.cost_return[:, 0], rows * dream.start_weight)
+            discounted = averaged(mean).item()
             self.multiplier.update(episode_cost(discounted, *self._conversion()))
 
     def update_scales(self, choices: Choices) -> None:
@@ -252,7 +254,7 @@ class ActorCritic(nn.Module):
             candidates.log_prior, self._log_weight(candidates, gate)
         )  # (M, A)
         cross_entropy = -(target * candidates.log_policy).sum(-1)  # (M,)
-        loss = (weight * cross_entropy).sum() / weight.sum().clamp_min(1e-6)
+        loss = masked_mean(cross_entropy, weight)
         with torch.no_grad():
             metrics = {
                 "train/actor_entropy": self.actor.mean_entropy(candidates, feat).item(),
@@ -329,12 +331,16 @@ class ActorCritic(nn.Module):
         share = self.config.research.data_share
         weight = dream.rows[:, None] * dream.weight  # (N, H)
         recorded, imagined = weight[:, :1], weight[:, 1:]
+
+        def total_of(part: Tensor) -> Tensor:
+            return (averaged(part.sum()) * team_size()).clamp_min(1e-6)
+
         if self.gate.looks_ahead:
             recorded = dream.own_rows[:, None] * dream.weight[:, :1]
         return torch.cat(
             [
-                share * recorded / recorded.sum().clamp_min(1e-6),
-                (1 - share) * imagined / imagined.sum().clamp_min(1e-6),
+                share * recorded / total_of(recorded),
+                (1 - share) * imagined / total_of(imagined),
             ],
             1,
         )

@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from vlsafe_agents.common.devices import averaged, gathered, own_share
 from vlsafe_agents.data.dataset import SequenceBatch
 from vlsafe_agents.data.rows import bare_name
 from wrappers.checks import check_numbers
@@ -41,6 +42,11 @@ class TensorBatch(NamedTuple):
         """Masks ``(B, T)`` by signal, of those that need not be known everywhere."""
         masks = {"cost": self.has_cost, "safety_score": self.has_safety_score}
         return {name: mask for name, mask in masks.items() if mask is not None}
+
+    def own_share(self) -> TensorBatch:
+        """The sequences that this process of a team computes."""
+        obs = {name: own_share(x) for name, x in self.obs.items()}
+        return TensorBatch(obs, *(None if x is None else own_share(x) for x in self[1:]))  # type: ignore[arg-type]
 
     def cut(self, rows: slice) -> TensorBatch:
         """The same sequences with these of their T rows only."""
@@ -97,8 +103,11 @@ def recorded_steps(batch: TensorBatch) -> Tensor:
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``x`` with weights ``mask``, a scalar; 0 where all of them are."""
-    return (x * mask).sum() / mask.sum().clamp_min(1e-6)
+    """Mean of ``x`` with weights ``mask``, a scalar; 0 where all of them are.
+
+    In a team, the mean of what its processes get is that over all their entries.
+    """
+    return (x * mask).sum() / averaged(mask.sum()).clamp_min(1e-6)
 
 
 def exchange_actions(action: Tensor, share: float) -> Tensor:
@@ -111,11 +120,12 @@ def exchange_actions(action: Tensor, share: float) -> Tensor:
     Args:
         share: expected share of the B sequences that change; with B = 1 none does.
     """
+    action = gathered(action)
     count = len(action)
     others = (torch.arange(count) + int(torch.randint(1, max(count, 2), ()))) % count
     change = torch.rand(count) < share
     source = torch.where(change, others, torch.arange(count))  # (B,)
-    return action[source.to(action.device)]
+    return own_share(action[source.to(action.device)])
 
 
 def is_image(box: spaces.Box) -> bool:

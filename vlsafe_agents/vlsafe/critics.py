@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlsafe_agents.common.devices import averaged, gathered
 from vlsafe_agents.common.distributions import symexp_bins, twohot_loss, twohot_mean
 from vlsafe_agents.vlsafe.batch import masked_mean
 from vlsafe_agents.vlsafe.networks import MLP
@@ -120,7 +121,7 @@ class Scale(nn.Module):
         Args:
             weight: of each state, ``(...)``, in the loss that the advantages are for.
         """
-        square = masked_mean((probs * advantage.square()).sum(-1), weight)
+        square = averaged(masked_mean((probs * advantage.square()).sum(-1), weight))
         self.square.lerp_(square, 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
 
@@ -163,10 +164,11 @@ class LeastCost(nn.Module):
             log_prior: same shape; -inf where an action is out of the support.
             rows: how many rows of the data each state stands for, ``(...)``; 0 leaves it out.
         """
+        rows = gathered(rows)
         if not (rows > 0).any():
             return
         least = q_cost.masked_fill(~log_prior.isfinite(), torch.inf).amin(-1)
-        found = weighted_quantile(least, rows, self.quantile)
+        found = weighted_quantile(gathered(least), rows, self.quantile)
         self.total.lerp_(found, 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vlsafe_agents.common.devices import any_of_team, gathered, own_share, team_size
 from vlsafe_agents.common.returns import discount_weights
 from vlsafe_agents.vlsafe.batch import TensorBatch, masked_mean
 from vlsafe_agents.vlsafe.policy_heads import Evaluation
@@ -61,11 +62,19 @@ def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore:
 
     Args:
         posterior: states ``(B, T, ...)`` of the batch.
+
+    Returns:
+        In a team, this process's share of those that are drawn from all its processes' batches.
     """
-    order = torch.rand(batch.reward.shape, device=batch.reward.device).flatten()
-    usable, is_first = ~batch.is_terminal.flatten(), batch.is_first.flatten()
+    posterior = RSSMState(gathered(posterior.deter), gathered(posterior.stoch))
+    is_terminal, is_first, weight = (
+        gathered(x) for x in (batch.is_terminal, batch.is_first, batch.weight)
+    )
+    order = torch.rand(weight.shape, device=weight.device).flatten()
+    usable, is_first = ~is_terminal.flatten(), is_first.flatten()
     firsts, others = int((usable & is_first).sum()), int((usable & ~is_first).sum())
     count = min(count, firsts + others)
+    count -= count % team_size()
     chosen_firsts = min(firsts, max((count + 1) // 2, count - others))
     groups = (
         (is_first, firsts, chosen_firsts),
@@ -79,13 +88,15 @@ def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore:
     first = is_first[index]
     explored = (torch.rand(count, device=index.device) < explore) & ~first
     flat = posterior.flatten()
+    own_rows = torch.where(first, rows, ~explored * rows / max(1.0 - explore, 1e-6))
+    index = own_share(index)
     return Starts(
         RSSMState(flat.deter[index], flat.stoch[index]),
-        first,
-        explored,
-        batch.weight.flatten()[index],
-        rows,
-        torch.where(first, rows, ~explored * rows / max(1.0 - explore, 1e-6)),
+        own_share(first),
+        own_share(explored),
+        weight.flatten()[index],
+        own_share(rows),
+        own_share(own_rows),
     )
 
 
@@ -108,7 +119,7 @@ def dream_metrics(dream: Dream, gamma: float) -> Metrics:
     All are averages over rows of the data, of dreams that follow the actor throughout.
     """
     imagined = dream.imagined
-    rows = dream.own_rows if (dream.own_rows > 0).any() else dream.rows  # (N,)
+    rows = dream.own_rows if any_of_team(bool((dream.own_rows > 0).any())) else dream.rows  # (N,)
     weight = discount_weights(imagined.cont, gamma)[:, :-1]  # (N, H)
     per_dream = {
         "imagined/return": (weight * imagined.reward).sum(-1),

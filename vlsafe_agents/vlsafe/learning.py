@@ -9,13 +9,16 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
+from vlsafe_agents.common.devices import team_size
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.data.batches import SequenceSource
 from vlsafe_agents.data.dataset import EpisodeDataset
+from vlsafe_agents.data.mixture import Mixture
 from vlsafe_agents.data.replay import Replay
 from vlsafe_agents.vlsafe.config import SMALL_PRESETS, VLSafeConfig, online_config
-from vlsafe_agents.vlsafe.online import Collector, Mixture, drive_and_learn
+from vlsafe_agents.vlsafe.online import Collector, drive_and_learn
 from vlsafe_agents.vlsafe.optimisation import Schedule, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from wrappers.files import read_npz, write_npz
@@ -24,6 +27,7 @@ from wrappers.files import read_npz, write_npz
 class LearningLoop(OfflineAlgorithm):
     """``learn`` of an agent that reads recorded drives, or drives itself."""
 
+    shares_batches = True
     policy: VLSafePolicy
     config: VLSafeConfig
     preset: str
@@ -68,11 +72,15 @@ class LearningLoop(OfflineAlgorithm):
             log_interval: updates between two rows of the log.
             online: whether to drive; None: unless there is a data set.
 
+        In a team (:mod:`~vlsafe_agents.common.devices`) its processes share every batch.
+
         Raises:
-            ValueError: where there is nothing to learn from, or for a negative number.
+            ValueError: where there is nothing to learn from, for a negative number, and for what a
+                team cannot share.
             KeyError: if the environment does not report what ``update`` and ``safety`` need.
         """
         online = self._drives(online, reset_num_timesteps)
+        self._check_team(online)
         if progress_bar and self.env is None:
             raise ValueError("SB3's progress bar needs an environment: call set_env first")
         total_timesteps, callback = self._setup_learn(
@@ -116,6 +124,25 @@ class LearningLoop(OfflineAlgorithm):
             )
         return online
 
+    def _check_team(self, online: bool) -> None:
+        """Whether this can be learned on several devices, where it is to be."""
+        size = team_size()
+        if size == 1:
+            return
+        if online:
+            raise ValueError(
+                "only learning from recorded drives is shared among several devices; start one "
+                "process to drive"
+            )
+        train, imagination = self.config.train, self.config.imagination
+        shared = {"train.batch_size": train.batch_size, "imagination.starts": imagination.starts}
+        for name, number in shared.items():
+            if number % size:
+                raise ValueError(
+                    f"{name} is {number}, which {size} processes cannot share evenly; choose a "
+                    f"multiple of {size}"
+                )
+
     def _learn_from_data(
         self, total: int, callback: BaseCallback, log_interval: int, report: ProgressReport
     ) -> None:
@@ -130,12 +157,15 @@ class LearningLoop(OfflineAlgorithm):
             if log_interval and self.num_timesteps % log_interval == 0:
                 self.dump_logs()
 
-    def _source(self) -> EpisodeDataset | Mixture:
+    def _source(self) -> SequenceSource:
         """What this update draws its sequences from."""
         if not self._online:
             return self._data()
         assert self.replay_buffer is not None
-        return Mixture(self.replay_buffer, self.dataset, self.config.online.data_share)
+        if self.dataset is None:
+            return self.replay_buffer
+        share = self.config.online.data_share
+        return Mixture([self.dataset, self.replay_buffer], [share, 1 - share], exact=True)
 
     def _data(self) -> EpisodeDataset:
         """Recorded drives, encoded where the model rests and that pays."""

@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from vlsafe_agents.common.devices import own_range, team_size
 from vlsafe_agents.vlsafe.batch import IMAGE, VECTOR, is_image
 from vlsafe_agents.vlsafe.config import ImageConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import (
@@ -148,9 +149,15 @@ class ObservationModel(nn.Module):
 
     def _image_loss(self, feat: Tensor, patches: Tensor) -> Tensor:
         frames = len(patches)
-        count = max(1, round(frames * self.image.decoded_share))
-        chosen = None if count == frames else torch.randperm(frames, device=feat.device)[:count]
-        if chosen is not None:
+        total = frames * team_size()
+        count = max(1, round(total * self.image.decoded_share))
+        chosen = None
+        if count < total:
+            first, last = own_range(frames)
+            chosen = torch.randperm(total, device=feat.device)[:count]
+            chosen = (
+                chosen[(chosen >= first) & (chosen < last)] - first if total > frames else chosen
+            )
             feat, patches = feat[chosen], patches[chosen]
         channels = 3 if self.rgb else self.channels
         logits = self.decoders[IMAGE](feat).unflatten(-1, (-1, channels))  # (N, h, w, s*s, C)
@@ -158,7 +165,7 @@ class ObservationModel(nn.Module):
         loss = sigmoid_squared_error(logits, target, self._pixel_weight(target))
         if chosen is None:
             return loss
-        return loss.new_zeros(frames).index_put((chosen,), loss * (frames / count))
+        return loss.new_zeros(frames).index_put((chosen,), loss * (total / count))
 
     def _pixel_weight(self, pixels: Tensor) -> Tensor | None:
         """``1 + colour_weight * (|red - green| + |green - blue|)`` for pixels ``(..., 3)``.

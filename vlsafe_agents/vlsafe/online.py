@@ -16,8 +16,6 @@ from vlsafe_agents.common.checked_steps import CheckedSteps, count_collisions
 from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.common.vector_episodes import pick
-from vlsafe_agents.data.batches import SequenceBatch
-from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.replay import Replay
 from vlsafe_agents.vlsafe.batch import named_observation
 from vlsafe_agents.vlsafe.gates import ORACLE, SHUFFLED
@@ -320,33 +318,3 @@ class Collector:
         self.collisions_caused = state["collisions_caused"]
         self.lengths.extend(state["lengths"])
         self._costs.recent.extend(state["costs"])
-
-
-class Mixture:
-    """Sequences of the replay and of recorded drives together.
-
-    Args:
-        share: of the sequences that come from recorded drives.
-    """
-
-    def __init__(self, replay: Replay, recorded: EpisodeDataset | None, share: float) -> None:
-        self._replay, self._recorded = replay, recorded
-        self._share = share if recorded is not None else 0.0
-
-    def sample(
-        self,
-        batch_size: int,
-        length: int,
-        rng: np.random.Generator,
-        unsafe_ends: float = 0.0,
-        context: int = 0,
-    ) -> SequenceBatch:
-        """As :meth:`EpisodeDataset.sample`, of which ``unsafe_ends`` is."""
-        recorded = round(batch_size * self._share)
-        parts = []
-        if recorded:
-            assert self._recorded is not None
-            parts.append(self._recorded.sample(recorded, length, rng, unsafe_ends, context))
-        if recorded < batch_size:
-            parts.append(self._replay.sample(batch_size - recorded, length, rng, context))
-        return SequenceBatch.joined(parts)

@@ -10,22 +10,26 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
+from vlsafe_agents.common.devices import average_gradients, averaged
 from vlsafe_agents.common.optim import LaProp
 
 
 def optimise(optimizers: Sequence[LaProp], loss: Tensor, what: str) -> None:
-    """One step of each optimiser.
+    """One step of each optimiser, by the mean gradient of the team.
 
     Raises:
         FloatingPointError: if the loss is not finite.
     """
-    if not torch.isfinite(loss):
+    mean = averaged(loss)
+    if not torch.isfinite(mean):
         raise FloatingPointError(
-            f"the loss of the {what} is {loss.item()}; lower its learning rate"
+            f"the loss of the {what} is {mean.item()}; lower its learning rate"
         )
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+    average_gradients([parameter for group in groups for parameter in group["params"]])
     for optimizer in optimizers:
         optimizer.step()
 

@@ -6,6 +6,8 @@ vector is, :mod:`~vlsafe_agents.vlsafe.actions` says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -19,6 +21,7 @@ from vlsafe_agents.common.clipped_normal import (
     clipped_normal_sample,
     clipped_normal_support,
 )
+from vlsafe_agents.common.devices import drawn, gathered
 from vlsafe_agents.common.distributions import unimix_probs
 from vlsafe_agents.vlsafe.config import ImprovementConfig
 from vlsafe_agents.vlsafe.networks import MLP
@@ -148,7 +151,9 @@ class GaussianHead(nn.Module):
     def sample(self, feat: Tensor) -> Tensor:
         """Action ``(..., A)`` in [-1, 1]."""
         mean, std = self.moments(feat)
-        return (mean + std * torch.randn_like(mean)).clamp(-1.0, 1.0)
+        return (mean + std * drawn(partial(torch.randn, device=mean.device), mean.shape)).clamp(
+            -1.0, 1.0
+        )
 
     def mode(self, feat: Tensor) -> Tensor:
         """The mean action ``(..., A)``, clipped."""
@@ -157,7 +162,8 @@ class GaussianHead(nn.Module):
     def explore(self, feat: Tensor, threshold: float) -> Tensor:
         """Any action of the support, all as likely; see :meth:`compare`."""
         low, high = clipped_normal_support(*self.moments(feat), threshold)
-        return low + (high - low) * torch.rand_like(low)
+        uniform = drawn(partial(torch.rand, device=low.device), low.shape)
+        return low + (high - low) * uniform
 
     def supported(self, feat: Tensor, count: int, threshold: float) -> tuple[Tensor, Tensor]:
         """``count`` samples ``(N, K, A)`` of the support, for states ``(N, F)``, and its log-mass.
@@ -202,9 +208,10 @@ class GaussianHead(nn.Module):
 
         Every state would be K more evaluations of each critic.
         """
-        (count, steps), device = per_state[0].shape[:2], per_state[0].device
-        chosen = torch.randint(0, count * steps, (count,), device=device)
-        return tuple(x.flatten(0, 1)[chosen] for x in per_state)
+        states = [gathered(x).flatten(0, 1) for x in per_state]
+        draw = partial(torch.randint, 0, len(states[0]), device=states[0].device)
+        chosen = drawn(draw, (len(per_state[0]),))
+        return tuple(x[chosen] for x in states)
 
     def compare(
         self,
@@ -242,8 +249,14 @@ class GaussianHead(nn.Module):
 
 def one_hot_sample(log_probs: Tensor) -> Tensor:
     """One-hot categorical sample ``(..., A)``; entries of -inf are never drawn."""
-    noise = torch.empty_like(log_probs).exponential_()  # argmax(p / noise) is a sample of p
+    noise = drawn(
+        partial(_exponential, log_probs), log_probs.shape
+    )  # argmax(p / noise) is a sample of p
     return _one_hot((log_probs.exp() / noise).argmax(-1, keepdim=True), log_probs)
+
+
+def _exponential(like: Tensor, shape: Sequence[int]) -> Tensor:
+    return torch.empty(shape, dtype=like.dtype, device=like.device).exponential_()
 
 
 def _one_hot(index: Tensor, like: Tensor) -> Tensor:

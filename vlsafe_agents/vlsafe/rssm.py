@@ -18,11 +18,13 @@ its 290 lines.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vlsafe_agents.common.devices import drawn
 from vlsafe_agents.common.distributions import categorical_kl, sample_one_hot
 from vlsafe_agents.vlsafe.config import RSSMConfig
 from vlsafe_agents.vlsafe.networks import MLP, BlockLinear, NormSiLU, linear
@@ -100,7 +102,9 @@ class RSSM(nn.Module):
         driven = self._driven(action.transpose(0, 1), first)  # (T, B, D)
         seen = self.embed_in(embed.transpose(0, 1))  # (T, B, H)
         keep = (~first).to(embed.dtype)
-        uniform = torch.rand(time, batch, self.config.stoch, 1, device=embed.device)
+        uniform = drawn(
+            partial(torch.rand, device=embed.device), (time, batch, self.config.stoch, 1), axis=1
+        )
         states = []
         for t in range(time):
             state = self._posterior(state, keep[t], driven[t], seen[t], uniform[t])
@@ -197,7 +201,9 @@ class RSSM(nn.Module):
         return RSSMState(deter, sample_one_hot(logits, uniform, self.config.unimix), logits)
 
     def _uniform(self, batch: int, device: torch.device, deterministic: bool) -> Tensor | None:
-        return None if deterministic else torch.rand(batch, self.config.stoch, 1, device=device)
+        if deterministic:
+            return None
+        return drawn(partial(torch.rand, device=device), (batch, self.config.stoch, 1))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.config.stoch, self.config.classes))

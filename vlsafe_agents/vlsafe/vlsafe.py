@@ -16,8 +16,13 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
 from vlsafe_agents.common.checked_steps import CheckedEnv
+from vlsafe_agents.common.devices import averaged_figures, team_size
 from vlsafe_agents.common.optim import LaProp
-from vlsafe_agents.common.running import plain_attributes, set_plain_attributes
+from vlsafe_agents.common.running import (
+    plain_attributes,
+    set_plain_attributes,
+    warn_not_exact,
+)
 from vlsafe_agents.common.saved_agent import COUNTERS, NO_SETTINGS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
@@ -252,14 +257,16 @@ class VLSafe(LearningLoop):
         world_model, actor_critic = self.policy.world_model, self.policy.actor_critic
         self.policy.set_training_mode(True)
         anneal(self._rates(), self.schedule.remaining(self._n_updates))
-        context, batch = self._sample()  # (B, K, ...) without losses, (B, T, ...)
+        context, whole = self._sample()  # (B, K, ...) without losses, (B, T, ...)
         if self._model_learns():
-            world_model.observation.learn_scales(batch.obs)  # the first batches only
+            world_model.observation.learn_scales(whole.obs)  # the first batches only
+        batch, context = whole.own_share(), None if context is None else context.own_share()
         if self.schedule.warming_up(self._n_updates):
             loss, metrics = self.policy.warm_up_loss(batch, context)
             both = [self.model_optimizer, self.actor_critic_optimizer]
             optimise(both, loss, "world model and behaviour prior")
             actor_critic.start_from_behaviour()  # so that the agent can act: as a clone of the data
+            metrics = averaged_figures(metrics)
         else:
             settings, improving = self.config.imagination, self.schedule.improving(self._n_updates)
             posterior, metrics = None, {}
@@ -292,7 +299,8 @@ class VLSafe(LearningLoop):
             actor_critic.follow()  # the slow critics
             metrics["train/critic_loss"] = critic_loss.item()
             metrics["train/behaviour_loss"] = behaviour_loss.item()
-            recorded = recorded_returns(batch, settings.gamma, settings.horizon)
+            metrics = averaged_figures(metrics)
+            recorded = recorded_returns(whole, settings.gamma, settings.horizon)
             if not self._online:  # a replay shows what the agent could do a while ago
                 metrics |= self._gap.update(metrics, recorded, improving)
         self._n_updates += 1
@@ -354,11 +362,15 @@ class VLSafe(LearningLoop):
             self.collector.restore(state["driven"])
 
     def _running(self) -> dict[str, Any]:
-        return {**super()._running(), "gap": plain_attributes(self._gap)}
+        devices = {"devices": team_size()} if team_size() > 1 else {}
+        return {**super()._running(), "gap": plain_attributes(self._gap), **devices}
 
     def _go_on(self, running: dict[str, Any]) -> None:
         super()._go_on(running)
         set_plain_attributes(self._gap, running["gap"])
+        before, now = int(running.get("devices", 1)), team_size()
+        if before != now:
+            warn_not_exact(f"on {now} devices, and before on {before}: sums round differently")
 
     @classmethod
     def _merged(cls, arguments: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from vlsafe_agents.common.devices import any_of_team
 from vlsafe_agents.common.distributions import (
     symexp_bins,
     twohot_loss,
@@ -255,7 +256,7 @@ class WorldModel(nn.Module):
                 feat = self.feat(self.rssm.observe(embed, foreign[0], batch.is_first, starts[1]))
             total = total + shaping(feat)
         for name, known in batch.known().items():
-            if not known.any():
+            if not any_of_team(bool(known.any())):
                 del means[name]  # not learned: no figure to show
         metrics = {f"train/{key}_loss": value.item() for key, value in means.items()}
         metrics |= {"train/kl": kl.mean().item(), "train/model_loss": total.item()}
