@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
 from vlsafe_agents.common.checked_steps import CheckedEnv
+from vlsafe_agents.common.episodes import traced
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.running import plain_attributes, set_plain_attributes
 from vlsafe_agents.common.saved_agent import COUNTERS, NO_SETTINGS
@@ -144,6 +146,7 @@ class VLSafe(LearningLoop):
 
     def _setup_model(self) -> None:
         """Build networks and optimisers."""
+        self.action_space = copy.deepcopy(self.action_space)  # whose generator is the agent's own
         self.set_random_seed(self.seed)
         self._sampler = np.random.default_rng(self.seed)
         self._gap = GapWarning()
@@ -172,10 +175,13 @@ class VLSafe(LearningLoop):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """SB3's wrapping of checked steps, but images stay channels-last as in the data."""
+        """SB3's wrapping of checked steps, but images stay channels-last as in the data.
+
+        The environments keep from now on how they came to where they are.
+        """
         checked = CheckedEnv(env) if isinstance(env, gym.Env) else env
         wrapped = BaseAlgorithm._wrap_env(checked, verbose, monitor_wrapper)
-        return wrapped.venv if isinstance(wrapped, VecTransposeImage) else wrapped
+        return traced(wrapped.venv if isinstance(wrapped, VecTransposeImage) else wrapped)
 
     def set_dataset(self, dataset: EpisodeDataset) -> None:
         """Choose the recorded episodes that :meth:`learn` reads.
