@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import (
     VecMonitor,
     VecNormalize,
 )
-from tiny_agents import make
+from tiny_agents import make, weights
 
 from vlsafe_agents import BC, PPOLag, VLSafe
 from vlsafe_agents.algorithms import ALGORITHMS
@@ -155,7 +155,6 @@ def test_vlsafe_goes_on_while_it_drives(
     agent = make(data.get("dataset"), plain(), **words)
     agent.learn(total, CheckpointAt(tmp_path, *stops), online=True)
     agent.save(tmp_path / "whole.zip")
-    assert agent.replay_buffer is not None
     for stop in stops:
         torch.manual_seed(stop)
         parts = VLSafe.load_checkpoint(tmp_path / f"{stop}.zip", plain(), "cpu")
@@ -164,9 +163,7 @@ def test_vlsafe_goes_on_while_it_drives(
         parts.learn(total - stop, online=True, reset_num_timesteps=False)
         parts.save(tmp_path / "parts.zip")
         assert_equal_files(tmp_path / "whole.zip", tmp_path / "parts.zip")
-        assert parts.replay_buffer is not None
-        for name, array in agent.replay_buffer.state_dict().items():
-            np.testing.assert_array_equal(array, parts.replay_buffer.state_dict()[name], name)
+        assert_equal_agents(agent, parts)
 
 
 def test_without_its_replay_an_agent_that_drives_begins_new_episodes(tmp_path: Path) -> None:
@@ -174,24 +171,30 @@ def test_without_its_replay_an_agent_that_drives_begins_new_episodes(tmp_path: P
     agent.save(tmp_path / "a.zip")
     agent.save_replay_buffer(tmp_path / "replay.npz")
     agent.learn(30, reset_num_timesteps=False)
-    agent.save(tmp_path / "whole.zip")
     parts = VLSafe.load(tmp_path / "a.zip", env=plain(), device="cpu")
     with pytest.warns(NotExactWarning, match="new episodes begin, because its replay is not here"):
         parts.learn(30, reset_num_timesteps=False)
     parts = VLSafe.load(tmp_path / "a.zip", env=plain(), device="cpu")
     parts.load_replay_buffer(tmp_path / "replay.npz")
     parts.learn(30, reset_num_timesteps=False)
-    parts.save(tmp_path / "parts.zip")
-    assert_equal_files(tmp_path / "whole.zip", tmp_path / "parts.zip")
+    assert_equal_agents(agent, parts)
 
 
-def test_updates_that_a_callback_put_off_are_made_up_for(tmp_path: Path) -> None:
-    make(None, plain(), safety=None).learn(120).save(tmp_path / "whole.zip")
+def assert_equal_agents(a: VLSafe, b: VLSafe) -> None:
+    """Weights and replays; a row of the log begins with each call of `learn`."""
+    assert torch.equal(weights(a), weights(b))
+    assert a.replay_buffer is not None
+    assert b.replay_buffer is not None
+    for name, array in a.replay_buffer.state_dict().items():
+        np.testing.assert_array_equal(array, b.replay_buffer.state_dict()[name], name)
+
+
+def test_updates_that_a_callback_put_off_are_made_up_for() -> None:
+    whole = make(None, plain(), safety=None).learn(120)
     parts = make(None, plain(), safety=None)
     parts.learn(120, callback=lambda scope, _: scope["self"].num_timesteps < 84)
     assert parts.num_timesteps == 84
-    parts.learn(36, reset_num_timesteps=False).save(tmp_path / "parts.zip")
-    assert_equal_files(tmp_path / "whole.zip", tmp_path / "parts.zip")
+    assert_equal_agents(whole, parts.learn(36, reset_num_timesteps=False))
 
 
 def stopping_early(dataset: EpisodeDataset) -> BC:

@@ -82,7 +82,5 @@ def test_missing_rows_are_named(tmp_path: Path) -> None:
         drive(memory, 0, 4)
         folder.save(memory)
     (tmp_path / "a" / "000000000000005.npz").unlink()
-    with pytest.raises(
-        ValueError, match="lacks rows of the replay after 5 of 15"
-    ):
+    with pytest.raises(ValueError, match="lacks rows of the replay after 5 of 15"):
         ReplayFolder(tmp_path / "a").load(replay(n_envs=1), memory.rows_added)
