@@ -141,10 +141,10 @@ def learned_online(update: str, steps: int, seed: int) -> Found:
     return found
 
 
-@pytest.mark.slow  # two minutes of one core
+@pytest.mark.slow  # a minute and a half of one core
 @pytest.mark.timeout(3600)
 def test_online_the_lagrangian_update_reaches_the_constrained_optimum() -> None:
-    best, found = optimum(LIMIT), learned_online("lagrangian", 6_000, seed=0)
+    best, found = optimum(LIMIT), learned_online("lagrangian", 4_000, seed=0)
     assert found.paid == pytest.approx(LIMIT, abs=0.25)
     assert found.earned > best.earned - 0.4
     assert found.price == pytest.approx(best.price, abs=0.4)
