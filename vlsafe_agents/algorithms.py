@@ -30,9 +30,11 @@ class AlgorithmSpec:
         name: on the command line and in ``settings.json``.
         label: in tables and figures.
         home: ``"module:Class"``, imported when it is needed.
-        offline: whether it learns from recorded drives and never drives; its timestep is then a
-            gradient update.
+        offline: whether it learns from recorded drives, at a gradient update a timestep, unless
+            ``online`` is among what it reads and set: then it drives.
         reads: settings that it reads beyond those that all do; others are refused.
+        reads_online: those that it reads only where ``online`` is set.
+        reads_offline: those that it reads only where it is not.
         arguments: the constructor's arguments made of settings, without ``seed`` and ``device``.
         nested_config: whether the constructor takes ``config`` as one nested argument.
         presets: names of its presets, the default first.
@@ -52,6 +54,8 @@ class AlgorithmSpec:
     home: str
     offline: bool
     reads: tuple[str, ...]
+    reads_online: tuple[str, ...] = ()
+    reads_offline: tuple[str, ...] = ()
     arguments: Callable[[TrainSettings], dict[str, Any]] = own_settings
     nested_config: bool = False
     presets: tuple[str, ...] = ()
@@ -66,6 +70,10 @@ class AlgorithmSpec:
     def class_name(self) -> str:
         """Name of its class."""
         return self.home.partition(":")[2]
+
+    def read_by(self, online: bool | None) -> tuple[str, ...]:
+        """All settings that it reads beyond those that all do, driving or from recorded drives."""
+        return (*self.reads, *(self.reads_online if online else self.reads_offline))
 
     def load_class(self) -> Any:
         """Its class, a Stable-Baselines3 algorithm."""
@@ -108,6 +116,11 @@ def _vlsafe_switched_off(given: Mapping[str, Any]) -> dict[str, str]:
     return {"safety": "--update lagrangian"} if given.get("update") == "lagrangian" else {}
 
 
+def _vlsafe_updates(model: Any) -> int:
+    """Of this training; the agent that it started from has made those before."""
+    return int(model._n_updates - model.schedule.begin)
+
+
 def _vlsafe_role(stored: Stored) -> tuple[str, str]:
     options, config = (stored.get(key) or {} for key in ("options", "config"))
     if not (isinstance(options, Mapping) and isinstance(config, Mapping)):
@@ -118,7 +131,7 @@ def _vlsafe_role(stored: Stored) -> tuple[str, str]:
     if safety is None or update == "none":
         return "cost_blind", "Cost-blind"
     names = {"gated": "VLSafe gated", "lagrangian": "VLSafe Lagrangian"}
-    label = names.get(str(update), "VLSafe")
+    label = names.get(str(update), "VLSafe") + (", online" if stored.get("online") else "")
     return ("vlsafe", label) if safety == "score" else ("control", f"{label}, p = {safety}")
 
 
@@ -231,12 +244,15 @@ _ROWS = (
         label="VLSafe",
         home="vlsafe_agents.vlsafe:VLSafe",
         offline=True,
-        reads=("data", "cost", "cost_limit", "world_model", "preset", "update", "safety"),
+        reads=("data", "online", "cost", "cost_limit", "preset", "update", "safety"),
+        reads_online=("scorer", "envs", "reward_scale", "start_from"),
+        reads_offline=("world_model",),
         arguments=_vlsafe_arguments,
         nested_config=True,
         presets=("cpu", "route", "debug", "12M", "25M", "50M"),
         cost_limit=lambda preset: 1.0,
         switched_off=_vlsafe_switched_off,
+        gradient_steps=_vlsafe_updates,
         examine="vlsafe_agents.vlsafe.open_loop:examine",
         role=_vlsafe_role,
         roles=("vlsafe", "control", "cost_blind"),

@@ -10,12 +10,21 @@ from typing import Any
 from speed_limit import SpeedLimit, record
 
 import wrappers.files
-from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.training import EnvName, TrainSettings, train
 
 ROLLOUT = {"n_steps": 9, "batch_size": 6, "n_epochs": 2}
 GIVEN: dict[str, dict[str, Any]] = {
     "vlsafe": {"steps": 20, "preset": "debug", "update": "lagrangian", "cost": "env"},
+    "vlsafe_online": {
+        "algo": "vlsafe",
+        "online": True,
+        "steps": 108,
+        "envs": 2,
+        "preset": "debug",
+        "update": "lagrangian",
+        "cost": "env",
+        "cost_limit": 0.1,
+    },
     "bc": {
         "steps": 200,
         "config": {
@@ -33,7 +42,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 
 def settings_of(name: str) -> TrainSettings:
     here = EnvName("SpeedLimit-v0")
-    return TrainSettings(algo=name, env=here, observation="vector", **GIVEN[name])
+    return TrainSettings(**{"algo": name, "env": here, "observation": "vector"} | GIVEN[name])
 
 
 def die() -> None:
@@ -58,10 +67,10 @@ def run(name: str, out: str, kill: tuple[str, int] | None, every: float = 0.0) -
     Args:
         kill: where the process ends: before update number n ("update"), at step n of this process
             ("step"), or in its nth save: with half of the file written ("half"), before it gets its
-            name ("whole") or after ("named").
+            name ("whole") or after ("named"), or when only its replay is written ("replay").
     """
     what, number = kill or ("", -1)
-    kind = ALGORITHMS[name].load_class()
+    kind = settings_of(name).spec.load_class()
     if what == "update":
         learn = kind.train
 
@@ -76,7 +85,7 @@ def run(name: str, out: str, kill: tuple[str, int] | None, every: float = 0.0) -
     elif what:
         _die_in_a_save(what, number)
     settings = settings_of(name)
-    drives = record(12) if settings.spec.offline else None
+    drives = record(12) if settings.offline else None
     train(settings, out, Mortal, drives, checkpoint_seconds=every)
 
 
@@ -85,17 +94,20 @@ def _die_in_a_save(when: str, number: int) -> None:
 
     def mortal_write(path: Path, content: Any) -> int:
         nonlocal left
-        left -= "checkpoint.zip" in path.name
+        left -= when != "replay" and "checkpoint.zip" in path.name
         if left == 0 and when == "half":
             write(path, bytes(content)[: len(content) // 2])
             die()
         return write(path, content)
 
     def mortal_name(source: Any, target: Any) -> None:
+        nonlocal left
         if left == 0 and when == "whole":
             die()
         name(source, target)
-        if left == 0 and when == "named":
+        if when == "replay":
+            left -= ".replay" in str(target)
+        if left == 0 and when in ("named", "replay"):
             die()
 
     Path.write_bytes = mortal_write  # type: ignore[assignment]

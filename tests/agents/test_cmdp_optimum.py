@@ -138,6 +138,42 @@ def test_offline_the_gated_update_keeps_the_limit_and_nears_its_own_optimum(
     assert found.earned > earned - 1.1
 
 
+ONLINE: dict[str, Any] = {
+    "online": {"train_ratio": 44.0, "learning_starts": 400},
+    "multiplier": {"plain": {"learning_rate": 0.01}},  # one step for each episode
+}
+
+
+def learned_online(update: str, steps: int, seed: int) -> Found:
+    """Return, cost and price of an agent that knows nothing at first."""
+    agent = VLSafe(
+        "MlpPolicy", make_vec_env(TwoLanes, n_envs=8, seed=seed), None, "debug", seed=seed,
+        device="cpu", update=update, safety=None if update == "none" else "score",
+        cost_limit=LIMIT, config=CONFIG | ONLINE,
+    ).learn(steps)  # fmt: skip
+    found = Found(*drive(agent, EPISODES), agent.policy.actor_critic.price)
+    name = f"online {update}, seed {seed}"
+    print(f"{name}: return {found.earned:.2f}, cost {found.paid:.2f}, price {found.price:.2f}")
+    return found
+
+
+@pytest.mark.slow  # a minute and a half of one core
+@pytest.mark.timeout(3600)
+def test_online_the_lagrangian_update_reaches_the_constrained_optimum() -> None:
+    best, found = optimum(LIMIT), learned_online("lagrangian", 4_000, seed=0)
+    assert found.paid == pytest.approx(LIMIT, abs=0.25)
+    assert found.earned > best.earned - 0.4
+    assert found.price == pytest.approx(best.price, abs=0.4)
+
+
+@pytest.mark.slow  # half a minute
+@pytest.mark.timeout(3600)
+def test_online_the_blind_agent_violates_the_limit_as_predicted() -> None:
+    greedy, found = optimum(None), learned_online("none", 2_000, seed=0)
+    assert found.paid == pytest.approx(greedy.paid, abs=0.4)
+    assert found.earned == pytest.approx(greedy.earned, abs=0.6)
+
+
 @pytest.mark.slow  # twenty seconds of one core each
 @pytest.mark.parametrize("seed", [0, 1])
 def test_ppo_lag_reaches_the_constrained_optimum(seed: int) -> None:

@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import (
     VecMonitor,
     VecNormalize,
 )
-from tiny_agents import make
+from tiny_agents import make, weights
 
 from vlsafe_agents import BC, PPOLag, VLSafe
 from vlsafe_agents.algorithms import ALGORITHMS
@@ -133,6 +133,68 @@ def test_vlsafe_goes_on_in_each_phase(dataset: EpisodeDataset, tmp_path: Path) -
         folder=tmp_path,
     )
     assert agent._gap.updates > 0
+
+
+class CheckpointAt(SaveAt):
+    """The same with the replay, as ``vlsafe train`` saves it."""
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps in self.steps:
+            self.model.save_checkpoint(self.folder / f"{self.num_timesteps}.zip")  # type: ignore[attr-defined]
+        return True
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_vlsafe_goes_on_while_it_drives(
+    recorded: bool, dataset: EpisodeDataset, tmp_path: Path
+) -> None:
+    """From the random phase, between updates, and when the replay has forgotten its first rows."""
+    total, stops = 180, (12, 99, 141)
+    data = {"dataset": dataset} if recorded else {}
+    words = {"buffer_size": 120, "learning_starts": 40, "update": "lagrangian", "cost_limit": 0.1}
+    agent = make(data.get("dataset"), plain(), **words)
+    agent.learn(total, CheckpointAt(tmp_path, *stops), online=True)
+    agent.save(tmp_path / "whole.zip")
+    for stop in stops:
+        torch.manual_seed(stop)
+        parts = VLSafe.load_checkpoint(tmp_path / f"{stop}.zip", plain(), "cpu")
+        if recorded:
+            parts.set_dataset(dataset)
+        parts.learn(total - stop, online=True, reset_num_timesteps=False)
+        parts.save(tmp_path / "parts.zip")
+        assert_equal_files(tmp_path / "whole.zip", tmp_path / "parts.zip")
+        assert_equal_agents(agent, parts)
+
+
+def test_without_its_replay_an_agent_that_drives_begins_new_episodes(tmp_path: Path) -> None:
+    agent = make(None, plain(), safety=None).learn(90)
+    agent.save(tmp_path / "a.zip")
+    agent.save_replay_buffer(tmp_path / "replay.npz")
+    agent.learn(30, reset_num_timesteps=False)
+    parts = VLSafe.load(tmp_path / "a.zip", env=plain(), device="cpu")
+    with pytest.warns(NotExactWarning, match="new episodes begin, because its replay is not here"):
+        parts.learn(30, reset_num_timesteps=False)
+    parts = VLSafe.load(tmp_path / "a.zip", env=plain(), device="cpu")
+    parts.load_replay_buffer(tmp_path / "replay.npz")
+    parts.learn(30, reset_num_timesteps=False)
+    assert_equal_agents(agent, parts)
+
+
+def assert_equal_agents(a: VLSafe, b: VLSafe) -> None:
+    """Weights and replays; a row of the log begins with each call of `learn`."""
+    assert torch.equal(weights(a), weights(b))
+    assert a.replay_buffer is not None
+    assert b.replay_buffer is not None
+    for name, array in a.replay_buffer.state_dict().items():
+        np.testing.assert_array_equal(array, b.replay_buffer.state_dict()[name], name)
+
+
+def test_updates_that_a_callback_put_off_are_made_up_for() -> None:
+    whole = make(None, plain(), safety=None).learn(120)
+    parts = make(None, plain(), safety=None)
+    parts.learn(120, callback=lambda scope, _: scope["self"].num_timesteps < 84)
+    assert parts.num_timesteps == 84
+    assert_equal_agents(whole, parts.learn(36, reset_num_timesteps=False))
 
 
 def stopping_early(dataset: EpisodeDataset) -> BC:
@@ -384,6 +446,7 @@ def attempt(*arguments: Any) -> int | None:
 
 
 KILLS: dict[str, tuple[tuple[str, int], ...]] = {
+    "vlsafe_online": (("step", 25), ("replay", 3), ("half", 4), ("update", 3), ("whole", 5)),
     "vlsafe": (("update", 7), ("half", 2), ("update", 13), ("update", 18)),  # each of the phases
     "bc": (("update", 3), ("half", 3), ("update", 15)),
     "ppo_lag": (("step", 25), ("half", 2), ("step", 40)),
@@ -400,7 +463,7 @@ def test_killed_runs_end_as_those_that_were_not(name: str, tmp_path: Path) -> No
     assert_equal_files(tmp_path / "whole" / "model.zip", tmp_path / "parts" / "model.zip")
     facts = [read_json(tmp_path / part / TRAINING_FILE) for part in ("whole", "parts")]
     assert facts[0]["gradient_steps"] == facts[1]["gradient_steps"]
-    if not settings_of(name).spec.offline:
+    if not settings_of(name).offline:
         steps = settings_of(name).steps
         assert facts[0]["env_steps"] == steps
         assert facts[1]["env_steps"] - facts[1]["env_steps_lost"] == steps
@@ -415,9 +478,12 @@ def test_runs_killed_at_random_end_as_those_that_were_not(
 ) -> None:
     rng = random.Random(f"{name} {seed}")
     assert attempt(name, str(tmp_path / "whole"), None, 1e9) == 0
-    moment = ("update", 20) if settings_of(name).spec.offline else ("step", 60)
+    moment = ("update", 20) if settings_of(name).offline else ("step", 60)
+    saves = [("half", 6), ("whole", 6), ("named", 6)]
+    if settings_of(name).online:
+        saves.append(("replay", 6))
     for _ in range(6):
-        what, most = rng.choice((moment, moment, ("half", 6), ("whole", 6), ("named", 6)))
+        what, most = rng.choice((moment, moment, *saves))
         ended = attempt(name, str(tmp_path / "parts"), (what, rng.randint(1, most)))
         assert ended in (0, -9)
     assert attempt(name, str(tmp_path / "parts"), None) == 0

@@ -78,13 +78,31 @@ GIVEN = {
 def test_an_option_has_an_effect_or_is_an_error(algo: str, name: str) -> None:
     base = {"data": "d"}
     without = made(algo, **base).to_json()
-    if name in ALGORITHMS[algo].reads:
+    if name in ALGORITHMS[algo].read_by(online=False):
         value = {"data": "other", "update": "lagrangian"}.get(name, GIVEN[name])
         given = made(algo, **base | {name: value}).to_json()
         assert given != without
         return
     with pytest.raises(ValueError, match=f"{algo} does not read --{name.replace('_', '-')}"):
         made(algo, **base, **{name: GIVEN[name]})
+
+
+@pytest.mark.parametrize("name", ["scorer", "envs", "reward_scale", "start_from"])
+def test_options_of_driving_have_an_effect_while_vlsafe_drives(name: str) -> None:
+    given = {**GIVEN, "start_from": "other"}
+    without = made("vlsafe", online=True).to_json()
+    assert made("vlsafe", online=True, **{name: given[name]}).to_json() != without
+    with pytest.raises(ValueError, match=f"not read --{name.replace('_', '-')} without --online"):
+        made("vlsafe", data="d", **{name: given[name]})
+    with pytest.raises(ValueError, match="does not read --world-model with --online"):
+        made("vlsafe", online=True, world_model="w")
+
+
+def test_settings_of_an_agent_that_drives_come_back() -> None:
+    settings = made("vlsafe", online=True, envs=3, update="lagrangian", start_from="other")
+    stored = settings.to_json()
+    assert TrainSettings.from_json(stored).to_json() == stored
+    assert not {"online", "start_from"} & set(made("vlsafe", data="d").to_json())
 
 
 def test_a_presets_cost_limit_holds_unless_another_is_given() -> None:

@@ -50,8 +50,9 @@ class OtherEnv(EnvName):
     one_a_process = True  # as far as we know; episodes are driven one by one
 
     def factory(self, **more: Any) -> Callable[[], gym.Env[Any, Any]]:
-        """A picklable function that makes it; of ``more`` only a ``scorer`` has a meaning."""
-        return partial(make_other, self.env_id, self.kwargs, scorer=more.get("scorer"))
+        """A picklable function that makes it; of ``more`` a ``scorer`` and its ``cost`` count."""
+        said = {name: more[name] for name in ("scorer", "cost") if more.get(name) is not None}
+        return partial(make_other, self.env_id, self.kwargs, **said)
 
     def with_kwargs(self, changes: Mapping[str, Any]) -> OtherEnv:
         """A copy with some arguments replaced."""
@@ -67,8 +68,13 @@ def is_other(env_id: Any) -> bool:
     return isinstance(env_id, str) and bool(_GYM_ID.match(env_id) or _FUNCTION.match(env_id))
 
 
-def make_other(env_id: str, kwargs: Mapping[str, Any], scorer: Any = None) -> gym.Env[Any, Any]:
+def make_other(
+    env_id: str, kwargs: Mapping[str, Any], scorer: Any = None, cost: str = "either"
+) -> gym.Env[Any, Any]:
     """Make an environment with its wrappers, in the order: wrapper, cost, reward, scorer.
+
+    Args:
+        cost: what the scorer and the environment's own cost make of a step's.
 
     Raises:
         ValueError: for what cannot be imported or made.
@@ -90,7 +96,7 @@ def make_other(env_id: str, kwargs: Mapping[str, Any], scorer: Any = None) -> gy
     if "reward_function" in own:
         env = RewardFunction(env, load_named(own["reward_function"], "--reward-function"))
     env = _ResetCost(env)
-    return env if scorer is None else VLMCost(env, scorer)
+    return env if scorer is None else VLMCost(env, scorer, cost)
 
 
 def _make_bare(env_id: str, kwargs: dict[str, Any], seen: bool) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Optional, get_args, get_type_hints
 
@@ -11,7 +12,13 @@ import typer
 
 from vlsafe_agents.algorithms import ALGORITHMS, find_algorithm
 from vlsafe_agents.cli.options import CostFunction, EnvArg, RewardFunction, Wrapper
-from vlsafe_agents.training.settings import METADATA, READ_BY_SOME, TrainSettings
+from vlsafe_agents.training.settings import (
+    METADATA,
+    READ_BY_SOME,
+    TrainSettings,
+    flag,
+    read_settings,
+)
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -35,9 +42,14 @@ def _option(name: str, hint: Any) -> inspect.Parameter:
         kind = Path
     if limits.pop("pairs", False):
         kind = list[str]
+    names = (flag(name),) if limits.pop("flag", False) else ()  # without its --no-...
     text = known["help"]
     if name in READ_BY_SOME and name != "data":
-        readers = [row.name for row in ALGORITHMS.values() if name in row.reads]
+        readers = [
+            row.name
+            for row in ALGORITHMS.values()
+            if name in row.read_by(online=True) or name in row.read_by(online=False)
+        ]
         text = f"{', '.join(readers)}: {text}"
     if name == "preset":
         text += " " + "; ".join(
@@ -49,7 +61,7 @@ def _option(name: str, hint: Any) -> inspect.Parameter:
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[Optional[kind], typer.Option(help=text, **limits)],  # noqa: UP045
+        annotation=Annotated[Optional[kind], typer.Option(*names, help=text, **limits)],  # noqa: UP045
     )
 
 
@@ -80,44 +92,64 @@ def train(
 ) -> None:
     """Train an agent; the same command goes on from the last checkpoint (every two minutes).
 
-    VLSafe and BC learn from --data and never touch the environment.  PPO-Lag and PPO drive; given
-    --data, they drive as many steps as it holds, in the same environment.  Options that an
-    algorithm does not read are errors.
+    VLSafe and BC learn from --data and never touch the environment.  VLSafe without --data, or with
+    --online, drives and learns in turn, and so do PPO-Lag and PPO; given --data, they drive as many
+    steps as it holds, in the same environment.  Options that an algorithm does not read are errors.
     """
     import torch
 
-    from vlsafe_agents.cli.environments import choose_env, is_ours, parse_pairs
+    from vlsafe_agents.cli.environments import choose_env, is_ours, parse_pairs, stored_env
     from vlsafe_agents.cli.other_envs import NOT_NAMED, OtherEnv
     from vlsafe_agents.training import run
 
     given = {k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None}
     given["config"] = parse_pairs(given.get("config", []), "--config")
+    started, known = given.get("start_from"), None
+    if started is not None:
+        earlier = read_settings(Path(started), partial(stored_env, allow_import=allow_import))
+        given["config"] = {**earlier.config, **given["config"]}
+        given, known = {**_inherited(earlier), **given}, earlier.env
     spec = find_algorithm(given.get("algo", METADATA["algo"]["default"]))
     data, dataset = given.get("data"), None
+    if "online" in spec.reads and data is None:
+        given["online"] = True
+    offline = spec.offline and not given.get("online")
     own = {"wrapper": wrapper, "cost_key": cost_key}
     own |= {"cost_function": cost_function, "reward_function": reward_function}
     metadata = read_data_metadata(data)
     if spec.offline and data is not None and metadata is not None:
-        if is_ours(metadata) and (env or density is not None or env_arg or any(own.values())):
+        named = env or density is not None or env_arg or any(own.values())
+        if offline and is_ours(metadata) and named:
             raise ValueError(
                 "the data set names its environment; leave out --env and its arguments"
             )
         if not is_ours(metadata):  # `vlsafe collect` has stored the environment's cost as "cost"
             key = None if "env_id" in metadata else cost_key
             dataset = open_data(data, given.get("cost"), key, spec)
-    if metadata is not None and not spec.offline:
-        given.setdefault("steps", int(metadata["total_steps"]))
-    if dataset is not None and env is None and "env_id" not in (metadata or {}):
-        choice: Any = OtherEnv(NOT_NAMED, {k: v for k, v in own.items() if v})
+    if metadata is not None and not offline:
+        steps = metadata["total_steps"] if dataset is None else dataset.num_steps
+        given.setdefault("steps", int(steps))
+    if known is not None and env is None:
+        if density is not None or env_arg or any(own.values()):
+            raise ValueError("--start-from names its environment; to change it give --env, too")
+        choice: Any = known
+    elif dataset is not None and env is None and "env_id" not in (metadata or {}):
+        if not offline:
+            raise ValueError(f"{data} names no environment to drive in; name it with --env")
+        choice = OtherEnv(NOT_NAMED, {k: v for k, v in own.items() if v})
     else:
         choice = choose_env(env, env_arg or [], density, metadata, own, allow_import)
     if isinstance(choice, OtherEnv):
-        given = {**_for_other(choice, spec, dataset), **given}
+        given = {**_for_other(choice, spec, dataset, given), **given}
     settings = TrainSettings(env=choice, **given)
     torch.set_num_threads(threads)
     facts = run.train(
         settings, out, lambda: make_env(settings, dataset), dataset, overwrite=overwrite
     )
+    _show(out, facts)
+
+
+def _show(out: Path, facts: Mapping[str, Any]) -> None:
     if facts:  # of several processes, one has them
         print(f"{out}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
 
@@ -135,10 +167,17 @@ def open_data(data: str, cost: str | None, cost_key: str | None, spec: Any) -> A
     return EpisodeDataset.from_minari(data, cost=mode, cost_key=cost_key)
 
 
-def _for_other(choice: Any, spec: Any, dataset: Any) -> dict[str, Any]:
+def _inherited(earlier: TrainSettings) -> dict[str, Any]:
+    """What an agent takes over from the one that it goes on from, unless it is given."""
+    names = ("algo", "observation", "preset", "update", "safety", "cost_limit", "cost")
+    found = {name: getattr(earlier, name) for name in names}
+    off = earlier.spec.switched_off(found)
+    return {k: v for k, v in found.items() if v is not None and k not in off}
+
+
+def _for_other(choice: Any, spec: Any, dataset: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Settings for another environment: its own kind of observation, its own cost, no scorer."""
     from vlsafe_agents.cli.other_envs import NOT_NAMED, observation_kind
-    from vlsafe_agents.cli.tables import say
 
     if choice.env_id == NOT_NAMED:
         space = dataset.observation_space
@@ -148,10 +187,27 @@ def _for_other(choice: Any, spec: Any, dataset: Any) -> dict[str, Any]:
         env.close()
     found = {"observation": observation_kind(space)}
     defaults = {"cost": "env" if dataset is None else dataset.cost_mode, "scorer": "none"}
-    if spec.name == "vlsafe" and dataset is not None and not dataset.has_safety_score:
-        defaults["update"] = "lagrangian" if dataset.has_cost else "none"
-        say(f"no safety_score in the data: --update {defaults['update']}, unless one is given")
-    return found | {k: v for k, v in defaults.items() if k in spec.reads}
+    reads = spec.read_by(given.get("online"))
+    if "update" in reads and "update" not in given and "safety" not in given:
+        update = _update_without_scores(dataset, given)
+        defaults |= {} if update is None else {"update": update}
+    return found | {k: v for k, v in defaults.items() if k in reads}
+
+
+def _update_without_scores(dataset: Any, given: Mapping[str, Any]) -> str | None:
+    """The update of an agent that is told no safety scores; None where it is told some."""
+    from vlsafe_agents.cli.tables import say
+
+    if given.get("online"):
+        if given.get("scorer", "none") != "none":
+            return None
+        update, where = "lagrangian", "while it drives, without --scorer"
+    else:
+        if dataset is None or dataset.has_safety_score:
+            return None
+        update, where = "lagrangian" if dataset.has_cost else "none", "in the data"
+    say(f"no safety_score {where}: --update {update}, unless one is given")
+    return update
 
 
 def make_env(settings: TrainSettings, dataset: Any = None) -> Any:
@@ -159,13 +215,14 @@ def make_env(settings: TrainSettings, dataset: Any = None) -> Any:
     from vlsafe_agents.cli.other_envs import NOT_NAMED, OtherEnv, SpacesOnly
     from vlsafe_envs.sb3 import make_vec_env
 
-    scorer = None if settings.scorer == "none" or settings.cost == "env" else settings.scorer
+    unread = settings.cost == "env" and settings.update != "gated"  # no cost is made of the scores
+    scorer = None if settings.scorer == "none" or unread else settings.scorer
     if settings.env.env_id == NOT_NAMED:
         return SpacesOnly(dataset.observation_space, dataset.action_space)
     if isinstance(settings.env, OtherEnv):
-        return settings.env.factory(scorer=scorer)()
+        return settings.env.factory(scorer=scorer, cost=settings.cost)()
     options: dict[str, Any] = {"observation": settings.observation, "scorer": scorer}
-    if settings.cost is not None and not settings.spec.offline:
+    if settings.cost is not None and not settings.offline:
         options["cost"] = settings.cost
     return make_vec_env(
         settings.env.env_id,

@@ -17,7 +17,65 @@ from vlsafe_agents.common.saved_agent import SavedAgent
 from vlsafe_agents.common.seeds import derived_seed
 
 
-class DrivingAlgorithm(SavedAgent, ChecksEnvironment):
+class EpisodesGoOn(SavedAgent):
+    """Mixin: an agent's file says which episodes its environments are in, and the way back there.
+
+    :meth:`_return_to_episodes` has to be called before learning goes on; environments are to be
+    wrapped by :func:`~vlsafe_agents.common.episodes.traced`.
+    """
+
+    def _running(self) -> dict[str, Any]:
+        driving = None
+        if self.env is not None and self._last_obs is not None:
+            driving = {
+                **running_episodes(self.env),
+                "last_obs": _laid_out(self._last_obs),
+                "episode_starts": np.array(self._last_episode_starts),
+            }
+        return {
+            **super()._running(),
+            "driving": driving,
+            "num_timesteps": self.num_timesteps,
+            "ep_info": [dict(one) for one in self.ep_info_buffer or ()],
+            "ep_success": list(self.ep_success_buffer or ()),
+        }
+
+    def _return_to_episodes(self) -> None:
+        """Bring the environments to where those of a loaded agent were, if that can be."""
+        running = self._left_off
+        if not running or running["driving"] is None:
+            return
+        driving, fault = running["driving"], self._cannot_return(running)
+        assert self.env is not None
+        if "random" in running:  # not where another seed was asked for
+            fault = fault or return_to_episodes(self.env, driving)
+            if not fault:
+                self._last_obs = _as_laid_out(to_arrays(driving["last_obs"]))
+                self._last_episode_starts = to_arrays(driving["episode_starts"])
+                self._take_steps([len(one["actions"]) for one in driving["episodes"]])
+                return
+            warn_not_exact(f"new episodes begin, because {fault}")
+            if self.seed is not None:
+                self.env.seed(derived_seed(self.seed, self.num_timesteps))
+        running["new_episodes"] = True
+
+    def _cannot_return(self, running: dict[str, Any]) -> str:
+        """What of the agent's own stands against it; empty if nothing does."""
+        return ""
+
+    def _take_steps(self, steps: list[int]) -> None:
+        """The environments are in the midst of episodes of so many steps."""
+        raise NotImplementedError
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        super()._go_on(running)
+        self.num_timesteps = self._num_timesteps_at_start = int(running["num_timesteps"])
+        window = self._stats_window_size
+        self.ep_info_buffer = deque(running["ep_info"], maxlen=window)
+        self.ep_success_buffer = deque(running["ep_success"], maxlen=window)
+
+
+class DrivingAlgorithm(EpisodesGoOn, ChecksEnvironment):
     """Mixin, to be named before SB3's on-policy class.
 
     ``collect_rollouts`` calls :meth:`_begin_rollout` first.  A rollout that has not been learned
@@ -78,48 +136,10 @@ class DrivingAlgorithm(SavedAgent, ChecksEnvironment):
             return began  # that rollout has not been learned from
         return super()._resume_point()
 
-    def _running(self) -> dict[str, Any]:
-        driving = None
-        if self.env is not None and self._last_obs is not None:
-            driving = {
-                **running_episodes(self.env),
-                "last_obs": _laid_out(self._last_obs),
-                "episode_starts": np.array(self._last_episode_starts),
-            }
-        return {
-            **super()._running(),
-            "driving": driving,
-            "num_timesteps": self.num_timesteps,
-            "ep_info": [dict(one) for one in self.ep_info_buffer or ()],
-            "ep_success": list(self.ep_success_buffer or ()),
-        }
-
-    def _return_to_episodes(self) -> None:
-        """Bring the environments to where those of a loaded agent were, if that can be."""
-        running = self._left_off
-        if not running or running["driving"] is None:
-            return
-        driving, fault = running["driving"], ""
+    def _take_steps(self, steps: list[int]) -> None:
         assert self.env is not None
-        if "random" in running:  # not where another seed was asked for
-            fault = return_to_episodes(self.env, driving)
-            if not fault:
-                self._last_obs = _as_laid_out(to_arrays(driving["last_obs"]))
-                self._last_episode_starts = to_arrays(driving["episode_starts"])
-                self._steps = CheckedSteps(self.env)
-                self._steps.go_on([len(one["actions"]) for one in driving["episodes"]])
-                return
-            warn_not_exact(f"new episodes begin, because {fault}")
-            if self.seed is not None:
-                self.env.seed(derived_seed(self.seed, self.num_timesteps))
-        running["new_episodes"] = True
-
-    def _go_on(self, running: dict[str, Any]) -> None:
-        super()._go_on(running)
-        self.num_timesteps = self._num_timesteps_at_start = int(running["num_timesteps"])
-        window = self._stats_window_size
-        self.ep_info_buffer = deque(running["ep_info"], maxlen=window)
-        self.ep_success_buffer = deque(running["ep_success"], maxlen=window)
+        self._steps = CheckedSteps(self.env)
+        self._steps.go_on(steps)
 
 
 def _laid_out(observation: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -199,6 +200,23 @@ class SavedAgent(BaseAlgorithm):
         }
         running = self._resume_point() if self._left_off is None else self._left_off
         write_agent(path, data, {**self.get_parameters(), RUNNING: to_tensors(running)})
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Write what a training that is stopped goes on from: a file, and what stands beside it."""
+        self.save(path)
+
+    @classmethod
+    def load_checkpoint(cls, path: Path, env: GymEnv, device: torch.device | str) -> Self:
+        """Inverse of :meth:`save_checkpoint`.
+
+        Raises:
+            FileNotFoundError, ValueError: as :meth:`load`.
+        """
+        return cls.load(path, env=env, device=device)
+
+    def remove_checkpoint(self, path: Path) -> None:
+        """Remove what :meth:`save_checkpoint` has written."""
+        path.unlink(missing_ok=True)
 
     def _setting(self, name: str) -> Any:
         return getattr(self, "_stats_window_size" if name == "stats_window_size" else name)

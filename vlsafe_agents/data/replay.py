@@ -7,7 +7,7 @@ a row led there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +22,9 @@ from vlsafe_agents.data.episode import Episode
 from wrappers.checks import whole_number
 
 _FIRST_ROWS = 1024  # of each environment; memory then grows twofold, up to the capacity
+
+
+Piece = tuple[Array, Array, Mapping[str, Array]]  # first rows, rows after the last, what they hold
 
 
 class Replay:
@@ -71,6 +74,11 @@ class Replay:
     def num_steps(self) -> int:
         """Steps that are stored."""
         return int(self._rows["has_action"].sum())
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of a row in memory."""
+        return sum(a.itemsize * int(np.prod(a.shape[2:])) for a in self._rows.values())
 
     # --- storing ----------------------------------------------------------------------------------
 
@@ -217,6 +225,53 @@ class Replay:
 
     # --- saving -----------------------------------------------------------------------------------
 
+    @property
+    def rows_added(self) -> npt.NDArray[np.int64]:
+        """Rows ever added of each environment ``(n_envs,)``, forgotten ones too."""
+        return self._end
+
+    def cut(self, begin: Array, end: Array) -> dict[str, Array]:
+        """Rows ``begin`` to ``end`` of each environment, one environment after the other.
+
+        Args:
+            begin: ``(n_envs,)``, as :attr:`rows_added` counts them; none of them forgotten.
+
+        Returns:
+            arrays ``(sum of end - begin, ...)``.
+        """
+        places = [np.arange(b, e) % self._length for b, e in zip(begin, end, strict=True)]
+        return {
+            name: np.concatenate([array[n, at] for n, at in enumerate(places)])
+            for name, array in self._rows.items()
+            if name != "has_action"  # which the row after tells
+        }
+
+    def restore(self, end: Array, pieces: Iterable[Piece]) -> None:
+        """Become what held ``end`` rows, of which ``pieces`` are all that are not forgotten.
+
+        Args:
+            end: as :attr:`rows_added`.
+            pieces: oldest first, each ``begin``, ``end`` and what :meth:`cut` gave.
+
+        Raises:
+            ValueError: for pieces of other spaces.
+        """
+        self._end = np.array(end, np.int64)
+        most = int(np.minimum(self._end, self.capacity).max(initial=0))
+        room = max(most, min(_FIRST_ROWS, self.capacity))
+        for name, array in self._rows.items():
+            self._rows[name] = np.zeros((self.n_envs, room, *array.shape[2:]), array.dtype)
+        for begin, until, rows in pieces:
+            borders = np.concatenate(([0], np.cumsum(until - begin)))
+            for slot, (first, last) in enumerate(zip(begin, until, strict=True)):
+                at = np.arange(first, last) % room
+                for name, values in rows.items():
+                    _check_kind(name, values[None], self._rows[name])
+                    self._rows[name][slot, at] = values[borders[slot] : borders[slot + 1]]
+        for slot, filled in enumerate(self._filled()):
+            order = (self._end[slot] - filled + np.arange(filled)) % room
+            self._rows["has_action"][slot, order[:-1]] = ~self._rows["is_first"][slot, order[1:]]
+
     def state_dict(self) -> dict[str, Array]:
         """All of it as arrays, without empty room."""
         most = int(self._filled().max(initial=0))
@@ -237,11 +292,7 @@ class Replay:
                     f"the replay was filled by {len(stored)} environments side by side; give as "
                     f"many, not {self.n_envs}"
                 )
-            if (stored.shape[2:], stored.dtype) != (array.shape[2:], array.dtype):
-                raise ValueError(
-                    f"{name} is {stored.dtype}{stored.shape[2:]} in the stored replay, but "
-                    f"{array.dtype}{array.shape[2:]} in this environment"
-                )
+            _check_kind(name, stored, array)
         end, rows = state["end"], state["reward"].shape[1]
         if rows > self.capacity or (rows < self.capacity and (end > rows).any()):
             raise ValueError(
@@ -256,6 +307,15 @@ class Replay:
 
     def __repr__(self) -> str:
         return f"Replay({self.num_steps} steps in {self.n_envs} environments)"
+
+
+def _check_kind(name: str, stored: Array, array: Array) -> None:
+    """Raise ``ValueError`` unless values ``(N, T, ...)`` of a file fit an array of the replay."""
+    if (stored.shape[2:], stored.dtype) != (array.shape[2:], array.dtype):
+        raise ValueError(
+            f"{name} is {stored.dtype}{stored.shape[2:]} in the stored replay, but "
+            f"{array.dtype}{array.shape[2:]} in this environment"
+        )
 
 
 def _episode(rows: Mapping[str, Array], begin: int, end: int) -> Episode:

@@ -97,11 +97,14 @@ def _training(folder: Path, agent: AgentRun) -> Iterator[str]:
         yield f"# how {_quoted(folder)} was trained is not known"
         return
     parts = ["train", *_option("--algo", row.name), *_option("--data", settings.get("data"))]
-    if not row.offline:  # others take the environment from the data
+    online = bool(settings.get("online"))
+    if online or not row.offline:  # others take the environment from the data
         parts += _environment(env.get("env_id"), env.get("kwargs"))
     chosen = settings.get("options")
     chosen = chosen if isinstance(chosen, Mapping) else {}
-    own = [key for key in row.reads if key not in ("data", *_OPTIONS)]
+    if online:
+        parts.append("--online")
+    own = [key for key in row.read_by(online) if key not in ("data", "online", *_OPTIONS)]
     given = {key: settings.get(key) for key in (*_COMMON, *own, "device")}
     given |= {key: chosen[key] for key in _OPTIONS if key in chosen}
     for key in ("scorer", "safety"):

@@ -14,14 +14,15 @@ The same call goes on from the last checkpoint and ends as if it had not been st
 run it only returns its facts.  Agents that learn from data take ``dataset=``, an
 :class:`~vlsafe_agents.data.EpisodeDataset`, or else read ``settings.data``.  A folder holds
 
-=================== ========================================================================
-``settings.json``   :class:`TrainSettings`
-``checkpoint.zip``  the agent as it was before its last rollout or update, while it learns
-``counts.json``     steps, collisions and seconds of all attempts so far, while it learns
-``progress.csv``    Stable-Baselines3's log; also in ``tensorboard/``
-``model.zip``       the agent, when it has learned
-``training.json``   what learning has cost
-=================== ========================================================================
+===================== ========================================================================
+``settings.json``     :class:`TrainSettings`
+``checkpoint.zip``    the agent as it was before its last rollout or update, while it learns
+``checkpoint.replay`` a folder: what an agent with a replay had driven until then
+``counts.json``       steps, collisions and seconds of all attempts so far, while it learns
+``progress.csv``      Stable-Baselines3's log; also in ``tensorboard/``
+``model.zip``         the agent, when it has learned
+``training.json``     what learning has cost
+===================== ========================================================================
 """
 
 from __future__ import annotations

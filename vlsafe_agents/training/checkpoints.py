@@ -23,6 +23,7 @@ from stable_baselines3.common.logger import CSVOutputFormat
 
 from vlsafe_agents.common.checked_steps import count_collisions
 from vlsafe_agents.common.devices import any_of_team
+from vlsafe_agents.common.driving import DrivingAlgorithm
 from vlsafe_agents.common.progress import ProgressReport
 from wrappers.files import read_json
 
@@ -116,8 +117,8 @@ def stop_requests(quiet: bool = False) -> Iterator[Callable[[], bool]]:
 class Watch(BaseCallback):
     """Shows progress, counts what is driven and saves a checkpoint every ``every`` [s].
 
-    An offline agent can be saved after every update.  One that drives is saved before a rollout:
-    what it has driven since would be counted as learned from, and is not.
+    An agent that learns from rollouts is saved before one: what it has driven since would be
+    counted as learned from, and is not.  Others can be saved after every step.
 
     Args:
         folder: of the agent.
@@ -125,6 +126,8 @@ class Watch(BaseCallback):
         counts: grow with every step.
         requested: whether to stop.
     """
+
+    model: Any  # an algorithm with SavedAgent in front
 
     def __init__(
         self,
@@ -142,6 +145,9 @@ class Watch(BaseCallback):
         self._costs: deque[float] = deque(maxlen=100)  # of finished episodes
         self._running: Any = 0.0
 
+    def _init_callback(self) -> None:
+        self._by_rollouts = isinstance(self.model, DrivingAlgorithm)
+
     def _on_training_start(self) -> None:
         self._last = self._saved = time.monotonic()
         self._complete = self.num_timesteps  # learned from
@@ -149,23 +155,25 @@ class Watch(BaseCallback):
         self._report.update(self.num_timesteps)
 
     def _on_rollout_start(self) -> None:
-        self._complete = self.model.num_timesteps
-        self._save_if_due()
+        if self._by_rollouts:
+            self._complete = self.model.num_timesteps
+            self._save_if_due()
 
     def _on_step(self) -> bool:
         now = time.monotonic()
         passed, self._last = now - self._last, now
         if self._offline:
             self._counts.add(0, None, passed)
-            self._complete = self.num_timesteps
         else:
             dones, infos = np.asarray(self.locals["dones"]), self.locals["infos"]
             self._counts.add(len(dones), self._collisions(dones, infos), passed)
         self._report.update(self.num_timesteps, self._note())
+        if not self._by_rollouts:
+            self._complete = self.num_timesteps
         if any_of_team(self._requested()):
             self.stopped_early = True
             return False
-        if self._offline:
+        if not self._by_rollouts:
             self._save_if_due()
         return True
 
@@ -208,7 +216,7 @@ class Watch(BaseCallback):
         now = self.model.num_timesteps
         self.model.num_timesteps = self._complete
         try:
-            self.model.save(self._folder / CHECKPOINT)
+            self.model.save_checkpoint(self._folder / CHECKPOINT)
         finally:
             self.model.num_timesteps = now
         self._saved = time.monotonic()

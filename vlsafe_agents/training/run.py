@@ -72,8 +72,9 @@ def train(
         KeyboardInterrupt: when it was asked to stop, with a checkpoint saved.
     """
     out = Path(out)
-    if settings.spec.offline and settings.data is None and dataset is None:
-        raise ValueError(f"{settings.algo} learns from recorded drives: give --data")
+    if settings.offline and settings.data is None and dataset is None:
+        or_drive = ", or --online to drive" if "online" in settings.spec.reads else ""
+        raise ValueError(f"{settings.algo} learns from recorded drives: give --data{or_drive}")
     settings.check()
     seconds = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
     if started_processes() > 1:
@@ -124,7 +125,7 @@ def _train(
         goes_on = (out / CHECKPOINT).exists()
         if goes_on:
             kind = spec.load_class()
-            model = kind.load(out / CHECKPOINT, env=env, device=settings.device)
+            model = kind.load_checkpoint(out / CHECKPOINT, env=env, device=settings.device)
             if dataset is not None:
                 model.set_dataset(dataset)
         else:
@@ -134,7 +135,7 @@ def _train(
             return {}
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / SETTINGS_FILE, settings.to_json())
-        with Counts(out, model.num_timesteps) as counts:
+        with Counts(out, model.num_timesteps if goes_on else 0) as counts:
             _learn(settings, model, out, counts, checkpoint_seconds, goes_on)
     finally:
         env.close()
@@ -157,8 +158,8 @@ def _finish(
         facts |= load_object(spec.examine)(model, held_out, out)
     model.save(out / MODEL_FILE)
     write_json(out / TRAINING_FILE, facts)
-    for name in (CHECKPOINT, COUNTS):
-        (out / name).unlink(missing_ok=True)
+    model.remove_checkpoint(out / CHECKPOINT)
+    (out / COUNTS).unlink(missing_ok=True)
     return facts
 
 
@@ -175,23 +176,25 @@ def _learn(
 
     from vlsafe_agents.training.checkpoints import ContinuedCSV, Watch, stop_requests
 
-    left = settings.steps - model.num_timesteps
-    if left <= 0:
+    done = model.num_timesteps if goes_on else 0
+    left = max(settings.steps - done, 0)
+    if not left and not settings.online:  # which may have to learn from its last steps yet
         return
-    formats: list[Any] = [ContinuedCSV(str(out / "progress.csv"), model.num_timesteps)]
+    formats: list[Any] = [ContinuedCSV(str(out / "progress.csv"), done)]
     formats.append(TensorBoardOutputFormat(str(out / "tensorboard")))
     if os.environ.get("VLSAFE_VERBOSE"):
         formats.append(HumanOutputFormat(sys.stdout))
     model.set_logger(Logger(str(out), formats))
-    offline = settings.spec.offline
+    online = {"online": True} if settings.online else {}
     with stop_requests() as requested:
-        watch = Watch(out, settings.steps, counts, offline, checkpoint_seconds, requested)
+        watch = Watch(out, settings.steps, counts, settings.offline, checkpoint_seconds, requested)
         try:
             model.learn(
                 left,
                 callback=watch,
-                log_interval=50 if offline else 1,
+                log_interval=50 if settings.spec.offline else 1,  # updates, or rollouts
                 reset_num_timesteps=not goes_on,
+                **online,
             )
         finally:
             model.logger.close()
@@ -254,7 +257,7 @@ def _is_finished(settings: TrainSettings, out: Path, overwrite: bool) -> bool:
     if not (out / SETTINGS_FILE).exists() or not trained:
         return False  # a run that was ended before its first checkpoint leaves nothing to lose
     found, wanted = read_settings(out).to_json(), settings.to_json()
-    changed = [key for key in wanted if found[key] != wanted[key]]
+    changed = [key for key in wanted | found if found.get(key) != wanted.get(key)]
     if changed:
         raise FileExistsError(
             f"{out} holds an agent with another {', '.join(changed)}; choose another --out or use "
@@ -303,7 +306,7 @@ def _split(
     settings: TrainSettings, dataset: EpisodeDataset | None
 ) -> tuple[EpisodeDataset | None, EpisodeDataset | None]:
     """Training data, and what is held out of them."""
-    if not settings.spec.offline:
+    if not settings.spec.offline or (settings.data is None and dataset is None):
         return None, None
     if dataset is None:
         from vlsafe_agents.data import EpisodeDataset
@@ -338,6 +341,8 @@ def _vectorised(settings: TrainSettings, make_env: MakeEnv) -> Any:
 def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None) -> Any:
     kind = settings.spec.load_class()
     data = {} if dataset is None else {"dataset": dataset}
+    if settings.start_from is not None:
+        return _started_from(settings, env, data)
     agent = kind(POLICIES[settings.observation], env, **data, **settings.arguments())
     if settings.world_model is not None:
         other = load_agent(Path(settings.world_model))[0]
@@ -348,6 +353,19 @@ def _new_model(settings: TrainSettings, env: Any, dataset: EpisodeDataset | None
     return agent
 
 
+def _started_from(settings: TrainSettings, env: Any, data: dict[str, Any]) -> Any:
+    """A trained agent with these settings, before it goes on."""
+    folder = Path(str(settings.start_from))
+    arguments = settings.arguments()
+    arguments.pop("device")
+    try:
+        return settings.spec.load_class().load(
+            folder / MODEL_FILE, env=env, device=settings.device, **data, **arguments
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"--start-from {folder}: {error}") from error
+
+
 def _facts(
     settings: TrainSettings, model: Any, counts: Any, dataset: EpisodeDataset | None
 ) -> dict[str, Any]:
@@ -356,7 +374,7 @@ def _facts(
     Steps and collisions are those of all attempts, also where a kill lost what was driven:
     ``env_steps_lost`` of them were not learned from.
     """
-    offline = settings.spec.offline
+    offline = settings.offline
     contents = {} if dataset is None else dataset.metadata.get("contents", {})
     devices = {"devices": started_processes()} if started_processes() > 1 else {}
     return {
@@ -368,5 +386,5 @@ def _facts(
         "gradient_steps": settings.spec.gradient_steps(model),
         "wall_s": round(counts.seconds, 1),
         **devices,
-        **shared_costs(settings.world_model),
+        **shared_costs(settings.world_model or settings.start_from),
     }

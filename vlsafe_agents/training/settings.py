@@ -17,6 +17,7 @@ SETTINGS_FILE = "settings.json"
 POLICIES = {"image": "CnnPolicy", "vector": "MlpPolicy", "multi": "MultiInputPolicy"}
 UPDATES, DRIVEN_STEPS = 5_000, 100_000  # where no steps are given: of offline agents, of others
 _INNER = ("preset", "update", "safety")  # stored under "options"
+_ONLINE = ("online", "start_from")  # stored where they are set
 _NONE = ("scorer", "safety")  # whose "none" is stored as null, by some versions at least
 
 
@@ -39,7 +40,8 @@ def _about(text: str, default: Any = None, shown: str = "", **option: Any) -> di
         text: its help.
         default: where it is not given; None: see ``shown``.
         shown: how the default is told.
-        option: of the command line: ``path`` or ``pairs`` for its kind, ``min`` for its range.
+        option: of the command line: ``path``, ``pairs`` or ``flag`` for its kind, ``min`` for its
+            range.
     """
     return {"help": text, "default": default, "shown": shown or default, "option": option}
 
@@ -62,6 +64,15 @@ class TrainSettings:
     algo: str = _setting(f"{', '.join(ALGORITHMS)}.", "vlsafe")
     data: str | None = _setting(
         "Data set. Online agents take from it the environment and --steps.", path=True
+    )
+    online: bool | None = _setting(
+        "drive and learn in the environment; recorded drives of --data stay in the mix.",
+        False,
+        "where there is no --data",
+        flag=True,
+    )
+    start_from: str | None = _setting(
+        "go on from this trained agent, with its settings where others are not given.", path=True
     )
     env: EnvName
     observation: str = _setting(f"{', '.join(POLICIES)}.", "image")
@@ -100,13 +111,13 @@ class TrainSettings:
     def __post_init__(self) -> None:
         row = find_algorithm(self._value("algo"))
         given = [name for name in READ_BY_SOME if getattr(self, name) is not None]
-        refuse_unread(row, given)
+        refuse_unread(row, given, self.online)
         off = row.switched_off({name: getattr(self, name) for name in given})
         for name, other in off.items():
             if name in given:
                 raise ValueError(f"{flag(name)} has no effect with {other}; leave one of them out")
         for name in METADATA:
-            if name not in READ_BY_SOME or (name in row.reads and name not in off):
+            if name not in READ_BY_SOME or (name in self.read and name not in off):
                 object.__setattr__(self, name, self._value(name))
         self._check_values()
 
@@ -116,7 +127,7 @@ class TrainSettings:
         if value is not None or name == "env":
             return _constant(value) if name == "safety" else value
         if name == "steps":
-            return UPDATES if self.spec.offline else DRIVEN_STEPS
+            return UPDATES if self.offline else DRIVEN_STEPS
         if name == "preset":
             return self.spec.presets[0]
         if name == "cost_limit":
@@ -152,6 +163,16 @@ class TrainSettings:
         """The row of the algorithm."""
         return find_algorithm(self.algo)
 
+    @property
+    def offline(self) -> bool:
+        """Whether the agent learns from recorded drives alone, at a gradient update a step."""
+        return self.spec.offline and not self.online
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Names of the settings that are read beyond those that all algorithms read."""
+        return self.spec.read_by(self.online)
+
     def check(self) -> None:
         """Have the algorithm's constructor check its arguments, without networks and data.
 
@@ -177,11 +198,14 @@ class TrainSettings:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; settings without effect as their defaults."""
-        row, values = self.spec, asdict(self)
-        for name in row.reads:
+        values = asdict(self)
+        for name in self.read:
             values[name] = self._value(name)
         inner = {name: values.pop(name) for name in _INNER}
-        values["options"] = {name: inner[name] for name in _INNER if name in row.reads}
+        values["options"] = {name: inner[name] for name in _INNER if name in self.read}
+        for name in _ONLINE:
+            if not values[name]:
+                del values[name]
         if values["options"].get("safety") == "none":
             values["options"]["safety"] = None
         return values
@@ -206,10 +230,11 @@ class TrainSettings:
         foreign = sorted(set(values) - {f.name for f in fields(cls)})
         if foreign:
             raise ValueError(f"unknown options {foreign}")
+        reads = row.read_by(bool(values.get("online")))
         for name in _NONE:
-            if name in row.reads and name in values and values[name] is None:
+            if name in reads and name in values and values[name] is None:
                 values[name] = "none"
-        for name in (set(READ_BY_SOME) - set(row.reads)) | set(row.switched_off(values)):
+        for name in (set(READ_BY_SOME) - set(reads)) | set(row.switched_off(values)):
             values[name] = None
         name = values.pop("env")
         if not isinstance(name, dict) or {k: type(v) for k, v in name.items()} != _ENV_KINDS:
@@ -220,7 +245,9 @@ class TrainSettings:
 _ENV_KINDS = {"env_id": str, "kwargs": dict}
 METADATA: dict[str, Mapping[str, Any]] = {f.name: f.metadata for f in fields(TrainSettings)}
 READ_BY_SOME = tuple(
-    name for name in METADATA if any(name in row.reads for row in ALGORITHMS.values())
+    name
+    for name in METADATA
+    if any(name in row.read_by(online) for row in ALGORITHMS.values() for online in (False, True))
 )
 
 
@@ -229,18 +256,22 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def refuse_unread(row: AlgorithmSpec, names: Iterable[str]) -> None:
+def refuse_unread(row: AlgorithmSpec, names: Iterable[str], online: bool | None) -> None:
     """Check that settings would have an effect.
 
     Raises:
         ValueError: naming those that the algorithm does not read.
     """
-    unread = [flag(name) for name in names if name not in row.reads]
-    if unread:
-        read = ", ".join(flag(name) for name in row.reads)
-        raise ValueError(
-            f"{row.name} does not read {', '.join(unread)}; of such options it reads {read}"
-        )
+    reads = row.read_by(online)
+    unread = [name for name in names if name not in reads]
+    if not unread:
+        return
+    elsewhere = all(name in row.read_by(not online) for name in unread)
+    when = f" {'with' if online else 'without'} --online" if elsewhere else ""
+    raise ValueError(
+        f"{row.name} does not read {', '.join(map(flag, unread))}{when}; of such options it reads "
+        + ", ".join(map(flag, reads))
+    )
 
 
 def _constant(value: str | float) -> str | float:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
 from vlsafe_agents.common.devices import team_size
+from vlsafe_agents.common.driving import EpisodesGoOn
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.common.running import reading_running, to_arrays
 from vlsafe_agents.data.batches import SequenceSource
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.mixture import Mixture
 from vlsafe_agents.data.replay import Replay
+from vlsafe_agents.data.replay_folder import ReplayFolder
 from vlsafe_agents.vlsafe.config import SMALL_PRESETS, VLSafeConfig, online_config
 from vlsafe_agents.vlsafe.online import Collector, drive_and_learn
 from vlsafe_agents.vlsafe.optimisation import Schedule, torch_threads
@@ -24,7 +29,7 @@ from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from wrappers.files import read_npz, write_npz
 
 
-class LearningLoop(OfflineAlgorithm):
+class LearningLoop(EpisodesGoOn, OfflineAlgorithm):
     """``learn`` of an agent that reads recorded drives, or drives itself."""
 
     shares_batches = True
@@ -44,6 +49,7 @@ class LearningLoop(OfflineAlgorithm):
     _encoded: EpisodeDataset | None = None  # the data as a resting model's encoder sees them
     _schedule: Schedule | None = None  # of the last call of learn
     _online: bool | None = None  # whether that drove; None before it
+    _replay_folder: ReplayFolder | None = None  # beside the last checkpoint
 
     def train(self) -> None:
         """One update."""
@@ -83,10 +89,10 @@ class LearningLoop(OfflineAlgorithm):
         self._check_team(online)
         if progress_bar and self.env is None:
             raise ValueError("SB3's progress bar needs an environment: call set_env first")
+        self._online = online
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-        self._online = online
         self._plan(total_timesteps - self.num_timesteps, reset_num_timesteps)
         if online:
             self.collector.start(afresh=reset_num_timesteps)
@@ -194,13 +200,15 @@ class LearningLoop(OfflineAlgorithm):
     def _plan(self, updates: int, afresh: bool) -> None:
         """What the next ``updates`` train."""
         self._encoded = None
+        if self._online:
+            self.policy.actor_critic.config = online_config(self.config)
+            self.world_model_frozen = False  # or it would never know what is driven now
+            if afresh or self._schedule is None:
+                self._schedule = Schedule.constant(self._n_updates)
+            return
         if updates < 1:
             return
-        online = self._online
-        self.policy.actor_critic.config = online_config(self.config) if online else self.config
-        if online:
-            self._schedule = Schedule.constant(self._n_updates)
-            return
+        self.policy.actor_critic.config = self.config
         if self._schedule is not None and not afresh:
             self._schedule = self._schedule.going_on(self._n_updates + updates)
             return
@@ -240,7 +248,67 @@ class LearningLoop(OfflineAlgorithm):
         small = self.device.type == "cpu" and self.preset in SMALL_PRESETS
         return self.config.torch_threads or (1 if small else None)
 
+    # --- going on ---------------------------------------------------------------------------------
+
+    def _take_up(self, goes_on: bool) -> None:
+        if goes_on and self._online:
+            with reading_running():
+                self._return_to_episodes()
+        super()._take_up(goes_on)
+
+    def _cannot_return(self, running: dict[str, Any]) -> str:
+        rows = running["collector"]["rows"]
+        here = self.replay_buffer
+        if rows is None or (here is not None and np.array_equal(here.rows_added, to_arrays(rows))):
+            return ""
+        return "its replay is not here as it was (save_replay_buffer, load_replay_buffer)"
+
+    def _take_steps(self, steps: list[int]) -> None:
+        assert self._left_off is not None
+        self.collector.return_to_episodes(self._left_off["collector"], steps)
+
+    def _running(self) -> dict[str, Any]:
+        drives = self._last_obs is not None
+        return {**super()._running(), "collector": self.collector.running() if drives else None}
+
+    def _go_on(self, running: dict[str, Any]) -> None:
+        # files of earlier versions hold nothing of driving
+        nothing = {"num_timesteps": self.num_timesteps, "ep_info": [], "ep_success": []}
+        super()._go_on(nothing | running)
+
     # --- the replay -------------------------------------------------------------------------------
+
+    def save_checkpoint(self, path: Path) -> None:
+        """As of the base class; the replay stands beside the file, and grows with each save."""
+        folder = path.with_suffix(".replay")
+        if self._replay_folder is None or self._replay_folder.path != folder:
+            self._replay_folder = ReplayFolder(folder)
+        if self.replay_buffer is not None:
+            self._replay_folder.save(self.replay_buffer)
+        super().save_checkpoint(path)
+        if self.replay_buffer is not None:
+            self._replay_folder.forget(self.replay_buffer)
+
+    @classmethod
+    def load_checkpoint(cls, path: Path, env: GymEnv, device: torch.device | str) -> Self:
+        """As of the base class, with the replay."""
+        agent = super().load_checkpoint(path, env, device)
+        driven = (agent._left_off or {}).get("collector")
+        if driven is not None and driven["rows"] is not None:
+            end = to_arrays(driven["rows"])
+            agent.replay_buffer = agent._empty_replay(len(end))
+            agent._replay_folder = ReplayFolder(path.with_suffix(".replay"))
+            agent._replay_folder.load(agent.replay_buffer, end)
+        return agent
+
+    def remove_checkpoint(self, path: Path) -> None:
+        """As of the base class."""
+        super().remove_checkpoint(path)
+        shutil.rmtree(path.with_suffix(".replay"), ignore_errors=True)
+
+    def _empty_replay(self, n_envs: int) -> Replay:
+        names = self.policy.observation_kinds
+        return Replay(self.config.online.buffer_size, n_envs, names, self.action_space)
 
     def save_replay_buffer(self, path: str | Path) -> None:
         """Write what was driven online to a file of arrays; agents are saved without it.
@@ -256,20 +324,16 @@ class LearningLoop(OfflineAlgorithm):
         """Inverse of :meth:`save_replay_buffer`, for an agent of the same ``buffer_size``.
 
         Args:
-            truncate_last_traj: as SB3's; running episodes are always cut off, because the
-                environments begin new ones.
+            truncate_last_traj: as SB3's; running episodes are cut off where the environments
+                begin new ones.
 
         Raises:
             FileNotFoundError: where there is no file.
             ValueError: for a file that is damaged, or another environment's.
         """
-        names = self.policy.observation_kinds
-        capacity = self.config.online.buffer_size
-        row = sum(np.prod(box.shape) * np.dtype(box.dtype).itemsize for box in names.values())
-        limit = int(capacity * (row + 1024))  # [bytes]
+        limit = self.config.online.buffer_size * (self._empty_replay(1).row_bytes + 1024)  # [bytes]
         state = read_npz(Path(path), "a replay", limit=limit)
-        envs = len(np.atleast_1d(state.get("end", ())))
-        replay = Replay(capacity, max(envs, 1), names, self.action_space)
+        replay = self._empty_replay(max(len(np.atleast_1d(state.get("end", ()))), 1))
         try:
             replay.load_state_dict(state)
         except ValueError as error:

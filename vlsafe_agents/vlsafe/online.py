@@ -15,8 +15,8 @@ from stable_baselines3.common.utils import safe_mean
 from vlsafe_agents.common.checked_steps import CheckedSteps, count_collisions
 from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.common.running import to_arrays
 from vlsafe_agents.common.vector_episodes import pick
-from vlsafe_agents.data.replay import Replay
 from vlsafe_agents.vlsafe.batch import named_observation
 from vlsafe_agents.vlsafe.gates import ORACLE, SHUFFLED
 from wrappers.checks import one_number
@@ -40,6 +40,7 @@ def drive_and_learn(
         log_interval: updates between two rows of the log; 0: none.
     """
     collector = agent.collector
+    _learn_what_is_due(agent, log_interval)  # a callback may have stopped it before that
     callback.on_rollout_start()
     while agent.num_timesteps < total_timesteps:
         agent._update_current_progress_remaining(agent.num_timesteps, total_timesteps)
@@ -50,15 +51,19 @@ def drive_and_learn(
         callback.update_locals(locals())
         if not callback.on_step():
             return
-        due = collector.updates_due()
-        if due:
+        if collector.updates_due:
             callback.on_rollout_end()
-            for _ in range(due):
-                agent.train()
-                if log_interval and agent._n_updates % log_interval == 0:
-                    agent.dump_logs()
+            _learn_what_is_due(agent, log_interval)
             callback.on_rollout_start()
     callback.on_rollout_end()
+
+
+def _learn_what_is_due(agent: LearningLoop, log_interval: int) -> None:
+    while agent.collector.updates_due:
+        agent.collector.updates_due -= 1
+        agent.train()
+        if log_interval and agent._n_updates % log_interval == 0:
+            agent.dump_logs()
 
 
 class Collector:
@@ -76,10 +81,13 @@ class Collector:
         )
         self.lengths: deque[int] = deque(maxlen=_RECENT)  # [steps] of finished episodes
         self._costs = EpisodeCosts(agent.n_envs, _RECENT)
-        self._owed = 0.0  # updates that are due in part
+        self.updates_due = 0  # by what was driven so far
+        self._owed = 0.0  # and of the next one this part
         self._limit: float | None = None
         self._costs_known = False  # whether the environments report any
         self._seen, self._explored, self._collided = 0, 0, 0  # since the last row of the log
+        self._state: Any = None  # of the policy in each episode
+        self._running = np.zeros(agent.n_envs, np.int64)  # [steps] of each episode
 
     def start(self, afresh: bool) -> None:
         """Get ready to drive; resets the environments if they have to be, or ``afresh``.
@@ -103,10 +111,8 @@ class Collector:
                 f'safety="{actor_critic.source}" is a control that is made of recorded drives; to '
                 'learn online choose "score", "reachability" or a number'
             )
-        names = agent.policy.observation_kinds
         if agent.replay_buffer is None:
-            capacity = self._settings.buffer_size
-            agent.replay_buffer = Replay(capacity, env.num_envs, names, agent.action_space)
+            agent.replay_buffer = agent._empty_replay(env.num_envs)
         if agent.replay_buffer.n_envs != env.num_envs:
             raise ValueError(
                 f"the replay was filled by {agent.replay_buffer.n_envs} environments side by side, "
@@ -117,12 +123,14 @@ class Collector:
         self._limit = agent.cost_limit if limit is None and agent.dataset is not None else limit
         if afresh or agent._last_obs is None:
             self._steps = CheckedSteps(env, from_zero=False)
+            if afresh:
+                self.updates_due = 0
             self._costs = EpisodeCosts(env.num_envs, _RECENT, self._costs.recent)
-            self._running = np.zeros(env.num_envs, np.int64)  # [steps] of each running episode
+            self._running = np.zeros(env.num_envs, np.int64)
             with self._steps.explaining():
                 agent._last_obs = self._steps.reset()  # type: ignore[assignment]
             agent._last_episode_starts = np.ones(env.num_envs, bool)
-            self._state: Any = None
+            self._state = None
             for slot in range(env.num_envs):
                 self._begin(slot, agent._last_obs)
 
@@ -146,6 +154,7 @@ class Collector:
         agent._last_obs = observation  # type: ignore[assignment]
         agent._last_episode_starts = dones
         self._tell_actor_critic()
+        self._plan_updates()
         return observation, rewards, dones, infos
 
     def _act(self) -> tuple[npt.NDArray[Any], bool]:
@@ -213,7 +222,8 @@ class Collector:
         self._costs_known = update != "none" or all("cost" in info for info in infos)
         if not self._costs_known:
             return np.zeros(len(infos), np.float32)
-        what, remedy = f'VLSafe(update="{update}")', "learn blind to cost: safety=None"
+        what = f'VLSafe(update="{update}")'
+        remedy = "learn blind to cost: safety=None (--safety none)"
         return read_costs(infos, self._steps, what, remedy)
 
     def _read_score(self, slot: int, info: Mapping[str, Any], when: str) -> float:
@@ -233,14 +243,14 @@ class Collector:
 
     # --- learning ---------------------------------------------------------------------------------
 
-    def updates_due(self) -> int:
-        """How many updates the last step of all environments makes due."""
+    def _plan_updates(self) -> None:
+        """Count the updates that the last step of all environments makes due."""
         agent, train = self._agent, self._agent.config.train
         assert agent.replay_buffer is not None
         first = 0 if agent.dataset is not None else self._settings.learning_starts
         enough = agent.replay_buffer.num_rows >= min(first, self._settings.buffer_size // 2)
         if not enough or not agent.replay_buffer.holds(train.sequence_length, train.burn_in):
-            return 0
+            return
         per_step = self._settings.train_ratio / (train.batch_size * train.sequence_length)
         if agent.train_freq is not None or agent.gradient_steps is not None:
             steps = agent.gradient_steps or 1
@@ -248,7 +258,7 @@ class Collector:
         self._owed += agent.n_envs * per_step
         due = int(self._owed + 1e-9)
         self._owed -= due
-        return due
+        self.updates_due += due
 
     def _tell_actor_critic(self) -> None:
         """Costs of the episodes that have just ended, and how long episodes are."""
@@ -302,6 +312,36 @@ class Collector:
         logger.record("time/episodes", agent._episode_num, exclude="tensorboard")
         self._seen = self._explored = self._collided = 0
 
+    # --- saving -----------------------------------------------------------------------------------
+
+    def running(self) -> dict[str, Any]:
+        """What goes on from one step to the next in the episodes that are under way."""
+        replay = self._agent.replay_buffer
+        return {
+            "state": None if self._state is None else list(self._state),
+            "lengths": self._running.copy(),
+            "costs": self._costs.state_dict()["running"],
+            "logged": [self._seen, self._explored, self._collided],
+            "rows": None if replay is None else replay.rows_added.copy(),
+        }
+
+    def return_to_episodes(self, running: Mapping[str, Any], steps: list[int]) -> None:
+        """Inverse of :meth:`running`, once the environments are in those episodes.
+
+        Args:
+            steps: of each episode so far.
+        """
+        env, state = self._agent.env, to_arrays(running["state"])
+        assert env is not None
+        self._steps = CheckedSteps(env, from_zero=False)
+        self._steps.go_on(steps)
+        self._state = None if state is None else tuple(state)
+        self._running = to_arrays(running["lengths"])
+        self._costs = EpisodeCosts(env.num_envs, _RECENT, self._costs.recent)
+        recent = list(self._costs.recent)
+        self._costs.load_state_dict({"running": to_arrays(running["costs"]), "recent": recent})
+        self._seen, self._explored, self._collided = running["logged"]
+
     def state(self) -> dict[str, Any]:
         """What a saved agent keeps; plain data."""
         return {
@@ -310,11 +350,13 @@ class Collector:
             "lengths": list(self.lengths),
             "costs": list(self._costs.recent),
             "owed": self._owed,
+            "updates_due": self.updates_due,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Inverse of :meth:`state`."""
         self.cost_caused, self._owed = float(state["cost_caused"]), float(state["owed"])
+        self.updates_due = int(state.get("updates_due", 0))  # not in files up to November 2026
         self.collisions_caused = state["collisions_caused"]
         self.lengths.extend(state["lengths"])
         self._costs.recent.extend(state["costs"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
 from vlsafe_agents.common.checked_steps import CheckedEnv
 from vlsafe_agents.common.devices import averaged_figures, team_size
+from vlsafe_agents.common.episodes import traced
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.running import (
     plain_attributes,
@@ -149,6 +151,7 @@ class VLSafe(LearningLoop):
 
     def _setup_model(self) -> None:
         """Build networks and optimisers."""
+        self.action_space = copy.deepcopy(self.action_space)  # whose generator is the agent's own
         self.set_random_seed(self.seed)
         self._sampler = np.random.default_rng(self.seed)
         self._gap = GapWarning()
@@ -177,10 +180,13 @@ class VLSafe(LearningLoop):
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        """SB3's wrapping of checked steps, but images stay channels-last as in the data."""
+        """SB3's wrapping of checked steps, but images stay channels-last as in the data.
+
+        The environments keep from now on how they came to where they are.
+        """
         checked = CheckedEnv(env) if isinstance(env, gym.Env) else env
         wrapped = BaseAlgorithm._wrap_env(checked, verbose, monitor_wrapper)
-        return wrapped.venv if isinstance(wrapped, VecTransposeImage) else wrapped
+        return traced(wrapped.venv if isinstance(wrapped, VecTransposeImage) else wrapped)
 
     def set_dataset(self, dataset: EpisodeDataset) -> None:
         """Choose the recorded episodes that :meth:`learn` reads.
