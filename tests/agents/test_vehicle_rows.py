@@ -19,8 +19,8 @@ from vlsafe_agents.common.vehicle_policies import VehicleFeatures, VehiclesExtra
 from vlsafe_agents.common.vehicle_rows import is_vehicle_set, pooled, scaled_rows
 from vlsafe_agents.data import Episode, EpisodeDataset
 from vlsafe_agents.ppo_lag import PPOLag
-from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
-from vlsafe_agents.vlsafe.config import PRESETS
+from vlsafe_agents.vlsafe.batch import to_tensors
+from vlsafe_agents.vlsafe.config import PRESETS, HeadConfig, RSSMConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import SetEncoder, set_loss
 from vlsafe_agents.vlsafe.observation_layout import shown_rows
 from vlsafe_agents.vlsafe.world_model import WorldModel
@@ -32,6 +32,10 @@ SET = spaces.Box(np.tile(LOW, (M, 1)), np.tile(HIGH, (M, 1)), dtype=np.float32)
 EGO = spaces.Box(-1, 1, (2,), np.float32)
 SPACE = spaces.Dict({"ego": EGO, "vehicles": SET})
 DEBUG = PRESETS["debug"].world_model
+SMALL = WorldModelConfig(
+    rssm=RSSMConfig(deter=64, hidden=64, stoch=16, classes=8, blocks=2),
+    heads=HeadConfig(units=64, bins=15),
+)
 
 
 def some_rows(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -132,9 +136,9 @@ def test_what_is_decoded_comes_back_in_its_own_units() -> None:
 
 
 def crossing_batch(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-    """Whether any vehicle is nearer than 30 m ahead, whatever its row: what has to be found out."""
-    rows = shuffled(some_rows(count, rng), rng)
-    near = (rows[..., 0] > 0) & (np.abs(rows[..., 1]) < 30) & (np.abs(rows[..., 2]) < 30)
+    """Whether any vehicle is within 25 m on both axes, whatever its row: to be found out."""
+    rows = shuffled(some_rows(count, rng) * np.float32([1, 0.5, 0.5, 1, 1]), rng)
+    near = (rows[..., 0] > 0) & (np.abs(rows[..., 1:3]) < 25).all(-1)
     return {"rows": rows, "near": near.any(1)}
 
 
@@ -142,8 +146,8 @@ def test_who_is_near_is_learned_from_sets_in_any_order() -> None:
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     net = torch.nn.Sequential(VehicleFeatures(F), torch.nn.Linear(128, 1))
-    optimiser = torch.optim.Adam(net.parameters(), 3e-3)
-    for _ in range(200):
+    optimiser = torch.optim.Adam(net.parameters(), 5e-3)
+    for _ in range(300):
         batch = crossing_batch(rng, 128)
         logit = net(tensors(batch["rows"])).squeeze(-1)
         wanted = tensors(batch["near"]).float()
@@ -151,10 +155,10 @@ def test_who_is_near_is_learned_from_sets_in_any_order() -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    test = crossing_batch(rng, 2000)
+    test = crossing_batch(rng, 1000)
     found = net(tensors(test["rows"])).squeeze(-1) > 0
-    assert 0.2 < test["near"].mean() < 0.6
-    assert (found.numpy() == test["near"]).mean() > 0.95
+    assert 0.3 < test["near"].mean() < 0.7
+    assert (found.numpy() == test["near"]).mean() > 0.9
 
 
 class Approach(gym.Env[Any, Any]):
@@ -189,10 +193,10 @@ class Approach(gym.Env[Any, Any]):
         return self._see(), reward, False, self._time == 12, self._info(cost)
 
 
-def drives(count: int = 12) -> EpisodeDataset:
+def drives(count: int = 12, first: int = 0) -> EpisodeDataset:
     """Episodes of a driver that goes when nobody will be near."""
     env, episodes = Approach(), []
-    for seed in range(count):
+    for seed in range(first, first + count):
         seen = [env.reset(seed=seed)[0]]
         actions, rewards, costs, truncated = [], [], [0.0], False
         while not truncated:
@@ -217,35 +221,29 @@ def drives(count: int = 12) -> EpisodeDataset:
     return EpisodeDataset.from_arrays(episodes, SPACE, spaces.Discrete(2))
 
 
-def batch_of(data: EpisodeDataset) -> TensorBatch:
-    return to_tensors(data.sample(8, 8, np.random.default_rng(0)))
-
-
 def test_the_world_model_learns_where_vehicles_will_be() -> None:
-    """After eight observed steps it dreams four more, better than who stays where he was."""
+    """After eight steps it dreams five: nearer to the truth than where the nearest was before."""
     torch.manual_seed(0)
-    data = drives(40)
-    model = WorldModel(SPACE, spaces.Discrete(2), PRESETS["cpu"].world_model)
-    optimiser = LaProp(model.parameters(), lr=3e-3, warmup=10)
-    rng = np.random.default_rng(0)
-    losses = []
-    for _ in range(150):
-        loss, _, metrics = model.loss(to_tensors(data.sample(16, 12, rng)))
+    data, rng, losses = drives(60), np.random.default_rng(0), []
+    model = WorldModel(SPACE, spaces.Discrete(2), SMALL)
+    optimiser = LaProp(model.parameters(), lr=4e-3, warmup=10)
+    for _ in range(100):
+        loss, _, metrics = model.loss(to_tensors(data.sample(16, 13, rng)))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(metrics["train/vehicles_loss"])
-    assert losses[-1] < 0.25 * losses[0]
-    held_out = [drives(60).episode_batch(number) for number in range(45, 60)]
-    far, still = [], []
-    for batch in held_out:
-        arrays = model.open_loop(to_tensors(batch), 8)
-        truth, dream = (arrays[f"vehicles_{kind}"][0] for kind in ("truth", "dream"))  # (13, M, F)
-        for t in range(8, 12):
-            if truth[t, 0, 0] and truth[7, 0, 0]:
-                far.append(np.hypot(*(dream[t, 0] - truth[t, 0])[1:3]))
-                still.append(np.hypot(*(truth[7, 0] - truth[t, 0])[1:3]))
-    assert np.median(far) < np.median(still)
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:3])
+    dreamt, stayed = [], []
+    held_out = drives(15, first=60)
+    for number in range(15):
+        arrays = model.open_loop(to_tensors(held_out.episode_batch(number)), 8)
+        truth, dream = (arrays[f"vehicles_{kind}"][0, :, 0] for kind in ("truth", "dream"))
+        for t in range(8, 13):  # truth, dream (13, F), of the nearest
+            if truth[t, 0] and truth[7, 0]:
+                dreamt.append(np.hypot(*(dream[t] - truth[t])[1:3]))
+                stayed.append(np.hypot(*(truth[7] - truth[t])[1:3]))
+    assert np.median(dreamt) < 0.7 * np.median(stayed)
 
 
 def test_a_scale_of_zero_switches_the_loss_off() -> None:
@@ -258,7 +256,7 @@ def test_behaviour_cloning_imitates_who_looks_at_the_set() -> None:
     agent = BC("MultiInputPolicy", env, drives(60), seed=0).learn(600)
     assert isinstance(agent.policy.features_extractor, VehiclesExtractor)
     right = total = 0
-    for episode in drives(80).episodes[60:]:
+    for episode in drives(20, first=60).episodes:
         observation = {name: array[:-1] for name, array in episode.obs.items()}
         found = agent.predict(observation, deterministic=True)[0]
         right, total = right + int((found == episode.action).sum()), total + len(found)

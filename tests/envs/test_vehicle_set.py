@@ -100,7 +100,7 @@ def test_rows_without_a_vehicle_are_zero_and_the_nearest_come_first() -> None:
 
 def test_a_car_that_will_be_met_on_the_way_has_a_small_distance_to_the_plan() -> None:
     """From a standstill, 2 m/s2 leads 4 m ahead in 2 s; a car from the side is there then."""
-    env: Any = make("VLSafe-LeftTurn-v0", traffic="simple", action="continuous").unwrapped
+    env: Any = make("VLSafe-LeftTurn-v0", traffic="none", action="continuous").unwrapped
     env.reset(seed=0)
     lane = env.ego._replace(lane_heading_error=0.0)
     scene = env.scene
