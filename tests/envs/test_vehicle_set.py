@@ -172,11 +172,3 @@ def test_metadrive_makes_no_lidar_for_sets(env_id: str) -> None:
         assert np.size(env.unwrapped.simulator.outcome.observation) < 200
     finally:
         env.close()
-
-
-def test_a_scorer_of_small_frames_scores_where_only_sets_are_shown() -> None:
-    options = {"scorer": "distilled", "observation": "vehicles", "vehicles": 5}
-    ours = gym.make_vec("VLSafe-Highway-v0", num_envs=2, **options)
-    single = gym.make("VLSafe-Highway-v0", **options)
-    scores = ours.reset(seed=4)[1]["safety_score"]
-    assert scores[0] == pytest.approx(single.reset(seed=4)[1]["safety_score"], abs=1e-5)
