@@ -32,8 +32,7 @@ from PIL import Image
 from vlsafe_agents.pages.html import png_uri
 from vlsafe_envs import known_ids
 from vlsafe_envs.drivers import make_driver
-from vlsafe_envs.env import OBSERVATION_KINDS
-from vlsafe_envs.observations import FEATURE_NAMES
+from vlsafe_envs.observations import FEATURE_NAMES, OBSERVATION_KINDS
 from vlsafe_envs.registry import ROWS, MetaDriveRoad
 from vlsafe_envs.rewards import PER_SECOND
 from vlsafe_envs.scenarios import ACTION_KINDS

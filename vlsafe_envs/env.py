@@ -18,15 +18,23 @@ from vlsafe_envs.checks import (
     refuse_reset_options,
 )
 from vlsafe_envs.costs import headway, time_to_collision
-from vlsafe_envs.observations import FEATURES, VectorKind, observation_space
+from vlsafe_envs.observations import (
+    CROSSING_FEATURES,
+    FEATURES,
+    OBSERVATION_KINDS,
+    VectorKind,
+    ego_observation,
+    make_observation,
+    observation_space,
+)
 from vlsafe_envs.render.frames import FRAME_SIZE, FRAME_SIZES, SceneFrames, frames_on
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus, Simulator
 from vlsafe_envs.task import Moment, Task, make_info, out_of_time
+from vlsafe_envs.vehicle_set import vehicle_set
 from vlsafe_envs.window import Window
 
-OBSERVATION_KINDS = ("image", "vector", "multi")
 RENDER_MODES = ("rgb_array", "human")
 
 
@@ -66,10 +74,12 @@ class DrivingEnv(gym.Env[Any, Any]):
         scenario: traffic and the frame around an episode.
         simulator: drives ``scenario.traffic``.
         task: reward, cost and ends.
-        observation: ``"image"``, ``"vector"`` or ``"multi"`` (see ``observations``).
+        observation: ``"image"``, ``"vector"``, ``"multi"`` (both), ``"vehicles"`` (the ego
+            vehicle's features and the vehicles around it as a set) or ``"all"``, see
+            ``observations``.
         scene_in_info: whether ``info`` carries the scene.
         render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
-        vector: what the vector observation holds.
+        vector: what the vector observation holds; ``None``: the features of the road's kind.
 
     Raises:
         ValueError: for unknown choices and arguments of another type.
@@ -91,7 +101,7 @@ class DrivingEnv(gym.Env[Any, Any]):
         observation: str = "image",
         scene_in_info: bool = False,
         render_mode: str | None = None,
-        vector: VectorKind = FEATURES,
+        vector: VectorKind | None = None,
     ) -> None:
         check_kind("scenario", scenario, Scenario, "a Scenario")
         check_choice("observation", observation, OBSERVATION_KINDS)
@@ -108,8 +118,10 @@ class DrivingEnv(gym.Env[Any, Any]):
         self.metadata = {"render_modes": list(RENDER_MODES), "render_fps": frequency}
         self.actions = make_actions(scenario.traffic)
         self.action_space = self.actions.space
+        if vector is None:
+            vector = CROSSING_FEATURES if scenario.row.crossing else FEATURES
         self.observation_space = observation_space(observation, vector)
-        self._vector = vector
+        self.vector = vector
         self._window = Window("VLSafe", frequency)
         self._steps, self._distance = 0, 0.0
         self._scene: Scene | None = None
@@ -193,12 +205,14 @@ class DrivingEnv(gym.Env[Any, Any]):
         return info
 
     def _observe(self) -> Any:
-        if self.observation == "image":
-            return self.frames.image(self.scene)
-        vector = self._vector.read(self.simulator, self.scene, self.ego)
-        if self.observation == "vector":
-            return vector
-        return {"image": self.frames.image(self.scene), "vector": vector}
+        scene, ego = self.scene, self.ego
+        read = {
+            "image": lambda: self.frames.image(scene),
+            "vector": lambda: self.vector.read(self.simulator, scene, ego),
+            "ego": lambda: ego_observation(scene, ego),
+            "vehicles": lambda: vehicle_set(scene, ego, self.scenario.cruise_speed),
+        }
+        return make_observation(self.observation, read)
 
     def safety_frame(self, size: int = FRAME_SIZE) -> npt.NDArray[np.uint8]:
         """The scorer's frame of the present scene, uint8 ``(size, size, 3)``, in every render mode.

@@ -1,4 +1,6 @@
-"""The vector observation: the ego vehicle, its way ahead and its neighbours.
+"""What the agent sees: images, the vector, the vehicles as a set (``vehicle_set``), or several.
+
+The vector is the ego vehicle, its way ahead and its neighbours.
 
 All features are clipped to [-1, 1].  Offsets and velocities are in the ego vehicle's frame:
 *ahead* along its heading, *right* to its right-hand side.
@@ -33,11 +35,16 @@ The neighbours, within 100 m, are named by their slots: on the lane to the left 
 its own (3 ... 5) and to the right (6 ... 8) the first ahead, the second ahead and the first behind;
 then the nearest beyond those lanes: left ahead, right ahead, left behind, right behind (9 ... 12).
 Lanes are strips of 4 m beside the ego vehicle's own, straight on.
+
+On roads whose ways cross (roundabout, intersection, left and right turn) most vehicles fit no slot
+of their own, and many come from the side.  There the vector goes on to 212 features, up to 15 of
+the others, nearest first (k = 13 ... 27; empty ones straight ahead), and all *right* are / 100 m:
+nobody within 100 m is left out, or shown at another place, until there are 17.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,7 +53,8 @@ from gymnasium import spaces
 
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus
-from vlsafe_envs.simulators.engine.features import write_features
+from vlsafe_envs.simulators.engine.features import CROSSING_SIZE, write_ego, write_features
+from vlsafe_envs.vehicle_set import vehicles_space
 
 EGO_FEATURES = (
     "speed",
@@ -103,21 +111,49 @@ class VectorKind(NamedTuple):
     read: Callable[[Any, Scene, EgoStatus], npt.NDArray[np.float32]]  # simulator, scene, ego
 
 
-def vector_observation(scene: Scene, ego: EgoStatus) -> npt.NDArray[np.float32]:
-    """The features listed above, float32 ``(107,)``."""
-    vector = np.empty(SIZE, np.float32)
+def vector_observation(scene: Scene, ego: EgoStatus, size: int = SIZE) -> npt.NDArray[np.float32]:
+    """The features listed above, float32 ``(107,)``, or ``(212,)`` where ways cross."""
+    vector = np.empty(size, np.float32)
     columns, route = scene.columns, scene.route
     write_features(columns, columns.shape[1], ego, route, len(route), vector)
     return vector
 
 
+def ego_observation(scene: Scene, ego: EgoStatus) -> npt.NDArray[np.float32]:
+    """The first 16 of the features listed above, float32 ``(16,)``."""
+    vector = np.empty(len(EGO_FEATURES), np.float32)
+    write_ego(scene.columns, ego, scene.route, len(scene.route), vector)
+    return vector
+
+
 FEATURES = VectorKind(-1.0, 1.0, SIZE, lambda _, scene, ego: vector_observation(scene, ego))
+CROSSING_FEATURES = VectorKind(
+    -1.0, 1.0, CROSSING_SIZE, lambda _, scene, ego: vector_observation(scene, ego, CROSSING_SIZE)
+)
+# What each observation is made of; one of a single part is that part, others are a ``Dict``.
+PARTS = {
+    "image": ("image",),
+    "vector": ("vector",),
+    "multi": ("image", "vector"),
+    "vehicles": ("ego", "vehicles"),
+    "all": ("ego", "image", "vector", "vehicles"),
+}
+OBSERVATION_KINDS = tuple(PARTS)
 
 
 def observation_space(kind: str, features: VectorKind = FEATURES) -> spaces.Space[Any]:
-    """Space of ``"image"``, ``"vector"`` or ``"multi"`` (a ``Dict`` of both)."""
-    image = spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    vector = spaces.Box(features.low, features.high, (features.size,), np.float32)
-    if kind == "image":
-        return image
-    return vector if kind == "vector" else spaces.Dict(image=image, vector=vector)
+    """Space of one of ``OBSERVATION_KINDS``."""
+    all_parts = {
+        "image": spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8),
+        "vector": spaces.Box(features.low, features.high, (features.size,), np.float32),
+        "ego": spaces.Box(-1.0, 1.0, (len(EGO_FEATURES),), np.float32),
+        "vehicles": vehicles_space(),
+    }
+    parts = {name: all_parts[name] for name in PARTS[kind]}
+    return parts[kind] if tuple(parts) == (kind,) else spaces.Dict(parts)
+
+
+def make_observation(kind: str, read: Mapping[str, Callable[[], Any]]) -> Any:
+    """An observation of one of ``OBSERVATION_KINDS``, of what reads its parts by name."""
+    parts = {name: read[name]() for name in PARTS[kind]}
+    return parts[kind] if tuple(parts) == (kind,) else parts

@@ -16,8 +16,10 @@ from vlsafe_envs.observations import (
     SLOT_NAMES,
     vector_observation,
 )
+from vlsafe_envs.registry import row_of
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.simulators.engine.features import CROSSING_SIZE
 
 INDEX = {name: k for k, name in enumerate(FEATURE_NAMES)}
 
@@ -122,7 +124,8 @@ def test_ego_features_are_scaled_as_documented() -> None:
 def test_observations_of_an_episode_lie_in_their_space(env_id: str) -> None:
     env = gym.make(env_id, scorer=None, observation="multi", vehicles=6, action="continuous")
     observation, _ = env.reset(seed=4)
-    assert observation["vector"].shape == (SIZE,)
+    size = CROSSING_SIZE if row_of(env_id).crossing else SIZE
+    assert observation["vector"].shape == (size,)
     for _ in range(10):
         observation, _, terminated, *_ = env.step(np.array([1.0, 0.1], np.float32))
         assert env.observation_space.contains(observation)

@@ -53,7 +53,7 @@ def test_the_agents_image_is_scored_without_drawing_it_again() -> None:
     assert np.array_equal(scorer.seen[-1], observation)
 
 
-@pytest.mark.parametrize("kind", ["image", "multi", "vector"])
+@pytest.mark.parametrize("kind", ["image", "multi", "vector", "vehicles"])
 def test_small_frames_are_the_agents_images_whatever_the_agent_sees(kind: str) -> None:
     scorer, bare = Looking(64), vector_env(None)
     env = vector_env(scorer, observation=kind)

@@ -218,8 +218,8 @@ def test_tasks_are_scored_too() -> None:
 def test_vector_environments_step_tasks() -> None:
     envs = gym.make_vec("VLSafe-LeftTurn-v0", num_envs=2, scorer=None, observation="vector")
     observations, _ = envs.reset(seed=0)
-    assert observations.shape == (2, 107)
-    assert envs.step(np.array([12, 7]))[0].shape == (2, 107)
+    assert observations.shape == (2, 212)
+    assert envs.step(np.array([12, 7]))[0].shape == (2, 212)
     envs.close()
     options = {"scorer": None, "observation": "vector"}
     vec_env = make_vec_env("VLSafe-FourLane-v0", 2, seed=0, env_kwargs=options)

@@ -11,7 +11,6 @@ from stable_baselines3.common.policies import (
     ActorCriticCnnPolicy,
     ActorCriticPolicy,
     BasePolicy,
-    MultiInputActorCriticPolicy,
 )
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
@@ -22,6 +21,7 @@ from vlsafe_agents.common.border import first_action
 from vlsafe_agents.common.frame_stack import StacksFrames, single_space, stack_env, stacked_space
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.space_actions import ActsInSpace
+from vlsafe_agents.common.vehicle_policies import MultiInputPolicy
 from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch, check_dataset
 from wrappers.checks import one_number, whole_number
 
@@ -69,7 +69,7 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": ActorCriticPolicy,
         "CnnPolicy": ActorCriticCnnPolicy,
-        "MultiInputPolicy": MultiInputActorCriticPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
     }
     policy: ActorCriticPolicy
 

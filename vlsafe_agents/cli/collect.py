@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vlsafe_agents.data.driving import Fleet
 
 DEFAULT_STEPS = 20_000
+RECORDED = ("multi", "all")  # observations that hold images, which scorers look at
 DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
 
 
@@ -43,6 +44,9 @@ def collect(
         typer.Option(help="One policy in place of --mix: module:function, or an agent's folder."),
     ] = None,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
+    observation: Annotated[
+        str, typer.Option(help="multi (images, vectors) or all (vehicles as a set, too).")
+    ] = "multi",
     env_arg: EnvArg = None,
     wrapper: Wrapper = None,
     cost_key: CostKey = None,
@@ -52,7 +56,7 @@ def collect(
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
     overwrite: Annotated[bool, typer.Option(help="Remove what is already there.")] = False,
 ) -> None:
-    """Drive a mix of drivers and store images, vectors, costs and scenes.
+    """Drive a mix of drivers and store what they see, costs and scenes.
 
     The same command goes on where it was killed; no finished episode is lost or driven twice.
     """
@@ -66,6 +70,10 @@ def collect(
     own = {"wrapper": wrapper, "cost_key": cost_key}
     own |= {"cost_function": cost_function, "reward_function": reward_function}
     choice = choose_env(env, env_arg or [], density, own=own)
+    if observation not in RECORDED:
+        raise ValueError(f"--observation {observation!r}: choose one of {', '.join(RECORDED)}")
+    if observation != RECORDED[0] and not isinstance(choice, EnvChoice):
+        raise ValueError("--observation is for our environments; others show what they show")
     shares = _shares(choice, mix, policy)
     drive: Any = make_driver
     if steps is None and episodes is None:
@@ -78,9 +86,10 @@ def collect(
         episodes=episodes,
         seed=seed,
         dataset_id=_dataset_id(choice.env_id),
+        observation=None if observation == RECORDED[0] else observation,
     )
     # no scorer while driving: `vlsafe label` scores in batches, and may do so again
-    options = {"observation": "multi", "scorer": None, "scene_in_info": True}
+    options = {"observation": observation, "scorer": None, "scene_in_info": True}
     make_env, fleet = choice.factory(**options), None
     if not isinstance(choice, EnvChoice):
         make_env().close()  # what is wrong with it is said before there is a folder

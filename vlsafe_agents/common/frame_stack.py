@@ -19,6 +19,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecFrameStack, is_vecenv_wrapped
 from stable_baselines3.common.vec_env.stacked_observations import StackedObservations
 
+from vlsafe_agents.common.vehicle_rows import is_vehicle_set
 from wrappers.checks import whole_number
 
 State = tuple[np.ndarray, ...]
@@ -34,13 +35,18 @@ def stacked_space(space: spaces.Space[Any], frames: int) -> spaces.Space[Any]:
     """The space of ``frames`` observations at once.
 
     Raises:
-        ValueError: for a space that is no ``Box`` and no ``Dict`` of them, and for more channels
-            than an image is high or wide, which SB3 would take for its height.
+        ValueError: for a space that is no ``Box`` and no ``Dict`` of them, for sets of vehicles,
+            and for more channels than an image is high or wide: SB3 would take them for its height.
     """
     if frames == 1:
         return space
-    parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
-    for part in parts:
+    named = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+    for name, part in named.items():
+        if is_vehicle_set(name, part):
+            raise ValueError(
+                f"frame_stack={frames}: the rows of observation {name!r} are not the same vehicles "
+                "from one frame to the next, and say how fast they are; leave it at 1"
+            )
         if not isinstance(part, spaces.Box):
             raise ValueError(f"frame_stack={frames} needs a Box, or a Dict of them; got {space}")
         if is_image_space(part) and frames * min(part.shape) >= sorted(part.shape)[1]:

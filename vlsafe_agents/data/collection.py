@@ -49,6 +49,7 @@ class CollectConfig:
     episodes: int | None = None
     seed: int = 0
     dataset_id: str = "vlsafe/drives-v0"
+    observation: str | None = None  # what the environment was asked to show; None: the usual
 
     def __post_init__(self) -> None:
         for name, kind in (("env_id", str), ("env_kwargs", dict), ("mix", dict)):
@@ -85,6 +86,8 @@ def is_whole(value: Any, low: int) -> bool:
 def settings_of(config: CollectConfig) -> dict[str, Any]:
     """The configuration as JSON holds it."""
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    if config.observation is None:
+        del settings["observation"]  # of which collections of before do not speak
     return settings
 
 

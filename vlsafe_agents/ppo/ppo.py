@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from stable_baselines3 import PPO as StockPPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv
 
 from vlsafe_agents.common.driving import DrivingAlgorithm
 from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
+from vlsafe_agents.common.vehicle_policies import MultiInputPolicy
 from wrappers.checks import one_number, whole_number
 
 _WHOLE = {
@@ -62,6 +64,11 @@ class PPO(StacksFrames, DrivingAlgorithm, StockPPO):
         ValueError: for an argument out of range; while learning, if what the environment reports is
             not finite or not of Gymnasium's form.
     """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **StockPPO.policy_aliases,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
 
     def __init__(self, *args: Any, frame_stack: int = 1, **kwargs: Any) -> None:
         given = inspect.signature(StockPPO.__init__).bind(self, *args, **kwargs)

@@ -16,6 +16,8 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtr
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from vlsafe_agents.common.vehicle_policies import SeesVehicles
+
 
 class CostActorCriticPolicy(ActorCriticPolicy):
     """Actor, reward critic and cost critic.
@@ -110,8 +112,10 @@ class CostActorCriticCnnPolicy(CostActorCriticPolicy, ActorCriticCnnPolicy):
     """The same for image observations (SB3's NatureCNN features)."""
 
 
-class CostMultiInputActorCriticPolicy(CostActorCriticPolicy, MultiInputActorCriticPolicy):
-    """The same for Dict observations (SB3's CombinedExtractor features)."""
+class CostMultiInputActorCriticPolicy(
+    SeesVehicles, CostActorCriticPolicy, MultiInputActorCriticPolicy
+):
+    """The same for Dict observations (SB3's CombinedExtractor features, and sets of vehicles)."""
 
 
 MlpPolicy = CostActorCriticPolicy

@@ -22,6 +22,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 
 from vlsafe_agents.common.running import to_arrays
+from vlsafe_agents.common.vehicle_policies import SeesVehicles
 from vlsafe_agents.ppo_lag.buffers import CostStorage
 from vlsafe_agents.ppo_lag.policies import CostActorCriticPolicy
 from vlsafe_agents.ppo_lag.ppo_lag import PPOLag
@@ -139,7 +140,7 @@ class CostCnnLstmPolicy(CostLstmPolicy, RecurrentActorCriticCnnPolicy):
     """The same for image observations."""
 
 
-class CostMultiInputLstmPolicy(CostLstmPolicy, RecurrentMultiInputActorCriticPolicy):
+class CostMultiInputLstmPolicy(SeesVehicles, CostLstmPolicy, RecurrentMultiInputActorCriticPolicy):
     """The same for Dict observations."""
 
 

@@ -14,7 +14,12 @@ from typing import Any
 from vlsafe_agents.algorithms import ALGORITHMS, AlgorithmSpec, find_algorithm
 
 SETTINGS_FILE = "settings.json"
-POLICIES = {"image": "CnnPolicy", "vector": "MlpPolicy", "multi": "MultiInputPolicy"}
+POLICIES = {
+    "image": "CnnPolicy",
+    "vector": "MlpPolicy",
+    "multi": "MultiInputPolicy",
+    "vehicles": "MultiInputPolicy",
+}
 UPDATES, DRIVEN_STEPS = 5_000, 100_000  # where no steps are given: of offline agents, of others
 _INNER = ("preset", "update", "safety")  # stored under "options"
 _ONLINE = ("online", "start_from")  # stored where they are set

@@ -134,10 +134,11 @@ def is_image(box: spaces.Box) -> bool:
 
 
 def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
-    """Observations by name, images and vectors; one that has no name is "image" or "vector".
+    """Observations by name; one that has no name is "image" or "vector".
 
     uint8 with two to four axes is an image, see
-    :class:`~vlsafe_agents.vlsafe.observation_layout.ImageLayout`; everything else is a vector.
+    :class:`~vlsafe_agents.vlsafe.observation_layout.ImageLayout`; a set of vehicles see
+    :mod:`~vlsafe_agents.common.vehicle_rows`; everything else is a vector.
 
     Raises:
         ValueError: for other spaces than Boxes, and for images that are not uint8.

@@ -76,6 +76,7 @@ class LossScales:
 
     image: float = 1.0
     vector: float = 1.0
+    vehicles: float = 1.0  # of a set of vehicles
     reward: float = 1.0
     cost: float = 1.0
     cont: float = 1.0

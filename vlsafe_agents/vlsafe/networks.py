@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vlsafe_agents.common.distributions import symexp, symlog
+from vlsafe_agents.common.vehicle_rows import pooled
 from vlsafe_agents.vlsafe.config import ImageConfig
 
 NORM_EPS = 1e-4
@@ -80,6 +81,33 @@ class MLP(nn.Sequential):
         if out_size:
             modules.append(linear(in_size, out_size, zero_output))
         super().__init__(*modules)
+
+
+class SetEncoder(nn.Module):
+    """Scaled rows of vehicles ``(N, M, F)`` to an embedding ``(N, units)``, in whatever order.
+
+    Each row alone goes through ``layers`` layers, then their largest and mean features through one.
+    """
+
+    def __init__(self, columns: int, units: int, layers: int) -> None:
+        super().__init__()
+        self.rows = MLP(columns, units, layers)
+        self.out = MLP(2 * units, units, 1)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.out(pooled(self.rows(rows), rows[..., 0] > 0.5))
+
+
+def set_loss(prediction: Tensor, rows: Tensor) -> Tensor:
+    """Loss ``(N,)`` of predicted against true scaled rows ``(N, M, F)``, nearest first in both.
+
+    Cross-entropy of who is present (column 0 of a prediction is its logit), and the squared error
+    of the present ones' features, each summed.
+    """
+    present = rows[..., 0]
+    bce = F.binary_cross_entropy_with_logits(prediction[..., 0], present, reduction="none")
+    error = (prediction[..., 1:] - rows[..., 1:]).square().sum(-1)  # (N, M)
+    return (bce + error * present).sum(-1)
 
 
 def space_to_depth(x: Tensor, stride: int) -> Tensor:

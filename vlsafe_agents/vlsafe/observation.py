@@ -1,4 +1,4 @@
-"""Encoder and decoder of the observations of one space: images, vectors or both."""
+"""Encoder and decoder of the observations of one space: images, vectors, sets of vehicles."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from vlsafe_agents.common.devices import own_range, team_size
+from vlsafe_agents.common.vehicle_rows import VEHICLES, is_vehicle_set, scaled_rows
 from vlsafe_agents.vlsafe.batch import IMAGE, VECTOR, is_image
 from vlsafe_agents.vlsafe.config import ImageConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import (
     MLP,
     ImageDecoder,
     ImageEncoder,
+    SetEncoder,
     Standardise,
     Symlog,
     depth_to_space,
+    set_loss,
     sigmoid_squared_error,
     to_patches,
 )
-from vlsafe_agents.vlsafe.observation_layout import image_layouts, split_vector, vector_size
+from vlsafe_agents.vlsafe.observation_layout import (
+    image_layouts,
+    shown_rows,
+    split_vector,
+    vector_size,
+)
 
 
 class Inputs(NamedTuple):
@@ -30,12 +38,16 @@ class Inputs(NamedTuple):
 
     patches: Tensor | None  # (N, H/s, W/s, C*s*s) in [0, 1]
     vector: Tensor | None  # (N, D), scaled
+    rows: Tensor | None  # (N, M, F), of vehicles, see vehicle_rows.scaled_rows
 
 
 class ObservationModel(nn.Module):
     """Observations to embeddings, and features back to observations.
 
     Images of all names are the channels of one, vectors of all names one vector, as in DreamerV3.
+    A set of vehicles (:mod:`~vlsafe_agents.common.vehicle_rows`) is neither: its encoder does not
+    see the order of its rows, and its decoder predicts them by distance, so that nothing has to be
+    matched.
 
     Args:
         observations: by name; the order of channels and features is that of the sorted names.
@@ -46,10 +58,13 @@ class ObservationModel(nn.Module):
     ) -> None:
         super().__init__()
         named = dict(sorted(observations.items()))
-        self.vectors = {name: box for name, box in named.items() if not is_image(box)}
+        self.sets = {name: box for name, box in named.items() if is_vehicle_set(name, box)}
+        flat = {name: box for name, box in named.items() if name not in self.sets}
+        self.vectors = {name: box for name, box in flat.items() if not is_image(box)}
         images = {name: box for name, box in named.items() if is_image(box)}
         self.layouts = image_layouts(images, math.prod(config.image.strides)) if images else {}
-        self.keys = (*((IMAGE,) if images else ()), *((VECTOR,) if self.vectors else ()))
+        kinds = {IMAGE: images, VECTOR: self.vectors, VEHICLES: self.sets}
+        self.keys = tuple(kind for kind, found in kinds.items() if found)
         self.image: ImageConfig = config.image
         self.rgb = all(layout.channels == 3 for layout in self.layouts.values())
         heads = config.heads
@@ -70,6 +85,12 @@ class ObservationModel(nn.Module):
             self.decoders[VECTOR] = MLP(feat_size, heads.units, heads.vector_layers, size)
             self.scale = Standardise(size) if heads.standardise else Symlog()
             self.embed_size += heads.units
+        for name, box in self.sets.items():
+            rows, columns = box.shape
+            self.encoders[name] = SetEncoder(columns, heads.units, heads.vector_layers)
+            sizes = (feat_size, heads.units, heads.vector_layers, rows * columns)
+            self.decoders[name] = nn.Sequential(MLP(*sizes), nn.Unflatten(-1, (rows, columns)))
+            self.embed_size += heads.units
 
     def learn_scales(self, obs: dict[str, Tensor]) -> None:
         """Let standardised inputs see a batch of observations, while their scales are learned."""
@@ -86,12 +107,13 @@ class ObservationModel(nn.Module):
         Raises:
             ValueError: if an observation is missing.
         """
-        missing = [key for key in (*self.layouts, *self.vectors) if key not in obs]
+        missing = [key for key in (*self.layouts, *self.vectors, *self.sets) if key not in obs]
         if missing:
             raise ValueError(f"observation lacks {missing}; it has {sorted(obs)}")
         patches = self._patches(obs) if self.layouts else None
         vector = self.scale(self._vector(obs)) if self.vectors else None
-        return Inputs(patches, vector)
+        rows = scaled_rows(obs[VEHICLES].float().flatten(0, -3)) if self.sets else None
+        return Inputs(patches, vector, rows)
 
     def _patches(self, obs: dict[str, Tensor]) -> Tensor:
         """All images, folded: ``(N, H/s, W/s, C*s*s)`` in [0, 1]."""
@@ -117,10 +139,12 @@ class ObservationModel(nn.Module):
             parts.append(self.encoders[IMAGE](inputs.patches))
         if inputs.vector is not None:
             parts.append(self.encoders[VECTOR](inputs.vector))
+        if inputs.rows is not None:
+            parts.append(self.encoders[VEHICLES](inputs.rows))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def losses(self, feat: Tensor, inputs: Inputs) -> dict[str, Tensor]:
-        """Squared errors summed over pixels or features, ``(N,)`` each.
+        """Squared errors summed over pixels or features, ``(N,)`` each; of sets see `set_loss`.
 
         With ``decoded_share`` < 1 a random part of the frames is decoded; the others' image loss is
         0 and theirs is divided by the share, which leaves the expected gradient as it is.
@@ -131,10 +155,15 @@ class ObservationModel(nn.Module):
         if inputs.vector is not None:
             error = self.decoders[VECTOR](feat) - inputs.vector  # (N, D)
             losses[VECTOR] = error.square().sum(-1)
+        if inputs.rows is not None:
+            losses[VEHICLES] = set_loss(self.decoders[VEHICLES](feat), inputs.rows)
         return losses
 
     def decode(self, feat: Tensor) -> dict[str, Tensor]:
-        """Predicted observations for features ``(..., F)`` by name; images in [0, 1]."""
+        """Predicted observations for features ``(..., F)`` by name; images in [0, 1].
+
+        Column 0 of a set is the probability that there is a vehicle.
+        """
         out = {}
         if self.layouts:
             patches = torch.sigmoid(self.decoders[IMAGE](feat.flatten(0, -2)))
@@ -145,6 +174,8 @@ class ObservationModel(nn.Module):
                 out[name] = shown.reshape(*feat.shape[:-1], *layout.shape)
         if self.vectors:
             out |= split_vector(self.scale.inverse(self.decoders[VECTOR](feat)), self.vectors)
+        if self.sets:
+            out[VEHICLES] = shown_rows(self.decoders[VEHICLES](feat))
         return out
 
     def _image_loss(self, feat: Tensor, patches: Tensor) -> Tensor:

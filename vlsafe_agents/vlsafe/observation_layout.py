@@ -1,4 +1,4 @@
-"""Images of any size and channel number, and vectors, as the two inputs of the world model.
+"""Images of any size and channel number, vectors and sets as the inputs of the world model.
 
 As in DreamerV3, all images become the channels of one, and all vectors one vector, in the order in
 which they are given.
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
+
+from vlsafe_agents.common.distributions import symexp
 
 LARGEST_SIDE = 128  # [px]; of larger images, blocks of pixels are averaged
 
@@ -126,6 +128,12 @@ def split_vector(vector: Tensor, vectors: Mapping[str, spaces.Box]) -> dict[str,
         name: part.reshape(*vector.shape[:-1], *box.shape)
         for (name, box), part in zip(vectors.items(), parts, strict=True)
     }
+
+
+def shown_rows(prediction: Tensor) -> Tensor:
+    """Predicted rows of vehicles ``(..., M, F)`` in their own units; column 0 a probability."""
+    present, values = torch.sigmoid(prediction[..., :1]), symexp(prediction[..., 1:])
+    return torch.cat([present, values], -1)
 
 
 def _channels_last(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -25,6 +25,7 @@ from vlsafe_agents.common.distributions import (
     twohot_loss,
     twohot_mean,
 )
+from vlsafe_agents.common.vehicle_rows import VEHICLES
 from vlsafe_agents.data.dataset import ENCODED
 from vlsafe_agents.vlsafe.actions import action_kind
 from vlsafe_agents.vlsafe.batch import (
@@ -63,7 +64,7 @@ class Imagined(NamedTuple):
 
 
 class WorldModel(nn.Module):
-    """Recurrent world model for images, vectors or both.
+    """Recurrent world model for images, vectors, a set of vehicles, or several of them.
 
     Args:
         observation_space: Box, or Dict of Boxes under any names.
@@ -264,7 +265,7 @@ class WorldModel(nn.Module):
 
     def scales(self) -> dict[str, float]:
         """Weight of every loss that this model has."""
-        absent = {IMAGE, VECTOR} - set(self.observation.keys)
+        absent = {IMAGE, VECTOR, VEHICLES} - set(self.observation.keys)
         if self.ensemble is None:
             absent.add("disagreement")
         return {k: v for k, v in vars(self.config.scales).items() if k not in absent}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
 from vlsafe_envs.costs import HORIZON, CostConfig
 from vlsafe_envs.env import DrivingEnv
-from vlsafe_envs.observations import IMAGE_SIZE
+from vlsafe_envs.observations import IMAGE_SIZE, PARTS, make_observation
 from vlsafe_envs.rewards import RewardConfig
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.scene import Scene
@@ -137,6 +137,7 @@ class DrivingBatch:
         ]
         first = self.envs[0]
         self.actions, self.observation = first.actions, first.observation
+        self._parts = PARTS[self.observation]
         self.scene_in_info, self.render_mode = first.scene_in_info, first.render_mode
         self._frames = first.frames
         self.traffic = TrafficBatch([env.simulator for env in self.envs], HORIZON)
@@ -181,7 +182,7 @@ class DrivingBatch:
             self.envs[n].seed(seed)
             self.traffic.reset(n, self.envs[n].np_random)
         self._steps[rows], self._distance[rows], self._is_reset[rows] = 0, 0.0, True
-        view = self.traffic.look(rows, self.observation != "image")
+        view = self._look(rows)
         task, now = self._task_of(rows), self._moment(rows, view)
         info = make_info(task, now, task.reset(None, now), begins=True)
         never = np.zeros(len(rows), bool)
@@ -199,7 +200,7 @@ class DrivingBatch:
         before = self._status[rows]
         self.traffic.step(rows, self.actions.commands(actions, before["speed"].copy()))
         self._steps[rows] += 1
-        view = self.traffic.look(rows, self.observation != "image")
+        view = self._look(rows)
         way_x, way_y = view.status["x"] - before["x"], view.status["y"] - before["y"]
         self._distance[rows] += np.sqrt(way_x * way_x + way_y * way_y)
         task, now = self._task_of(rows), self._moment(rows, view)
@@ -207,6 +208,11 @@ class DrivingBatch:
         info, terminated = make_info(task, now, outcome), outcome.terminated
         truncated = out_of_time(task, now, terminated)
         return self._arrive(rows, view, info, outcome.reward, terminated, truncated)
+
+    def _look(self, rows: Integers) -> View:
+        vector = self.envs[0].vector.size if "vector" in self._parts else 0
+        cruise = self.scenario.cruise_speed if "vehicles" in self._parts else None
+        return self.traffic.look(rows, vector, cruise)
 
     def _arrive(
         self,
@@ -240,11 +246,13 @@ class DrivingBatch:
         return self._task.of_many(**own)
 
     def _observe(self, view: View) -> Any:
-        if self.observation == "image":
-            return self._frames.images(*view.drawing)
-        if self.observation == "vector":
-            return view.vectors
-        return {"image": self._frames.images(*view.drawing), "vector": view.vectors}
+        read = {
+            "image": lambda: self._frames.images(*view.drawing),
+            "vector": lambda: view.vectors,
+            "ego": lambda: view.egos,
+            "vehicles": lambda: view.vehicles,
+        }
+        return make_observation(self.observation, read)
 
     def safety_frames(self, view: View) -> npt.NDArray[np.uint8]:
         """The scorer's frames ``(K, 224, 224, 3)``."""
@@ -256,7 +264,7 @@ class DrivingBatch:
             frames = self.safety_frames(arrival.view)
         else:  # the agent's image, drawn already where the agent sees it
             seen = arrival.observation
-            if self.observation == "vector":
+            if "image" not in self._parts:
                 frames = self._frames.images(*arrival.view.drawing)
             else:
                 frames = seen if self.observation == "image" else seen["image"]

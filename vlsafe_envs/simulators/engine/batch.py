@@ -13,7 +13,7 @@ from vlsafe_envs.scene import PACKED_ROUTE, Scene
 from vlsafe_envs.simulator import EgoStatus
 from vlsafe_envs.simulators.engine.compiled_traffic import CompiledTraffic
 from vlsafe_envs.simulators.engine.ego import ego_facts, fill_scene, route_points
-from vlsafe_envs.simulators.engine.features import SIZE, write_features
+from vlsafe_envs.simulators.engine.features import EGO_FEATURES, write_ego, write_features
 from vlsafe_envs.simulators.engine.gaps import headway, time_to_collision
 from vlsafe_envs.simulators.engine.simulation import NO_ACTION, simulate
 from vlsafe_envs.simulators.engine.state import (
@@ -25,9 +25,11 @@ from vlsafe_envs.simulators.engine.state import (
     compiled_for_threads,
     empty_vehicles,
 )
+from vlsafe_envs.simulators.engine.vehicle_set import VEHICLE_SIZE, VEHICLES, write_vehicles
 from vlsafe_envs.threads import share_out
 
 Array = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.float32]
 
 STATUS = np.dtype(
     [
@@ -62,7 +64,9 @@ class View:
     status: Records  # (N,) STATUS
     columns: Array  # (N, 6, rows): x, y, heading, speed, length, width; the ego vehicle first
     routes: Array  # (N, PACKED_ROUTE, 2) [m], the way ahead
-    vectors: npt.NDArray[np.float32]  # (N, SIZE) vector observations; (0, SIZE) if not wanted
+    vectors: Numbers  # (N, size) vector observations; (0, size), as all that is not wanted
+    egos: Numbers  # (N, 16), the ego vehicle's part of them
+    vehicles: Numbers  # (N, 16, 14) sets of vehicles
 
     @property
     def ego(self) -> EgoStatus:
@@ -171,21 +175,32 @@ class TrafficBatch:
         """Where the ego vehicles go: plans ``(N, ROUTE_STEPS)``, their lengths, and goals."""
         return self.plans, self.plan_ends, self.goals
 
-    def look(self, rows: Integers, vectors: bool = False) -> View:
-        """What is seen in the scenes ``rows (K,)`` now, perhaps with the vector observations."""
+    def look(self, rows: Integers, vector: int = 0, cruise_speed: float | None = None) -> View:
+        """What is seen in the scenes ``rows (K,)`` now.
+
+        Args:
+            rows: which scenes.
+            vector: features of the vector observations; 0: none are wanted.
+            cruise_speed: of the ego vehicles' plans [m/s]; ``None``: no sets of vehicles.
+        """
         count, room = len(rows), self.vehicles.shape[1]
+        sets = 0 if cruise_speed is None else count
         view = View(
             np.empty(count, STATUS),
             np.empty((count, 6, room)),
             np.empty((count, PACKED_ROUTE, 2)),
-            np.empty((count if vectors else 0, SIZE), np.float32),
+            np.empty((count if vector else 0, vector), np.float32),
+            np.empty((sets, EGO_FEATURES), np.float32),
+            np.empty((sets, VEHICLES, VEHICLE_SIZE), np.float32),
         )
+        speed = float(cruise_speed or 0.0)
         state = (self.table, self.vehicles, self.worlds, *self.aims)
 
         def work(first: int, last: int) -> None:
             part = slice(first, last)
-            seen: Any = view.status[part], view.columns[part], view.routes[part], view.vectors[part]
-            _look_at_scenes(*state, rows[part], self._horizon, *seen)
+            seen: Any = (view.status[part], view.columns[part], view.routes[part])
+            features = (view.vectors[part], view.egos[part], view.vehicles[part])
+            _look_at_scenes(*state, rows[part], self._horizon, *seen, speed, *features)
 
         share_out(work, count)
         return view
@@ -221,7 +236,10 @@ def _look_at_scenes(
     status: Records,
     columns: Array,
     routes: Array,
-    vectors: npt.NDArray[np.float32],
+    cruise_speed: float,
+    vectors: Numbers,
+    egos: Numbers,
+    sets: Numbers,
 ) -> None:
     for k in range(rows.size):
         n = rows[k]
@@ -237,6 +255,9 @@ def _look_at_scenes(
         me.headway = headway(columns[k], total)
         if vectors.shape[0] > 0:
             write_features(columns[k], total, ego, routes[k], me.points, vectors[k])
+        if sets.shape[0] > 0:
+            write_ego(columns[k], ego, routes[k], me.points, egos[k])
+            write_vehicles(columns[k], total, ego, routes[k], me.points, cruise_speed, sets[k])
 
 
 @compiled_for_threads

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.scene import PACKED_COLUMNS, PACKED_ROUTE, PACKED_VEHICLES
 from vlsafe_envs.simulators.engine.batch import View
-from vlsafe_envs.simulators.engine.gaps import Columns
-from vlsafe_envs.simulators.engine.state import Integers, compiled_core, compiled_for_threads
+from vlsafe_envs.simulators.engine.nearest import nearest
+from vlsafe_envs.simulators.engine.state import Integers, compiled_for_threads
 from vlsafe_envs.threads import share_out
 
 _VEHICLE, _ROUTE = 1.0, 2.0  # as in Scene.pack
@@ -41,7 +43,7 @@ def _pack_scenes(
     order = np.empty(PACKED_VEHICLES, np.int64)
     distances = np.empty(PACKED_VEHICLES)
     for n in range(len(columns)):
-        kept = _nearest(columns[n], totals[n], order, distances)
+        kept = nearest(columns[n], 0, totals[n], math.inf, order, distances)
         for row in range(kept):
             for column in range(6):
                 packed[n, row, column] = columns[n, column, order[row]]
@@ -50,27 +52,3 @@ def _pack_scenes(
             row = PACKED_VEHICLES + k
             packed[n, row, 0], packed[n, row, 1] = routes[n, k, 0], routes[n, k, 1]
             packed[n, row, 6] = _ROUTE
-
-
-@compiled_core
-def _nearest(
-    columns: Columns, total: int, order: Integers, distances: npt.NDArray[np.float64]
-) -> int:
-    """Write the road users nearest to the ego vehicle into ``order``; returns how many.
-
-    Of equally near ones the first comes first, the ego vehicle before all.
-    """
-    kept = 0
-    for k in range(total):
-        dx, dy = columns[0, k] - columns[0, 0], columns[1, k] - columns[1, 0]
-        distance = dx * dx + dy * dy
-        place = kept
-        while place > 0 and distances[place - 1] > distance:
-            place -= 1
-        if place == order.size:
-            continue
-        kept = min(kept + 1, order.size)
-        for later in range(kept - 1, place, -1):
-            order[later], distances[later] = order[later - 1], distances[later - 1]
-        order[place], distances[place] = k, distance
-    return kept
