@@ -23,6 +23,7 @@ from vlsafe_envs.render.frames import FRAME_SIZE, FRAME_SIZES, SceneFrames, fram
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus, Simulator
+from vlsafe_envs.state import State
 from vlsafe_envs.task import Moment, Task, make_info, out_of_time
 from vlsafe_envs.window import Window
 
@@ -156,7 +157,7 @@ class DrivingEnv(gym.Env[Any, Any]):
         self._steps, self._distance = 0, 0.0
         now = self._arrive()
         info = make_info(self.task, now, self.task.reset(self.simulator, now), begins=True)
-        return self._observe(), self._complete(info)
+        return self.observe(), self._complete(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Drive for ``1 / policy_frequency`` seconds.
@@ -172,7 +173,7 @@ class DrivingEnv(gym.Env[Any, Any]):
         info = self._complete(make_info(self.task, now, outcome))
         terminated = outcome.terminated
         truncated = out_of_time(self.task, now, terminated)
-        return self._observe(), outcome.reward, terminated, truncated, info
+        return self.observe(), outcome.reward, terminated, truncated, info
 
     def _arrive(self, *came_from: float) -> Moment:
         """Look at the simulator, and count the way from a point (x, y) [m]."""
@@ -192,7 +193,38 @@ class DrivingEnv(gym.Env[Any, Any]):
             self.render()
         return info
 
-    def _observe(self) -> Any:
+    @property
+    def configuration(self) -> tuple[Any, ...]:
+        """All that two environments must have in common to exchange what :meth:`save` returns."""
+        return type(self.simulator).__name__, self.scenario, *self.task.settings
+
+    def save(self) -> State:
+        """Where the episode is; wrapped environments: see ``snapshots``.
+
+        Raises:
+            RuntimeError: before the first ``reset``.
+            NotImplementedError: where the simulator's state cannot be copied.
+        """
+        return {
+            "simulator": self.simulator.save(),
+            "task": self.task.save(),
+            "generator": self.np_random.bit_generator.state,
+            "steps": self._steps,
+            "distance": self._distance,
+            "scene": self.scene,
+            "ego": self.ego,
+        }
+
+    def restore(self, state: State) -> None:
+        """Inverse of :meth:`save`, for an environment of the same :attr:`configuration`."""
+        self.np_random.bit_generator.state = state["generator"]
+        self.simulator.restore(state["simulator"], self.np_random)
+        self.task.restore(state["task"])
+        self._steps, self._distance = state["steps"], state["distance"]
+        self._scene, self._ego = state["scene"], state["ego"]
+
+    def observe(self) -> Any:
+        """The observation of the present state."""
         if self.observation == "image":
             return self.frames.image(self.scene)
         vector = self._vector.read(self.simulator, self.scene, self.ego)

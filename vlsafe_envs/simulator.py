@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vlsafe_envs.render import RoadShape
 from vlsafe_envs.scene import PACKED_ROUTE, Scene
+from vlsafe_envs.state import State
 
 ROUTE_STEP = 0.8  # [m] between waypoints, as in CarDreamer
 _ROUTE_STRIDE = 5  # waypoints between points of ``Scene.route``: 4 m
@@ -82,6 +83,19 @@ class Simulator(Protocol):
     @property
     def road(self) -> RoadShape:
         """The road of this episode, as it is drawn."""
+
+    def save(self) -> State:
+        """All that the future depends on, but for the generator; nothing in it changes later.
+
+        Raises:
+            NotImplementedError: where the state cannot be copied; see ``snapshots.branches``.
+        """
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """Go back to what :meth:`save` returned, here or in a simulator of the same settings.
+
+        All later randomness comes from ``rng``.
+        """
 
     def close(self) -> None:
         """Give back what the simulator holds."""

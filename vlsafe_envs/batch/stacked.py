@@ -24,6 +24,7 @@ from vlsafe_envs.simulator import EgoStatus
 from vlsafe_envs.simulators.engine.batch import STATUS, TrafficBatch, View, ego_of
 from vlsafe_envs.simulators.engine.compiled_traffic import CompiledTraffic
 from vlsafe_envs.simulators.engine.packing import pack_scenes
+from vlsafe_envs.state import State
 from vlsafe_envs.task import Moment, make_info, out_of_time
 from vlsafe_envs.tasks.cruise import CruiseTask
 from wrappers import FrameCost, FrameHistory
@@ -64,6 +65,10 @@ class BatchMember(DrivingEnv):
     def step(self, action: Any) -> Any:
         """Refuses: it is one of a batch."""
         raise RuntimeError("this environment is one of a batch: step the batch")
+
+    def restore(self, state: State) -> None:
+        """Refuses: it is one of a batch."""
+        raise RuntimeError("this environment is one of a batch: use snapshots.fan_out")
 
 
 @dataclass
@@ -207,6 +212,44 @@ class DrivingBatch:
         info, terminated = make_info(task, now, outcome), outcome.terminated
         truncated = out_of_time(task, now, terminated)
         return self._arrive(rows, view, info, outcome.reward, terminated, truncated)
+
+    def save(self, n: int) -> State:
+        """Where environment ``n`` is, as ``DrivingEnv.save`` returns it.
+
+        Raises:
+            RuntimeError: before its first reset.
+        """
+        if not self._is_reset[n]:
+            raise RuntimeError("call reset() first: there is no episode to save")
+        state = self.envs[n].save()
+        state |= {"steps": int(self._steps[n]), "distance": float(self._distance[n])}
+        return {**state, "frames": None if self._history is None else self._history.save(n)}
+
+    def restore(self, state: State, rows: Integers) -> Any:
+        """Put each of the environments ``rows (K,)`` where one like them was saved.
+
+        Returns their observations, arrays ``(K, ...)``.
+
+        Raises:
+            ValueError: where the scorer looks at windows of frames, and none were saved.
+        """
+        frames = state.get("frames")
+        if self._history is not None and (frames is None or len(frames) != self._history.length):
+            raise ValueError(
+                f"the scorer looks at {self._history.length} frames at once, and they were not "
+                "saved: save in a vector environment with the same scorer"
+            )
+        for n in rows.tolist():
+            generator = self.envs[n].np_random
+            generator.bit_generator.state = state["generator"]
+            self.traffic.restore(n, state["simulator"], generator)
+        if self._history is not None:
+            self._history.restore(frames, rows)
+        self._steps[rows], self._distance[rows] = state["steps"], state["distance"]
+        self._is_reset[rows] = True
+        view = self.traffic.look(rows, self.observation != "image")
+        self._status[rows] = view.status
+        return self._observe(view)
 
     def _arrive(
         self,

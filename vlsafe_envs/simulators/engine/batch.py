@@ -25,6 +25,7 @@ from vlsafe_envs.simulators.engine.state import (
     compiled_for_threads,
     empty_vehicles,
 )
+from vlsafe_envs.state import State
 from vlsafe_envs.threads import share_out
 
 Array = npt.NDArray[np.float64]
@@ -136,8 +137,16 @@ class TrafficBatch:
 
     def reset(self, n: int, rng: np.random.Generator) -> None:
         """Start scene ``n`` afresh, drawing from ``rng``."""
+        self.scenes[n].reset(rng)
+        self._read_aims(n)
+
+    def restore(self, n: int, state: State, rng: np.random.Generator) -> None:
+        """Put scene ``n`` where a scene of the same configuration was saved."""
+        self.scenes[n].restore(state, rng)
+        self._read_aims(n)
+
+    def _read_aims(self, n: int) -> None:
         scene = self.scenes[n]
-        scene.reset(rng)
         self.plan_ends[n] = len(scene.plan)
         self.plans[n, : len(scene.plan)] = scene.plan
         self.goals[n] = scene.goal

@@ -28,8 +28,10 @@ from vlsafe_envs.simulators.engine.simulation import NO_ACTION
 from vlsafe_envs.simulators.engine.state import META, Integers, Records, RoadTable, empty_vehicles
 from vlsafe_envs.simulators.highway_env.stages import stage_class
 from vlsafe_envs.simulators.highway_env.traffic import ARRIVAL_DISTANCE, build_network, road_shape
+from vlsafe_envs.state import State, restore_attributes, save_attributes
 
 REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
+_STATE = ("_substeps", "_plan", "_goal", "_shadow", "_shadow_substep")
 
 
 @cache
@@ -91,6 +93,18 @@ class CompiledTraffic:
         self._goal = (goal_road, ARRIVAL_DISTANCE, self._stage.goal_x)
         self._shadow = empty_vehicles(1)
         self._shadow_substep = -1
+        self._ready = True
+
+    def save(self) -> State:
+        """See ``Simulator.save``."""
+        self._need_reset()
+        return {"own": save_attributes(self, _STATE), "people": self._people.save()}
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """See ``Simulator.restore``."""
+        restore_attributes(self, state["own"])
+        self._people.restore(state["people"])
+        self._rng = rng
         self._ready = True
 
     @property

@@ -20,6 +20,7 @@ from vlsafe_envs.simulators.paths.motion import Array, show, step_lanes
 from vlsafe_envs.simulators.paths.paths import lane_shape, path_table, resample, straight
 from vlsafe_envs.simulators.paths.traffic import PathTraffic
 from vlsafe_envs.simulators.paths.world import Hypotheses
+from vlsafe_envs.state import State, restore_attributes, save_attributes
 
 LANES = 4
 LANE_WIDTH = 3.5  # [m]; Town 04's are 3.2 to 3.4 m apart
@@ -118,6 +119,14 @@ class FourLane:
     def show(self, ego: Array, columns: Array) -> int:
         """Write where everything is now."""
         return int(show(ego, self.table, self._path, self._station, self._speed, columns))
+
+    def save(self) -> State:
+        """Where the traffic is."""
+        return save_attributes(self, ("_path", "_station", "_speed", "_wanted"))
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """Inverse of :meth:`save`; nothing is random between resets."""
+        restore_attributes(self, state)
 
     def lane(self, x: float, y: float) -> tuple[int, int, bool]:
         """Lane 0 is the leftmost."""

@@ -39,6 +39,7 @@ from vlsafe_envs.simulators.paths.paths import (
 )
 from vlsafe_envs.simulators.paths.traffic import GAPS, PathTraffic
 from vlsafe_envs.simulators.paths.world import Hypotheses
+from vlsafe_envs.state import State, restore_attributes, save_attributes
 
 LANE_WIDTH = 4.0  # [m], as highway-env's
 HALF = 11.0  # [m] from the crossing's centre to where left turns begin
@@ -188,6 +189,15 @@ class Junction:
         """Write where everything is now."""
         state = (self._path, self._station, self._speed)
         return int(show(ego, self.table, *state, columns))
+
+    def save(self) -> State:
+        """Where the traffic is, and who was the last to join the flow."""
+        return save_attributes(self, ("_path", "_station", "_speed", "_last"))
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """Inverse of :meth:`save`; who joins the flow later is drawn from ``rng``."""
+        restore_attributes(self, state)
+        self._rng = rng
 
     def lane(self, x: float, y: float) -> tuple[int, int, bool]:
         """The route is one lane."""

@@ -13,9 +13,11 @@ from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus, points_ahead
 from vlsafe_envs.simulators.paths.paths import PathTable
 from vlsafe_envs.simulators.paths.traffic import SIMULATION_FREQUENCY, PathTraffic
+from vlsafe_envs.state import State, restore_attributes, save_attributes
 from vlsafe_envs.tasks.progress import RouteProgress, headings_of
 
 Array = npt.NDArray[np.float64]
+_STATE = ("_route", "_ego", "_command", "_crashed", "_total", "_columns")  # with progress and road
 
 
 class Hypotheses(NamedTuple):
@@ -51,6 +53,12 @@ class PathRoad(Protocol):
 
     def hypotheses(self) -> Hypotheses:
         """See :class:`Hypotheses`."""
+
+    def save(self) -> State:
+        """Where the traffic is."""
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """Inverse of :meth:`save`; all later randomness comes from ``rng``."""
 
 
 def make_world(traffic: PathTraffic) -> PathWorld:
@@ -98,6 +106,19 @@ class PathWorld:
         )
         self._crashed = self._crashed or touched
         self._progress.advance(self._ego[0], self._ego[1])
+
+    def save(self) -> State:
+        """See ``Simulator.save``."""
+        self._need_reset()
+        own = save_attributes(self, _STATE)
+        return {"world": own, "progress": self._progress.copy(), "road": self._road.save()}
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """See ``Simulator.restore``."""
+        restore_attributes(self, state["world"])
+        self._progress = state["progress"].copy()
+        self._road.restore(state["road"], rng)
+        self._ready = True
 
     def _need_reset(self) -> None:
         if not self._ready:
