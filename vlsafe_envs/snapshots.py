@@ -31,11 +31,11 @@ Plan = TypeVar("Plan")
 Result = TypeVar("Result")
 Env = gym.Env[Any, Any]
 
-# What Gymnasium's wrappers keep of an episode.
+# What Gymnasium's wrappers keep of an episode, as far as its version has it.
 _OF_GYMNASIUM: dict[type[Any], tuple[str, ...]] = {
     OrderEnforcing: ("_has_reset",),
     TimeLimit: ("_elapsed_steps",),
-    PassiveEnvChecker: (),  # it looks at what passes, and changes nothing
+    PassiveEnvChecker: ("checked_reset", "checked_step", "checked_data_reuse", "_previous_data"),
 }
 
 
@@ -214,7 +214,7 @@ def _layers(env: Any) -> tuple[list[gym.Wrapper[Any, Any, Any, Any]], DrivingEnv
 def _save_layer(layer: Any) -> State:
     names = _OF_GYMNASIUM.get(type(layer))
     if names is not None:
-        return save_attributes(layer, names)
+        return save_attributes(layer, [name for name in names if name in vars(layer)])
     _need_own_state(layer)
     state: State = layer.save_layer()
     return state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +14,14 @@ from vlsafe_agents.cli.options import CostFunction, CostKey, EnvArg, RewardFunct
 
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
+    from vlsafe_agents.data.branching import BranchConfig, Brancher
     from vlsafe_agents.data.collect import CollectSummary
     from vlsafe_agents.data.driving import Fleet
 
 DEFAULT_STEPS = 20_000
+BRANCH_SECONDS = 5.0
+COMMITTED_SECONDS = 1.0  # a macro-action was taken if the driver did the same for as long
+CRITICAL_SECONDS = 3.0  # before a terminal step with a cost
 DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
 
 
@@ -42,6 +46,17 @@ def collect(
         str | None,
         typer.Option(help="One policy in place of --mix: module:function, or an agent's folder."),
     ] = None,
+    branches: Annotated[
+        int,
+        typer.Option(
+            help="States of each episode from which the simulator also drives on under the "
+            "macro-actions that were not taken; a data set beside.",
+            min=0,
+        ),
+    ] = 0,
+    branch_seconds: Annotated[
+        float, typer.Option(help="How long at most [s].", min=0.1)
+    ] = BRANCH_SECONDS,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
     env_arg: EnvArg = None,
     wrapper: Wrapper = None,
@@ -78,6 +93,7 @@ def collect(
         episodes=episodes,
         seed=seed,
         dataset_id=_dataset_id(choice.env_id),
+        branches=_branches(choice, branches, branch_seconds) if branches else None,
     )
     # no scorer while driving: `vlsafe label` scores in batches, and may do so again
     options = {"observation": "multi", "scorer": None, "scene_in_info": True}
@@ -95,7 +111,14 @@ def collect(
     if workers > 1 and not choice.one_a_process and not target.exists():
         _compile(make_env, drive, fleet, next(iter(shares)))
     summary = collect_episodes(
-        config, out, make_env, drive, workers=workers, overwrite=overwrite, fleet=fleet
+        config,
+        out,
+        make_env,
+        drive,
+        workers=workers,
+        overwrite=overwrite,
+        fleet=fleet,
+        brancher=_brancher() if branches else None,
     )
     _print(summary)
 
@@ -126,6 +149,41 @@ def _shares(choice: AnyEnv, mix: str | None, policy: str | None) -> dict[str, fl
             )
         check_policy(name)
     return shares
+
+
+def _branches(choice: AnyEnv, states: int, seconds: float) -> BranchConfig:
+    """What is to be driven on from recorded states, in decisions."""
+    from vlsafe_agents.cli.environments import EnvChoice
+    from vlsafe_agents.data.branching import BranchConfig
+    from vlsafe_envs.drivers.macros import macro_names
+    from vlsafe_envs.options import make_scenario
+    from vlsafe_envs.registry import row_of
+
+    if not isinstance(choice, EnvChoice):
+        raise ValueError(
+            f"--branches: {choice.env_id} is not ours, and cannot be brought back to a state; "
+            "leave --branches out"
+        )
+    scenario = make_scenario(row_of(choice.env_id).name, **choice.kwargs)
+
+    def decisions(time: float) -> int:
+        return max(1, round(time * scenario.traffic.policy_frequency))
+
+    return BranchConfig(
+        states,
+        macro_names(choice.env_id, **choice.kwargs),
+        decisions(seconds),
+        committed=decisions(COMMITTED_SECONDS),
+        before_cost=decisions(CRITICAL_SECONDS),
+    )
+
+
+def _brancher() -> Brancher:
+    from vlsafe_agents.data.branching import Brancher
+    from vlsafe_envs.drivers.macros import make_macro
+    from vlsafe_envs.snapshots import branches
+
+    return Brancher(branches, make_macro)
 
 
 def _dataset_id(env_id: str) -> str:
@@ -187,21 +245,38 @@ def _with_few_threads(make_envs: Callable[[int], Any], workers: int, num_envs: i
 
 def _print(summary: CollectSummary) -> None:
     from vlsafe_agents.cli.tables import print_table, say
+    from vlsafe_agents.data.collection import branches_id
 
-    rows = [
+    columns = ("driver", "episodes", "steps", "unsafe steps", "collisions", "mean return")
+    title = f"{summary.steps:,} steps in {summary.episodes:,} episodes"
+    print_table(title, columns, _rows(summary.drivers))
+    say(
+        f"{summary.unsafe_share:.1%} of all steps are unsafe, {summary.collisions} collisions; "
+        f"{summary.megabytes} MB in {summary.path}"
+    )
+    found = summary.branches
+    if found is None:
+        return
+    title = f"branches: {found['steps']:,} steps in {found['episodes']:,} episodes, not counted above"
+    print_table(title, ("macro-action", *columns[1:]), _rows(found["drivers"]))
+    say(
+        f"{found['simulated_steps']:,} steps were simulated for the branches, with "
+        f"{found['collisions']:,} collisions; they are in "
+        f"{summary.path.with_name(branches_id(summary.path.name))}"
+    )
+
+
+def _rows(drivers: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+    from vlsafe_agents.data.branching import DRIVER_PREFIX
+
+    return [
         (
-            name,
+            name.removeprefix(DRIVER_PREFIX),
             f"{row['episodes']:,}",
             f"{row['steps']:,}",
             f"{row['unsafe_steps'] / row['steps']:.1%}",
             f"{row['collisions']:,}",
             f"{row['return'] / row['episodes']:.1f}",
         )
-        for name, row in summary.drivers.items()
+        for name, row in drivers.items()
     ]
-    columns = ("driver", "episodes", "steps", "unsafe steps", "collisions", "mean return")
-    print_table(f"{summary.steps:,} steps in {summary.episodes:,} episodes", columns, rows)
-    say(
-        f"{summary.unsafe_share:.1%} of all steps are unsafe, {summary.collisions} collisions; "
-        f"{summary.megabytes} MB in {summary.path}"
-    )

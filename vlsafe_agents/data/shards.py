@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,13 @@ from gymnasium.envs.registration import EnvSpec
 
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.episode import Episode
-from vlsafe_agents.data.layout import MAIN_FILE, REWARDS, arrays_of, episode_name
+from vlsafe_agents.data.layout import (
+    MAIN_FILE,
+    REWARDS,
+    arrays_of,
+    branch_attributes,
+    episode_name,
+)
 from wrappers.files import fault_of, replacing, reserve
 
 _GROUP = "episode"
@@ -47,10 +53,16 @@ class ShardFacts:
     env_return: float
     content: str  # hash of all arrays
     collection: str = ""  # hash of the settings that it was driven with
+    branches: int = 0  # episodes that leave this one, see ``branching``
+    branch_steps: int = 0  # theirs
+    branch_collisions: int = 0
+    branch_simulated: int = 0  # all steps simulated for them, also those that are not kept
 
 
-def facts_of(episode: Episode, index: int, collection: str = "") -> ShardFacts:
-    """Summary of an episode, with a hash of its arrays."""
+def facts_of(
+    episode: Episode, index: int, collection: str = "", branches: Mapping[str, int] | None = None
+) -> ShardFacts:
+    """Summary of an episode, with a hash of its arrays; ``branches``: its fields of branches."""
     digest = hashlib.blake2b(digest_size=16)
     for name, array in sorted(arrays_of(episode).items()):
         digest.update(f"{name}{array.dtype}{array.shape}".encode())
@@ -67,6 +79,7 @@ def facts_of(episode: Episode, index: int, collection: str = "") -> ShardFacts:
         env_return=float(episode.reward.sum()),
         content=digest.hexdigest(),
         collection=collection,
+        **(branches or {}),
     )
 
 
@@ -75,9 +88,15 @@ def shard_path(folder: Path, index: int) -> Path:
     return folder / f"episode_{index:07d}.hdf5"
 
 
-def write_shard(folder: Path, index: int, episode: Episode, collection: str = "") -> ShardFacts:
-    """Write one episode of a collection atomically."""
-    facts = facts_of(episode, index, collection)
+def write_shard(
+    folder: Path,
+    index: int,
+    episode: Episode,
+    collection: str = "",
+    branches: Mapping[str, int] | None = None,
+) -> ShardFacts:
+    """Write one episode of a collection atomically; see :func:`facts_of`."""
+    facts = facts_of(episode, index, collection, branches)
     temporary = folder / f".{index}.{os.getpid()}.tmp"
     try:
         with _writing(folder):
@@ -96,6 +115,7 @@ def _as_bytes(episode: Episode, facts: ShardFacts) -> bytes:
             write_array(group, name, array)
         group.attrs.update({"id": facts.index, "seed": facts.seed, "total_steps": facts.steps})
         group.attrs["driver"] = facts.driver
+        group.attrs.update(branch_attributes(episode))
         file.attrs["facts"] = json.dumps(vars(facts))
         file.flush()
         image: bytes = file.id.get_file_image()

@@ -27,12 +27,14 @@ from vlsafe_agents.data.costs import read_costs
 from vlsafe_agents.data.jpeg import JpegColumn, is_stored_as_jpeg
 from vlsafe_agents.data.layout import (
     ACTIONS,
+    BRANCHES_OF,
     MAIN_FILE,
     METADATA_FILE,
     OBSERVATIONS,
     REWARDS,
     SAFETY_SCORE,
     TERMINATIONS,
+    branch_of,
     episode_name,
     info_name,
     observation_name,
@@ -106,6 +108,8 @@ def resolve_dataset(id_or_path: str | os.PathLike[str]) -> Path:
 def _only_one(path: Path) -> Path:
     """The data folder at or below ``path``."""
     found = _folders_with(MAIN_FILE, path)
+    if len(found) > 1:  # branches lie beside the drives that they leave, which are meant
+        found = [one for one in found if not _is_of_branches(one)] or found
     if len(found) > 1:
         raise ValueError(f"{path} holds several data sets, name one of {[*map(str, found)]}")
     if found:
@@ -126,6 +130,11 @@ def _only_one(path: Path) -> Path:
     raise FileNotFoundError(
         f"no Minari data set in {path}; make one with `vlsafe collect --out {path}`"
     )
+
+
+def _is_of_branches(data_path: Path) -> bool:
+    file = data_path / METADATA_FILE
+    return file.is_file() and BRANCHES_OF in read_json(file, dict, COPY_AGAIN)
 
 
 def _folders_with(name: str, path: Path) -> list[Path]:
@@ -348,6 +357,7 @@ def _read_steps(
         "is_terminal": terminal,
         "seeds": tuple(_seed(group) for group in groups),
         "drivers": tuple(str(g.attrs.get("driver", "")) for g in groups),
+        "branches": tuple(branch_of(g.attrs, f"episode {n}") for n, g in enumerate(groups)),
     }
 
 
