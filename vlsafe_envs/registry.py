@@ -121,7 +121,6 @@ class Row:
         """Class of every driver, by its name; the first one is the default."""
         return {**dict.fromkeys(DRIVER_NAMES, self.road.driver), **self.road.own_drivers}
 
-
     def macros(self, action: str) -> tuple[str, ...]:
         """Names of the macro-actions with a kind of action; see ``drivers.macros``."""
         own = self.meta_macros if action == "meta" else ()

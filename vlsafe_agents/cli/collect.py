@@ -257,7 +257,7 @@ def _print(summary: CollectSummary) -> None:
     found = summary.branches
     if found is None:
         return
-    title = f"branches: {found['steps']:,} steps in {found['episodes']:,} episodes, not counted above"
+    title = f"{found['steps']:,} steps in {found['episodes']:,} branches, not counted above"
     print_table(title, ("macro-action", *columns[1:]), _rows(found["drivers"]))
     say(
         f"{found['simulated_steps']:,} steps were simulated for the branches, with "

@@ -384,4 +384,3 @@ def _contents(facts: list[ShardFacts]) -> dict[str, Any]:
         "collisions": sum(f.collision for f in facts),
         "drivers": drivers,
     }
-

@@ -77,6 +77,9 @@ class EpisodeDataset:
         self._is_first[rows.starts[:-1]] = True
         self._has_action = np.ones(len(rows.reward), bool)
         self._has_action[rows.starts[1:] - 1] = False
+        branched = np.array([branch is not None for branch in rows.branches], bool)  # (E,)
+        self._branched = branched[self.episode_ids]  # of this view's episodes
+        self._is_branch = np.repeat(branched, np.diff(rows.starts))
         self._acting_rows = self._rows[self._has_action[self._rows]]
         score = rows.safety_score if self.has_safety_score else None
         self._cost = training_cost(cost, rows.env_cost, score, rows.is_terminal)
@@ -158,6 +161,19 @@ class EpisodeDataset:
     def num_steps(self) -> int:
         """Transitions in this view."""
         return len(self._acting_rows)
+
+    @property
+    def num_branches(self) -> int:
+        """Episodes of this view that branch from recorded ones; see ``data.branching``."""
+        return int(self._branched.sum())
+
+    @property
+    def mean_steps(self) -> float:
+        """Steps of a recorded episode, on average; of branches where there is nothing else."""
+        lengths = np.diff(self._flat.starts)[self.episode_ids] - 1
+        return float(
+            lengths[~self._branched].mean() if not self._branched.all() else lengths.mean()
+        )
 
     @property
     def has_safety_score(self) -> bool:
@@ -351,6 +367,7 @@ class EpisodeDataset:
             has_action=self._has_action[rows],
             weight=np.ones(rows.shape, np.float32) if weight is None else weight,
             gate_score=None if flat.gate_score is None else flat.gate_score[rows],
+            is_branch=self._is_branch[rows],
         )
 
     def sample_transitions(
@@ -399,6 +416,7 @@ class EpisodeDataset:
             terminated=bool(flat.is_terminal[end - 1]),
             seed=flat.seeds[number],
             driver=flat.drivers[number],
+            branch=flat.branches[number],
         )
 
     def episode_batch(self, index: int) -> SequenceBatch:

@@ -80,7 +80,9 @@ def branch_of(attributes: Mapping[str, Any], where: str) -> Branch | None:
     if not found:
         return None
     try:
-        return Branch(int(found["episode"]), int(found["step"]), *(str(found[n]) for n in names[2:]))
+        return Branch(
+            int(found["episode"]), int(found["step"]), *(str(found[n]) for n in names[2:])
+        )
     except (KeyError, TypeError, ValueError):
         raise ValueError(
             f"{where}: its attributes branch_... are {found}; expected {', '.join(names)}"

@@ -25,7 +25,8 @@ class Starts(NamedTuple):
     ``rows`` says how many rows of the batch a start stands for, in units of their mean: the inverse
     of the chance of being chosen (Horvitz and Thompson 1952).  ``mean(rows * x)`` over starts is,
     in expectation, the mean of ``x`` over all rows that can be chosen.  ``own_rows`` are the same
-    for dreams that follow the actor from the first action on, and 0 for the others.
+    for dreams that follow the actor from the first action on, and 0 for the others, and for those
+    that begin in branches of recorded drives: what is said of the data is said of the drives.
     """
 
     state: RSSMState  # (N, ...)
@@ -34,6 +35,7 @@ class Starts(NamedTuple):
     weight: Tensor  # (N,) of the batch's sequences
     rows: Tensor  # (N,)
     own_rows: Tensor  # (N,)
+    by_driver: Tensor | None = None  # (N,) bool: of a recorded drive, no branch of one; None: all
 
 
 class Dream(NamedTuple):
@@ -49,6 +51,7 @@ class Dream(NamedTuple):
     reward_return: Tensor  # (N, H) lambda-returns
     cost_return: Tensor  # (N, H)
     evaluation: Evaluation | None  # None where actions cannot be counted
+    by_driver: Tensor | None = None  # (N,) bool: see Starts
 
 
 @torch.no_grad()
@@ -63,7 +66,8 @@ def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore:
         posterior: states ``(B, T, ...)`` of the batch.
     """
     order = torch.rand(batch.reward.shape, device=batch.reward.device).flatten()
-    usable, is_first = ~batch.is_terminal.flatten(), batch.is_first.flatten()
+    usable, by_driver = ~batch.is_terminal.flatten(), batch.by_driver.flatten()
+    is_first = batch.is_first.flatten() & by_driver  # a branch begins in mid-episode
     firsts, others = int((usable & is_first).sum()), int((usable & ~is_first).sum())
     count = min(count, firsts + others)
     chosen_firsts = min(firsts, max((count + 1) // 2, count - others))
@@ -85,7 +89,8 @@ def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore:
         explored,
         batch.weight.flatten()[index],
         rows,
-        torch.where(first, rows, ~explored * rows / max(1.0 - explore, 1e-6)),
+        torch.where(first, rows, ~explored * rows / max(1.0 - explore, 1e-6)) * by_driver[index],
+        by_driver[index],
     )
 
 
@@ -140,7 +145,7 @@ def recorded_returns(batch: TensorBatch, gamma: float, horizon: int) -> Recorded
     """
     alive = torch.ones_like(batch.is_first)  # (B, T): nothing terminal so far
     alive &= ~batch.is_terminal & batch.has_action
-    valid = alive.clone()
+    valid = alive & batch.by_driver
     valid[:, max(valid.shape[1] - horizon, 0) :] = False
     sums = {"reward": torch.zeros_like(batch.reward), "cost": torch.zeros_like(batch.cost)}
     for k in range(1, horizon + 1):

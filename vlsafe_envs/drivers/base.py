@@ -63,7 +63,8 @@ class Spells:
 class Attention:
     """Whether a driver of a route looks out for others at a decision.
 
-    The ``aggressive`` and ``careless`` ones never do, the ``inattentive`` one but for lapses, the others always.
+    The ``aggressive`` and ``careless`` ones never do, the ``inattentive`` one but for lapses, the
+    others always.
     """
 
     def __init__(self, name: str, rng: np.random.Generator, frequency: float) -> None:

@@ -96,9 +96,7 @@ class RouteMacro:
 
     def act(self) -> Any:
         """The next action."""
-        goes = self._name in ("go", "keep") or (
-            self._name == "peek" and self._decided < self._peek
-        )
+        goes = self._name in ("go", "keep") or (self._name == "peek" and self._decided < self._peek)
         self._decided += 1
         return self._driver.act() if goes else self._driver.follow(-MAX_ACCELERATION)
 

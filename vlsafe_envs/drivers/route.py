@@ -95,6 +95,4 @@ class RouteDriver:
         path, stations, speeds = world.hypotheses()
         others = Others(world.table, path, stations, speeds, world.others_yield)
         looks = self._attention.looks()
-        return best_acceleration(
-            plan, others, ego, station, self.speed, self._accelerations, looks
-        )
+        return best_acceleration(plan, others, ego, station, self.speed, self._accelerations, looks)
