@@ -29,6 +29,7 @@ from vlsafe_agents.data.branching import (
 from vlsafe_agents.data.collect import CollectConfig, CollectSummary, collect
 from vlsafe_agents.data.driving import drive
 from vlsafe_agents.data.mixture import MixedDataset
+from vlsafe_agents.vlsafe.batch import to_tensors
 from vlsafe_envs.drivers import make_driver
 
 HIGHWAY = EnvChoice("VLSafe-Highway-v0", {"duration": 12})
@@ -213,14 +214,18 @@ def test_half_of_the_states_are_drawn_evenly_and_half_where_it_is_critical() -> 
 
 def test_an_episode_that_cannot_be_driven_again_is_refused() -> None:
     class Forgetful(NoisyCountingEnv):
+        resets = 0
+
         def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
             observation, info = super().reset(seed=seed)
-            self.np_random.bit_generator.advance(id(observation) % 1000 + 1)
+            self.resets += 1
+            self.np_random.bit_generator.advance(self.resets)
             return observation, info
 
     env = Forgetful()
     recorded = drive(env, "expert", CountingDriver, 3)
-    brancher = Brancher(lambda env, names, read: iter(()), CountingDriver)
+    nothing = [(1, None)]
+    brancher = Brancher(lambda env, names, read: iter(nothing), CountingDriver)
     config = BranchConfig(10, ("go",), 5)
     with pytest.raises(ValueError, match="cannot be driven again"):
         branch_out(env, recorded, 0, config, brancher)
@@ -297,7 +302,7 @@ def test_losses_of_the_prior_do_not_depend_on_actions_of_branches() -> None:
     agent = VLSafe(
         "MultiInputPolicy", None, both, preset="debug", update="none", safety=None, seed=0
     )
-    _, batch = agent._sample()
+    batch = to_tensors(both.sample(8, 16, np.random.default_rng(0)))
     changed = batch._replace(next_action=batch.next_action * batch.by_driver)
     model, actor_critic = agent.policy.world_model, agent.policy.actor_critic
     posterior, _ = agent.policy.states(batch, None, None)
@@ -316,7 +321,7 @@ def test_statistics_of_the_data_leave_branches_out() -> None:
     agent = VLSafe(
         "MultiInputPolicy", None, both, preset="debug", update="none", safety=None, seed=0
     )
-    _, batch = agent._sample()
+    batch = to_tensors(both.sample(8, 16, np.random.default_rng(0)))
     assert not recorded_returns(batch, 0.9, 3).valid[~batch.by_driver].any()
     posterior, _ = agent.policy.states(batch, None, None)
     starts = choose_starts(posterior, batch, 10_000, 0.5)
