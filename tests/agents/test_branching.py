@@ -29,6 +29,9 @@ from vlsafe_agents.data.branching import (
 from vlsafe_agents.data.collect import CollectConfig, CollectSummary, collect
 from vlsafe_agents.data.driving import drive
 from vlsafe_agents.data.mixture import MixedDataset
+from vlsafe_agents.report.commands import commands
+from vlsafe_agents.report.page import _dataset_card
+from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.vlsafe.batch import to_tensors
 from vlsafe_envs.drivers import make_driver
 
@@ -55,7 +58,7 @@ def collect_branches(
 def collected(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[EnvChoice, CollectSummary]:
-    folder = tmp_path_factory.mktemp("data")
+    folder = tmp_path_factory.mktemp("run") / "data"
     return request.param, collect_branches(folder, request.param)
 
 
@@ -133,6 +136,20 @@ def test_what_branches_cost_is_counted_apart(
     assert beside["total_steps"] == steps
 
 
+def test_the_report_states_branches_and_how_to_drive_them_again(
+    collected: tuple[EnvChoice, CollectSummary],
+) -> None:
+    _, summary = collected
+    assert summary.branches is not None
+    run = read_run_folder(summary.path.parent.parent.parent)
+    (line,) = [line for line in commands(run).splitlines() if line.startswith("vlsafe collect")]
+    assert "--branches 2 --branch-seconds 3.0" in line
+    card = dict(_dataset_card(run.dataset))
+    assert card["Steps simulated for branches"] == f"{summary.branches['simulated_steps']:,}"
+    assert card["Branches with a collision"] == f"{summary.branches['collisions']:,}"
+    assert card["Steps"] == f"{summary.steps:,}"
+
+
 def test_side_by_side_and_after_a_kill_the_same_branches_are_driven(
     collected: tuple[EnvChoice, CollectSummary], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,17 +214,17 @@ def test_critical_states_are_those_before_contacts_and_costs() -> None:
 
 def test_half_of_the_states_are_drawn_evenly_and_half_where_it_is_critical() -> None:
     episode = episode_of([9.0] * 50 + [0.5] * 5 + [9.0] * 45)
-    config = BranchConfig(1, ("go",), 5)
+    config = BranchConfig(1, ("go",), 1.0)
     found = [choose_states(episode, config, np.random.default_rng(k))[0] for k in range(2000)]
     critical = [state for state in found if state.why != EVENLY]
     assert abs(len(critical) / 2000 - 0.5) < 0.05
     assert {state.step for state in critical} == set(range(50, 55))
     evenly = np.bincount([state.step for state in found if state.why == EVENLY], minlength=100)
     assert evenly.min() > 0
-    every = choose_states(episode, BranchConfig(200, ("go",), 5), np.random.default_rng(0))
+    every = choose_states(episode, BranchConfig(200, ("go",), 1.0), np.random.default_rng(0))
     assert [state.step for state in every] == list(range(100))
     calm = choose_states(
-        episode_of([9.0] * 4), BranchConfig(3, ("go",), 5), np.random.default_rng(0)
+        episode_of([9.0] * 4), BranchConfig(3, ("go",), 1.0), np.random.default_rng(0)
     )
     assert [state.why for state in calm] == [EVENLY] * 3
 
@@ -226,17 +243,17 @@ def test_an_episode_that_cannot_be_driven_again_is_refused() -> None:
     recorded = drive(env, "expert", CountingDriver, 3)
     nothing = [(1, None)]
     brancher = Brancher(lambda env, names, read: iter(nothing), CountingDriver)
-    config = BranchConfig(10, ("go",), 5)
+    config = BranchConfig(10, ("go",), 1.0)
     with pytest.raises(ValueError, match="cannot be driven again"):
         branch_out(env, recorded, 0, config, brancher)
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"states": 0}, "states"), ({"decisions": 0}, "decisions"), ({"macros": ()}, "macros")],
+    [({"states": 0}, "states"), ({"seconds": 0}, "seconds"), ({"macros": ()}, "macros")],
 )
 def test_impossible_branches_are_refused(change: dict[str, Any], named: str) -> None:
-    settings: dict[str, Any] = {"states": 1, "macros": ("go",), "decisions": 5}
+    settings: dict[str, Any] = {"states": 1, "macros": ("go",), "frequency": 1.0}
     with pytest.raises(ValueError, match=named):
         BranchConfig(**settings | change)
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = 20_000
 BRANCH_SECONDS = 5.0
-COMMITTED_SECONDS = 1.0  # a macro-action was taken if the driver did the same for as long
-CRITICAL_SECONDS = 3.0  # before a terminal step with a cost
 DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
 
 
@@ -152,7 +150,7 @@ def _shares(choice: AnyEnv, mix: str | None, policy: str | None) -> dict[str, fl
 
 
 def _branches(choice: AnyEnv, states: int, seconds: float) -> BranchConfig:
-    """What is to be driven on from recorded states, in decisions."""
+    """What is to be driven on from recorded states."""
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.data.branching import BranchConfig
     from vlsafe_envs.drivers.macros import macro_names
@@ -164,18 +162,9 @@ def _branches(choice: AnyEnv, states: int, seconds: float) -> BranchConfig:
             f"--branches: {choice.env_id} is not ours, and cannot be brought back to a state; "
             "leave --branches out"
         )
-    scenario = make_scenario(row_of(choice.env_id).name, **choice.kwargs)
-
-    def decisions(time: float) -> int:
-        return max(1, round(time * scenario.traffic.policy_frequency))
-
-    return BranchConfig(
-        states,
-        macro_names(choice.env_id, **choice.kwargs),
-        decisions(seconds),
-        committed=decisions(COMMITTED_SECONDS),
-        before_cost=decisions(CRITICAL_SECONDS),
-    )
+    traffic = make_scenario(row_of(choice.env_id).name, **choice.kwargs).traffic
+    macros = macro_names(choice.env_id, **choice.kwargs)
+    return BranchConfig(states, macros, traffic.policy_frequency, seconds)
 
 
 def _brancher() -> Brancher:

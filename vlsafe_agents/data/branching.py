@@ -7,7 +7,7 @@ horizon is reached.  What comes of it is an episode of its own; where it began i
 
 Half of the states are drawn evenly, half in proportion to how critical they are: ``1 / (1 + t)`` of
 the time t [s] to a collision or to the vehicle ahead, where it is below ``CRITICAL_SECONDS``, and 1
-shortly before a terminal step with a cost.
+in the ``LAST_SECONDS`` before a terminal step with a cost.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ import numpy as np
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.driving import EpisodePlan, MakeDriver, Recording
 from vlsafe_agents.data.episode import Branch, Episode
-from wrappers.checks import whole_number
+from wrappers.checks import one_number, whole_number
 
 EVENLY = "evenly"
 BEFORE_COST = "before_cost"
-CRITICAL_SECONDS = 5.0  # [s]
+CRITICAL_SECONDS = 5.0  # [s] to a contact
+LAST_SECONDS = 3.0  # [s] before a terminal step with a cost that are critical
+COMMITTED_SECONDS = 1.0  # [s]: a macro-action was taken if the driver did the same for as long
 _TIMES = ("time_to_collision", "headway")
 DRIVER_PREFIX = "branch:"  # before the macro-action, in place of a driver's name
 _EVEN_SHARE = 0.5  # of the states
@@ -43,26 +45,28 @@ class BranchConfig:
     Args:
         states: of each episode that are branched from; fewer in shorter episodes.
         macros: names of the macro-actions.
-        decisions: most steps of a branch.
-        committed: the recorded driver took a macro-action if the next actions are the same, as
-            many as this.
-        before_cost: decisions before a terminal step with a cost that count as critical.
+        frequency: decisions a second [Hz].
+        seconds: longest branch [s].
 
     Raises:
-        ValueError: for numbers below 1, and for no macro-action.
+        ValueError: for numbers out of range, and for no macro-action.
     """
 
     states: int
     macros: tuple[str, ...]
-    decisions: int
-    committed: int = 1
-    before_cost: int = 3
+    frequency: float
+    seconds: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("states", "decisions", "committed", "before_cost"):
-            whole_number(getattr(self, name), name, "branches", low=1)
+        whole_number(self.states, "states", "branches", low=1)
+        one_number(self.frequency, "frequency", "branches", low=1e-3)
+        one_number(self.seconds, "seconds", "branches", low=0.1)
         if not self.macros or len(set(self.macros)) < len(self.macros):
             raise ValueError(f"branches: macros={self.macros!r}; give names, each once")
+
+    def decisions(self, seconds: float) -> int:
+        """Decisions in so many seconds, at least one."""
+        return max(1, round(seconds * self.frequency))
 
     @property
     def most(self) -> int:
@@ -164,9 +168,10 @@ class _Attempt:
         rng = np.random.default_rng([seed, _MACRO, self.step, self.config.macros.index(macro)])
         driver = self.brancher.make_macro(macro, env, rng)
         recording = Recording(env, plan, self.observation, self.info)
-        taken = self.recorded.action[self.step : self.step + self.config.committed]
+        taken = self.recorded.action[self.step :][: self.config.decisions(COMMITTED_SECONDS)]
+        longest = self.config.decisions(self.config.seconds)
         same, over = True, False
-        while not over and len(recording) < self.config.decisions:
+        while not over and len(recording) < longest:
             action = driver.act()
             if len(recording) < len(taken):
                 same = same and np.array_equal(taken[len(recording)], action)
@@ -209,7 +214,7 @@ def choose_states(
     Each is drawn evenly or in proportion to :func:`criticality`, with equal chances; evenly where
     nothing is critical.
     """
-    danger, why = criticality(episode, config.before_cost)
+    danger, why = criticality(episode, config.decisions(LAST_SECONDS))
     chosen: dict[int, str] = {}
     free = np.ones(episode.num_steps, bool)
     for _ in range(min(config.states, episode.num_steps)):
