@@ -2,11 +2,11 @@
 
     python benchmarks/branches.py
 
-Microseconds of processor time, median of five rounds in turns over all cases, vector observations, no
-scorer.  "branch" is going back and driving on for five seconds of traffic with random actions, or to
-the end of the episode.  On MetaDrive nothing is saved: a branch is a fork that drives on, and what
-the fork costs by itself is given in place of going back (wall-clock time, which for forks is what
-can be measured; so for MetaDrive the machine has to be quiet).
+Microseconds of processor time, median of five rounds in turns over all cases, vector observations,
+no scorer.  "branch" is going back and driving on for five seconds of traffic with random actions,
+or to the end of the episode.  On MetaDrive nothing is saved: a branch is a fork that drives on, and
+what the fork costs by itself is given in place of going back (wall-clock time, which for forks is
+what can be measured; so for MetaDrive the machine has to be quiet).
 """
 
 from __future__ import annotations

@@ -142,9 +142,10 @@ def branches(
         return
     for plan in plans:
         try:
-            yield read(env, plan)
+            result = read(env, plan)
         finally:
             restore(env, snapshot)
+        yield result
 
 
 def _forked(
