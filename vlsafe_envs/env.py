@@ -31,6 +31,13 @@ OBSERVATION_KINDS = ("image", "vector", "multi")
 RENDER_MODES = ("rgb_array", "human")
 
 
+def draw_density(scenario: Scenario, rng: np.random.Generator) -> float | None:
+    """The traffic density of an episode that is about to begin; None where all have the same."""
+    if scenario.density_range is None:
+        return None
+    return float(rng.uniform(*scenario.density_range))
+
+
 class OfTask:
     """An attribute of the environment that is its task's, where the task has it."""
 
@@ -61,6 +68,7 @@ class DrivingEnv(gym.Env[Any, Any]):
     - ``collision``, ``off_road`` (now off the road), ``arrived`` (where there is a goal), and what
       else the task adds;
     - ``time_to_collision`` [s], ``headway`` [s]: ``np.inf`` when there is none;
+    - ``density``: where it is drawn anew for each episode, this one's;
     - ``scene``: with ``scene_in_info=True``, ``Scene.pack()``, float32 ``(48, 7)``.
 
     Args:
@@ -113,6 +121,7 @@ class DrivingEnv(gym.Env[Any, Any]):
         self._vector = vector
         self._window = Window("VLSafe", frequency)
         self._steps, self._distance = 0, 0.0
+        self._density: float | None = None
         self._scene: Scene | None = None
 
     @property
@@ -153,7 +162,8 @@ class DrivingEnv(gym.Env[Any, Any]):
         """
         refuse_reset_options(options)
         super().reset(seed=check_seed(seed))
-        self.simulator.reset(self.np_random)
+        self._density = draw_density(self.scenario, self.np_random)
+        self.simulator.reset(self.np_random, self._density)
         self._steps, self._distance = 0, 0.0
         now = self._arrive()
         info = make_info(self.task, now, self.task.reset(self.simulator, now), begins=True)
@@ -187,6 +197,8 @@ class DrivingEnv(gym.Env[Any, Any]):
         return Moment(self._ego, self._steps, self._distance, *gaps, scene)
 
     def _complete(self, info: dict[str, Any]) -> dict[str, Any]:
+        if self._density is not None:
+            info["density"] = self._density
         if self.scene_in_info:
             info["scene"] = self.scene.pack()
         if self.render_mode == "human":
@@ -211,6 +223,7 @@ class DrivingEnv(gym.Env[Any, Any]):
             "generator": self.np_random.bit_generator.state,
             "steps": self._steps,
             "distance": self._distance,
+            "density": self._density,
             "scene": self.scene,
             "ego": self.ego,
         }
@@ -221,6 +234,7 @@ class DrivingEnv(gym.Env[Any, Any]):
         self.simulator.restore(state["simulator"], self.np_random)
         self.task.restore(state["task"])
         self._steps, self._distance = state["steps"], state["distance"]
+        self._density = state["density"]
         self._scene, self._ego = state["scene"], state["ego"]
 
     def observe(self) -> Any:

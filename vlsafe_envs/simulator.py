@@ -62,8 +62,11 @@ class Simulator(Protocol):
     Coordinates are those of :mod:`vlsafe_envs.scene`: x right, y *down*, headings from +x to +y.
     """
 
-    def reset(self, rng: np.random.Generator) -> None:
-        """Build the road and spawn vehicles; all later randomness comes from ``rng`` too."""
+    def reset(self, rng: np.random.Generator, density: float | None = None) -> None:
+        """Build the road and spawn vehicles; all later randomness comes from ``rng`` too.
+
+        ``density`` is this episode's, at most that of the simulator's settings; None: that one.
+        """
 
     def step(self, action: Any) -> None:
         """Apply one decision for ``1 / policy_frequency`` seconds.

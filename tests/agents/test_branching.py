@@ -143,7 +143,7 @@ def test_the_report_states_branches_and_how_to_drive_them_again(
     assert summary.branches is not None
     run = read_run_folder(summary.path.parent.parent.parent)
     (line,) = [line for line in commands(run).splitlines() if line.startswith("vlsafe collect")]
-    assert "--branches 2 --branch-seconds 3.0" in line
+    assert "--branches 2 --branch-seconds 3" in line
     card = dict(_dataset_card(run.dataset))
     assert card["Steps simulated for branches"] == f"{summary.branches['simulated_steps']:,}"
     assert card["Branches with a collision"] == f"{summary.branches['collisions']:,}"

@@ -55,7 +55,10 @@ def collect(
     branch_seconds: Annotated[
         float, typer.Option(help="How long at most [s].", min=0.1)
     ] = BRANCH_SECONDS,
-    density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
+    density: Annotated[
+        str | None,
+        typer.Option(help="Traffic density; 0.8:1.3 draws one for each episode from this range."),
+    ] = None,
     env_arg: EnvArg = None,
     wrapper: Wrapper = None,
     cost_key: CostKey = None,
@@ -69,7 +72,7 @@ def collect(
 
     The same command goes on where it was killed; no finished episode is lost or driven twice.
     """
-    from vlsafe_agents.cli.environments import EnvChoice, choose_env
+    from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_density
     from vlsafe_agents.cli.policies import driver_maker, is_policy, make_watched
     from vlsafe_agents.data.collect import CollectConfig
     from vlsafe_agents.data.collect import collect as collect_episodes
@@ -78,7 +81,7 @@ def collect(
 
     own = {"wrapper": wrapper, "cost_key": cost_key}
     own |= {"cost_function": cost_function, "reward_function": reward_function}
-    choice = choose_env(env, env_arg or [], density, own=own)
+    choice = choose_env(env, env_arg or [], parse_density(density), own=own)
     shares = _shares(choice, mix, policy)
     drive: Any = make_driver
     if steps is None and episodes is None:

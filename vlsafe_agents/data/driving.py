@@ -19,7 +19,7 @@ from wrappers.checks import FLOAT32_MAX, check_numbers, one_number
 LONGEST_TIME = 1e3  # [s], stands for an infinite time-to-collision or headway
 _TIMES = ("time_to_collision", "headway")
 _OPTIONAL_INFOS = (
-    *("speed", "distance", "collision", "off_road", "arrived"),
+    *("speed", "distance", "density", "collision", "off_road", "arrived"),
     *_TIMES,
     *("safety_score", "scene"),
 )

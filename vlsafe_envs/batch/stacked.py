@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
 from vlsafe_envs.costs import HORIZON, CostConfig
-from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.env import DrivingEnv, draw_density
 from vlsafe_envs.observations import IMAGE_SIZE
 from vlsafe_envs.rewards import RewardConfig
 from vlsafe_envs.scenarios import Scenario
@@ -148,6 +148,7 @@ class DrivingBatch:
         self._status = np.zeros(num_envs, STATUS)
         self._steps = np.zeros(num_envs, np.int64)
         self._distance = np.zeros(num_envs)
+        self._density = np.zeros(num_envs)  # of each episode, where it is drawn
         self._is_reset = np.zeros(num_envs, bool)
         self._read_own()
 
@@ -184,7 +185,9 @@ class DrivingBatch:
         """Start episodes in the environments ``rows (K,)``; ``None`` goes on with a generator."""
         for n, seed in zip(rows.tolist(), seeds, strict=True):
             self.envs[n].seed(seed)
-            self.traffic.reset(n, self.envs[n].np_random)
+            density = draw_density(self.scenario, self.envs[n].np_random)
+            self._density[n] = np.nan if density is None else density
+            self.traffic.reset(n, self.envs[n].np_random, density)
         self._steps[rows], self._distance[rows], self._is_reset[rows] = 0, 0.0, True
         view = self.traffic.look(rows, self.observation != "image")
         task, now = self._task_of(rows), self._moment(rows, view)
@@ -223,6 +226,8 @@ class DrivingBatch:
             raise RuntimeError("call reset() first: there is no episode to save")
         state = self.envs[n].save()
         state |= {"steps": int(self._steps[n]), "distance": float(self._distance[n])}
+        if self.scenario.density_range is not None:
+            state["density"] = float(self._density[n])
         return {**state, "frames": None if self._history is None else self._history.save(n)}
 
     def restore(self, state: State, rows: Integers) -> Any:
@@ -246,6 +251,7 @@ class DrivingBatch:
         if self._history is not None:
             self._history.restore(frames, rows)
         self._steps[rows], self._distance[rows] = state["steps"], state["distance"]
+        self._density[rows] = np.nan if state["density"] is None else state["density"]
         self._is_reset[rows] = True
         view = self.traffic.look(rows, self.observation != "image")
         self._status[rows] = view.status
@@ -262,6 +268,8 @@ class DrivingBatch:
         is_first: bool = False,
     ) -> Arrival:
         self._status[rows] = view.status
+        if self.scenario.density_range is not None:
+            info = {**info, "density": self._density[rows]}
         if self.scene_in_info:
             info = {**info, "scene": pack_scenes(view)}
         seen = self._observe(view)

@@ -135,9 +135,9 @@ class TrafficBatch:
             world = self.worlds[n : n + 1]
             scene.people.move_to(self.vehicles[n], self.routes[n], world, self._make_room)
 
-    def reset(self, n: int, rng: np.random.Generator) -> None:
-        """Start scene ``n`` afresh, drawing from ``rng``."""
-        self.scenes[n].reset(rng)
+    def reset(self, n: int, rng: np.random.Generator, density: float | None = None) -> None:
+        """Start scene ``n`` afresh, drawing from ``rng``; see ``Simulator.reset``."""
+        self.scenes[n].reset(rng, density)
         self._read_aims(n)
 
     def restore(self, n: int, state: State, rng: np.random.Generator) -> None:

@@ -7,6 +7,7 @@ build a road and spawn vehicles, but never observe, reward or step.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -101,9 +102,12 @@ class HighwayEnvTraffic:
         self.config = config
         self._stage: Stage | None = None
 
-    def reset(self, rng: np.random.Generator) -> None:
+    def reset(self, rng: np.random.Generator, density: float | None = None) -> None:
         """Build the road and spawn vehicles, drawing from ``rng`` in highway-env's order."""
-        self._stage = stage_class(self.config)(self.config, ego_class(self.config), rng)
+        config = self.config
+        if density is not None:
+            config = dataclasses.replace(config, density=density)
+        self._stage = stage_class(config)(config, ego_class(config), rng)
         self._stage.build_road()
         self._stage.spawn()
         ego = self._ego

@@ -93,7 +93,7 @@ class MetaDriveWorld:
             self._env = AssetFreeEnv({**fixed, **self.traffic.config(), **self._config()})
         return self._env
 
-    def reset(self, rng: np.random.Generator) -> None:
+    def reset(self, rng: np.random.Generator, density: float | None = None) -> None:
         """Draw a map and its traffic, and put the ego vehicle at the start of its route.
 
         Raises:
@@ -102,6 +102,8 @@ class MetaDriveWorld:
         env = self._started()
         self.map_index = self.traffic.first_map + int(rng.integers(self.traffic.map_count))
         env.traffic_seed = int(rng.integers(TRAFFIC_SEEDS))
+        if density is not None:
+            env.config["traffic_density"] = self.traffic.traffic_density(density)
         observation, info = env.reset(seed=self.map_index)
         self._ready = True
         agent = self.agent

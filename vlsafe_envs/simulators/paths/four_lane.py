@@ -68,7 +68,7 @@ FOUR_LANE_SHAPE = _shape()
 
 def make_road(traffic: PathTraffic) -> FourLane:
     """The road with the vehicles that ``traffic`` asks for."""
-    return FourLane(traffic.others)
+    return FourLane(traffic.others, traffic.density)
 
 
 class FourLane:
@@ -76,25 +76,29 @@ class FourLane:
 
     Args:
         vehicles: others on the road, at most :data:`MOST_VEHICLES`.
+        density: at which there are as many.
     """
 
     yields = True
 
-    def __init__(self, vehicles: int) -> None:
+    def __init__(self, vehicles: int, density: float = 1.0) -> None:
         self.shape = FOUR_LANE_SHAPE
         sides = [k * LANE_WIDTH for k in range(LANES)]
         self.table = path_table([straight((-BEHIND, y), (AHEAD, y)) for y in sides])
-        self.capacity = vehicles
+        self.capacity, self._density = vehicles, density
 
     def route(self, rng: np.random.Generator) -> Array:
         """Another one in every episode."""
         return resample(random_route(rng), ROUTE_STEP)
 
-    def fill(self, rng: np.random.Generator, start: Array) -> None:
+    def fill(self, rng: np.random.Generator, start: Array, density: float | None = None) -> None:
         """Spread the vehicles evenly over the lanes, with jitter, but not where the ego is."""
+        count = self.capacity
+        if density is not None:
+            count = round(count * density / self._density)
         first = rng.integers(LANES)  # gets one more, when they do not come out even
-        lane = (first + np.arange(self.capacity)) % LANES
-        station = np.empty(self.capacity)
+        lane = (first + np.arange(count)) % LANES
+        station = np.empty(count)
         for k in range(LANES):
             here = np.flatnonzero(lane == k)
             if len(here):
@@ -103,7 +107,7 @@ class FourLane:
                 jitter = rng.uniform(-most, most, len(here))
                 phase = rng.uniform(0.0, spacing)
                 station[here] = (phase + spacing * (np.arange(len(here)) + jitter)) % RING
-        wanted = TRAFFIC_SPEED * rng.uniform(1.0 - SPEED_SPREAD, 1.0 + SPEED_SPREAD, self.capacity)
+        wanted = TRAFFIC_SPEED * rng.uniform(1.0 - SPEED_SPREAD, 1.0 + SPEED_SPREAD, count)
         ahead = station - BEHIND - start[0]
         own = np.abs(lane * LANE_WIDTH - start[1]) < LANE_WIDTH / 2
         keep = ~(own & (ahead > CLEAR[0]) & (ahead < CLEAR[1]))

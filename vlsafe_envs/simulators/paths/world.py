@@ -39,8 +39,11 @@ class PathRoad(Protocol):
     def route(self, rng: np.random.Generator) -> Array:
         """The waypoints ``(K, 2)`` [m] of an episode."""
 
-    def fill(self, rng: np.random.Generator, start: Array) -> None:
-        """Put the traffic on the road, around an ego vehicle at ``start`` (x, y) [m]."""
+    def fill(self, rng: np.random.Generator, start: Array, density: float | None) -> None:
+        """Put the traffic on the road, around an ego vehicle at ``start`` (x, y) [m].
+
+        ``density`` is this episode's, at most that of the road's settings; None: that one.
+        """
 
     def simulate(self, ego: Array, command: Array, steps: int, columns: Array) -> tuple[int, bool]:
         """Move everything; see ``motion.step_flow``."""
@@ -84,7 +87,7 @@ class PathWorld:
         self._ego = np.zeros(4)  # x, y [m], heading [rad], speed [m/s]
         self._ready = False
 
-    def reset(self, rng: np.random.Generator) -> None:
+    def reset(self, rng: np.random.Generator, density: float | None = None) -> None:
         """Draw a route and fill the road."""
         self._route = self._road.route(rng)
         self._progress = RouteProgress(self._route)
@@ -92,7 +95,7 @@ class PathWorld:
         self._ego[:] = *self._route[0], heading, self._initial_speed
         self._command = np.zeros(2)
         self._crashed = False
-        self._road.fill(rng, self._route[0])
+        self._road.fill(rng, self._route[0], density)
         self._total = self._road.show(self._ego, self._columns)
         self._ready = True
         self._progress.advance(self._ego[0], self._ego[1])
