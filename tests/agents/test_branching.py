@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def test_side_by_side_and_after_a_kill_the_same_branches_are_driven(
     choice, summary = collected
     fleet = fleet_of(choice, 3) if choice is HIGHWAY else None
     with monkeypatch.context() as patched:
-        patched.setattr("vlsafe_agents.data.collect.assemble", stop)
+        patched.setattr("vlsafe_agents.data.branch_sets.assemble", stop)
         with pytest.raises(KeyboardInterrupt):
             collect_branches(tmp_path, choice, fleet=fleet)
     shards = tmp_path / "vlsafe" / ".toy-v0.shards"
@@ -170,6 +171,25 @@ def test_side_by_side_and_after_a_kill_the_same_branches_are_driven(
     assert collect_branches(tmp_path, choice) == again
     with pytest.raises(FileExistsError, match="other settings"):
         collect_branches(tmp_path, choice, states=0)
+
+
+def test_what_others_keep_where_branches_would_come_is_left_alone(tmp_path: Path) -> None:
+    foreign = tmp_path / "vlsafe" / "toy-branches-v0" / "data" / "metadata.json"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("{}")
+    with pytest.raises(FileExistsError, match="holds something else"):
+        collect_branches(tmp_path, HIGHWAY, overwrite=True)
+    collect_branches(tmp_path, HIGHWAY, states=0)
+    assert foreign.read_text() == "{}"
+
+
+def test_branches_that_are_collected_anew_do_not_outlive_their_drives(
+    collected: tuple[EnvChoice, CollectSummary], tmp_path: Path
+) -> None:
+    choice, summary = collected
+    shutil.copytree(summary.path.parent.parent, tmp_path / "copy")
+    again = collect_branches(tmp_path / "copy", choice, states=0, overwrite=True)
+    assert not branches_of(again).exists()
 
 
 def stop(*args: Any) -> None:

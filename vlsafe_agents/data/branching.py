@@ -108,9 +108,7 @@ class Branched(NamedTuple):
         return {
             "branches": len(found),
             "branch_steps": sum(episode.num_steps for episode in found),
-            "branch_collisions": sum(
-                bool(np.any(episode.infos.get("collision", False))) for episode in found
-            ),
+            "branch_collisions": sum(episode.collided for episode in found),
             "branch_simulated": self.simulated,
         }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +16,18 @@ import gymnasium as gym
 
 from vlsafe_agents.common.border import action_dtype
 from vlsafe_agents.common.progress import ProgressReport
-from vlsafe_agents.data.branching import DRIVER_PREFIX, Brancher, branch_out
+from vlsafe_agents.data.branch_sets import (
+    Outgrowth,
+    assemble_branches,
+    make_way,
+    with_all_branches,
+)
+from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.data.collection import (
     CollectConfig,
     Plan,
     Task,
     Work,
-    branches_id,
     check_place,
     claim,
     is_whole,
@@ -38,13 +42,16 @@ from vlsafe_agents.data.driving import (
     drive,
     drive_together,
 )
-from vlsafe_agents.data.episode import Episode
-from vlsafe_agents.data.layout import BRANCHES_OF
 from vlsafe_agents.data.pool import run_tasks
-from vlsafe_agents.data.shards import ShardFacts, assemble, count_shards, read_shards, write_shard
+from vlsafe_agents.data.shards import (
+    ShardFacts,
+    assemble,
+    contents_of,
+    count_shards,
+    read_shards,
+)
 from wrappers.files import one_writer
 
-BRANCH_SHARDS = "branches"  # folder of those that branch from episodes, within theirs
 EPISODES_AT_ONCE = 8  # of each environment of a fleet, before its worker is asked for more
 
 Job = Callable[[Task], list[ShardFacts]]
@@ -61,7 +68,7 @@ class CollectSummary:
     collisions: int
     drivers: dict[str, dict[str, float]]  # per driver: episodes, steps, unsafe_steps, collisions
     megabytes: float
-    branches: dict[str, Any] | None = None  # see ``_branch_contents``; None: none were asked for
+    branches: dict[str, Any] | None = None  # see ``branch_sets``; None: none were asked for
 
 
 def collect(
@@ -116,14 +123,15 @@ def collect(
             return summary
         spaces, spec = _look_at(make_env)
         if overwrite:
-            for folder in (target, _branches_target(target), shards):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.rmtree(shards, ignore_errors=True)
+        make_way(config, target)
         settings = settings_of(config)
         claim(shards, settings)
         plan, whose = Plan(config), settings_hash(settings)
         done = read_shards(shards, whose, lambda index: plan[index][1:])
-        done = _with_all_branches(config, shards, done)
-        out_of = partial(_Outgrowth, config, shards, make_env, brancher)
+        done = with_all_branches(config, shards, done)
+        out_of = partial(Outgrowth, config, shards, make_env, brancher)
         if fleet is None:
             job, largest = partial(_make_job, config, shards, make_env, make_driver, out_of), 1
         else:
@@ -132,8 +140,10 @@ def collect(
         work = Work(config, done)
         _drive_all(work, job, workers, largest, progress)
         facts = work.needed()
-        branches = _assemble_branches(config, shards, facts, target, spaces, spec)
-        metadata = _metadata(config, facts, branches)
+        metadata = _metadata(config, facts)
+        branches = assemble_branches(config, shards, facts, target, spaces, spec, metadata)
+        if branches is not None:
+            metadata["contents"]["branches"] = branches
         assemble(shards, facts, target, spaces, spec, metadata)
         shutil.rmtree(shards)
         size = sum(file.stat().st_size for file in (target / "data").iterdir()) / 1e6
@@ -163,45 +173,12 @@ def _look_at(make_env: MakeEnv) -> tuple[tuple[Any, Any], Any]:
     return spaces, spec
 
 
-class _Outgrowth:
-    """Writes episodes down, those that branch from one before itself: where it is, they are.
-
-    Args:
-        env: in which branches are driven; None: one is made.
-    """
-
-    def __init__(
-        self,
-        config: CollectConfig,
-        shards: Path,
-        make_env: MakeEnv,
-        brancher: Brancher | None,
-        env: gym.Env[Any, Any] | None = None,
-    ) -> None:
-        self._config, self._shards, self._brancher = config.branches, shards, brancher
-        self._whose = settings_hash(settings_of(config))
-        self._env = make_env() if env is None and brancher is not None else env
-        if brancher is not None:
-            (shards / BRANCH_SHARDS).mkdir(parents=True, exist_ok=True)
-
-    def write(self, index: int, episode: Episode) -> ShardFacts:
-        """Write one down, with its branches."""
-        counts = None
-        if self._config is not None and self._brancher is not None and self._env is not None:
-            branched = branch_out(self._env, episode, index, self._config, self._brancher)
-            folder, first = self._shards / BRANCH_SHARDS, index * self._config.most
-            for place, branch in branched.episodes.items():
-                write_shard(folder, first + place, branch, self._whose)
-            counts = branched.counts
-        return write_shard(self._shards, index, episode, self._whose, counts)
-
-
 def _make_job(
     config: CollectConfig,
     shards: Path,
     make_env: MakeEnv,
     make_driver: MakeDriver,
-    out_of: Callable[..., _Outgrowth],
+    out_of: Callable[..., Outgrowth],
 ) -> Job:
     """What a worker does: drive the episodes of some indices and write them down."""
     env, plan = make_env(), Plan(config)
@@ -218,7 +195,7 @@ def _make_job(
 
 
 def _make_fleet_job(
-    config: CollectConfig, shards: Path, fleet: Fleet, out_of: Callable[..., _Outgrowth]
+    config: CollectConfig, shards: Path, fleet: Fleet, out_of: Callable[..., Outgrowth]
 ) -> Job:
     """The same, side by side."""
     env, plan, out = fleet.make_env(fleet.num_envs), Plan(config), out_of()
@@ -229,78 +206,6 @@ def _make_fleet_job(
         return [out.write(number, episode) for number, episode in episodes]
 
     return job
-
-
-def _branches_target(target: Path) -> Path:
-    """Where the branches of the data set ``target`` are."""
-    return target.with_name(branches_id(target.name))
-
-
-def _with_all_branches(
-    config: CollectConfig, shards: Path, done: dict[int, ShardFacts]
-) -> dict[int, ShardFacts]:
-    """The finished episodes whose branches are all there; the others are driven again."""
-    if config.branches is None:
-        return done
-    found = Counter(index // config.branches.most for index in _branch_facts(config, shards))
-    return {index: facts for index, facts in done.items() if found[index] == facts.branches}
-
-
-def _branch_facts(config: CollectConfig, shards: Path) -> dict[int, ShardFacts]:
-    """Facts of all branches that are stored, by their number."""
-    assert config.branches is not None
-    macros, most, plan = config.branches.macros, config.branches.most, Plan(config)
-
-    def planned(index: int) -> tuple[str, int]:
-        return f"{DRIVER_PREFIX}{macros[index % len(macros)]}", plan[index // most].seed
-
-    folder = shards / BRANCH_SHARDS
-    return read_shards(folder, settings_hash(settings_of(config)), planned)
-
-
-def _assemble_branches(
-    config: CollectConfig,
-    shards: Path,
-    facts: list[ShardFacts],
-    target: Path,
-    spaces: tuple[Any, Any],
-    spec: Any,
-) -> dict[str, Any] | None:
-    """Join the branches of some episodes to a data set beside theirs; what it holds."""
-    beside = _branches_target(target)
-    shutil.rmtree(beside, ignore_errors=True)  # of an earlier collection
-    if config.branches is None:
-        return None
-    stored, most = _branch_facts(config, shards), config.branches.most
-    numbers = {fact.index for fact in facts}
-    found = [fact for index, fact in sorted(stored.items()) if index // most in numbers]
-    contents = _branch_contents(facts, found)
-    if found:
-        dataset_id = branches_id(config.dataset_id)
-        metadata = {
-            **_metadata(config, facts, None),
-            "dataset_id": dataset_id,
-            "description": f"{len(found)} branches of {config.dataset_id}",
-            BRANCHES_OF: config.dataset_id,
-            "contents": {**_contents(found), "simulated_steps": contents["simulated_steps"]},
-        }
-        assemble(shards / BRANCH_SHARDS, found, beside, spaces, spec, metadata)
-    return contents
-
-
-def _branch_contents(facts: list[ShardFacts], found: list[ShardFacts]) -> dict[str, Any]:
-    """What branches there are, and what they cost.
-
-    ``simulated_steps`` are all that were driven for them: theirs, those of macro-actions that
-    turned out to be what the recorded driver did, and those of driving to their states again.
-    """
-    return {
-        "episodes": len(found),
-        "steps": sum(fact.steps for fact in found),
-        "collisions": sum(fact.collision for fact in found),
-        "simulated_steps": sum(fact.branch_simulated for fact in facts),
-        "drivers": _contents(found)["drivers"] if found else {},
-    }
 
 
 def _largest_task(fleet: Fleet) -> int:
@@ -348,12 +253,8 @@ def _finished(target: Path, config: CollectConfig) -> CollectSummary:
     return CollectSummary(target, megabytes=metadata["dataset_size"], **metadata["contents"])
 
 
-def _metadata(
-    config: CollectConfig, facts: list[ShardFacts], branches: dict[str, Any] | None
-) -> dict[str, Any]:
-    contents = _contents(facts)
-    if branches is not None:
-        contents["branches"] = branches
+def _metadata(config: CollectConfig, facts: list[ShardFacts]) -> dict[str, Any]:
+    contents = contents_of(facts)
     return {
         "dataset_id": config.dataset_id,
         "description": f"{contents['episodes']} drives in {config.env_id}, mix {config.mix}",
@@ -362,25 +263,4 @@ def _metadata(
         "mix": config.mix,
         "collection": settings_of(config),
         "contents": contents,
-    }
-
-
-def _contents(facts: list[ShardFacts]) -> dict[str, Any]:
-    steps = sum(f.steps for f in facts)
-    drivers: dict[str, dict[str, float]] = {}
-    for f in facts:
-        row = drivers.setdefault(
-            f.driver, {"episodes": 0, "steps": 0, "unsafe_steps": 0, "collisions": 0, "return": 0.0}
-        )
-        row["episodes"] += 1
-        row["steps"] += f.steps
-        row["unsafe_steps"] += f.unsafe_steps
-        row["collisions"] += f.collision
-        row["return"] += f.env_return
-    return {
-        "episodes": len(facts),
-        "steps": steps,
-        "unsafe_share": sum(f.unsafe_steps for f in facts) / steps,
-        "collisions": sum(f.collision for f in facts),
-        "drivers": drivers,
     }

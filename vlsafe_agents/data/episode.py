@@ -119,6 +119,11 @@ class Episode:
         return len(self.action)
 
     @property
+    def collided(self) -> bool:
+        """Whether a step led to a collision; where the episode begins there may have been one."""
+        return bool(np.any(self.infos.get("collision", np.zeros(0))[1:]))
+
+    @property
     def unsafe_steps(self) -> int | None:
         """Steps with a cost by simulator truth; None where none was recorded."""
         return None if self.env_cost is None else int((self.env_cost[1:] > 0).sum())

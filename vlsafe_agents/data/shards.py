@@ -75,7 +75,7 @@ def facts_of(
         seed=episode.seed,
         steps=episode.num_steps,
         unsafe_steps=episode.unsafe_steps,
-        collision=bool(np.any(episode.infos.get("collision", False))),
+        collision=episode.collided,
         env_return=float(episode.reward.sum()),
         content=digest.hexdigest(),
         collection=collection,
@@ -86,6 +86,28 @@ def facts_of(
 def shard_path(folder: Path, index: int) -> Path:
     """Where the episode of this index is kept until the data set is assembled."""
     return folder / f"episode_{index:07d}.hdf5"
+
+
+def contents_of(facts: list[ShardFacts]) -> dict[str, Any]:
+    """What some episodes hold together, and by driver."""
+    steps = sum(f.steps for f in facts)
+    drivers: dict[str, dict[str, float]] = {}
+    for f in facts:
+        row = drivers.setdefault(
+            f.driver, {"episodes": 0, "steps": 0, "unsafe_steps": 0, "collisions": 0, "return": 0.0}
+        )
+        row["episodes"] += 1
+        row["steps"] += f.steps
+        row["unsafe_steps"] += f.unsafe_steps
+        row["collisions"] += f.collision
+        row["return"] += f.env_return
+    return {
+        "episodes": len(facts),
+        "steps": steps,
+        "unsafe_share": sum(f.unsafe_steps for f in facts) / steps,
+        "collisions": sum(f.collision for f in facts),
+        "drivers": drivers,
+    }
 
 
 def write_shard(
