@@ -32,6 +32,18 @@ def check_number(name: str, value: Any, low: float, high: float, unit: str = "")
         raise ValueError(f"{name}={shown(value)}: give a number between {low:g} and {high:g}{unit}")
 
 
+def check_range(name: str, value: Any) -> tuple[float, float]:
+    """Two numbers, the least and the greatest; else ``ValueError``."""
+    ends = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
+        raise ValueError(f"{name}={shown(value)}: give a number, or two: (least, greatest)")
+    for end in ends:
+        check_number(name, end, -1e6, 1e6)
+    if ends[0] >= ends[1]:
+        raise ValueError(f"{name}={shown(value)}: the first number has to be the smaller one")
+    return float(ends[0]), float(ends[1])
+
+
 def check_integer(name: str, value: Any, low: int, high: int) -> None:
     """Raise ``ValueError`` unless ``value`` is an integer in ``[low, high]``."""
     ok = isinstance(value, numbers.Integral) and not isinstance(value, bool | np.bool_)

@@ -31,11 +31,19 @@ from vlsafe_envs.render.frames import FRAME_SIZE, FRAME_SIZES, SceneFrames, fram
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus, Simulator
+from vlsafe_envs.state import State
 from vlsafe_envs.task import Moment, Task, make_info, out_of_time
 from vlsafe_envs.vehicle_set import vehicle_set
 from vlsafe_envs.window import Window
 
 RENDER_MODES = ("rgb_array", "human")
+
+
+def draw_density(scenario: Scenario, rng: np.random.Generator) -> float | None:
+    """The traffic density of an episode that is about to begin; None where all have the same."""
+    if scenario.density_range is None:
+        return None
+    return float(rng.uniform(*scenario.density_range))
 
 
 class OfTask:
@@ -68,6 +76,7 @@ class DrivingEnv(gym.Env[Any, Any]):
     - ``collision``, ``off_road`` (now off the road), ``arrived`` (where there is a goal), and what
       else the task adds;
     - ``time_to_collision`` [s], ``headway`` [s]: ``np.inf`` when there is none;
+    - ``density``: where it is drawn anew for each episode, this one's;
     - ``scene``: with ``scene_in_info=True``, ``Scene.pack()``, float32 ``(48, 7)``.
 
     Args:
@@ -124,6 +133,7 @@ class DrivingEnv(gym.Env[Any, Any]):
         self.vector = vector
         self._window = Window("VLSafe", frequency)
         self._steps, self._distance = 0, 0.0
+        self._density: float | None = None
         self._scene: Scene | None = None
 
     @property
@@ -164,11 +174,12 @@ class DrivingEnv(gym.Env[Any, Any]):
         """
         refuse_reset_options(options)
         super().reset(seed=check_seed(seed))
-        self.simulator.reset(self.np_random)
+        self._density = draw_density(self.scenario, self.np_random)
+        self.simulator.reset(self.np_random, self._density)
         self._steps, self._distance = 0, 0.0
         now = self._arrive()
         info = make_info(self.task, now, self.task.reset(self.simulator, now), begins=True)
-        return self._observe(), self._complete(info)
+        return self.observe(), self._complete(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Drive for ``1 / policy_frequency`` seconds.
@@ -184,7 +195,7 @@ class DrivingEnv(gym.Env[Any, Any]):
         info = self._complete(make_info(self.task, now, outcome))
         terminated = outcome.terminated
         truncated = out_of_time(self.task, now, terminated)
-        return self._observe(), outcome.reward, terminated, truncated, info
+        return self.observe(), outcome.reward, terminated, truncated, info
 
     def _arrive(self, *came_from: float) -> Moment:
         """Look at the simulator, and count the way from a point (x, y) [m]."""
@@ -198,13 +209,48 @@ class DrivingEnv(gym.Env[Any, Any]):
         return Moment(self._ego, self._steps, self._distance, *gaps, scene)
 
     def _complete(self, info: dict[str, Any]) -> dict[str, Any]:
+        if self._density is not None:
+            info["density"] = self._density
         if self.scene_in_info:
             info["scene"] = self.scene.pack()
         if self.render_mode == "human":
             self.render()
         return info
 
-    def _observe(self) -> Any:
+    @property
+    def configuration(self) -> tuple[Any, ...]:
+        """All that two environments must have in common to exchange what :meth:`save` returns."""
+        return type(self.simulator).__name__, self.scenario, *self.task.settings
+
+    def save(self) -> State:
+        """Where the episode is; wrapped environments: see ``snapshots``.
+
+        Raises:
+            RuntimeError: before the first ``reset``.
+            NotImplementedError: where the simulator's state cannot be copied.
+        """
+        return {
+            "simulator": self.simulator.save(),
+            "task": self.task.save(),
+            "generator": self.np_random.bit_generator.state,
+            "steps": self._steps,
+            "distance": self._distance,
+            "density": self._density,
+            "scene": self.scene,
+            "ego": self.ego,
+        }
+
+    def restore(self, state: State) -> None:
+        """Inverse of :meth:`save`, for an environment of the same :attr:`configuration`."""
+        self.np_random.bit_generator.state = state["generator"]
+        self.simulator.restore(state["simulator"], self.np_random)
+        self.task.restore(state["task"])
+        self._steps, self._distance = state["steps"], state["distance"]
+        self._density = state["density"]
+        self._scene, self._ego = state["scene"], state["ego"]
+
+    def observe(self) -> Any:
+        """The observation of the present state."""
         scene, ego = self.scene, self.ego
         read = {
             "image": lambda: self.frames.image(scene),

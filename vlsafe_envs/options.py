@@ -8,7 +8,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from vlsafe_envs.checks import shown
+import numpy as np
+
+from vlsafe_envs.checks import check_range, shown
 from vlsafe_envs.registry import ROWS, Row, row_named, row_of
 from vlsafe_envs.scenarios import Scenario, TrafficConfig, highway_traffic
 from vlsafe_envs.simulators.metadrive.scenario import MetaDriveTraffic
@@ -123,6 +125,11 @@ def _make_scenario(row: Row, given: Mapping[str, Any]) -> Scenario:
     names = _scenario_options(row)
     traffic = {key: value for key, value in given.items() if key not in names}
     frame = {key: value for key, value in given.items() if key in names}
+    density = traffic.get("density")
+    if isinstance(density, list | tuple | np.ndarray):
+        low, high = check_range("density", density)
+        SIMULATORS[row.simulator].make(row.name, **{**row.traffic, **traffic, "density": low})
+        traffic["density"], frame["density_range"] = high, (low, high)
     settings = SIMULATORS[row.simulator].make(row.name, **{**row.traffic, **traffic})
     return Scenario(settings, **{**row.scenario, **frame})
 

@@ -26,6 +26,10 @@ class Road:
     stacked: ClassVar[bool] = False
     one_per_process: ClassVar[bool] = False
     fixed: ClassVar[bool] = True
+    macro: ClassVar[str] = "vlsafe_envs.drivers.macros:RouteMacro"
+    macros: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        ("grid", "continuous"), ("go", "hold", "peek", "keep")
+    )
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,11 @@ class HighwayRoad(Road):
     simulator = "highway_env"
     driver = "vlsafe_envs.drivers.rules:RuleDriver"
     stacked = True
+    macro = "vlsafe_envs.drivers.macros:LaneMacro"
+    macros: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "meta": ("left", "idle", "right", "faster", "slower"),
+        **dict.fromkeys(("grid", "continuous"), ("accelerate", "keep", "brake")),
+    }
 
     stage: str  # builds the road and its traffic of highway-env's objects
     spawner: str  # spawns the same traffic in the compiled engine
@@ -85,6 +94,7 @@ class Row:
     own_options: tuple[str, ...] = ()  # that other roads of the simulator do not have
     captions: tuple[str, ...] = ()  # sentences about its frames, {car} being the ego vehicle
     crossing: bool = False  # whether ways cross: harder to score
+    meta_macros: tuple[str, ...] = ()  # macro-actions that only this road has, of meta-actions
 
     @property
     def simulator(self) -> str:
@@ -110,6 +120,11 @@ class Row:
     def drivers(self) -> Mapping[str, str]:
         """Class of every driver, by its name; the first one is the default."""
         return {**dict.fromkeys(DRIVER_NAMES, self.road.driver), **self.road.own_drivers}
+
+    def macros(self, action: str) -> tuple[str, ...]:
+        """Names of the macro-actions with a kind of action; see ``drivers.macros``."""
+        own = self.meta_macros if action == "meta" else ()
+        return (*self.road.macros[action], *own, "expert")
 
 
 DRIVER_NAMES = ("expert", "noisy", "inattentive", "brisk", "aggressive", "timid", "random")
@@ -161,6 +176,7 @@ ROWS = (
             "a circular road",
         ),
         crossing=True,
+        meta_macros=("go", "hold"),
     ),
     Row(
         "VLSafe-Intersection-v0",
@@ -179,6 +195,7 @@ ROWS = (
             "a crossroads",
         ),
         crossing=True,
+        meta_macros=("go", "hold"),
     ),
     Row(
         "VLSafe-FourLane-v0",

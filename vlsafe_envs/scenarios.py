@@ -132,6 +132,8 @@ class Scenario:
     reward_speed_range: tuple[float, float] = (10.0, 30.0)  # [m/s], worth 0 and 1 to cruisers
     cruise_speed: float = 25.0  # [m/s], what the expert driver wishes to drive
     has_goal: bool = False  # whether there is something to arrive at
+    # What each episode's traffic density is drawn from, evenly; the traffic's own is the greatest.
+    density_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         check_kind("traffic", self.traffic, TrafficSettings, "settings of a simulator's traffic")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vlsafe_envs.render import RoadShape
 from vlsafe_envs.scene import PACKED_ROUTE, Scene
+from vlsafe_envs.state import State
 
 ROUTE_STEP = 0.8  # [m] between waypoints, as in CarDreamer
 _ROUTE_STRIDE = 5  # waypoints between points of ``Scene.route``: 4 m
@@ -61,8 +62,11 @@ class Simulator(Protocol):
     Coordinates are those of :mod:`vlsafe_envs.scene`: x right, y *down*, headings from +x to +y.
     """
 
-    def reset(self, rng: np.random.Generator) -> None:
-        """Build the road and spawn vehicles; all later randomness comes from ``rng`` too."""
+    def reset(self, rng: np.random.Generator, density: float | None = None) -> None:
+        """Build the road and spawn vehicles; all later randomness comes from ``rng`` too.
+
+        ``density`` is this episode's, at most that of the simulator's settings; None: that one.
+        """
 
     def step(self, action: Any) -> None:
         """Apply one decision for ``1 / policy_frequency`` seconds.
@@ -82,6 +86,19 @@ class Simulator(Protocol):
     @property
     def road(self) -> RoadShape:
         """The road of this episode, as it is drawn."""
+
+    def save(self) -> State:
+        """All that the future depends on, but for the generator; nothing in it changes later.
+
+        Raises:
+            NotImplementedError: where the state cannot be copied; see ``snapshots.branches``.
+        """
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """Go back to what :meth:`save` returned, here or in a simulator of the same settings.
+
+        All later randomness comes from ``rng``.
+        """
 
     def close(self) -> None:
         """Give back what the simulator holds."""

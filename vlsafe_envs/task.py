@@ -13,6 +13,7 @@ import numpy as np
 from vlsafe_envs.costs import total_cost
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.state import State
 
 
 class Moment(NamedTuple):
@@ -51,6 +52,16 @@ class Task(Protocol):
 
     def step(self, simulator: Any, before: EgoStatus, now: Moment) -> Outcome:
         """The outcome of the decision that led from ``before`` to ``now``."""
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """What it was made with, to compare."""
+
+    def save(self) -> State:
+        """What it remembers of the episode."""
+
+    def restore(self, state: State) -> None:
+        """Inverse of :meth:`save`."""
 
 
 def make_info(task: Task, now: Moment, outcome: Outcome, begins: bool = False) -> dict[str, Any]:

@@ -96,6 +96,21 @@ class FrameHistory:
         self._frames: Frames | None = None  # (num_envs, length, H, W, 3), oldest first
         self._begun = np.zeros(num_envs, bool)
 
+    def save(self, row: int = 0) -> Frames | None:
+        """The frames ``(length, H, W, 3)`` of one environment; None before its first."""
+        known = self._frames is not None and self._begun[row]
+        return self._frames[row].copy() if known else None  # type: ignore[index]
+
+    def restore(self, frames: Frames | None, rows: npt.ArrayLike = (0,)) -> None:
+        """Inverse of :meth:`save`, for each of the environments ``rows (K,)``."""
+        where = np.asarray(rows, np.int64)
+        self._begun[where] = frames is not None
+        if frames is None:
+            return
+        if self._frames is None:
+            self._frames = np.zeros((self.num_envs, *frames.shape), np.uint8)
+        self._frames[where] = frames
+
     def push(
         self, frames: Frames, starts: npt.ArrayLike, rows: npt.ArrayLike | None = None
     ) -> Frames:

@@ -62,6 +62,15 @@ class EpisodeTrace:
         actions = np.stack(self._actions) if self._actions else np.zeros(0)
         return {"fault": "", **self._start, "actions": actions, **self._arrived(observation)}
 
+    def save(self) -> tuple[Any, ...]:
+        """All of it, for :meth:`restore`; nothing in it changes later."""
+        return dict(self._start), list(self._actions), self._rewards, self._fault
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Inverse of :meth:`save`, here or in another environment's trace."""
+        start, actions, self._rewards, self._fault = state
+        self._start, self._actions = dict(start), list(actions)
+
     def prepare(self, state: Mapping[str, Any]) -> None:
         """Set the random states in which an episode began.
 
@@ -158,6 +167,15 @@ class TracedEnv(gym.Wrapper[Any, Any, Any, Any]):
             self._latest = values[0]
             self._trace.add(action, values[1])
         return values
+
+    def save_layer(self) -> dict[str, Any]:
+        """What this wrapper keeps of an episode, without the environment inside."""
+        return {"trace": self._trace.save(), "latest": self._latest}
+
+    def restore_layer(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`save_layer`."""
+        self._trace.restore(state["trace"])
+        self._latest = state["latest"]
 
     def running_episode(self) -> dict[str, Any]:
         """How the environment came to where it is."""

@@ -229,6 +229,26 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         )
         return observation, reward, terminated, truncated, self._with_costs(info, terminated)
 
+    def save_layer(self) -> dict[str, Any]:
+        """What this wrapper keeps of an episode, without the environment inside."""
+        frames = None if self._history is None else self._history.save()
+        return {"length": self.frame_cost.context_frames, "step": self._step, "frames": frames}
+
+    def restore_layer(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`save_layer`.
+
+        Raises:
+            ValueError: for the state of a wrapper whose scorer looks at another number of frames.
+        """
+        if state["length"] != self.frame_cost.context_frames:
+            raise ValueError(
+                f"the scorer looked at {state['length']} frames at once where this was saved, here "
+                f"it looks at {self.frame_cost.context_frames}: use the same scorer"
+            )
+        self._step = state["step"]
+        if self._history is not None:
+            self._history.restore(state["frames"])
+
     @property
     def _where(self) -> str:
         """Names the present step, for messages."""

@@ -146,6 +146,11 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
             TypeError: if it is no data set
         """
         dataset = self._accept_data(dataset)
+        if dataset.num_branches:
+            raise ValueError(
+                f"{dataset.num_branches} of the episodes branch from recorded ones: their actions "
+                "are no driver's choice, which BC would copy; give the recorded drives alone"
+            )
         if dataset.action_space != self.action_space:
             raise ValueError(
                 f"The data's actions are {dataset.action_space}, the model's are "

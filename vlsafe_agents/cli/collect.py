@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +14,13 @@ from vlsafe_agents.cli.options import CostFunction, CostKey, EnvArg, RewardFunct
 
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
+    from vlsafe_agents.data.branching import BranchConfig, Brancher
     from vlsafe_agents.data.collect import CollectSummary
     from vlsafe_agents.data.driving import Fleet
 
 DEFAULT_STEPS = 20_000
 RECORDED = ("multi", "all")  # observations that hold images, which scorers look at
+BRANCH_SECONDS = 5.0
 DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
 
 
@@ -43,7 +45,21 @@ def collect(
         str | None,
         typer.Option(help="One policy in place of --mix: module:function, or an agent's folder."),
     ] = None,
-    density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
+    branches: Annotated[
+        int,
+        typer.Option(
+            help="States of each episode from which the simulator also drives on under the "
+            "macro-actions that were not taken; a data set beside.",
+            min=0,
+        ),
+    ] = 0,
+    branch_seconds: Annotated[
+        float, typer.Option(help="How long at most [s].", min=0.1)
+    ] = BRANCH_SECONDS,
+    density: Annotated[
+        str | None,
+        typer.Option(help="Traffic density; 0.8:1.3 draws one for each episode from this range."),
+    ] = None,
     observation: Annotated[
         str, typer.Option(help="multi (images, vectors) or all (vehicles as a set, too).")
     ] = "multi",
@@ -60,7 +76,7 @@ def collect(
 
     The same command goes on where it was killed; no finished episode is lost or driven twice.
     """
-    from vlsafe_agents.cli.environments import EnvChoice, choose_env
+    from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_density
     from vlsafe_agents.cli.policies import driver_maker, is_policy, make_watched
     from vlsafe_agents.data.collect import CollectConfig
     from vlsafe_agents.data.collect import collect as collect_episodes
@@ -69,7 +85,7 @@ def collect(
 
     own = {"wrapper": wrapper, "cost_key": cost_key}
     own |= {"cost_function": cost_function, "reward_function": reward_function}
-    choice = choose_env(env, env_arg or [], density, own=own)
+    choice = choose_env(env, env_arg or [], parse_density(density), own=own)
     if observation not in RECORDED:
         raise ValueError(f"--observation {observation!r}: choose one of {', '.join(RECORDED)}")
     if observation != RECORDED[0] and not isinstance(choice, EnvChoice):
@@ -87,6 +103,7 @@ def collect(
         seed=seed,
         dataset_id=_dataset_id(choice.env_id),
         observation=None if observation == RECORDED[0] else observation,
+        branches=_branches(choice, branches, branch_seconds) if branches else None,
     )
     # no scorer while driving: `vlsafe label` scores in batches, and may do so again
     options = {"observation": observation, "scorer": None, "scene_in_info": True}
@@ -104,7 +121,14 @@ def collect(
     if workers > 1 and not choice.one_a_process and not target.exists():
         _compile(make_env, drive, fleet, next(iter(shares)))
     summary = collect_episodes(
-        config, out, make_env, drive, workers=workers, overwrite=overwrite, fleet=fleet
+        config,
+        out,
+        make_env,
+        drive,
+        workers=workers,
+        overwrite=overwrite,
+        fleet=fleet,
+        brancher=_brancher() if branches else None,
     )
     _print(summary)
 
@@ -135,6 +159,32 @@ def _shares(choice: AnyEnv, mix: str | None, policy: str | None) -> dict[str, fl
             )
         check_policy(name)
     return shares
+
+
+def _branches(choice: AnyEnv, states: int, seconds: float) -> BranchConfig:
+    """What is to be driven on from recorded states."""
+    from vlsafe_agents.cli.environments import EnvChoice
+    from vlsafe_agents.data.branching import BranchConfig
+    from vlsafe_envs.drivers.macros import macro_names
+    from vlsafe_envs.options import make_scenario
+    from vlsafe_envs.registry import row_of
+
+    if not isinstance(choice, EnvChoice):
+        raise ValueError(
+            f"--branches: {choice.env_id} is not ours, and cannot be brought back to a state; "
+            "leave --branches out"
+        )
+    traffic = make_scenario(row_of(choice.env_id).name, **choice.kwargs).traffic
+    macros = macro_names(choice.env_id, **choice.kwargs)
+    return BranchConfig(states, macros, traffic.policy_frequency, seconds)
+
+
+def _brancher() -> Brancher:
+    from vlsafe_agents.data.branching import Brancher
+    from vlsafe_envs.drivers.macros import make_macro
+    from vlsafe_envs.snapshots import branches
+
+    return Brancher(branches, make_macro)
 
 
 def _dataset_id(env_id: str) -> str:
@@ -196,21 +246,38 @@ def _with_few_threads(make_envs: Callable[[int], Any], workers: int, num_envs: i
 
 def _print(summary: CollectSummary) -> None:
     from vlsafe_agents.cli.tables import print_table, say
+    from vlsafe_agents.data.collection import branches_id
 
-    rows = [
+    columns = ("driver", "episodes", "steps", "unsafe steps", "collisions", "mean return")
+    title = f"{summary.steps:,} steps in {summary.episodes:,} episodes"
+    print_table(title, columns, _rows(summary.drivers))
+    say(
+        f"{summary.unsafe_share:.1%} of all steps are unsafe, {summary.collisions} collisions; "
+        f"{summary.megabytes} MB in {summary.path}"
+    )
+    found = summary.branches
+    if found is None:
+        return
+    title = f"{found['steps']:,} steps in {found['episodes']:,} branches, not counted above"
+    print_table(title, ("macro-action", *columns[1:]), _rows(found["drivers"]))
+    say(
+        f"{found['simulated_steps']:,} steps were simulated for the branches, with "
+        f"{found['collisions']:,} collisions; they are in "
+        f"{summary.path.with_name(branches_id(summary.path.name))}"
+    )
+
+
+def _rows(drivers: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+    from vlsafe_agents.data.branching import DRIVER_PREFIX
+
+    return [
         (
-            name,
+            name.removeprefix(DRIVER_PREFIX),
             f"{row['episodes']:,}",
             f"{row['steps']:,}",
             f"{row['unsafe_steps'] / row['steps']:.1%}",
             f"{row['collisions']:,}",
             f"{row['return'] / row['episodes']:.1f}",
         )
-        for name, row in summary.drivers.items()
+        for name, row in drivers.items()
     ]
-    columns = ("driver", "episodes", "steps", "unsafe steps", "collisions", "mean return")
-    print_table(f"{summary.steps:,} steps in {summary.episodes:,} episodes", columns, rows)
-    say(
-        f"{summary.unsafe_share:.1%} of all steps are unsafe, {summary.collisions} collisions; "
-        f"{summary.megabytes} MB in {summary.path}"
-    )

@@ -12,6 +12,7 @@ from typing import Any
 from vlsafe_agents.cli.other_envs import NOT_NAMED, OtherEnv, is_other
 from vlsafe_agents.training.settings import OWN, EnvName
 
+Density = float | list[float]  # or the least and the greatest
 _LONGEST_INTEGER = 30  # digits
 SET_BY_COMMANDS = ("observation", "scorer", "cost", "scene_in_info")
 
@@ -141,7 +142,7 @@ def stored_env(env_id: str, kwargs: dict[str, Any], allow_import: bool = False) 
 def choose_env(
     env_id: str | None,
     pairs: Iterable[str],
-    density: float | None = None,
+    density: Density | None = None,
     metadata: Mapping[str, Any] | None = None,
     own: Mapping[str, Any] | None = None,
     allow_import: bool = False,
@@ -187,7 +188,24 @@ def _is_foreign(env_id: str) -> bool:
     return is_other(name) and not name.startswith("VLSafe-")
 
 
-def parse_env_args(pairs: Iterable[str], density: float | None = None) -> dict[str, Any]:
+def parse_density(text: str | float | None) -> Density | None:
+    """A density, or the two ends of ``"0.8:1.3"``, of which each episode draws its own.
+
+    Raises:
+        ValueError: for what is neither.
+    """
+    if text is None or isinstance(text, float):
+        return text
+    try:
+        ends = [float(part) for part in text.split(":")]
+    except ValueError:
+        ends = []
+    if len(ends) not in (1, 2):
+        raise ValueError(f"--density {text!r}: give a number, or a range such as 0.8:1.3")
+    return ends[0] if len(ends) == 1 else ends
+
+
+def parse_env_args(pairs: Iterable[str], density: Density | None = None) -> dict[str, Any]:
     """What ``--env-arg`` and ``--density`` give.
 
     Raises:

@@ -36,6 +36,14 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
         observation, *rest = self.env.step(action)
         return self._named(observation), *rest
 
+    def save_layer(self) -> Any:
+        """What this wrapper keeps; see ``vlsafe_envs.snapshots``."""
+        return self.last_observation
+
+    def restore_layer(self, state: Any) -> None:
+        """Inverse of :meth:`save_layer`."""
+        self.last_observation = state
+
     def _named(self, observation: Any) -> Any:
         self.last_observation = observation
         if isinstance(self.env.observation_space, gym.spaces.Dict):

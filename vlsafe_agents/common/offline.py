@@ -39,9 +39,15 @@ class OfflineAlgorithm(SavedAgent):
 
         Raises:
             TypeError: if it is no data set
-            ValueError: if the environment's observations are changed on their way
+            ValueError: if the environment's observations are changed on their way, or where all
+                episodes branch from others
         """
         dataset = check_dataset(dataset)
+        if dataset.num_branches == dataset.num_episodes:
+            raise ValueError(
+                "all episodes branch from recorded ones and take actions that no driver chose; "
+                "give the recorded drives, or both: MixedDataset([drives, branches], [0.75, 0.25])"
+            )
         origin = origin_of(dataset.metadata)
         if self.env is not None:
             check_environment(self.env, origin)

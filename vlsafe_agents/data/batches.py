@@ -29,6 +29,9 @@ class SequenceBatch:
     weight: npt.NDArray[np.float32]  # (B, T), how many times as often it would be drawn evenly
     # (B, T), what a gate is to learn instead of the safety score, see `with_gate_scores`
     gate_score: npt.NDArray[np.float32] | None = None
+    # (B, T), of an episode that branches from a recorded one: its actions are no driver's choice;
+    # None: of none
+    is_branch: npt.NDArray[np.bool_] | None = None
 
     def cut(self, rows: slice) -> SequenceBatch:
         """The same sequences with these of their T rows only."""

@@ -16,6 +16,13 @@ import gymnasium as gym
 
 from vlsafe_agents.common.border import action_dtype
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.data.branch_sets import (
+    Outgrowth,
+    assemble_branches,
+    make_way,
+    with_all_branches,
+)
+from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.data.collection import (
     CollectConfig,
     Plan,
@@ -36,7 +43,13 @@ from vlsafe_agents.data.driving import (
     drive_together,
 )
 from vlsafe_agents.data.pool import run_tasks
-from vlsafe_agents.data.shards import ShardFacts, assemble, count_shards, read_shards, write_shard
+from vlsafe_agents.data.shards import (
+    ShardFacts,
+    assemble,
+    contents_of,
+    count_shards,
+    read_shards,
+)
 from wrappers.files import one_writer
 
 EPISODES_AT_ONCE = 8  # of each environment of a fleet, before its worker is asked for more
@@ -55,6 +68,7 @@ class CollectSummary:
     collisions: int
     drivers: dict[str, dict[str, float]]  # per driver: episodes, steps, unsafe_steps, collisions
     megabytes: float
+    branches: dict[str, Any] | None = None  # see ``branch_sets``; None: none were asked for
 
 
 def collect(
@@ -66,6 +80,7 @@ def collect(
     progress: bool = True,
     overwrite: bool = False,
     fleet: Fleet | None = None,
+    brancher: Brancher | None = None,
 ) -> CollectSummary:
     """Collect a data set under the Minari root ``out``, going on where a killed run stopped.
 
@@ -73,6 +88,9 @@ def collect(
     ``"cost"``); ``make_driver(name, env, rng)`` a driver for it.  With a ``fleet`` each worker
     drives many episodes at once; they are the same, so that either may finish what the other has
     begun.  All of these must be picklable when ``workers`` is above 1.
+
+    With ``config.branches`` the ``brancher`` drives on from states of each episode, see
+    :mod:`~vlsafe_agents.data.branching`; what comes of it is a data set beside this one.
 
     Raises:
         FileExistsError: other data are in the way and ``overwrite`` is off.
@@ -88,6 +106,8 @@ def collect(
             raise ValueError(f"{name}={given!r}: give a function")
     if not isinstance(fleet, Fleet | None):
         raise ValueError(f"fleet={fleet!r}: give a Fleet, or None")
+    if (brancher is None) != (config.branches is None):
+        raise ValueError("config.branches and a brancher belong together: give both, or neither")
     if not is_whole(workers, 1):
         raise ValueError(f"workers={workers!r}: give an integer of at least 1")
     target = Path(out).resolve() / config.dataset_id  # HDF5 links are found from any folder
@@ -105,20 +125,29 @@ def collect(
         if overwrite:
             shutil.rmtree(target, ignore_errors=True)
             shutil.rmtree(shards, ignore_errors=True)
+        make_way(config, target)
         settings = settings_of(config)
         claim(shards, settings)
         plan, whose = Plan(config), settings_hash(settings)
         done = read_shards(shards, whose, lambda index: plan[index][1:])
+        done = with_all_branches(config, shards, done)
+        out_of = partial(Outgrowth, config, shards, make_env, brancher)
         if fleet is None:
-            job, largest = partial(_make_job, config, shards, make_env, make_driver), 1
+            job, largest = partial(_make_job, config, shards, make_env, make_driver, out_of), 1
         else:
-            job, largest = partial(_make_fleet_job, config, shards, fleet), _largest_task(fleet)
+            job = partial(_make_fleet_job, config, shards, fleet, out_of)
+            largest = _largest_task(fleet)
         work = Work(config, done)
         _drive_all(work, job, workers, largest, progress)
         facts = work.needed()
-        assemble(shards, facts, target, spaces, spec, _metadata(config, facts))
+        metadata = _metadata(config, facts)
+        branches = assemble_branches(config, shards, facts, target, spaces, spec, metadata)
+        if branches is not None:
+            metadata["contents"]["branches"] = branches
+        assemble(shards, facts, target, spaces, spec, metadata)
         shutil.rmtree(shards)
-        return _summary(target, facts)
+        size = sum(file.stat().st_size for file in (target / "data").iterdir()) / 1e6
+        return CollectSummary(target, megabytes=round(size, 1), **metadata["contents"])
 
 
 def _look_at(make_env: MakeEnv) -> tuple[tuple[Any, Any], Any]:
@@ -145,31 +174,36 @@ def _look_at(make_env: MakeEnv) -> tuple[tuple[Any, Any], Any]:
 
 
 def _make_job(
-    config: CollectConfig, shards: Path, make_env: MakeEnv, make_driver: MakeDriver
+    config: CollectConfig,
+    shards: Path,
+    make_env: MakeEnv,
+    make_driver: MakeDriver,
+    out_of: Callable[..., Outgrowth],
 ) -> Job:
     """What a worker does: drive the episodes of some indices and write them down."""
-    env, plan, whose = make_env(), Plan(config), settings_hash(settings_of(config))
+    env, plan = make_env(), Plan(config)
+    out = out_of(env=env)  # a process may be able to hold only one environment
 
     def job(task: Task) -> list[ShardFacts]:
         facts = []
         for index in task:
             _, driver, seed = plan[index]
-            episode = drive(env, driver, make_driver, seed)
-            facts.append(write_shard(shards, index, episode, whose))
+            facts.append(out.write(index, drive(env, driver, make_driver, seed)))
         return facts
 
     return job
 
 
-def _make_fleet_job(config: CollectConfig, shards: Path, fleet: Fleet) -> Job:
+def _make_fleet_job(
+    config: CollectConfig, shards: Path, fleet: Fleet, out_of: Callable[..., Outgrowth]
+) -> Job:
     """The same, side by side."""
-    env, plan = fleet.make_env(fleet.num_envs), Plan(config)
-    whose = settings_hash(settings_of(config))
+    env, plan, out = fleet.make_env(fleet.num_envs), Plan(config), out_of()
     team = fleet.make_drivers(env)
 
     def job(task: Task) -> list[ShardFacts]:
         episodes = drive_together(env, team, [plan[index] for index in task])
-        return [write_shard(shards, number, episode, whose) for number, episode in episodes]
+        return [out.write(number, episode) for number, episode in episodes]
 
     return job
 
@@ -191,7 +225,7 @@ def _drive_all(
         for _, facts in run_tasks(make_job, work.tasks(workers, largest), workers):
             work.add(facts)
             note = f"{work.unsafe_steps / work.steps:.1%} unsafe steps"
-            note = f"{note}, {work.collisions} collisions"
+            note = f"{note}, {work.collisions} collisions{work.branches_note}"
             report.update(work.steps if count_steps else work.episodes, note)
 
 
@@ -220,7 +254,7 @@ def _finished(target: Path, config: CollectConfig) -> CollectSummary:
 
 
 def _metadata(config: CollectConfig, facts: list[ShardFacts]) -> dict[str, Any]:
-    contents = _contents(facts)
+    contents = contents_of(facts)
     return {
         "dataset_id": config.dataset_id,
         "description": f"{contents['episodes']} drives in {config.env_id}, mix {config.mix}",
@@ -230,29 +264,3 @@ def _metadata(config: CollectConfig, facts: list[ShardFacts]) -> dict[str, Any]:
         "collection": settings_of(config),
         "contents": contents,
     }
-
-
-def _contents(facts: list[ShardFacts]) -> dict[str, Any]:
-    steps = sum(f.steps for f in facts)
-    drivers: dict[str, dict[str, float]] = {}
-    for f in facts:
-        row = drivers.setdefault(
-            f.driver, {"episodes": 0, "steps": 0, "unsafe_steps": 0, "collisions": 0, "return": 0.0}
-        )
-        row["episodes"] += 1
-        row["steps"] += f.steps
-        row["unsafe_steps"] += f.unsafe_steps
-        row["collisions"] += f.collision
-        row["return"] += f.env_return
-    return {
-        "episodes": len(facts),
-        "steps": steps,
-        "unsafe_share": sum(f.unsafe_steps for f in facts) / steps,
-        "collisions": sum(f.collision for f in facts),
-        "drivers": drivers,
-    }
-
-
-def _summary(target: Path, facts: list[ShardFacts]) -> CollectSummary:
-    size = sum(file.stat().st_size for file in (target / "data").iterdir()) / 1e6
-    return CollectSummary(target, megabytes=round(size, 1), **_contents(facts))

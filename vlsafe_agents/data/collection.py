@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from vlsafe_agents.common.seeds import derived_seed
+from vlsafe_agents.data.branching import BranchConfig
 from vlsafe_agents.data.driving import EpisodePlan
 from vlsafe_agents.data.shards import ShardFacts
 from wrappers.checks import one_number
@@ -50,6 +51,7 @@ class CollectConfig:
     seed: int = 0
     dataset_id: str = "vlsafe/drives-v0"
     observation: str | None = None  # what the environment was asked to show; None: the usual
+    branches: BranchConfig | None = None  # what is driven on from recorded states; None: nothing
 
     def __post_init__(self) -> None:
         for name, kind in (("env_id", str), ("env_kwargs", dict), ("mix", dict)):
@@ -67,6 +69,8 @@ class CollectConfig:
             raise ValueError(
                 f"nothing to collect: {name}={getattr(self, name)!r}; give an integer of at least 1"
             )
+        if not isinstance(self.branches, BranchConfig | None):
+            raise ValueError(f"branches={self.branches!r}: give a BranchConfig, or None")
         if not is_whole(self.seed, 0):
             raise ValueError(f"seed={self.seed!r}: give an integer that is not negative")
         valid = isinstance(self.dataset_id, str) and re.fullmatch(
@@ -88,7 +92,14 @@ def settings_of(config: CollectConfig) -> dict[str, Any]:
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
     if config.observation is None:
         del settings["observation"]  # of which collections of before do not speak
+    if config.branches is None:
+        del settings["branches"]  # as in data sets of before there were any
     return settings
+
+
+def branches_id(dataset_id: str) -> str:
+    """The Minari id of the branches that leave the episodes of a data set."""
+    return re.sub(r"-v(\d+)$", r"-branches-v\1", dataset_id)
 
 
 # --- who drives what ------------------------------------------------------------------------------
@@ -158,7 +169,8 @@ def claim(shards: Path, settings: dict[str, Any]) -> None:
         except ValueError as error:
             warnings.warn(f"{error}; it is written again", stacklevel=2)
             found = settings
-        changed = [k for k in settings if k not in AMOUNTS and settings[k] != found.get(k)]
+        names = (settings.keys() | found.keys()) - {*AMOUNTS}
+        changed = [k for k in sorted(names) if settings.get(k) != found.get(k)]
         if changed:
             raise FileExistsError(
                 f"{shards} holds an unfinished collection with another {', '.join(changed)}; "
@@ -183,6 +195,7 @@ class Work:
         self.config = config
         self.done: dict[int, ShardFacts] = {}
         self.episodes = self.steps = self.unsafe_steps = self.collisions = 0
+        self.branch_steps = self.branch_collisions = 0
         self._next = 0  # all episodes before are done or being driven
         self._complete = 0  # all episodes before are done
         self._complete_steps = 0  # of theirs
@@ -196,9 +209,18 @@ class Work:
             self.steps += f.steps
             self.unsafe_steps += f.unsafe_steps
             self.collisions += f.collision
+            self.branch_steps += f.branch_steps
+            self.branch_collisions += f.branch_collisions
         while self._complete in self.done:
             self._complete_steps += self.done[self._complete].steps
             self._complete += 1
+
+    @property
+    def branches_note(self) -> str:
+        """What branches are there so far, for the progress line."""
+        if self.config.branches is None:
+            return ""
+        return f"; branches: {self.branch_steps:,} steps, {self.branch_collisions:,} collisions"
 
     def needed(self) -> list[ShardFacts]:
         """The episodes, counted from the first, that make up the data set."""

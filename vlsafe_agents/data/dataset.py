@@ -74,6 +74,7 @@ class EpisodeDataset:
         if len(self.episode_ids) == 0:
             raise ValueError("the data set holds no episode; collect some with `vlsafe collect`")
         self._stream = Stream(rows.starts, self.episode_ids)
+        self._branched = np.array([branch is not None for branch in rows.branches], bool)  # (E,)
         self._scored = self.has_safety_score
         self._resets_cost_nothing = False
         self._resets_cost_nothing = self._any_cost_known()  # where there are costs at all
@@ -157,6 +158,18 @@ class EpisodeDataset:
     def num_steps(self) -> int:
         """Transitions in this view."""
         return self._stream.num_steps
+
+    @property
+    def num_branches(self) -> int:
+        """Episodes of this view that branch from recorded ones; see ``data.branching``."""
+        return int(self._branched[self.episode_ids].sum())
+
+    @property
+    def mean_steps(self) -> float:
+        """Steps of a recorded episode, on average; of branches where there is nothing else."""
+        lengths = np.diff(self._flat.starts)[self.episode_ids] - 1
+        driven = ~self._branched[self.episode_ids]
+        return float(lengths[driven].mean() if driven.any() else lengths.mean())
 
     @property
     def has_safety_score(self) -> bool:
@@ -358,6 +371,7 @@ class EpisodeDataset:
             has_action=self._stream.has_action(rows),
             weight=np.ones(rows.shape, np.float32) if weight is None else weight,
             gate_score=None if flat.gate_score is None else flat.gate_score[rows],
+            is_branch=self._branched[self._stream.episode(rows)],
         )
 
     def sample_transitions(
@@ -406,6 +420,7 @@ class EpisodeDataset:
             terminated=bool(flat.is_terminal[end - 1]),
             seed=flat.seeds[number],
             driver=flat.drivers[number],
+            branch=flat.branches[number],
         )
 
     def episode_batch(self, index: int) -> SequenceBatch:

@@ -19,7 +19,7 @@ from wrappers.checks import FLOAT32_MAX, check_numbers, one_number
 LONGEST_TIME = 1e3  # [s], stands for an infinite time-to-collision or headway
 _TIMES = ("time_to_collision", "headway")
 _OPTIONAL_INFOS = (
-    *("speed", "distance", "collision", "off_road", "arrived"),
+    *("speed", "distance", "density", "collision", "off_road", "arrived"),
     *_TIMES,
     *("safety_score", "scene"),
 )
@@ -97,20 +97,51 @@ def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, see
     observation, info = env.reset(seed=seed)
     driver = make_driver(driver_name, env, plan.rng)
     driver.reset()
-    if not isinstance(observation, Mapping):
-        kind = type(observation).__name__
-        raise ValueError(f"the observation is a {kind}; expected a dictionary of arrays")
-    where = f"the episode of seed {seed}, reset"
-    observations, infos = [observation], [_entries(info, where)]
-    steps: list[tuple[Any, float, bool, bool]] = []
-    ended = False
-    while not ended:
-        where = f"the episode of seed {seed}, step {len(steps) + 1}"
-        action = driver.act()
-        observation, reward, terminated, truncated, info = env.step(action)
-        observations.append(observation)
-        infos.append(_entries(info, where))
-        steps.append(
+    recording = Recording(env, plan, observation, info)
+    while not recording.step(driver.act()):
+        pass
+    return recording.episode()
+
+
+class Recording:
+    """An episode while one environment drives it.
+
+    Args:
+        env: which is where the observation was made.
+        plan: says the driver and the seed.
+        observation: the first of the episode.
+        info: the same moment's.
+
+    Raises:
+        ValueError: for other observations than a dictionary, and for an info without a cost.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], plan: EpisodePlan, observation: Any, info: Mapping[str, Any]
+    ) -> None:
+        self._env, self._plan = env, plan
+        if not isinstance(observation, Mapping):
+            kind = type(observation).__name__
+            raise ValueError(f"the observation is a {kind}; expected a dictionary of arrays")
+        where = f"the episode of seed {plan.seed}, reset"
+        self._observations, self._infos = [observation], [_entries(info, where)]
+        self._steps: list[tuple[Any, float, bool, bool]] = []
+
+    def __len__(self) -> int:
+        """Steps so far."""
+        return len(self._steps)
+
+    def step(self, action: Any) -> bool:
+        """Take an action; returns whether the episode is over.
+
+        Raises:
+            ValueError: for what the environment should not have said.
+        """
+        where = f"the episode of seed {self._plan.seed}, step {len(self) + 1}"
+        observation, reward, terminated, truncated, info = self._env.step(action)
+        self._observations.append(observation)
+        self._infos.append(_entries(info, where))
+        self._steps.append(
             (
                 action,
                 one_number(reward, "the reward", where),
@@ -118,8 +149,16 @@ def drive(env: gym.Env[Any, Any], driver_name: str, make_driver: MakeDriver, see
                 _flag(truncated, "truncated", where),
             )
         )
-        ended = any(steps[-1][2:])
-    return _record(plan, env.action_space, observations, infos, steps)
+        return any(self._steps[-1][2:])
+
+    def episode(self) -> Episode:
+        """What was driven, of one step at least.
+
+        Raises:
+            ValueError: for numbers that are not finite and actions outside the space.
+        """
+        space = self._env.action_space
+        return _record(self._plan, space, self._observations, self._infos, self._steps)
 
 
 def _flag(value: Any, name: str, where: str) -> bool:

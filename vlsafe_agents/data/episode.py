@@ -40,6 +40,16 @@ def training_cost(
 
 
 @dataclass(frozen=True)
+class Branch:
+    """Where an episode leaves a recorded one, to see what would have come of other actions."""
+
+    episode: int  # number of the recorded one
+    step: int  # its observation that is this one's first
+    macro: str  # the macro-action that this one took
+    why: str  # the state was chosen: "evenly", or what made it critical
+
+
+@dataclass(frozen=True)
 class Episode:
     """A drive of T steps: T + 1 observations, the reset's included, and T actions.
 
@@ -63,6 +73,7 @@ class Episode:
     driver: str = ""
     infos: dict[str, Array] = field(default_factory=dict)  # each (T + 1, ...), anything else
     truncated: bool | None = None  # ended from outside; None: where it did not terminate
+    branch: Branch | None = None  # None: a drive from its reset on
 
     def __post_init__(self) -> None:
         action = numbers_of(self.action, "action")
@@ -106,6 +117,11 @@ class Episode:
     def num_steps(self) -> int:
         """Steps T, one fewer than the observations."""
         return len(self.action)
+
+    @property
+    def collided(self) -> bool:
+        """Whether a step led to a collision; where the episode begins there may have been one."""
+        return bool(np.any(self.infos.get("collision", np.zeros(0))[1:]))
 
     @property
     def unsafe_steps(self) -> int | None:

@@ -161,6 +161,11 @@ def to_flat_arrays(dataset: EpisodeDataset) -> dict[str, Any]:
     Observations of a ``Dict`` space are dicts of arrays; ``costs`` are left out where they are not
     known.
     """
+    if 0 < dataset.num_branches < dataset.num_episodes:
+        raise ValueError(
+            "flat arrays cannot tell recorded drives from branches of them; write each data set of "
+            "the mix by itself (dataset.parts)"
+        )
     episodes = list(dataset.episodes)
     bare = not isinstance(dataset.observation_space, gym.spaces.Dict)
 

@@ -1,9 +1,10 @@
 """The index of a large data set: all but the observations, read and checked once.
 
 It lies in ``cache/index-STAMP/`` beside the data: ``rows.npy`` (one record a row, memory-mapped, so
-that several processes share its pages), ``episodes.npy`` and ``drivers.json``.  The stamp is made
-of the data file's size and time, of what the metadata say of spaces and sizes, and of the cost that
-was asked for: other data make another index.  Every opening compares some episodes with the data.
+that several processes share its pages), ``episodes.npy``, ``drivers.json`` and ``branches.json``.
+The stamp is made of the data file's size and time, of what the metadata say of spaces and sizes,
+and of the cost that was asked for: other data make another index.  Every opening compares some
+episodes with the data.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.columns import open_flat, write_flat
+from vlsafe_agents.data.episode import Branch
 from vlsafe_agents.data.layout import ACTIONS, MAIN_FILE, REWARDS
 from vlsafe_agents.data.stored_array import StoredEpisodes
 from wrappers.files import one_writer, read_json, replacing, write_json
 
-VERSION = 1
+VERSION = 2
 FROM_EPISODES, FROM_STEPS = 500, 1_000_000  # smaller data sets are read in a second
 _MADE_OF = ("observation_space", "action_space", "total_episodes", "total_steps", "jpeg_encoding")
 _ROW = ("next_action", "reward", "env_cost", "safety_score", "is_terminal")
@@ -47,6 +49,7 @@ class Steps:
     is_terminal: npt.NDArray[np.bool_]  # (R,)
     seeds: tuple[int | None, ...]  # (E,)
     drivers: tuple[str, ...]  # (E,)
+    branches: tuple[Branch | None, ...]  # (E,)
 
 
 def is_large(metadata: Mapping[str, Any]) -> bool:
@@ -80,10 +83,11 @@ def read_index(path: Path, episodes: StoredEpisodes) -> Steps | None:
             starts=np.array(table["start"]),
             seeds=tuple(s if k else None for s, k in zip(seeds, known, strict=True)),
             drivers=tuple(str(names[n]) for n in table["driver"][:-1].tolist()),
+            branches=_read_branches(path, len(seeds)),
             **{name: rows[name] for name in _ROW},
         )
         return steps if _agrees(steps, len(rows), episodes) else None
-    except (ValueError, KeyError, IndexError, OSError):  # another layout, or damaged
+    except (ValueError, KeyError, IndexError, TypeError, OSError):  # another layout, or damaged
         return None
 
 
@@ -140,6 +144,14 @@ def _write(folder: Path, steps: Steps) -> None:
         table[number] = (steps.starts[number], seed or 0, seed is not None, codes[driver])
     write_flat(folder / "episodes.npy", table.shape, table.dtype, [table])
     write_json(folder / "drivers.json", names)
+    left = {n: vars(branch) for n, branch in enumerate(steps.branches) if branch is not None}
+    write_json(folder / "branches.json", left)
+
+
+def _read_branches(path: Path, episodes: int) -> tuple[Branch | None, ...]:
+    found = read_json(path / "branches.json", dict)
+    branches = [Branch(**found[str(n)]) if str(n) in found else None for n in range(episodes)]
+    return tuple(branches)
 
 
 def _records(columns: Mapping[str, Array], row: np.dtype[Any], total: int) -> Iterator[Array]:

@@ -6,10 +6,13 @@ and ``observations/...`` and ``infos/...`` (T + 1 entries, the reset's first).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from vlsafe_agents.common.border import Array
-from vlsafe_agents.data.episode import Episode
+from vlsafe_agents.data.episode import Branch, Episode
 
 MAIN_FILE = "main_data.hdf5"
 METADATA_FILE = "metadata.json"
@@ -54,3 +57,33 @@ def arrays_of(episode: Episode) -> dict[str, Array]:
         named[SAFETY_SCORE] = episode.safety_score
     named |= {observation_name(name): array for name, array in episode.obs.items()}
     return named | {info_name(name): array for name, array in episode.infos.items()}
+
+
+BRANCHES_OF = "branches_of"  # in the metadata of a set of branches: the id of the recorded set
+
+
+def branch_attributes(episode: Episode) -> dict[str, Any]:
+    """Attributes of the group of an episode that leaves another one; of others there are none."""
+    if episode.branch is None:
+        return {}
+    return {f"branch_{name}": value for name, value in vars(episode.branch).items()}
+
+
+def branch_of(attributes: Mapping[str, Any], where: str) -> Branch | None:
+    """Inverse of :func:`branch_attributes`.
+
+    Raises:
+        ValueError: naming ``where``, for attributes that are incomplete or no numbers.
+    """
+    names = ("episode", "step", "macro", "why")
+    found = {name: attributes[f"branch_{name}"] for name in names if f"branch_{name}" in attributes}
+    if not found:
+        return None
+    try:
+        return Branch(
+            int(found["episode"]), int(found["step"]), *(str(found[n]) for n in names[2:])
+        )
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"{where}: its attributes branch_... are {found}; expected {', '.join(names)}"
+        ) from None

@@ -62,6 +62,9 @@ class MixedDataset(EpisodeDataset):
     Episodes are numbered through all of them in order.  Batches hold the weights as they are drawn:
     averages are those of the mix, not of all steps.
 
+    Branches of recorded drives (:mod:`~vlsafe_agents.data.branching`) are mixed in so:
+    ``MixedDataset([drives, branches], [0.75, 0.25])``.  Batches say which rows are theirs.
+
     Args:
         datasets: with the same actions and observations.
         weights: shares of the sequences, at least 0; they are divided by their sum.  None: in
@@ -103,6 +106,19 @@ class MixedDataset(EpisodeDataset):
     def num_steps(self) -> int:
         """Transitions of all data sets."""
         return sum(part.num_steps for part in self.parts)
+
+    @property
+    def num_branches(self) -> int:
+        """Branches in all data sets."""
+        return sum(part.num_branches for part in self.parts)
+
+    @property
+    def mean_steps(self) -> float:
+        """As :attr:`EpisodeDataset.mean_steps`, of all episodes together."""
+        counts = [part.num_episodes - part.num_branches for part in self.parts]
+        if not any(counts):
+            counts = [part.num_episodes for part in self.parts]
+        return float(np.average([part.mean_steps for part in self.parts], weights=counts))
 
     @property
     def has_safety_score(self) -> bool:

@@ -206,7 +206,10 @@ class Replay:
         next_action[~rows["has_action"]] = self._blank
         obs = {k.removeprefix("obs/"): rows.pop(k) for k in [*rows] if k.startswith("obs/")}
         weight = np.ones(at.shape, np.float32) if weight is None else weight
-        return SequenceBatch(obs=obs, next_action=next_action, weight=weight, **rows)
+        none = np.zeros(at.shape, bool)
+        return SequenceBatch(
+            obs=obs, next_action=next_action, weight=weight, is_branch=none, **rows
+        )
 
     def episodes(self) -> list[Episode]:
         """What is stored, as episodes; running ones, and those without a beginning, count too.

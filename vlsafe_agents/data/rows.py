@@ -20,7 +20,7 @@ from vlsafe_agents.common.border import (
     blank_actions,
     check_observations,
 )
-from vlsafe_agents.data.episode import Episode
+from vlsafe_agents.data.episode import Branch, Episode
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class FlatRows:
     starts: npt.NDArray[np.int64]  # (E + 1,), first row of each episode, then R
     seeds: tuple[int | None, ...]  # (E,)
     drivers: tuple[str, ...]  # (E,)
+    branches: tuple[Branch | None, ...]  # (E,), where they leave recorded episodes, if they do
     # Reads further infos of all rows by name, each (R, ...); what is not there is left out.
     infos: Callable[[Sequence[str]], dict[str, Array]]
     gate_score: npt.NDArray[np.float32] | None = None  # (R,), in place of safety_score for the gate
@@ -76,6 +77,7 @@ def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRo
         starts=starts,
         seeds=tuple(e.seed for e in episodes),
         drivers=tuple(e.driver for e in episodes),
+        branches=tuple(e.branch for e in episodes),
         infos=partial(_infos_of, [e.infos for e in episodes]),
     )
 

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,13 @@ from gymnasium.envs.registration import EnvSpec
 
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.episode import Episode
-from vlsafe_agents.data.layout import MAIN_FILE, REWARDS, arrays_of, episode_name
+from vlsafe_agents.data.layout import (
+    MAIN_FILE,
+    REWARDS,
+    arrays_of,
+    branch_attributes,
+    episode_name,
+)
 from wrappers.files import fault_of, replacing, reserve
 
 _GROUP = "episode"
@@ -47,10 +53,16 @@ class ShardFacts:
     env_return: float
     content: str  # hash of all arrays
     collection: str = ""  # hash of the settings that it was driven with
+    branches: int = 0  # episodes that leave this one, see ``branching``
+    branch_steps: int = 0  # theirs
+    branch_collisions: int = 0
+    branch_simulated: int = 0  # all steps simulated for them, also those that are not kept
 
 
-def facts_of(episode: Episode, index: int, collection: str = "") -> ShardFacts:
-    """Summary of an episode, with a hash of its arrays."""
+def facts_of(
+    episode: Episode, index: int, collection: str = "", branches: Mapping[str, int] | None = None
+) -> ShardFacts:
+    """Summary of an episode, with a hash of its arrays; ``branches``: its fields of branches."""
     digest = hashlib.blake2b(digest_size=16)
     for name, array in sorted(arrays_of(episode).items()):
         digest.update(f"{name}{array.dtype}{array.shape}".encode())
@@ -63,10 +75,11 @@ def facts_of(episode: Episode, index: int, collection: str = "") -> ShardFacts:
         seed=episode.seed,
         steps=episode.num_steps,
         unsafe_steps=episode.unsafe_steps,
-        collision=bool(np.any(episode.infos.get("collision", False))),
+        collision=episode.collided,
         env_return=float(episode.reward.sum()),
         content=digest.hexdigest(),
         collection=collection,
+        **(branches or {}),
     )
 
 
@@ -75,9 +88,37 @@ def shard_path(folder: Path, index: int) -> Path:
     return folder / f"episode_{index:07d}.hdf5"
 
 
-def write_shard(folder: Path, index: int, episode: Episode, collection: str = "") -> ShardFacts:
-    """Write one episode of a collection atomically."""
-    facts = facts_of(episode, index, collection)
+def contents_of(facts: list[ShardFacts]) -> dict[str, Any]:
+    """What some episodes hold together, and by driver."""
+    steps = sum(f.steps for f in facts)
+    drivers: dict[str, dict[str, float]] = {}
+    for f in facts:
+        row = drivers.setdefault(
+            f.driver, {"episodes": 0, "steps": 0, "unsafe_steps": 0, "collisions": 0, "return": 0.0}
+        )
+        row["episodes"] += 1
+        row["steps"] += f.steps
+        row["unsafe_steps"] += f.unsafe_steps
+        row["collisions"] += f.collision
+        row["return"] += f.env_return
+    return {
+        "episodes": len(facts),
+        "steps": steps,
+        "unsafe_share": sum(f.unsafe_steps for f in facts) / steps,
+        "collisions": sum(f.collision for f in facts),
+        "drivers": drivers,
+    }
+
+
+def write_shard(
+    folder: Path,
+    index: int,
+    episode: Episode,
+    collection: str = "",
+    branches: Mapping[str, int] | None = None,
+) -> ShardFacts:
+    """Write one episode of a collection atomically; see :func:`facts_of`."""
+    facts = facts_of(episode, index, collection, branches)
     temporary = folder / f".{index}.{os.getpid()}.tmp"
     try:
         with _writing(folder):
@@ -96,6 +137,7 @@ def _as_bytes(episode: Episode, facts: ShardFacts) -> bytes:
             write_array(group, name, array)
         group.attrs.update({"id": facts.index, "seed": facts.seed, "total_steps": facts.steps})
         group.attrs["driver"] = facts.driver
+        group.attrs.update(branch_attributes(episode))
         file.attrs["facts"] = json.dumps(vars(facts))
         file.flush()
         image: bytes = file.id.get_file_image()

@@ -32,12 +32,14 @@ from vlsafe_agents.data.index import Steps, index_path, is_large, read_index, wr
 from vlsafe_agents.data.jpeg import JpegColumn, is_stored_as_jpeg
 from vlsafe_agents.data.layout import (
     ACTIONS,
+    BRANCHES_OF,
     MAIN_FILE,
     METADATA_FILE,
     OBSERVATIONS,
     REWARDS,
     SAFETY_SCORE,
     TERMINATIONS,
+    branch_of,
     info_name,
     observation_name,
 )
@@ -110,6 +112,8 @@ def resolve_dataset(id_or_path: str | os.PathLike[str]) -> Path:
 def _only_one(path: Path) -> Path:
     """The data folder at or below ``path``."""
     found = _folders_with(MAIN_FILE, path)
+    if len(found) > 1:  # branches lie beside the drives that they leave, which are meant
+        found = [one for one in found if not _is_of_branches(one)] or found
     if len(found) > 1:
         raise ValueError(f"{path} holds several data sets, name one of {[*map(str, found)]}")
     if found:
@@ -130,6 +134,11 @@ def _only_one(path: Path) -> Path:
     raise FileNotFoundError(
         f"no Minari data set in {path}; make one with `vlsafe collect --out {path}`"
     )
+
+
+def _is_of_branches(data_path: Path) -> bool:
+    file = data_path / METADATA_FILE
+    return file.is_file() and BRANCHES_OF in read_json(file, dict, COPY_AGAIN)
 
 
 def _folders_with(name: str, path: Path) -> list[Path]:
@@ -388,7 +397,7 @@ def _steps_of(
     action = blank_actions(total, action_space)
     reward = np.zeros(total, np.float64)
     terminal = np.zeros(total, bool)
-    seeds, drivers = [], []
+    seeds, drivers, branches = [], [], []
     numbers = range(len(episodes))
     for number in shown(numbers, title, len(episodes), "episodes", bool(title)):
         begin, end = starts[number : number + 2]
@@ -402,6 +411,7 @@ def _steps_of(
         attributes = episodes.group(number).attrs
         seeds.append(_seed(attributes))
         drivers.append(sys.intern(str(attributes.get("driver", ""))))
+        branches.append(branch_of(attributes, where))
     given = np.delete(reward, starts[:-1])  # without the resets'
     check_column(given, "reward", starts - np.arange(len(starts)), -FLOAT32_MAX, FLOAT32_MAX)
     score = np.full(total, np.nan, np.float32)
@@ -418,6 +428,7 @@ def _steps_of(
         is_terminal=terminal,
         seeds=tuple(seeds),
         drivers=tuple(drivers),
+        branches=tuple(branches),
     )
 
 

@@ -58,13 +58,14 @@ class Stream:
 
     def is_first(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Whether row numbers ``(...)`` begin an episode."""
-        found: npt.NDArray[np.bool_] = self.starts[self._episode(rows)] == rows
+        found: npt.NDArray[np.bool_] = self.starts[self.episode(rows)] == rows
         return found
 
     def has_action(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Whether an action was taken at row numbers ``(...)``: not at an episode's last."""
-        found: npt.NDArray[np.bool_] = self.starts[self._episode(rows) + 1] != rows + 1
+        found: npt.NDArray[np.bool_] = self.starts[self.episode(rows) + 1] != rows + 1
         return found
 
-    def _episode(self, rows: Rows) -> Rows:
+    def episode(self, rows: Rows) -> Rows:
+        """Numbers, in all the data, of the episodes that row numbers ``(...)`` belong to."""
         return np.searchsorted(self.starts, rows, "right") - 1

@@ -57,12 +57,16 @@ def _data(run: RunFolder) -> Iterator[str]:
     else:
         mix = collection.get("mix")
         shares = ",".join(f"{k}={v}" for k, v in mix.items()) if isinstance(mix, Mapping) else None
+        given = collection.get("branches")
+        branches = given if isinstance(given, Mapping) else {}
         yield _command(
             "collect",
             *_environment(collection["env_id"], collection.get("env_kwargs")),
             *_option("--steps", collection.get("steps")),
             *_option("--episodes", collection.get("episodes")),
             *_option("--mix", shares),
+            *_option("--branches", branches.get("states")),
+            *_option("--branch-seconds", branches.get("seconds")),
             *_option("--seed", collection.get("seed")),
             *_option("--out", folder),
         )

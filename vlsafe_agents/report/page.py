@@ -300,6 +300,14 @@ def _dataset_card(data: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         ("Episodes with a collision", _count(inside.get("collisions"))),
         ("Size", f"{size} MB" if (size := _count(data.get("dataset_size"))) != _ABSENT else size),
     ]
+    branches = inside.get("branches")
+    if isinstance(branches, Mapping):
+        card += [
+            ("Branches of these episodes, apart", _count(branches.get("episodes"))),
+            ("Steps in branches", _count(branches.get("steps"))),
+            ("Steps simulated for branches", _count(branches.get("simulated_steps"))),
+            ("Branches with a collision", _count(branches.get("collisions"))),
+        ]
     scorer = data.get("scorer")
     if isinstance(scorer, Mapping):
         card += [(f"Scorer: {key}", _plain(value)) for key, value in scorer.items()]

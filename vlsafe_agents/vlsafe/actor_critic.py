@@ -202,6 +202,7 @@ class ActorCritic(nn.Module):
             lambda_return(reward, reward_value, imagined.cont, gamma, lambda_),
             lambda_return(cost, cost_value, imagined.cont, gamma, lambda_),
             evaluation,
+            start.by_driver,
         )
 
     def choices(self, dream: Dream) -> Choices:
@@ -209,6 +210,8 @@ class ActorCritic(nn.Module):
         feat = dream.imagined.feat[:, :-1]  # (N, H, F)
         rows = torch.zeros_like(dream.weight)  # (N, H)
         rows[:, 0] = dream.rows * dream.start_weight
+        if dream.by_driver is not None:
+            rows[:, 0] *= dream.by_driver  # branches leave where it is critical
         feat, gate, weight, rows = self.actor.some_states(
             feat, self.gate(dream.imagined), self._state_weight(dream), rows
         )
@@ -225,14 +228,16 @@ class ActorCritic(nn.Module):
     # --- losses -----------------------------------------------------------------------------------
 
     def behaviour_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
-        """Negative log-likelihood of the recorded actions under the prior, a scalar.
+        """Negative log-likelihood of the drivers' actions under the prior, a scalar.
+
+        Branches are left out: their actions are what no driver did.
 
         Args:
             feat: posterior features ``(B, T, F)``; they get gradients if they have a history.
         """
         action = world_model.action_vector(batch.next_action)
         log_prob = self.behaviour.log_prob(feat, action)  # (B, T)
-        return -masked_mean(log_prob, batch.has_action * batch.weight)
+        return -masked_mean(log_prob, batch.has_action * batch.by_driver * batch.weight)
 
     def critic_loss(
         self, dream: Dream, feat: Tensor, batch: TensorBatch, world_model: WorldModel
@@ -287,6 +292,7 @@ class ActorCritic(nn.Module):
             log_ratio = self.actor.log_prob(feat, action) - self.behaviour.log_prob(feat, action)
             trace = settings.lambda_ * log_ratio.exp().clamp_max(1.0)[:, 1:]  # (B, T - 1)
             trace[:, :-1] *= valid[:, 1:]
+            trace *= batch.by_driver[:, 1:]  # who acts in branches is not the prior
         loss = torch.zeros_like(discount)
         for critic, signal in ((self.reward_critic, batch.reward), (self.cost_critic, batch.cost)):
             value, q = self.actor.value_and_q(feat[:, 1:], action[:, 1:], critic)

@@ -37,6 +37,13 @@ class TensorBatch(NamedTuple):
     # (B, T) bool: where cost and safety_score are known; they are 0 where not; None: everywhere
     has_cost: Tensor | None = None
     has_safety_score: Tensor | None = None
+    # (B, T) bool: of an episode that branches from a recorded one; None: of none
+    is_branch: Tensor | None = None
+
+    @property
+    def by_driver(self) -> Tensor:
+        """Rows ``(B, T)`` bool of recorded drives, whose actions their driver chose."""
+        return torch.ones_like(self.is_first) if self.is_branch is None else ~self.is_branch
 
     def known(self) -> dict[str, Tensor]:
         """Masks ``(B, T)`` by signal, of those that need not be known everywhere."""
@@ -88,6 +95,7 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         gate_score=None if batch.gate_score is None else tensor(batch.gate_score).float(),
         has_cost=tensor(has_cost),
         has_safety_score=tensor(has_safety_score),
+        is_branch=None if batch.is_branch is None else tensor(batch.is_branch).bool(),
     )
 
 

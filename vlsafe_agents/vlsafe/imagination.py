@@ -26,7 +26,8 @@ class Starts(NamedTuple):
     ``rows`` says how many rows of the batch a start stands for, in units of their mean: the inverse
     of the chance of being chosen (Horvitz and Thompson 1952).  ``mean(rows * x)`` over starts is,
     in expectation, the mean of ``x`` over all rows that can be chosen.  ``own_rows`` are the same
-    for dreams that follow the actor from the first action on, and 0 for the others.
+    for dreams that follow the actor from the first action on, and 0 for the others, and for those
+    that begin in branches of recorded drives: what is said of the data is said of the drives.
     """
 
     state: RSSMState  # (N, ...)
@@ -35,6 +36,7 @@ class Starts(NamedTuple):
     weight: Tensor  # (N,) of the batch's sequences
     rows: Tensor  # (N,)
     own_rows: Tensor  # (N,)
+    by_driver: Tensor | None = None  # (N,) bool: of a recorded drive, no branch of one; None: all
 
 
 class Dream(NamedTuple):
@@ -50,6 +52,7 @@ class Dream(NamedTuple):
     reward_return: Tensor  # (N, H) lambda-returns
     cost_return: Tensor  # (N, H)
     evaluation: Evaluation | None  # None where actions cannot be counted
+    by_driver: Tensor | None = None  # (N,) bool: see Starts
 
 
 @torch.no_grad()
@@ -67,11 +70,12 @@ def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore:
         In a team, this process's share of those that are drawn from all its processes' batches.
     """
     posterior = RSSMState(gathered(posterior.deter), gathered(posterior.stoch))
-    is_terminal, is_first, weight = (
-        gathered(x) for x in (batch.is_terminal, batch.is_first, batch.weight)
+    is_terminal, is_first, by_driver, weight = (
+        gathered(x) for x in (batch.is_terminal, batch.is_first, batch.by_driver, batch.weight)
     )
     order = torch.rand(weight.shape, device=weight.device).flatten()
-    usable, is_first = ~is_terminal.flatten(), is_first.flatten()
+    usable, by_driver = ~is_terminal.flatten(), by_driver.flatten()
+    is_first = is_first.flatten() & by_driver  # a branch begins in mid-episode
     firsts, others = int((usable & is_first).sum()), int((usable & ~is_first).sum())
     count = min(count, firsts + others)
     count -= count % team_size()
@@ -97,6 +101,7 @@ def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore:
         weight.flatten()[index],
         own_share(rows),
         own_share(own_rows),
+        own_share(by_driver),
     )
 
 
@@ -151,7 +156,7 @@ def recorded_returns(batch: TensorBatch, gamma: float, horizon: int) -> Recorded
     """
     alive = torch.ones_like(batch.is_first)  # (B, T): nothing terminal so far
     alive &= ~batch.is_terminal & batch.has_action
-    valid = alive.clone()
+    valid = alive & batch.by_driver
     valid[:, max(valid.shape[1] - horizon, 0) :] = False
     sums = {"reward": torch.zeros_like(batch.reward), "cost": torch.zeros_like(batch.cost)}
     for k in range(1, horizon + 1):

@@ -217,7 +217,7 @@ class VLSafe(LearningLoop):
         if not self.world_model_frozen:
             self.scores_learned = dataset.has_safety_score
         if self.config.multiplier.episode_steps is None:
-            self.policy.actor_critic.episode_steps = dataset.num_steps / dataset.num_episodes
+            self.policy.actor_critic.episode_steps = dataset.mean_steps
 
     def adopt_world_model(self, other: VLSafe) -> None:
         """Take over another agent's world model and behaviour prior and leave the model as it is.

@@ -15,6 +15,7 @@ from gymnasium.vector.utils import batch_space, create_empty_array
 from vlsafe_envs.actions import check_actions
 from vlsafe_envs.batch.stacked import Arrival, BatchMember, DrivingBatch, put_rows, rows_of
 from vlsafe_envs.checks import check_autoreset, check_kind, check_seeds, reset_mask
+from vlsafe_envs.state import State
 
 Flags = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
@@ -167,6 +168,18 @@ class VectorDrivingEnv(VectorEnv[Any, Any, npt.NDArray[Any]]):
             put_rows(infos, arrival.info, arrival.rows)
             _mark(infos, arrival.rows)
         return self._seen, infos
+
+    def restore(self, state: State, rows: Integers) -> None:
+        """Put environments ``rows (K,)`` where one like them was saved; see ``snapshots``."""
+        observation = self.batch.restore(state, rows)
+        self._over[rows] = False
+        self._seen = deepcopy(self._seen)  # the caller may have kept it
+        put_rows(self._seen, observation, rows)
+
+    @property
+    def observations(self) -> Any:
+        """The latest observations ``(N, ...)``; 0 where there was none yet."""
+        return deepcopy(self._seen)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """An attribute of every environment, or what its method returns."""

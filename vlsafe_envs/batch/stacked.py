@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
 from vlsafe_envs.costs import HORIZON, CostConfig
-from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.env import DrivingEnv, draw_density
 from vlsafe_envs.observations import IMAGE_SIZE, PARTS, make_observation
 from vlsafe_envs.rewards import RewardConfig
 from vlsafe_envs.scenarios import Scenario
@@ -24,6 +24,7 @@ from vlsafe_envs.simulator import EgoStatus
 from vlsafe_envs.simulators.engine.batch import STATUS, TrafficBatch, View, ego_of
 from vlsafe_envs.simulators.engine.compiled_traffic import CompiledTraffic
 from vlsafe_envs.simulators.engine.packing import pack_scenes
+from vlsafe_envs.state import State
 from vlsafe_envs.task import Moment, make_info, out_of_time
 from vlsafe_envs.tasks.cruise import CruiseTask
 from wrappers import FrameCost, FrameHistory
@@ -64,6 +65,10 @@ class BatchMember(DrivingEnv):
     def step(self, action: Any) -> Any:
         """Refuses: it is one of a batch."""
         raise RuntimeError("this environment is one of a batch: step the batch")
+
+    def restore(self, state: State) -> None:
+        """Refuses: it is one of a batch."""
+        raise RuntimeError("this environment is one of a batch: use snapshots.fan_out")
 
 
 @dataclass
@@ -144,6 +149,7 @@ class DrivingBatch:
         self._status = np.zeros(num_envs, STATUS)
         self._steps = np.zeros(num_envs, np.int64)
         self._distance = np.zeros(num_envs)
+        self._density = np.zeros(num_envs)  # of each episode, where it is drawn
         self._is_reset = np.zeros(num_envs, bool)
         self._read_own()
 
@@ -180,7 +186,9 @@ class DrivingBatch:
         """Start episodes in the environments ``rows (K,)``; ``None`` goes on with a generator."""
         for n, seed in zip(rows.tolist(), seeds, strict=True):
             self.envs[n].seed(seed)
-            self.traffic.reset(n, self.envs[n].np_random)
+            density = draw_density(self.scenario, self.envs[n].np_random)
+            self._density[n] = np.nan if density is None else density
+            self.traffic.reset(n, self.envs[n].np_random, density)
         self._steps[rows], self._distance[rows], self._is_reset[rows] = 0, 0.0, True
         view = self._look(rows)
         task, now = self._task_of(rows), self._moment(rows, view)
@@ -214,6 +222,47 @@ class DrivingBatch:
         cruise = self.scenario.cruise_speed if "vehicles" in self._parts else None
         return self.traffic.look(rows, vector, cruise)
 
+    def save(self, n: int) -> State:
+        """Where environment ``n`` is, as ``DrivingEnv.save`` returns it.
+
+        Raises:
+            RuntimeError: before its first reset.
+        """
+        if not self._is_reset[n]:
+            raise RuntimeError("call reset() first: there is no episode to save")
+        state = self.envs[n].save()
+        state |= {"steps": int(self._steps[n]), "distance": float(self._distance[n])}
+        if self.scenario.density_range is not None:
+            state["density"] = float(self._density[n])
+        return {**state, "frames": None if self._history is None else self._history.save(n)}
+
+    def restore(self, state: State, rows: Integers) -> Any:
+        """Put each of the environments ``rows (K,)`` where one like them was saved.
+
+        Returns their observations, arrays ``(K, ...)``.
+
+        Raises:
+            ValueError: where the scorer looks at windows of frames, and none were saved.
+        """
+        frames = state.get("frames")
+        if self._history is not None and (frames is None or len(frames) != self._history.length):
+            raise ValueError(
+                f"the scorer looks at {self._history.length} frames at once, and they were not "
+                "saved: save in a vector environment with the same scorer"
+            )
+        for n in rows.tolist():
+            generator = self.envs[n].np_random
+            generator.bit_generator.state = state["generator"]
+            self.traffic.restore(n, state["simulator"], generator)
+        if self._history is not None:
+            self._history.restore(frames, rows)
+        self._steps[rows], self._distance[rows] = state["steps"], state["distance"]
+        self._density[rows] = np.nan if state["density"] is None else state["density"]
+        self._is_reset[rows] = True
+        view = self._look(rows)
+        self._status[rows] = view.status
+        return self._observe(view)
+
     def _arrive(
         self,
         rows: Integers,
@@ -225,6 +274,8 @@ class DrivingBatch:
         is_first: bool = False,
     ) -> Arrival:
         self._status[rows] = view.status
+        if self.scenario.density_range is not None:
+            info = {**info, "density": self._density[rows]}
         if self.scene_in_info:
             info = {**info, "scene": pack_scenes(view)}
         seen = self._observe(view)

@@ -63,11 +63,12 @@ class Spells:
 class Attention:
     """Whether a driver of a route looks out for others at a decision.
 
-    The ``aggressive`` one never does, the ``inattentive`` one but for lapses, the others always.
+    The ``aggressive`` and ``careless`` ones never do, the ``inattentive`` one but for lapses, the
+    others always.
     """
 
     def __init__(self, name: str, rng: np.random.Generator, frequency: float) -> None:
-        self._never = name == "aggressive"
+        self._never = name in ("aggressive", "careless")
         self._lapses: Spells | None = None  # the others draw nothing from the generator
         if name == "inattentive":
             self._lapses = Spells(rng, frequency, LAPSE_RATE, LAPSE_SECONDS)

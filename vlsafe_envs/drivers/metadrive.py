@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_envs.actions import full_lock
 from vlsafe_envs.drivers.planner import (
+    RoutePlan,
     best_acceleration,
-    best_steering,
     nearest_station,
     route_plan,
 )
@@ -27,6 +26,7 @@ from vlsafe_envs.simulators.metadrive.pedals import acceleration_of, wheel_of
 from vlsafe_envs.simulators.metadrive.world import car_of
 from vlsafe_envs.tasks.progress import RouteProgress
 
+Array = npt.NDArray[np.float64]
 ARRIVAL = 3  # waypoints left
 SLACK = 0.8  # of the car's acceleration, that plans count on
 PASSING = 2.5  # [m/s], more than those beside
@@ -37,8 +37,8 @@ EASY_BRAKING = 2.0  # [m/s2]
 class MetaDriveRouteDriver(RouteDriver):
     """A driver of a route on MetaDrive's maps."""
 
-    def act(self) -> Any:
-        """The action that the planner advises."""
+    def _look(self) -> tuple[RoutePlan, Array, float]:
+        """See :class:`RouteDriver`."""
         if self._plan is None:
             route = self._simulator.clear_route()
             most = car_of(self._simulator.agent).full_throttle  # [m/s2], less than the grid's 5
@@ -49,17 +49,17 @@ class MetaDriveRouteDriver(RouteDriver):
         ego = np.ascontiguousarray(self._env.scene.columns[:4, 0])
         self._progress.advance(ego[0], ego[1])
         around = self._progress.next * ROUTE_STEP
-        station = nearest_station(self._plan.table, around, 6.0, ego[0], ego[1])
-        share = best_steering(self._plan, station, ego, self._shares)
-        speed, looks = self._speed, self._attention.looks()
+        return self._plan, ego, nearest_station(self._plan.table, around, 6.0, ego[0], ego[1])
+
+    def _advised(self, plan: RoutePlan, ego: Array, station: float) -> float:
+        """See :class:`RouteDriver`."""
+        speed, looks = self.speed, self._attention.looks()
         if looks:
             speed = min(speed, passing_speed(self._env.scene.columns))
-        acceleration = min(
-            best_acceleration(self._plan, others, ego, station, speed, self._reachable, looks)
+        return min(
+            best_acceleration(plan, others, ego, station, speed, self._reachable, looks)
             for others in self._prospects.others()
         )
-        lock = full_lock(float(ego[3]))
-        return self._env.actions.nearest(acceleration, share * lock, self._env.ego)
 
 
 def passing_speed(columns: npt.NDArray[np.float64]) -> float:

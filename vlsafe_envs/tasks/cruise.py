@@ -10,6 +10,7 @@ from vlsafe_envs.costs import SUM, CostConfig, cost_terms
 from vlsafe_envs.rewards import RewardConfig, reward_terms, weighted_reward
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.state import State
 from vlsafe_envs.task import Moment, Outcome
 
 
@@ -62,6 +63,18 @@ class CruiseTask:
         same_road = ego.lanes == before.lanes
         changed = same_road & (ego.target_lane_id != before.target_lane_id)
         return self._outcome(now, changed, self.offroad_terminal & (ego.on_road ^ True))
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """Weights, and whether leaving the road is an end."""
+        return self.rewards, self.costs, self.offroad_terminal
+
+    def save(self) -> State:
+        """It remembers nothing."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing to put back."""
 
     def _outcome(self, now: Moment, lane_changed: Any, off_road_end: Any) -> Outcome:
         ego, scenario = now.ego, self.scenario

@@ -8,6 +8,7 @@ from vlsafe_envs.checks import check_choice
 from vlsafe_envs.costs import FIRST
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.state import State, restore_attributes, save_attributes
 from vlsafe_envs.task import Moment, Outcome
 
 CRASH_COSTS = ("step", "event")
@@ -58,6 +59,19 @@ class MetaDriveTask:
     def step(self, simulator: Any, before: EgoStatus, now: Moment) -> Outcome:
         """What MetaDrive made of the decision."""
         return self._outcome(simulator.outcome)
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """How contacts are counted."""
+        return (self.crash_cost,)
+
+    def save(self) -> State:
+        """Whether it is touching something."""
+        return save_attributes(self, ("_touching",))
+
+    def restore(self, state: State) -> None:
+        """Inverse of :meth:`save`."""
+        restore_attributes(self, state)
 
     def cost_terms(self, theirs: dict[str, Any]) -> dict[str, float]:
         """MetaDrive's cost by what it is for, of which it counts only the first.

@@ -6,6 +6,7 @@ are looked at, or a route that crosses itself would be cut short where it does.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -46,6 +47,10 @@ class RouteProgress:
         self._reach, self._visible = reach, visible
         self.next = 0  # index of the next waypoint
         self.completed = 0  # waypoints completed since the start
+
+    def copy(self) -> RouteProgress:
+        """Another one on the same route, as far along it."""
+        return copy.copy(self)  # the route's arrays are never written to
 
     @property
     def total(self) -> int:

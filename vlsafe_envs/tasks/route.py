@@ -24,6 +24,7 @@ from vlsafe_envs.checks import Setting, check_integer, check_number
 from vlsafe_envs.costs import LARGEST, unsafe_gap
 from vlsafe_envs.scenarios import Scenario
 from vlsafe_envs.simulator import EgoStatus, RouteSimulator
+from vlsafe_envs.state import State
 from vlsafe_envs.task import Moment, Outcome
 from vlsafe_envs.tasks.progress import Place, RouteProgress
 
@@ -201,6 +202,19 @@ class RouteTask:
     def step(self, simulator: RouteSimulator, before: EgoStatus, now: Moment) -> Outcome:
         """The outcome of the decision that led to ``now``."""
         return self._outcome(now, self.progress.advance(*now.scene.position[0]))
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """Weights and rules."""
+        return self.rewards, self.costs, self.rules
+
+    def save(self) -> State:
+        """The route and how far along it the ego vehicle is."""
+        return {"progress": self.progress.copy()}
+
+    def restore(self, state: State) -> None:
+        """Inverse of :meth:`save`."""
+        self._progress = state["progress"].copy()
 
     def _outcome(self, now: Moment, completed: int) -> Outcome:
         (x, y), heading = now.scene.position[0], float(now.scene.heading[0])

@@ -26,6 +26,7 @@ from vlsafe_envs.simulators.engine.state import (
     empty_vehicles,
 )
 from vlsafe_envs.simulators.engine.vehicle_set import VEHICLE_SIZE, VEHICLES, write_vehicles
+from vlsafe_envs.state import State
 from vlsafe_envs.threads import share_out
 
 Array = npt.NDArray[np.float64]
@@ -138,10 +139,18 @@ class TrafficBatch:
             world = self.worlds[n : n + 1]
             scene.people.move_to(self.vehicles[n], self.routes[n], world, self._make_room)
 
-    def reset(self, n: int, rng: np.random.Generator) -> None:
-        """Start scene ``n`` afresh, drawing from ``rng``."""
+    def reset(self, n: int, rng: np.random.Generator, density: float | None = None) -> None:
+        """Start scene ``n`` afresh, drawing from ``rng``; see ``Simulator.reset``."""
+        self.scenes[n].reset(rng, density)
+        self._read_aims(n)
+
+    def restore(self, n: int, state: State, rng: np.random.Generator) -> None:
+        """Put scene ``n`` where a scene of the same configuration was saved."""
+        self.scenes[n].restore(state, rng)
+        self._read_aims(n)
+
+    def _read_aims(self, n: int) -> None:
         scene = self.scenes[n]
-        scene.reset(rng)
         self.plan_ends[n] = len(scene.plan)
         self.plans[n, : len(scene.plan)] = scene.plan
         self.goals[n] = scene.goal
@@ -199,7 +208,7 @@ class TrafficBatch:
         def work(first: int, last: int) -> None:
             part = slice(first, last)
             seen: Any = (view.status[part], view.columns[part], view.routes[part])
-            features = (view.vectors[part], view.egos[part], view.vehicles[part])
+            features: Any = (view.vectors[part], view.egos[part], view.vehicles[part])
             _look_at_scenes(*state, rows[part], self._horizon, *seen, speed, *features)
 
         share_out(work, count)

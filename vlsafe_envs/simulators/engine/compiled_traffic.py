@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -28,8 +29,10 @@ from vlsafe_envs.simulators.engine.simulation import NO_ACTION
 from vlsafe_envs.simulators.engine.state import META, Integers, Records, RoadTable, empty_vehicles
 from vlsafe_envs.simulators.highway_env.stages import stage_class
 from vlsafe_envs.simulators.highway_env.traffic import ARRIVAL_DISTANCE, build_network, road_shape
+from vlsafe_envs.state import State, restore_attributes, save_attributes
 
 REGULATION_FREQUENCY = 2  # [Hz], of right-of-way checks at the intersection
+_STATE = ("_substeps", "_density", "_plan", "_goal", "_shadow", "_shadow_substep")
 
 
 @cache
@@ -74,11 +77,13 @@ class CompiledTraffic:
             self._people.crossing = read_crossing(self._people)
         self._ready = False
 
-    def reset(self, rng: np.random.Generator) -> None:
+    def reset(self, rng: np.random.Generator, density: float | None = None) -> None:
         """Spawn vehicles, drawing from ``rng`` in highway-env's order."""
         people = self._people
         people.clear()
-        self._spawn(self.config, people, rng)
+        config = self.config if density is None else replace(self.config, density=density)
+        self._density = config.density
+        self._spawn(config, people, rng)
         ego = people.vehicles[people.ego]
         ego["speed"] = ego["target_speed"] = self.config.initial_speed
         if ego["kind"] == META:
@@ -91,6 +96,18 @@ class CompiledTraffic:
         self._goal = (goal_road, ARRIVAL_DISTANCE, self._stage.goal_x)
         self._shadow = empty_vehicles(1)
         self._shadow_substep = -1
+        self._ready = True
+
+    def save(self) -> State:
+        """See ``Simulator.save``."""
+        self._need_reset()
+        return {"own": save_attributes(self, _STATE), "people": self._people.save()}
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """See ``Simulator.restore``."""
+        restore_attributes(self, state["own"])
+        self._people.restore(state["people"])
+        self._rng = rng
         self._ready = True
 
     @property
@@ -160,7 +177,7 @@ class CompiledTraffic:
         if self._stage.regulated and self._substeps % config.simulation_frequency == 0:
             leave(people, people.crossing)
             if config.vehicles:
-                chance = min(1.0, config.spawn_probability * config.density)
+                chance = min(1.0, config.spawn_probability * self._density)
                 enter_perhaps(people, people.crossing, self._rng, chance)
 
     @property

@@ -32,6 +32,7 @@ from vlsafe_envs.simulators.engine.state import (
     compiled,
     empty_vehicles,
 )
+from vlsafe_envs.state import State
 
 BLANK = empty_vehicles(1)  # a road user with default properties
 SPARE_ROWS = 16
@@ -152,6 +153,20 @@ class Population:
         more = rows - len(self.vehicles)
         self.vehicles = np.concatenate([self.vehicles, empty_vehicles(more)])
         self.routes = np.concatenate([self.routes, np.zeros((more, ROUTE_STEPS, 2), np.int64)])
+
+    def save(self) -> State:
+        """All road users; their rows are copied."""
+        rows = self.total
+        kept = self.vehicles[:rows].copy(), self.routes[:rows].copy()
+        return {"world": self.world.copy(), "vehicles": kept[0], "routes": kept[1]}
+
+    def restore(self, state: State) -> None:
+        """Inverse of :meth:`save`, here or in another population of the same road."""
+        self.clear()
+        rows = len(state["vehicles"])
+        self.make_room(rows)
+        self.world[:] = state["world"]
+        self.vehicles[:rows], self.routes[:rows] = state["vehicles"], state["routes"]
 
     def advance(self, action: int, target_speeds: npt.NDArray[np.float64], steps: int) -> None:
         """Give the ego vehicle a meta-action (or ``NO_ACTION``); simulate ``steps`` steps."""

@@ -6,6 +6,8 @@ build a road and spawn vehicles, but never observe, reward or step.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -24,7 +26,9 @@ from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus, IdmAdvice
 from vlsafe_envs.simulators.highway_env.route import plan_of, route_ahead
 from vlsafe_envs.simulators.highway_env.stages import Stage, stage_class
+from vlsafe_envs.state import State
 
+_STATE = ("_stage", "_plan", "_shadow", "_shadow_substep", "_substeps")
 META_ACTIONS = ("LANE_LEFT", "IDLE", "LANE_RIGHT", "FASTER", "SLOWER")
 ARRIVAL_DISTANCE = 25.0  # [m] into the exit road
 ON_ROAD_MARGIN = 1.0  # [m], half a vehicle's width: off the road is the whole body beyond the edge
@@ -98,9 +102,12 @@ class HighwayEnvTraffic:
         self.config = config
         self._stage: Stage | None = None
 
-    def reset(self, rng: np.random.Generator) -> None:
+    def reset(self, rng: np.random.Generator, density: float | None = None) -> None:
         """Build the road and spawn vehicles, drawing from ``rng`` in highway-env's order."""
-        self._stage = stage_class(self.config)(self.config, ego_class(self.config), rng)
+        config = self.config
+        if density is not None:
+            config = dataclasses.replace(config, density=density)
+        self._stage = stage_class(config)(config, ego_class(config), rng)
         self._stage.build_road()
         self._stage.spawn()
         ego = self._ego
@@ -110,7 +117,7 @@ class HighwayEnvTraffic:
             ego.target_speed = float(ego.index_to_speed(ego.speed_index))
         self._plan = plan_of(ego.route)
         self._shadow: IDMVehicle | None = None
-        self._substeps = 0
+        self._substeps = self._shadow_substep = 0
 
     @property
     def _ego(self) -> Vehicle:
@@ -144,6 +151,15 @@ class HighwayEnvTraffic:
             if self._substeps % self.config.simulation_frequency == 0:
                 assert self._stage is not None
                 self._stage.each_second()
+
+    def save(self) -> State:
+        """See ``Simulator.save``."""
+        self._ego  # raises before the first reset  # noqa: B018
+        return _copied({name: getattr(self, name) for name in _STATE}, self._road.np_random)
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """See ``Simulator.restore``."""
+        self.__dict__.update(_copied(state, rng))
 
     @property
     def road(self) -> RoadShape:
@@ -264,3 +280,15 @@ class HighwayEnvTraffic:
     def _route_left(self, lane_index: LaneIndex) -> list[tuple[str, str]]:
         edge = (lane_index[0], lane_index[1])
         return self._plan[self._plan.index(edge) :] if edge in self._plan else []
+
+
+def _copied(state: State, rng: np.random.Generator) -> State:
+    """A copy of all objects that draws from ``rng``; the network, which never changes, is shared.
+
+    highway-env's road and stage hold the generator each; in the copy both are ``rng`` again.
+    """
+    road = state["_stage"].road
+    shared = [road.network, *road.network.lanes_list()]
+    memo: dict[int, Any] = {id(thing): thing for thing in shared}
+    memo |= {id(generator): rng for generator in (road.np_random, state["_stage"].np_random)}
+    return copy.deepcopy(state, memo)

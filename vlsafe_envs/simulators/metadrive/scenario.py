@@ -78,6 +78,12 @@ class MetaDriveTraffic:
             "start_seed": self.first_map,
             "num_scenarios": self.map_count,
             "map": self.blocks,
-            "traffic_density": road.traffic_density * self.density,
+            "traffic_density": self.traffic_density(self.density),
             "accident_prob": accidents,
         }
+
+    def traffic_density(self, density: float) -> float:
+        """MetaDrive's own density at one of ours."""
+        road = row_named(self.scenario).road
+        assert isinstance(road, MetaDriveRoad)
+        return road.traffic_density * density

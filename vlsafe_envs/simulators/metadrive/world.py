@@ -17,6 +17,7 @@ from vlsafe_envs.simulators.metadrive.missing import require_metadrive
 from vlsafe_envs.simulators.metadrive.observation import unobserved
 from vlsafe_envs.simulators.metadrive.pedals import Car, steering_of, throttle_of
 from vlsafe_envs.simulators.metadrive.scenario import MetaDriveTraffic
+from vlsafe_envs.state import State
 from vlsafe_envs.tasks.progress import RouteProgress
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class MetaDriveWorld:
             self._env = AssetFreeEnv({**fixed, **self.traffic.config(), **self._config()})
         return self._env
 
-    def reset(self, rng: np.random.Generator) -> None:
+    def reset(self, rng: np.random.Generator, density: float | None = None) -> None:
         """Draw a map and its traffic, and put the ego vehicle at the start of its route.
 
         Raises:
@@ -101,6 +102,8 @@ class MetaDriveWorld:
         env = self._started()
         self.map_index = self.traffic.first_map + int(rng.integers(self.traffic.map_count))
         env.traffic_seed = int(rng.integers(TRAFFIC_SEEDS))
+        if density is not None:
+            env.config["traffic_density"] = self.traffic.traffic_density(density)
         observation, info = env.reset(seed=self.map_index)
         self._ready = True
         agent = self.agent
@@ -201,6 +204,25 @@ class MetaDriveWorld:
                 self._roads.pop(next(iter(self._roads)))  # the oldest
             self._roads[self.map_index] = road_shape(self.simulator.current_map)
         return self._roads[self.map_index]
+
+    def save(self) -> State:
+        """Refuses: part of the state lies in MetaDrive's physics engine, which hands out no copy.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "MetaDrive's state cannot be saved within a process; vlsafe_envs.snapshots.branches "
+            "drives on from here in forks of it"
+        )
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """Refuses, as :meth:`save`.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        self.save()
 
     def close(self) -> None:
         """Stop MetaDrive's engine, if this world has it; ``reset`` starts it again."""

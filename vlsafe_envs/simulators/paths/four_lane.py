@@ -20,6 +20,7 @@ from vlsafe_envs.simulators.paths.motion import Array, show, step_lanes
 from vlsafe_envs.simulators.paths.paths import lane_shape, path_table, resample, straight
 from vlsafe_envs.simulators.paths.traffic import PathTraffic
 from vlsafe_envs.simulators.paths.world import Hypotheses
+from vlsafe_envs.state import State, restore_attributes, save_attributes
 
 LANES = 4
 LANE_WIDTH = 3.5  # [m]; Town 04's are 3.2 to 3.4 m apart
@@ -67,7 +68,7 @@ FOUR_LANE_SHAPE = _shape()
 
 def make_road(traffic: PathTraffic) -> FourLane:
     """The road with the vehicles that ``traffic`` asks for."""
-    return FourLane(traffic.others)
+    return FourLane(traffic.others, traffic.density)
 
 
 class FourLane:
@@ -75,25 +76,29 @@ class FourLane:
 
     Args:
         vehicles: others on the road, at most :data:`MOST_VEHICLES`.
+        density: at which there are as many.
     """
 
     yields = True
 
-    def __init__(self, vehicles: int) -> None:
+    def __init__(self, vehicles: int, density: float = 1.0) -> None:
         self.shape = FOUR_LANE_SHAPE
         sides = [k * LANE_WIDTH for k in range(LANES)]
         self.table = path_table([straight((-BEHIND, y), (AHEAD, y)) for y in sides])
-        self.capacity = vehicles
+        self.capacity, self._density = vehicles, density
 
     def route(self, rng: np.random.Generator) -> Array:
         """Another one in every episode."""
         return resample(random_route(rng), ROUTE_STEP)
 
-    def fill(self, rng: np.random.Generator, start: Array) -> None:
+    def fill(self, rng: np.random.Generator, start: Array, density: float | None = None) -> None:
         """Spread the vehicles evenly over the lanes, with jitter, but not where the ego is."""
+        count = self.capacity
+        if density is not None:
+            count = round(count * density / self._density)
         first = rng.integers(LANES)  # gets one more, when they do not come out even
-        lane = (first + np.arange(self.capacity)) % LANES
-        station = np.empty(self.capacity)
+        lane = (first + np.arange(count)) % LANES
+        station = np.empty(count)
         for k in range(LANES):
             here = np.flatnonzero(lane == k)
             if len(here):
@@ -102,7 +107,7 @@ class FourLane:
                 jitter = rng.uniform(-most, most, len(here))
                 phase = rng.uniform(0.0, spacing)
                 station[here] = (phase + spacing * (np.arange(len(here)) + jitter)) % RING
-        wanted = TRAFFIC_SPEED * rng.uniform(1.0 - SPEED_SPREAD, 1.0 + SPEED_SPREAD, self.capacity)
+        wanted = TRAFFIC_SPEED * rng.uniform(1.0 - SPEED_SPREAD, 1.0 + SPEED_SPREAD, count)
         ahead = station - BEHIND - start[0]
         own = np.abs(lane * LANE_WIDTH - start[1]) < LANE_WIDTH / 2
         keep = ~(own & (ahead > CLEAR[0]) & (ahead < CLEAR[1]))
@@ -118,6 +123,14 @@ class FourLane:
     def show(self, ego: Array, columns: Array) -> int:
         """Write where everything is now."""
         return int(show(ego, self.table, self._path, self._station, self._speed, columns))
+
+    def save(self) -> State:
+        """Where the traffic is."""
+        return save_attributes(self, ("_path", "_station", "_speed", "_wanted"))
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """Inverse of :meth:`save`; nothing is random between resets."""
+        restore_attributes(self, state)
 
     def lane(self, x: float, y: float) -> tuple[int, int, bool]:
         """Lane 0 is the leftmost."""

@@ -39,6 +39,7 @@ from vlsafe_envs.simulators.paths.paths import (
 )
 from vlsafe_envs.simulators.paths.traffic import GAPS, PathTraffic
 from vlsafe_envs.simulators.paths.world import Hypotheses
+from vlsafe_envs.state import State, restore_attributes, save_attributes
 
 LANE_WIDTH = 4.0  # [m], as highway-env's
 HALF = 11.0  # [m] from the crossing's centre to where left turns begin
@@ -138,23 +139,25 @@ class Junction:
         self.shape = JUNCTION_SHAPE
         self.table = path_table([movement(0.0, move) for move in MOVES])
         self._waypoints = resample(movement(-math.pi / 2, turn, APPROACH, EXIT), ROUTE_STEP)
-        gaps = GAPS[traffic]
-        self._headways: tuple[float, float] | None = None
-        self.capacity = 0
-        if gaps is not None:
-            low, high = (max(headway_of_gap(g) / density, SHORTEST_HEADWAY) for g in gaps)
-            self._headways = low, high
-            # Enough that the last one has not entered yet when the first one leaves.
-            self.capacity = math.ceil(float(self.table.length.max()) / (low * FLOW_SPEED)) + 2
+        self._gaps, self._density = GAPS[traffic], density
+        self._headways, self.capacity = self._flow(density)
+
+    def _flow(self, density: float) -> tuple[tuple[float, float] | None, int]:
+        """Least and greatest headway [s] at a density, and how many cars it takes."""
+        if self._gaps is None:
+            return None, 0
+        low, high = (max(headway_of_gap(g) / density, SHORTEST_HEADWAY) for g in self._gaps)
+        # Enough that the last one has not entered yet when the first one leaves.
+        return (low, high), math.ceil(float(self.table.length.max()) / (low * FLOW_SPEED)) + 2
 
     def route(self, rng: np.random.Generator) -> Points:
         """The same way in every episode."""
         return self._waypoints
 
-    def fill(self, rng: np.random.Generator, start: Points) -> None:
+    def fill(self, rng: np.random.Generator, start: Points, density: float | None = None) -> None:
         """A flow that has been going on for long; its phase is random."""
         self._rng = rng
-        count = self.capacity
+        self._headways, count = self._flow(self._density if density is None else density)
         self._path = np.zeros(count, np.int64)
         self._station = np.zeros(count)
         self._speed = np.full(count, FLOW_SPEED)
@@ -175,7 +178,7 @@ class Junction:
         self, ego: Points, command: Points, steps: int, columns: Points
     ) -> tuple[int, bool]:
         """Move everything; cars that have left join the flow again behind its last one."""
-        if self.capacity:
+        if len(self._path):
             gone = self._station > self.table.length[self._path]
             for k in np.flatnonzero(gone) if gone.any() else ():
                 self._station[k] = self._station[self._last] - self._spacing()
@@ -189,6 +192,15 @@ class Junction:
         state = (self._path, self._station, self._speed)
         return int(show(ego, self.table, *state, columns))
 
+    def save(self) -> State:
+        """Where the traffic is, and who was the last to join the flow."""
+        return save_attributes(self, ("_path", "_station", "_speed", "_last", "_headways"))
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """Inverse of :meth:`save`; who joins the flow later is drawn from ``rng``."""
+        restore_attributes(self, state)
+        self._rng = rng
+
     def lane(self, x: float, y: float) -> tuple[int, int, bool]:
         """The route is one lane."""
         return 0, 1, on_junction(x, y, ON_ROAD_MARGIN)
@@ -197,7 +209,7 @@ class Junction:
         """A car may take every way that it has not been seen to leave."""
         on_map = (self._station >= 0.0) & (self._station <= self.table.length[self._path])
         open_ = self._station[:, None] <= self.table.fork[self._path] + FORK_SEEN  # (N, 3)
-        open_[np.arange(self.capacity), self._path] = True
+        open_[np.arange(len(self._path)), self._path] = True
         cars, ways = np.nonzero(open_ & on_map[:, None])
         return Hypotheses(ways, self._station[cars], self._speed[cars])
 

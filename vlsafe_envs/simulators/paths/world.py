@@ -13,9 +13,11 @@ from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus, points_ahead
 from vlsafe_envs.simulators.paths.paths import PathTable
 from vlsafe_envs.simulators.paths.traffic import SIMULATION_FREQUENCY, PathTraffic
+from vlsafe_envs.state import State, restore_attributes, save_attributes
 from vlsafe_envs.tasks.progress import RouteProgress, headings_of
 
 Array = npt.NDArray[np.float64]
+_STATE = ("_route", "_ego", "_command", "_crashed", "_total", "_columns")  # with progress and road
 
 
 class Hypotheses(NamedTuple):
@@ -37,8 +39,11 @@ class PathRoad(Protocol):
     def route(self, rng: np.random.Generator) -> Array:
         """The waypoints ``(K, 2)`` [m] of an episode."""
 
-    def fill(self, rng: np.random.Generator, start: Array) -> None:
-        """Put the traffic on the road, around an ego vehicle at ``start`` (x, y) [m]."""
+    def fill(self, rng: np.random.Generator, start: Array, density: float | None) -> None:
+        """Put the traffic on the road, around an ego vehicle at ``start`` (x, y) [m].
+
+        ``density`` is this episode's, at most that of the road's settings; None: that one.
+        """
 
     def simulate(self, ego: Array, command: Array, steps: int, columns: Array) -> tuple[int, bool]:
         """Move everything; see ``motion.step_flow``."""
@@ -51,6 +56,12 @@ class PathRoad(Protocol):
 
     def hypotheses(self) -> Hypotheses:
         """See :class:`Hypotheses`."""
+
+    def save(self) -> State:
+        """Where the traffic is."""
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """Inverse of :meth:`save`; all later randomness comes from ``rng``."""
 
 
 def make_world(traffic: PathTraffic) -> PathWorld:
@@ -76,7 +87,7 @@ class PathWorld:
         self._ego = np.zeros(4)  # x, y [m], heading [rad], speed [m/s]
         self._ready = False
 
-    def reset(self, rng: np.random.Generator) -> None:
+    def reset(self, rng: np.random.Generator, density: float | None = None) -> None:
         """Draw a route and fill the road."""
         self._route = self._road.route(rng)
         self._progress = RouteProgress(self._route)
@@ -84,7 +95,7 @@ class PathWorld:
         self._ego[:] = *self._route[0], heading, self._initial_speed
         self._command = np.zeros(2)
         self._crashed = False
-        self._road.fill(rng, self._route[0])
+        self._road.fill(rng, self._route[0], density)
         self._total = self._road.show(self._ego, self._columns)
         self._ready = True
         self._progress.advance(self._ego[0], self._ego[1])
@@ -98,6 +109,19 @@ class PathWorld:
         )
         self._crashed = self._crashed or touched
         self._progress.advance(self._ego[0], self._ego[1])
+
+    def save(self) -> State:
+        """See ``Simulator.save``."""
+        self._need_reset()
+        own = save_attributes(self, _STATE)
+        return {"world": own, "progress": self._progress.copy(), "road": self._road.save()}
+
+    def restore(self, state: State, rng: np.random.Generator) -> None:
+        """See ``Simulator.restore``."""
+        restore_attributes(self, state["world"])
+        self._progress = state["progress"].copy()
+        self._road.restore(state["road"], rng)
+        self._ready = True
 
     def _need_reset(self) -> None:
         if not self._ready:
