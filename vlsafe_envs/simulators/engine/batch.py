@@ -207,9 +207,10 @@ class TrafficBatch:
 
         def work(first: int, last: int) -> None:
             part = slice(first, last)
-            seen: Any = (view.status[part], view.columns[part], view.routes[part])
-            features: Any = (view.vectors[part], view.egos[part], view.vehicles[part])
-            _look_at_scenes(*state, rows[part], self._horizon, *seen, speed, *features)
+            seen = (view.status[part], view.columns[part], view.routes[part])
+            shown = (view.vectors[part], view.egos[part], view.vehicles[part])
+            filled: Any = (*seen, speed, *shown)
+            _look_at_scenes(*state, rows[part], self._horizon, *filled)
 
         share_out(work, count)
         return view
