@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -212,20 +212,24 @@ class LearningLoop(OfflineAlgorithm):
 
     # --- the replay -------------------------------------------------------------------------------
 
-    def save_replay_buffer(self, path: str | Path) -> None:
-        """Write what was driven online to a file of arrays; agents are saved without it.
+    def empty_replay(self, n_envs: int) -> Replay:
+        """Room for what is driven in so many environments side by side."""
+        names, capacity = self.policy.observation_kinds, self.config.online.buffer_size
+        return Replay(capacity, n_envs, names, self.action_space)
 
-        Raises:
-            ValueError: before anything was driven.
-        """
-        if self.replay_buffer is None:
-            raise ValueError("there is no replay before learn() has driven")
-        write_npz(Path(path), self.replay_buffer.state_dict())
+    def save_replay_buffer(self, path: str | Path | BinaryIO) -> None:
+        """Write what was driven online to a file of arrays; agents are saved without it."""
+        replay = self.replay_buffer
+        state = (self.empty_replay(self.n_envs) if replay is None else replay).state_dict()
+        write_npz(Path(path) if isinstance(path, str) else path, state)
 
-    def load_replay_buffer(self, path: str | Path, truncate_last_traj: bool = True) -> None:
+    def load_replay_buffer(
+        self, path: str | Path | BinaryIO, truncate_last_traj: bool = True
+    ) -> None:
         """Inverse of :meth:`save_replay_buffer`, for an agent of the same ``buffer_size``.
 
         Args:
+            path: of the file, or the file itself, open to be read.
             truncate_last_traj: as SB3's; running episodes are always cut off, because the
                 environments begin new ones.
 
@@ -237,11 +241,12 @@ class LearningLoop(OfflineAlgorithm):
         capacity = self.config.online.buffer_size
         row = sum(np.prod(box.shape) * np.dtype(box.dtype).itemsize for box in names.values())
         limit = int(capacity * (row + 1024))  # [bytes]
-        state = read_npz(Path(path), "a replay", limit=limit)
-        envs = len(np.atleast_1d(state.get("end", ())))
-        replay = Replay(capacity, max(envs, 1), names, self.action_space)
+        file = Path(path) if isinstance(path, str) else path
+        state = read_npz(file, "a replay", limit=limit)
+        replay = self.empty_replay(max(len(np.atleast_1d(state.get("end", ()))), 1))
         try:
             replay.load_state_dict(state)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            where = file if isinstance(file, Path) else "the given file"
+            raise ValueError(f"{where}: {error}") from error
         self.replay_buffer = replay

@@ -19,7 +19,6 @@ from vlsafe_agents.common.vector_episodes import pick
 from vlsafe_agents.data.batches import SequenceBatch
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.replay import Replay
-from vlsafe_agents.vlsafe.batch import named_observation
 from vlsafe_agents.vlsafe.gates import ORACLE, SHUFFLED
 from wrappers.checks import one_number
 
@@ -105,10 +104,8 @@ class Collector:
                 f'safety="{actor_critic.source}" is a control that is made of recorded drives; to '
                 'learn online choose "score", "reachability" or a number'
             )
-        names = agent.policy.observation_kinds
         if agent.replay_buffer is None:
-            capacity = self._settings.buffer_size
-            agent.replay_buffer = Replay(capacity, env.num_envs, names, agent.action_space)
+            agent.replay_buffer = agent.empty_replay(env.num_envs)
         if agent.replay_buffer.n_envs != env.num_envs:
             raise ValueError(
                 f"the replay was filled by {agent.replay_buffer.n_envs} environments side by side, "
@@ -207,7 +204,7 @@ class Collector:
             self._begin(slot, observation)
 
     def _seen_in(self, observation: Any) -> Mapping[str, Any]:
-        return named_observation(observation, self._agent.policy.observation_kinds)
+        return self._agent.policy.named(observation)
 
     def _read_costs(self, infos: list[dict[str, Any]]) -> npt.NDArray[Any]:
         """Costs ``(N,)``; 0 where there are none and none are needed."""
