@@ -55,9 +55,10 @@ WORDS: dict[type, dict[str, str | None]] = {
 # What one who changes would add.
 ADDED: dict[tuple[type, str], dict[str, Any]] = {
     # A2C's rollout, learned from once
-    (PPO, "A2C"): {"n_steps": 5, "n_epochs": 1},
-    (PPOLag, "A2C"): {"n_steps": 5, "n_epochs": 1},
-    (RecurrentPPOLag, "A2C"): {"n_steps": 5, "n_epochs": 1},
+    **{
+        (kind, "A2C"): {"n_steps": 5, "n_epochs": 1, "normalize_advantage": False}
+        for kind in (PPO, PPOLag, RecurrentPPOLag)
+    },
     # small networks that learn from info["cost"], and not from each step twice over
     **{
         (VLSafe, seat): {"preset": "debug", "update": "lagrangian", "train_freq": 16}
@@ -71,7 +72,7 @@ made = 0  # agents, since the present test began
 
 
 class Seat:
-    """Mixin, to be named before one of our algorithms: how it is called from a stock class's seat."""
+    """Mixin, to be named before one of our algorithms: how it is called in a stock class's seat."""
 
     seat: ClassVar[str]
     ours: ClassVar[type]
@@ -154,7 +155,9 @@ def _box(values: Any, space: Any) -> Any:
 def sit(kind: type) -> dict[str, type]:
     """Put the algorithm in its seats; what sits there now, by seat."""
     seated = {
-        seat: type(f"{kind.__name__}_{seat}", (Seat, kind), {"seat": seat, "ours": kind, "__doc__": ""})
+        seat: type(
+            f"{kind.__name__}_{seat}", (Seat, kind), {"seat": seat, "ours": kind, "__doc__": ""}
+        )
         for seat in SEATS[kind]
     }
     for seat, ours in seated.items():
@@ -177,24 +180,22 @@ def _costing(step_wait: Callable[[VecEnv], Any]) -> Callable[[VecEnv], Any]:
 def without_twins(items: list[Any]) -> list[Any]:
     """Without those in the spare seat that differ from others in nothing else, DQN's apart."""
 
-    def rest(item: Any) -> str:
-        parameters = getattr(item, "callspec").params.values() if _given(item) else ()
-        others = (None if getattr(one, "seat", "") else one for one in _flat(parameters))
-        return f"{item.path}::{item.originalname}::{[*others]}"
-
     def seat(item: Any) -> str:
-        parameters = getattr(item, "callspec").params.values() if _given(item) else ()
-        return next((one.seat for one in _flat(parameters) if getattr(one, "seat", "")), "")
+        return next((one.seat for one in _parameters(item) if _seated(one)), "")
+
+    def rest(item: Any) -> tuple[str, str, str]:
+        others = [one for one in _parameters(item) if not _seated(one)]
+        return str(item.path), item.originalname, str(others)
 
     taken = {rest(item) for item in items if seat(item) not in ("", SPARE, "DQN")}
     return [item for item in items if seat(item) != SPARE or rest(item) not in taken]
 
 
-def concerns(item: pytest.Function, seated: Mapping[str, type]) -> bool:
+def concerns(item: Any, seated: Mapping[str, type]) -> bool:
     """Whether a test has one of our classes: among its parameters, or else by name in its code."""
-    parameters = [*_flat(getattr(item, "callspec").params.values())] if _given(item) else []
-    stock = [getattr(stable_baselines3, name) for name in STOCK]
-    classes = [one for one in parameters if isinstance(one, type) and one in stock]
+    parameters = _parameters(item)
+    algorithms = [getattr(stable_baselines3, name) for name in STOCK]
+    classes = [one for one in parameters if isinstance(one, type) and one in algorithms]
     if classes:
         return any(one in seated.values() for one in classes)
     fixtures = (
@@ -208,8 +209,9 @@ def concerns(item: pytest.Function, seated: Mapping[str, type]) -> bool:
     return bool(named & seated.keys())
 
 
-def _given(item: pytest.Function) -> bool:
-    return hasattr(item, "callspec")
+def _parameters(item: Any) -> list[Any]:
+    """Values that a test is given, those in lists and tuples one by one."""
+    return [*_flat(item.callspec.params.values())] if hasattr(item, "callspec") else []
 
 
 def _flat(values: Any) -> Iterator[Any]:
@@ -218,6 +220,10 @@ def _flat(values: Any) -> Iterator[Any]:
             yield from _flat(value)
         else:
             yield value
+
+
+def _seated(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Seat)
 
 
 def _named(function: Any, seen: set[Any]) -> set[str]:

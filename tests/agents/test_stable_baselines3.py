@@ -15,6 +15,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from tiny_agents import Still, make
 
 from vlsafe_agents import PPOLag, VLSafe
+from vlsafe_agents.ppo_lag import CostActorCriticPolicy
 
 LAGRANGIAN: dict[str, Any] = {"update": "lagrangian"}
 
@@ -71,6 +72,13 @@ def test_a_frequency_in_steps_is_a_number_of_steps() -> None:
         make(None, train_freq=(1, "episode"))
 
 
+def test_callbacks_can_read_settings_by_their_names() -> None:
+    words = {"gamma": 0.5, "batch_size": 3, "buffer_size": 700, "learning_starts": 9}
+    agent = make(None, learning_rate=2e-3, **words)
+    assert {name: getattr(agent, name) for name in words} == words
+    assert agent.learning_rate == 2e-3
+
+
 def test_policy_kwargs_may_be_said_again_on_loading(tmp_path: Path) -> None:
     make(None, policy_kwargs={"net_arch": [16]}).save(tmp_path / "agent")
     same = VLSafe.load(tmp_path / "agent", policy_kwargs={"net_arch": [16]})
@@ -99,6 +107,30 @@ def test_small_networks_are_advised_against_a_gpu() -> None:
     agent.device = torch.device("cuda")
     with pytest.warns(UserWarning, match="on the GPU"):
         agent._maybe_recommend_cpu()
+
+
+class Constant(CostActorCriticPolicy):
+    """A policy of a user's own, whose critic always says 7."""
+
+    def forward(self, obs: Any, deterministic: bool = False) -> Any:
+        actions, values, log_prob = super().forward(obs, deterministic)
+        return actions, torch.full_like(values, 7.0), log_prob
+
+    def evaluate_actions(self, obs: Any, actions: Any) -> Any:
+        values, log_prob, entropy = super().evaluate_actions(obs, actions)
+        return 0 * values + 7.0, log_prob, entropy
+
+
+def test_what_a_policy_of_ones_own_says_holds() -> None:
+    agent = PPOLag(Constant, Still(spaces.Box(-1, 1, (2,))), device="cpu")
+    obs, _ = agent.policy.obs_to_tensor(np.zeros((3, 2), np.float32))
+    actions, values, cost_values, log_prob = agent.policy.forward_with_cost(obs)
+    assert (values == 7.0).all()
+    assert torch.equal(cost_values, agent.policy.predict_cost_values(obs))
+    again = agent.policy.evaluate_actions_with_cost(obs, actions)
+    assert (again[0] == 7.0).all()
+    assert torch.equal(again[1], cost_values)
+    assert torch.allclose(again[2], log_prob)
 
 
 # --- the replay -----------------------------------------------------------------------------------

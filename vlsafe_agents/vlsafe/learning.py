@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -210,6 +211,28 @@ class LearningLoop(OfflineAlgorithm):
         small = self.device.type == "cpu" and self.preset in SMALL_PRESETS
         return self.config.torch_threads or (1 if small else None)
 
+    # --- SB3's names of settings, which callbacks read --------------------------------------------
+
+    @property
+    def gamma(self) -> float:
+        """``config.imagination.gamma``."""
+        return self.config.imagination.gamma
+
+    @property
+    def batch_size(self) -> int:
+        """``config.train.batch_size``: sequences in an update."""
+        return self.config.train.batch_size
+
+    @property
+    def buffer_size(self) -> int:
+        """``config.online.buffer_size``: rows in the replay."""
+        return self.config.online.buffer_size
+
+    @property
+    def learning_starts(self) -> int:
+        """``config.online.learning_starts``: rows that are driven before the first update."""
+        return self.config.online.learning_starts
+
     # --- the replay -------------------------------------------------------------------------------
 
     def empty_replay(self, n_envs: int) -> Replay:
@@ -217,14 +240,14 @@ class LearningLoop(OfflineAlgorithm):
         names, capacity = self.policy.observation_kinds, self.config.online.buffer_size
         return Replay(capacity, n_envs, names, self.action_space)
 
-    def save_replay_buffer(self, path: str | Path | BinaryIO) -> None:
+    def save_replay_buffer(self, path: str | PathLike[str] | BinaryIO) -> None:
         """Write what was driven online to a file of arrays; agents are saved without it."""
         replay = self.replay_buffer
         state = (self.empty_replay(self.n_envs) if replay is None else replay).state_dict()
-        write_npz(Path(path) if isinstance(path, str) else path, state)
+        write_npz(Path(path) if isinstance(path, str | PathLike) else path, state)
 
     def load_replay_buffer(
-        self, path: str | Path | BinaryIO, truncate_last_traj: bool = True
+        self, path: str | PathLike[str] | BinaryIO, truncate_last_traj: bool = True
     ) -> None:
         """Inverse of :meth:`save_replay_buffer`, for an agent of the same ``buffer_size``.
 
@@ -241,7 +264,7 @@ class LearningLoop(OfflineAlgorithm):
         capacity = self.config.online.buffer_size
         row = sum(np.prod(box.shape) * np.dtype(box.dtype).itemsize for box in names.values())
         limit = int(capacity * (row + 1024))  # [bytes]
-        file = Path(path) if isinstance(path, str) else path
+        file = Path(path) if isinstance(path, str | PathLike) else path
         state = read_npz(file, "a replay", limit=limit)
         replay = self.empty_replay(max(len(np.atleast_1d(state.get("end", ()))), 1))
         try:

@@ -27,8 +27,10 @@ def as_box(space: spaces.Space[Any]) -> spaces.Space[Any]:
 
 
 def as_vector(values: Any, space: spaces.Space[Any]) -> Any:
-    """Observations ``(..., *space.shape)`` of a space that counts as ``(..., D)`` uint8, D as in
-    :func:`as_box`; of other spaces as they are.
+    """Observations as vectors of the Box that :func:`as_box` gives; those of others as they are.
+
+    Args:
+        values: ``(..., *space.shape)``; of a space that counts they become ``(..., D)`` uint8.
 
     Raises:
         ValueError: for what is not in the space.
