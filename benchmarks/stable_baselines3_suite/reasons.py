@@ -86,6 +86,7 @@ VLSAFE = (
         "VLSafe has no argument",
         (
             "test_buffers.py::",
+            "test_callbacks.py::test_eval_success_logging",
             "test_gae.py::test_infinite_horizon",
             "test_her.py::",
             "test_run.py::test_advantage_normalization",
@@ -102,6 +103,11 @@ VLSAFE = (
         "updates do not wait for the end of an episode",
         "do not wait for the end of an episode",
         ("test_run.py::test_train_freq[train_freq2]",),
+    ),
+    Reason(
+        "an episode's first step alone takes two rows of the replay",
+        "buffer_size is 1; expected a whole number of at least 2",
+        ("test_callbacks.py::test_callbacks_can_cancel_runs",),
     ),
     Reason(
         "an update needs a sequence of as many rows as it reads, more than the three steps driven",
