@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -86,8 +86,11 @@ def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
     write_text(path, text + "\n")
 
 
-def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
-    """Write arrays to a compressed .npz, which :func:`read_npz` reads."""
+def write_npz(path: Path | BinaryIO, arrays: Mapping[str, npt.ArrayLike]) -> None:
+    """Write arrays to a compressed .npz, or to a file that is open; :func:`read_npz` reads it."""
+    if not isinstance(path, Path):
+        np.savez_compressed(path, allow_pickle=False, **arrays)
+        return
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
@@ -229,17 +232,25 @@ def reading(path: Path, what: str, read: Callable[[Path], T], remedy: str = "") 
 
 
 def read_npz(
-    path: Path, what: str, remedy: str = "", limit: int = LARGEST_ARRAYS
+    path: Path | BinaryIO, what: str, remedy: str = "", limit: int = LARGEST_ARRAYS
 ) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of an .npz, as :func:`reading`; none of them may run code.
+    """The arrays of an .npz, or of a file that is open, as :func:`reading`; none may run code.
 
     Args:
         limit: of all arrays together [bytes]; a larger file is refused before it is inflated.
     """
-    return reading(path, what, partial(_load_npz, limit), remedy)
+    if isinstance(path, Path):
+        return reading(path, what, partial(_load_npz, limit), remedy)
+    try:
+        return _load_npz(limit, path)
+    except (MemoryError, NotImplementedError):
+        raise
+    except Exception as error:
+        fault = f"the given file cannot be read as {what} ({_short(error)})"
+        raise ValueError(_sentence(fault, remedy)) from error
 
 
-def _load_npz(limit: int, path: Path) -> dict[str, npt.NDArray[Any]]:
+def _load_npz(limit: int, path: Path | BinaryIO) -> dict[str, npt.NDArray[Any]]:
     with zipfile.ZipFile(path) as archive:
         inflated = sum(entry.file_size for entry in archive.infolist())
         if inflated > limit:
@@ -247,6 +258,8 @@ def _load_npz(limit: int, path: Path) -> dict[str, npt.NDArray[Any]]:
         for entry in archive.infolist():
             with archive.open(entry) as file:
                 _check_header(entry, file)
+    if not isinstance(path, Path):
+        path.seek(0)  # where NumPy looks for what kind of file it is
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 

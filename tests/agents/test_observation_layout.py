@@ -62,8 +62,9 @@ def test_images_of_several_sizes_share_one_frame() -> None:
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        (spaces.Discrete(3), "must be a Box or a Dict of Boxes"),
-        (spaces.Dict({"a": spaces.Discrete(3)}), "FlattenObservation"),
+        (spaces.Text(3), "must be a Box, Discrete"),
+        (spaces.Dict({"a": spaces.Text(3)}), "FlattenObservation"),
+        (spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(3)})}), "FlattenObservation"),
         (spaces.Box(0, 1, (64, 64, 3), np.float32), "images must be uint8"),
     ],
 )

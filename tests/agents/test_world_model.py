@@ -380,8 +380,8 @@ def test_frames_without_a_label_leave_the_safety_score_alone() -> None:
 @pytest.mark.parametrize(
     "space",
     [
-        spaces.Discrete(3),
-        spaces.Dict({"picture": IMAGE, "lane": spaces.Discrete(3)}),
+        spaces.Text(3),
+        spaces.Dict({"picture": IMAGE, "lane": spaces.Text(3)}),
         spaces.Box(-1, 1, (4, 4, 4), np.float32),
     ],
 )

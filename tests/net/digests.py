@@ -224,8 +224,8 @@ def agent(folder: Path) -> dict[str, Any]:
         weights = torch.load(io.BytesIO(archive.read("policy.pth")), weights_only=True)
     sums = [
         [float(value.double().sum()), float(value.double().abs().sum())]
-        for value in weights.values()
-        if isinstance(value, torch.Tensor)
+        for name, value in weights.items()
+        if not name.endswith("_extra_state")  # the multiplier's, no weights
     ]
     evaluation = json.loads((folder / "evaluation.json").read_text())
     training = json.loads((folder / "training.json").read_text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -169,7 +170,7 @@ class SavedAgent(BaseAlgorithm):
 
         Args:
             exclude: arguments to leave out, which ``load`` then asks for.
-            include: as SB3's; nothing beyond the arguments can be stored.
+            include: as SB3's, to store all the same; nothing beyond the arguments can be.
 
         Raises:
             ValueError: for an ``include`` that cannot be stored.
@@ -181,7 +182,7 @@ class SavedAgent(BaseAlgorithm):
                 f"cannot include {', '.join(foreign)}: a {type(self).__name__} file holds its "
                 "constructor's arguments, counters and weights, and no other objects"
             )
-        arguments, left_out = {}, sorted(set(exclude or ()) & set(known))
+        arguments, left_out = {}, sorted((set(exclude or ()) - set(include or ())) & set(known))
         for name in known:
             if name not in left_out:
                 try:
@@ -248,7 +249,8 @@ class SavedAgent(BaseAlgorithm):
         Args:
             env: where to go on learning; must have the agent's spaces.
             custom_objects: ``{"policy_class": ...}`` for a policy of one's own; further entries
-                count as ``changes``.
+                count as ``changes``, but what the file does not hold is only warned of, as SB3
+                passes over it.
             force_reset: as SB3's; the environment is always reset before learning goes on.
             allow_pickle: also read a file of Stable-Baselines3's own, whose pickled entries run
                 code; only for files that you trust.
@@ -265,7 +267,7 @@ class SavedAgent(BaseAlgorithm):
             get_system_info()
         custom = dict(custom_objects or {})
         policy_class = custom.pop("policy_class", None)
-        changes = {**custom, **changes}
+        changes = {**cls._held_by_files(custom), **changes}
         dataset = changes.pop("dataset", None) if hasattr(cls, "set_dataset") else None
         unknown = sorted(set(changes) - set(cls._settings()))
         if unknown:
@@ -299,6 +301,19 @@ class SavedAgent(BaseAlgorithm):
         if dataset is not None:
             model.set_dataset(dataset)  # type: ignore[attr-defined]
         return model
+
+    @classmethod
+    def _held_by_files(cls, custom_objects: Mapping[str, Any]) -> dict[str, Any]:
+        """Those entries that files hold; warns of the others (``lr_schedule`` is a common one)."""
+        held = set(cls._settings()) | ({"dataset"} if hasattr(cls, "set_dataset") else set())
+        others = sorted(set(custom_objects) - held)
+        if others:
+            warnings.warn(
+                f"custom_objects has {', '.join(others)}, which no {cls.__name__} file holds: it "
+                "is passed over",
+                stacklevel=3,
+            )
+        return {name: value for name, value in custom_objects.items() if name in held}
 
     @classmethod
     def _upgraded(cls, data: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ class CostActorCriticPolicy(ActorCriticPolicy):
 
     The cost critic has hidden layers of its own, of the reward critic's sizes (`net_arch["vf"]`).
     With `share_features_extractor=True` (SB3's default) all three heads read the same features;
-    otherwise each has its own extractor. Everything else is SB3's `ActorCriticPolicy`.
+    otherwise each has its own extractor. Everything else is SB3's `ActorCriticPolicy`; what a class
+    derived from this one says in `forward` and `evaluate_actions` holds, as with SB3's PPO.
     """
 
     def _build_mlp_extractor(self) -> None:
@@ -70,6 +71,9 @@ class CostActorCriticPolicy(ActorCriticPolicy):
         Returns:
             action (N, *action_shape), value (N, 1), cost value (N, 1), log-probability (N,)
         """
+        if type(self).forward is not ActorCriticPolicy.forward:
+            actions, values, log_prob = self.forward(obs)  # type: ignore[arg-type]
+            return actions, values, self.predict_cost_values(obs), log_prob
         latent_pi, values, cost_values = self._heads(obs)
         distribution = self._get_action_dist_from_latent(latent_pi)
         actions = distribution.get_actions()
@@ -85,6 +89,9 @@ class CostActorCriticPolicy(ActorCriticPolicy):
         Returns:
             value (N, 1), cost value (N, 1), log-probability (N,), entropy (N,) or None
         """
+        if type(self).evaluate_actions is not ActorCriticPolicy.evaluate_actions:
+            values, log_prob, entropy = self.evaluate_actions(obs, actions)
+            return values, self.predict_cost_values(obs), log_prob, entropy
         latent_pi, values, cost_values = self._heads(obs)
         distribution = self._get_action_dist_from_latent(latent_pi)
         return values, cost_values, distribution.log_prob(actions), distribution.entropy()

@@ -185,6 +185,10 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
         self.multiplier = make_multiplier(self.lagrange, self.cost_limit, **self.lagrange_kwargs)
         self._forget_episodes()
 
+    def _maybe_recommend_cpu(self, mlp_class_name: str = "CostActorCriticPolicy") -> None:
+        """SB3's advice against a GPU for small networks, which knows its own policy by name."""
+        super()._maybe_recommend_cpu(mlp_class_name)
+
     def _buffer_arguments(self) -> dict[str, Any]:
         """What the rollout buffer takes beyond SB3's arguments."""
         return {

@@ -365,11 +365,24 @@ class ActorCritic(nn.Module):
 
     # --- saving -----------------------------------------------------------------------------------
 
-    def get_extra_state(self) -> dict[str, Tensor]:
-        """The multiplier's numbers, for ``state_dict``; none without a multiplier."""
-        state = {} if self.multiplier is None else self.multiplier.state_dict()
-        return {k: torch.tensor(v, dtype=torch.float64) for k, v in state.items()}
+    def get_extra_state(self) -> Tensor:
+        """The multiplier's numbers, by their sorted names; none without a multiplier.
 
-    def set_extra_state(self, state: dict[str, Tensor]) -> None:
-        if self.multiplier is not None and state:  # files up to November 2026 always hold one
+        A tensor, as all else in ``state_dict``: SB3's users do sums with what is in there.
+        """
+        state = {} if self.multiplier is None else self.multiplier.state_dict()
+        return torch.tensor([state[name] for name in sorted(state)], dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor | dict[str, Tensor]) -> None:
+        """Inverse of :meth:`get_extra_state`.
+
+        Raises:
+            ValueError: for another number of them.
+        """
+        if self.multiplier is None or not len(state):  # old files always hold some
+            return
+        if isinstance(state, dict):  # files up to November 2026
             self.multiplier.load_state_dict({k: float(v) for k, v in state.items()})
+            return
+        names = sorted(self.multiplier.state_dict())
+        self.multiplier.load_state_dict(dict(zip(names, state.tolist(), strict=True)))

@@ -14,6 +14,7 @@ from torch import Tensor
 from vlsafe_agents.common.devices import averaged, gathered, own_share
 from vlsafe_agents.data.dataset import SequenceBatch
 from vlsafe_agents.data.rows import bare_name
+from vlsafe_agents.vlsafe.one_hot import COUNTED, as_box, as_vector
 from wrappers.checks import check_numbers
 
 IMAGE, VECTOR = "image", "vector"
@@ -141,23 +142,36 @@ def is_image(box: spaces.Box) -> bool:
     return bare_name(box) == IMAGE
 
 
+def named_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
+    """An environment's observations by name; one that has no name is "image" or "vector".
+
+    Raises:
+        ValueError: for a space that is none of those that :func:`observation_spaces` takes.
+    """
+    if isinstance(space, spaces.Dict) and space.spaces:
+        return dict(space.spaces)
+    if isinstance(space, spaces.Box):
+        return {bare_name(space): space}
+    if isinstance(space, COUNTED):
+        return {VECTOR: space}
+    raise ValueError(
+        "observation space must be a Box, Discrete, MultiDiscrete or MultiBinary, or a Dict of "
+        f"them; got {space}"
+    )
+
+
 def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
-    """Observations by name; one that has no name is "image" or "vector".
+    """Observations by name as the world model takes them.
 
     uint8 with two to four axes is an image, see
     :class:`~vlsafe_agents.vlsafe.observation_layout.ImageLayout`; a set of vehicles see
-    :mod:`~vlsafe_agents.common.vehicle_rows`; everything else is a vector.
+    :mod:`~vlsafe_agents.common.vehicle_rows`; everything else is a vector, what counts by
+    :func:`~vlsafe_agents.vlsafe.one_hot.as_box`.
 
     Raises:
-        ValueError: for other spaces than Boxes, and for images that are not uint8.
+        ValueError: for other spaces, and for images that are not uint8.
     """
-    parts: dict[str, Any] = {}
-    if isinstance(space, spaces.Box):
-        parts = {bare_name(space): space}
-    elif isinstance(space, spaces.Dict):
-        parts = dict(space.spaces)
-    if not parts:
-        raise ValueError(f"observation space must be a Box or a Dict of Boxes; got {space}")
+    parts: dict[str, Any] = {name: as_box(part) for name, part in named_spaces(space).items()}
     for key, box in parts.items():
         if not isinstance(box, spaces.Box):
             raise ValueError(
@@ -172,8 +186,16 @@ def observation_spaces(space: spaces.Space[Any]) -> dict[str, spaces.Box]:
     return parts
 
 
-def named_observation(observation: Any, names: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    """An environment's observation, or a batch of them, by the names of observation kinds."""
-    if isinstance(observation, Mapping):
-        return {name: observation[name] for name in names}
-    return {next(iter(names)): observation}
+def named_observation(
+    observation: Any, named: Mapping[str, spaces.Space[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """An environment's observation, or a batch of them, by name, as the world model takes it.
+
+    Args:
+        named: the environment's spaces, of :func:`named_spaces`.
+
+    Raises:
+        ValueError: for what is not in a space that counts.
+    """
+    parts = observation if isinstance(observation, Mapping) else {next(iter(named)): observation}
+    return {name: as_vector(parts[name], space) for name, space in named.items()}

@@ -178,8 +178,9 @@ class LeastCost(nn.Module):
         return self.total / self.weight.clamp_min(1e-12)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        for name in ("total", "weight"):  # agents saved up to November 2026 have none
-            state.setdefault(prefix + name, torch.zeros(()))
+        added = [prefix + name for name in ("total", "weight")]
+        if not state.keys() & set(added):  # agents saved up to November 2026 have neither
+            state |= dict.fromkeys(added, torch.zeros(()))
         super()._load_from_state_dict(state, prefix, *rest)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import torch
@@ -248,6 +249,28 @@ class LearningLoop(EpisodesGoOn, OfflineAlgorithm):
         small = self.device.type == "cpu" and self.preset in SMALL_PRESETS
         return self.config.torch_threads or (1 if small else None)
 
+    # --- SB3's names of settings, which callbacks read --------------------------------------------
+
+    @property
+    def gamma(self) -> float:
+        """``config.imagination.gamma``."""
+        return self.config.imagination.gamma
+
+    @property
+    def batch_size(self) -> int:
+        """``config.train.batch_size``: sequences in an update."""
+        return self.config.train.batch_size
+
+    @property
+    def buffer_size(self) -> int:
+        """``config.online.buffer_size``: rows in the replay."""
+        return self.config.online.buffer_size
+
+    @property
+    def learning_starts(self) -> int:
+        """``config.online.learning_starts``: rows that are driven before the first update."""
+        return self.config.online.learning_starts
+
     # --- going on ---------------------------------------------------------------------------------
 
     def _take_up(self, goes_on: bool) -> None:
@@ -296,7 +319,7 @@ class LearningLoop(EpisodesGoOn, OfflineAlgorithm):
         driven = (agent._left_off or {}).get("collector")
         if driven is not None and driven["rows"] is not None:
             end = to_arrays(driven["rows"])
-            agent.replay_buffer = agent._empty_replay(len(end))
+            agent.replay_buffer = agent.empty_replay(len(end))
             agent._replay_folder = ReplayFolder(path.with_suffix(".replay"))
             agent._replay_folder.load(agent.replay_buffer, end)
         return agent
@@ -306,24 +329,24 @@ class LearningLoop(EpisodesGoOn, OfflineAlgorithm):
         super().remove_checkpoint(path)
         shutil.rmtree(path.with_suffix(".replay"), ignore_errors=True)
 
-    def _empty_replay(self, n_envs: int) -> Replay:
-        names = self.policy.observation_kinds
-        return Replay(self.config.online.buffer_size, n_envs, names, self.action_space)
+    def empty_replay(self, n_envs: int) -> Replay:
+        """Room for what is driven in so many environments side by side."""
+        names, capacity = self.policy.observation_kinds, self.config.online.buffer_size
+        return Replay(capacity, n_envs, names, self.action_space)
 
-    def save_replay_buffer(self, path: str | Path) -> None:
-        """Write what was driven online to a file of arrays; agents are saved without it.
+    def save_replay_buffer(self, path: str | PathLike[str] | BinaryIO) -> None:
+        """Write what was driven online to a file of arrays; agents are saved without it."""
+        replay = self.replay_buffer
+        state = (self.empty_replay(self.n_envs) if replay is None else replay).state_dict()
+        write_npz(Path(path) if isinstance(path, str | PathLike) else path, state)
 
-        Raises:
-            ValueError: before anything was driven.
-        """
-        if self.replay_buffer is None:
-            raise ValueError("there is no replay before learn() has driven")
-        write_npz(Path(path), self.replay_buffer.state_dict())
-
-    def load_replay_buffer(self, path: str | Path, truncate_last_traj: bool = True) -> None:
+    def load_replay_buffer(
+        self, path: str | PathLike[str] | BinaryIO, truncate_last_traj: bool = True
+    ) -> None:
         """Inverse of :meth:`save_replay_buffer`, for an agent of the same ``buffer_size``.
 
         Args:
+            path: of the file, or the file itself, open to be read.
             truncate_last_traj: as SB3's; running episodes are cut off where the environments
                 begin new ones.
 
@@ -331,11 +354,13 @@ class LearningLoop(EpisodesGoOn, OfflineAlgorithm):
             FileNotFoundError: where there is no file.
             ValueError: for a file that is damaged, or another environment's.
         """
-        limit = self.config.online.buffer_size * (self._empty_replay(1).row_bytes + 1024)  # [bytes]
-        state = read_npz(Path(path), "a replay", limit=limit)
-        replay = self._empty_replay(max(len(np.atleast_1d(state.get("end", ()))), 1))
+        limit = self.config.online.buffer_size * (self.empty_replay(1).row_bytes + 1024)  # [bytes]
+        file = Path(path) if isinstance(path, str | PathLike) else path
+        state = read_npz(file, "a replay", limit=limit)
+        replay = self.empty_replay(max(len(np.atleast_1d(state.get("end", ()))), 1))
         try:
             replay.load_state_dict(state)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            where = file if isinstance(file, Path) else "the given file"
+            raise ValueError(f"{where}: {error}") from error
         self.replay_buffer = replay

@@ -17,7 +17,6 @@ from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.common.running import to_arrays
 from vlsafe_agents.common.vector_episodes import pick
-from vlsafe_agents.vlsafe.batch import named_observation
 from vlsafe_agents.vlsafe.gates import ORACLE, SHUFFLED
 from wrappers.checks import one_number
 
@@ -112,7 +111,7 @@ class Collector:
                 'learn online choose "score", "reachability" or a number'
             )
         if agent.replay_buffer is None:
-            agent.replay_buffer = agent._empty_replay(env.num_envs)
+            agent.replay_buffer = agent.empty_replay(env.num_envs)
         if agent.replay_buffer.n_envs != env.num_envs:
             raise ValueError(
                 f"the replay was filled by {agent.replay_buffer.n_envs} environments side by side, "
@@ -214,7 +213,7 @@ class Collector:
             self._begin(slot, observation)
 
     def _seen_in(self, observation: Any) -> Mapping[str, Any]:
-        return named_observation(observation, self._agent.policy.observation_kinds)
+        return self._agent.policy.named(observation)
 
     def _read_costs(self, infos: list[dict[str, Any]]) -> npt.NDArray[Any]:
         """Costs ``(N,)``; 0 where there are none and none are needed."""

@@ -19,7 +19,13 @@ from vlsafe_agents.common.border import check_seen
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe.actions import UNITS, check_units
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
-from vlsafe_agents.vlsafe.batch import TensorBatch, is_image, observation_spaces
+from vlsafe_agents.vlsafe.batch import (
+    TensorBatch,
+    is_image,
+    named_observation,
+    named_spaces,
+    observation_spaces,
+)
 from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
 from vlsafe_agents.vlsafe.gates import SCORE, Source
 from vlsafe_agents.vlsafe.rssm import RSSMState
@@ -54,6 +60,7 @@ class VLSafePolicy(BasePolicy):
     ) -> None:
         super().__init__(observation_space, action_space)
         self._config = config
+        self._named = named_spaces(observation_space)
         self._spaces = observation_spaces(observation_space)
         self.world_model = WorldModel(observation_space, action_space, config.world_model)
         self.actor_critic = ActorCritic(
@@ -69,6 +76,10 @@ class VLSafePolicy(BasePolicy):
     def observation_kinds(self) -> dict[str, spaces.Box]:
         """What is seen, by the names that the world model has for it."""
         return self._spaces
+
+    def named(self, observation: Any) -> dict[str, Array]:
+        """What an environment shows, one observation or a batch, by those names."""
+        return named_observation(observation, self._named)
 
     @property
     def reads_safety_score(self) -> bool:
@@ -219,7 +230,7 @@ class VLSafePolicy(BasePolicy):
             action = actor.mode(feat) if deterministic else actor.sample(feat)
         next_state = tuple(x.cpu().numpy() for x in (latent.deter, latent.stoch, action))
         env_action = self.world_model.actions.to_env(action.cpu().numpy())
-        return (env_action if batched else env_action[0]), next_state
+        return (env_action if batched else env_action.squeeze(0)), next_state
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """SB3's stateless hook: the action at the first step of an episode."""
@@ -239,12 +250,10 @@ class VLSafePolicy(BasePolicy):
         if isinstance(self.observation_space, spaces.Dict):
             if not isinstance(observation, dict):
                 raise ValueError(f"expected a dict with the keys {sorted(self._spaces)}")
-            parts: dict[str, Array] = {key: observation[key] for key in self._spaces}
         else:
             assert not isinstance(observation, dict), "expected an array, got a dict"
-            parts = {next(iter(self._spaces)): observation}
         tensors, batched = {}, True
-        for key, value in parts.items():
+        for key, value in self.named(observation).items():
             shape = self._spaces[key].shape
             array = np.asarray(value)
             batched = array.ndim == len(shape) + 1

@@ -90,21 +90,24 @@ def refuse_words(words: Mapping[str, Any]) -> None:
         )
 
 
-def check_frequency(train_freq: Any, gradient_steps: Any) -> None:
-    """Check SB3's two words for how often it learns; None: ``online.train_ratio`` says so.
+def frequency(train_freq: Any, gradient_steps: Any) -> int | None:
+    """Steps of SB3's ``train_freq``; None: ``online.train_ratio`` says how often it learns.
 
     Raises:
-        ValueError: for other values.
+        ValueError: for other values of either word.
     """
-    if isinstance(train_freq, tuple):
+    if isinstance(train_freq, tuple | list) and list(train_freq[1:]) == ["step"]:
+        train_freq = train_freq[0]
+    if isinstance(train_freq, tuple | list):
         raise ValueError(
             f"train_freq is {train_freq}; give a number of steps of each environment: updates do "
             "not wait for the end of an episode"
         )
     if train_freq is not None:
-        whole_number(train_freq, "train_freq", "VLSafe", low=1)
+        train_freq = whole_number(train_freq, "train_freq", "VLSafe", low=1)
     if gradient_steps is not None and gradient_steps != -1:
         whole_number(gradient_steps, "gradient_steps", "VLSafe", low=1)
+    return train_freq
 
 
 def _network(policy_kwargs: Any) -> tuple[int, ...]:

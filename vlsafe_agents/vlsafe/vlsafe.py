@@ -69,7 +69,8 @@ class VLSafe(LearningLoop):
         config: replaces settings of the preset: ``{"imagination": {"horizon": 15}}``; see
             :mod:`~vlsafe_agents.vlsafe.config`.
         train_freq: online, steps of each environment between updates, and with ``gradient_steps``
-            how many updates then (-1: as many as steps were driven); None: ``online.train_ratio``.
+            how many updates then (-1: as many as steps were driven); None: ``online.train_ratio``;
+            ``(n, "step")`` is n.
         learning_rate: this and what follows are SB3's words for settings: of the world model and
             of actor and critics alike; ``policy_kwargs`` may hold ``net_arch``; ``batch_size``
             counts sequences.
@@ -101,7 +102,7 @@ class VLSafe(LearningLoop):
         tensorboard_log: str | None = None,
         verbose: int = 0,
         config: Mapping[str, Any] | None = None,
-        train_freq: int | None = None,
+        train_freq: int | tuple[int, str] | None = None,
         gradient_steps: int | None = None,
         stats_window_size: int = 100,
         learning_rate: float | None = None,
@@ -115,7 +116,7 @@ class VLSafe(LearningLoop):
     ) -> None:
         words = {name: value for name, value in locals().items() if name in stock_words.MEANT}
         stock_words.refuse_words(others)
-        stock_words.check_frequency(train_freq, gradient_steps)
+        train_freq = stock_words.frequency(train_freq, gradient_steps)
         if env is None and dataset is None and _init_setup_model:
             needs = "VLSafe needs an environment or a data set, which tell it the spaces"
             raise ValueError(f"{needs}; VLSafe.load(path) works without")
@@ -387,16 +388,17 @@ class VLSafe(LearningLoop):
             )
         if arguments["update"] != "gated" and arguments["safety"] is not None:
             arguments = {**arguments, "safety": SCORE}  # until November 2026 it was not checked
-        if "policy_kwargs" in changes:
-            raise ValueError(
-                "policy_kwargs are sizes of networks, for which the file has weights; they cannot "
-                "be changed on loading"
-            )
         words = {name: changes[name] for name in stock_words.MEANT if name in changes}
         others = {name: value for name, value in changes.items() if name not in words}
         merged = super()._merged(arguments, others)
         refuse_change(arguments, merged)
         stored = make_config(arguments["preset"], arguments["config"])
+        sizes = stock_words.with_words(None, {"policy_kwargs": words.pop("policy_kwargs", None)})
+        if changed(stored, sizes) != stored:
+            raise ValueError(
+                "policy_kwargs are sizes of networks, for which the file has weights; they cannot "
+                "be changed on loading"
+            )
         new = stock_words.with_words(changes.get("config"), words)
         return {**merged, "config": changed(stored, new).to_dict()}
 
