@@ -42,7 +42,8 @@ GIVEN: dict[str, dict[str, Any]] = {
 
 def settings_of(name: str) -> TrainSettings:
     here = EnvName("SpeedLimit-v0")
-    return TrainSettings(**{"algo": name, "env": here, "observation": "vector"} | GIVEN[name])
+    given: dict[str, Any] = {"algo": name, "env": here, "observation": "vector"}
+    return TrainSettings(**given | GIVEN[name])
 
 
 def die() -> None:

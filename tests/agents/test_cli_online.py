@@ -24,16 +24,14 @@ def test_without_data_it_learns_by_driving_and_goes_on_from_an_agent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    assert run("train", "--out", str(first), *WORLD, *TINY, "--steps", "60") == 0
+    assert run("train", "--out", str(first), *WORLD, *TINY, "--steps", "124") == 0
     told = capsys.readouterr()
     assert "no safety_score while it drives, without --scorer: --update lagrangian" in told.out
-    assert "60 steps in all" in told.err
+    assert "124 steps in all" in told.err
     assert " left  (return" in told.err
     facts, settings = stored(first, "training.json"), stored(first, "settings.json")
-    assert (facts["env_steps"], facts["env_steps_lost"]) == (60, 0)
-    assert (
-        facts["gradient_steps"] == 30 - 9
-    )  # 24 rows, with those of resets, after ten steps of both
+    assert (facts["env_steps"], facts["env_steps_lost"]) == (124, 0)
+    assert facts["gradient_steps"] == 62 - 9  # the first 24 rows take ten steps of both
     assert facts["collisions_caused"] is None  # this world reports none
     assert (facts["dataset_steps"], facts["wall_s"] > 0) == (0, True)
     assert settings["online"] is True
@@ -53,7 +51,7 @@ def test_without_data_it_learns_by_driving_and_goes_on_from_an_agent(
     assert settings["env"] == stored(first, "settings.json")["env"]
     assert settings["options"] == stored(first, "settings.json")["options"]
     assert settings["steps"] == EpisodeDataset.from_minari(data).num_steps == facts["env_steps"]
-    assert facts["gradient_steps"] == settings["steps"] * 8 // 16
+    assert facts["gradient_steps"] == (settings["steps"] - 5) * 8 // 16  # from 8 rows on
     assert facts["world_model_gradient_steps"] == stored(first, "training.json")["gradient_steps"]
     model = load_agent(second)[0]
     assert model.cost_limit == 0.2

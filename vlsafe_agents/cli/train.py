@@ -104,7 +104,8 @@ def train(
 
     given = {k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None}
     given["config"] = parse_pairs(given.get("config", []), "--config")
-    started, known = given.get("start_from"), None
+    started = given.get("start_from")
+    known: Any = None
     if started is not None:
         earlier = read_settings(Path(started), partial(stored_env, allow_import=allow_import))
         given["config"] = {**earlier.config, **given["config"]}
