@@ -143,7 +143,7 @@ OBSERVATION_KINDS = tuple(PARTS)
 
 def observation_space(kind: str, features: VectorKind = FEATURES) -> spaces.Space[Any]:
     """Space of one of ``OBSERVATION_KINDS``."""
-    all_parts = {
+    all_parts: dict[str, spaces.Space[Any]] = {
         "image": spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8),
         "vector": spaces.Box(features.low, features.high, (features.size,), np.float32),
         "ego": spaces.Box(-1.0, 1.0, (len(EGO_FEATURES),), np.float32),

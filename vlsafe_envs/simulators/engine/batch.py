@@ -198,9 +198,10 @@ class TrafficBatch:
 
         def work(first: int, last: int) -> None:
             part = slice(first, last)
-            seen: Any = (view.status[part], view.columns[part], view.routes[part])
+            seen = (view.status[part], view.columns[part], view.routes[part], speed)
             features = (view.vectors[part], view.egos[part], view.vehicles[part])
-            _look_at_scenes(*state, rows[part], self._horizon, *seen, speed, *features)
+            written: Any = (*seen, *features)
+            _look_at_scenes(*state, rows[part], self._horizon, *written)
 
         share_out(work, count)
         return view
