@@ -64,7 +64,7 @@ _HIGH = (1.0, *_SIGNED, *_POSITIVE)
 
 def vehicles_space() -> spaces.Box:
     """``Box (16, 14)`` with the bounds above."""
-    low, high = (np.tile(np.array(x, np.float32), (VEHICLES, 1)) for x in (_LOW, _HIGH))
+    low, high = (np.tile(np.array(bounds, np.float32), (VEHICLES, 1)) for bounds in (_LOW, _HIGH))
     return spaces.Box(low, high, dtype=np.float32)
 
 

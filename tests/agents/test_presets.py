@@ -93,6 +93,7 @@ OWN = (
     "world_model.scales.cost",
     "world_model.scales.safety_score",
     "world_model.scales.disagreement",
+    "world_model.scales.vehicles",
     "world_model.cost_positive_weight",
     "world_model.ensemble",
     "research.disagreement_penalty",

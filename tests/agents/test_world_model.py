@@ -84,6 +84,7 @@ def test_losses_must_match_the_loss_scales(monkeypatch: pytest.MonkeyPatch) -> N
     model = WorldModel(VECTOR, ACTIONS, DEBUG)
     assert set(model.scales()) == {f.name for f in dataclasses.fields(LossScales)} - {
         "image",
+        "vehicles",
         "disagreement",
     }
     monkeypatch.setattr(model, "scales", lambda: {"vector": 1.0})

@@ -207,10 +207,10 @@ class TrafficBatch:
 
         def work(first: int, last: int) -> None:
             part = slice(first, last)
-            seen = (view.status[part], view.columns[part], view.routes[part])
-            shown = (view.vectors[part], view.egos[part], view.vehicles[part])
-            filled: Any = (*seen, speed, *shown)
-            _look_at_scenes(*state, rows[part], self._horizon, *filled)
+            seen = (view.status[part], view.columns[part], view.routes[part], speed)
+            features = (view.vectors[part], view.egos[part], view.vehicles[part])
+            written: Any = (*seen, *features)
+            _look_at_scenes(*state, rows[part], self._horizon, *written)
 
         share_out(work, count)
         return view

@@ -38,7 +38,7 @@ def _fill_slots(
 ) -> None:
     """Row of the vehicle in each slot, -1 for none."""
     cos, sin = math.cos(lane_heading), math.sin(lane_heading)
-    nearest = np.full(SLOTS, math.inf)
+    closest = np.full(SLOTS, math.inf)
     rows[:] = -1
     for k in range(1, total):
         dx, dy = columns[0, k] - columns[0, 0], columns[1, k] - columns[1, 0]
@@ -52,14 +52,14 @@ def _fill_slots(
             distance = abs(along)
             if along < 0:
                 slot += BEHIND
-            elif distance < nearest[slot]:
-                nearest[slot + SECOND], rows[slot + SECOND] = nearest[slot], rows[slot]
+            elif distance < closest[slot]:
+                closest[slot + SECOND], rows[slot + SECOND] = closest[slot], rows[slot]
             else:
                 slot += SECOND
         else:
             slot = BEYOND + (1 if lane > 0 else 0) + (2 if along < 0 else 0)
-        if distance < nearest[slot]:
-            nearest[slot], rows[slot] = distance, k
+        if distance < closest[slot]:
+            closest[slot], rows[slot] = distance, k
 
 
 @compiled
