@@ -15,6 +15,7 @@ import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import gymnasium as gym
@@ -155,7 +156,7 @@ def _forked(
         source, sink = os.pipe()
         child = os.fork()
         if not child:
-            _answer(sink, lambda plan=plan: read(env, plan))
+            _answer(sink, partial(read, env, plan))
         os.close(sink)
         try:
             with open(source, "rb") as stream:
