@@ -175,7 +175,8 @@ class DrivingEnv(gym.Env[Any, Any]):
         refuse_reset_options(options)
         super().reset(seed=check_seed(seed))
         self._density = draw_density(self.scenario, self.np_random)
-        self.simulator.reset(self.np_random, self._density)
+        own = () if self._density is None else (self._density,)
+        self.simulator.reset(self.np_random, *own)
         self._steps, self._distance = 0, 0.0
         now = self._arrive()
         info = make_info(self.task, now, self.task.reset(self.simulator, now), begins=True)

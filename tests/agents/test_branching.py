@@ -31,7 +31,7 @@ from vlsafe_agents.data.collect import CollectConfig, CollectSummary, collect
 from vlsafe_agents.data.driving import drive
 from vlsafe_agents.data.mixture import MixedDataset
 from vlsafe_agents.report.commands import commands
-from vlsafe_agents.report.page import _dataset_card
+from vlsafe_agents.report.page import _count, _dataset_card
 from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.vlsafe.batch import to_tensors
 from vlsafe_envs.drivers import make_driver
@@ -146,9 +146,9 @@ def test_the_report_states_branches_and_how_to_drive_them_again(
     (line,) = [line for line in commands(run).splitlines() if line.startswith("vlsafe collect")]
     assert "--branches 2 --branch-seconds 3" in line
     card = dict(_dataset_card(run.dataset))
-    assert card["Steps simulated for branches"] == f"{summary.branches['simulated_steps']:,}"
-    assert card["Branches with a collision"] == f"{summary.branches['collisions']:,}"
-    assert card["Steps"] == f"{summary.steps:,}"
+    assert card["Steps simulated for branches"] == _count(summary.branches["simulated_steps"])
+    assert card["Branches with a collision"] == _count(summary.branches["collisions"])
+    assert card["Steps"] == _count(summary.steps)
 
 
 def test_side_by_side_and_after_a_kill_the_same_branches_are_driven(

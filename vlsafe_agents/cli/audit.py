@@ -147,8 +147,8 @@ def _record_drives(
         name = env_id.removeprefix("vlsafe_envs:").removeprefix("VLSafe-").lower()
         parts = [name, *([] if density is None else [f"density={density:g}"]), *pairs]
         folders.append(root / re.sub(r"[^\w.=,-]", "-", "_".join(parts)))
-        drawn = None if density is None else str(density)
-        collect(out=folders[-1], env=env_id, density=drawn, env_arg=list(pairs), **common)
+        given = None if density is None else str(density)
+        collect(out=folders[-1], env=env_id, density=given, env_arg=list(pairs), **common)
     return folders
 
 

@@ -188,14 +188,14 @@ def _is_foreign(env_id: str) -> bool:
     return is_other(name) and not name.startswith("VLSafe-")
 
 
-def parse_density(text: str | float | None) -> Density | None:
+def parse_density(text: str | None) -> Density | None:
     """A density, or the two ends of ``"0.8:1.3"``, of which each episode draws its own.
 
     Raises:
         ValueError: for what is neither.
     """
-    if text is None or isinstance(text, float):
-        return text
+    if text is None:
+        return None
     try:
         ends = [float(part) for part in text.split(":")]
     except ValueError:
