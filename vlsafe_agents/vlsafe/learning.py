@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
-from vlsafe_agents.common.devices import team_size
+from vlsafe_agents.common.devices import gathered, team_size
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.common.progress import ProgressReport
@@ -142,6 +143,15 @@ class LearningLoop(OfflineAlgorithm):
                     f"{name} is {number}, which {size} processes cannot share evenly; choose a "
                     f"multiple of {size}"
                 )
+        assert self.dataset is not None
+        total = sum(float(p.double().sum()) for p in self.policy.parameters())
+        facts = [total, self.dataset.num_steps, self.dataset.num_episodes]
+        own = torch.tensor([facts], dtype=torch.float64, device=self.device)
+        if not (gathered(own) == own).all():
+            raise ValueError(
+                "the processes do not begin with the same weights and data; give all of them the "
+                "same seed and data set"
+            )
 
     def _learn_from_data(
         self, total: int, callback: BaseCallback, log_interval: int, report: ProgressReport
