@@ -1,11 +1,14 @@
 """Opening and drawing from large data sets: seconds, memory, and what a learner loses by the disk.
 
     python benchmarks/large_data.py make FOLDER --steps 1000000
+    python benchmarks/large_data.py repeat SOURCE FOLDER --times 100
     python benchmarks/large_data.py open FOLDER FOLDER ...
     python benchmarks/large_data.py learn FOLDER --memory 2
 
 ``make`` writes a data set in vlsafe's own layout: episodes of 40 steps with vectors, costs and
-safety scores, drawn at random, and with ``--image SIZE`` also road-like images.  ``open`` opens
+safety scores, drawn at random, and with ``--image SIZE`` also road-like images.  ``repeat`` makes
+of it one of many times the episodes: in the data file they are links to the same arrays, in
+``cache/``, which is written here without reading them all, every row is there.  ``open`` opens
 each in two processes one after the other, for the first time if its ``cache/`` is not there, and
 prints a table: seconds of clock and processor, resident memory without what is mapped, and the time
 of a ``sample``.  ``learn`` compares updates of a learner that reads from disk with updates of one
@@ -15,9 +18,11 @@ that holds a small part of the same data in memory, in turns in one process.  Li
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -29,8 +34,11 @@ import h5py
 import numpy as np
 
 from vlsafe_agents.data import EpisodeDataset
+from vlsafe_agents.data.columns import write_flat
+from vlsafe_agents.data.index import Steps, is_large
 from vlsafe_agents.data.layout import MAIN_FILE, episode_name
 from vlsafe_agents.data.shards import write_array
+from vlsafe_agents.data.storage import update_metadata
 
 GIGA = 1e9
 STEPS = 40  # of an episode
@@ -105,6 +113,44 @@ def episode_arrays(rng: np.random.Generator, vector: int, image: int) -> dict[st
     return arrays
 
 
+def repeat(source: Path, folder: Path, times: int) -> None:
+    """Write the episodes of a data set so many times, with index and flat files."""
+    from vlsafe_agents.data.index import index_path, write_index
+    from vlsafe_agents.data.reading import content_of, read_flat_rows
+    from vlsafe_agents.data.storage import read_metadata
+
+    rows, *_ = read_flat_rows(source)
+    shutil.copytree(source / "data", folder / "data")
+    episodes, total = len(rows.seeds), int(rows.starts[-1])
+    with h5py.File(folder / "data" / MAIN_FILE, "r+") as file:
+        for number in range(episodes, episodes * times):
+            old, new = episode_name(number % episodes), episode_name(number)
+            file.id.links.create_hard(new.encode(), file.id, old.encode())
+    update_metadata(
+        folder / "data",
+        {"total_episodes": episodes * times, "total_steps": (total - episodes) * times},
+    )
+    metadata = read_metadata(folder / "data")
+    assert is_large(metadata)
+    names = ("next_action", "reward", "env_cost", "safety_score", "is_terminal")
+    columns = {name: np.concatenate([getattr(rows, name)] * times) for name in names}
+    starts = (rows.starts[:-1] + total * np.arange(times)[:, None]).reshape(-1)
+    steps = Steps(
+        starts=np.append(starts, total * times),
+        seeds=rows.seeds * times,
+        drivers=rows.drivers * times,
+        **columns,
+    )
+    write_index(index_path(folder / "data", metadata, None), steps)
+    for name, array in rows.obs.items():
+        content = f"{name} {content_of(folder / 'data', metadata)}"
+        stamp = hashlib.sha256(content.encode()).hexdigest()[:16]
+        shape = (total * times, *array.shape[1:])
+        path = folder / "cache" / f"{name}-{stamp}.npy"
+        write_flat(path, shape, array.dtype, (array for _ in range(times)))
+    print(f"{folder}: {metadata['total_steps']:,} steps in {episodes * times:,} episodes")
+
+
 def memory() -> dict[str, float]:
     """Memory of this process [MB]: what is its own, and pages of mapped files that are resident."""
     kinds = dict.fromkeys(("Rss", "Anonymous"), 0.0)
@@ -120,7 +166,7 @@ def look(folder: Path, batch: tuple[int, int]) -> dict[str, Any]:
     import minari  # noqa: F401 - imports are not what is measured
     import torch  # noqa: F401
 
-    import vlsafe_agents.data.storage  # noqa: F401
+    import vlsafe_agents.data.reading  # noqa: F401
 
     before, clock, processor = memory(), time.perf_counter(), time.process_time()
     data = EpisodeDataset.from_minari(folder)
@@ -199,9 +245,11 @@ def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("make", "open", "look", "learn"):
+    for name, folders in (("make", 1), ("repeat", 2), ("open", "+"), ("look", 1), ("learn", 1)):
         command = commands.add_parser(name)
-        command.add_argument("folders", type=Path, nargs="+" if name == "open" else 1)
+        command.add_argument("folders", type=Path, nargs=folders)
+        if name == "repeat":
+            command.add_argument("--times", type=int, default=10)
         if name == "make":
             command.add_argument("--steps", type=int, default=100_000)
             command.add_argument("--vector", type=int, default=25, help="numbers a row; 0: none")
@@ -217,6 +265,8 @@ def main() -> None:
     folder = given.folders[0]
     if given.command == "make":
         make(folder, given.steps, given.vector, given.image)
+    elif given.command == "repeat":
+        repeat(*given.folders, given.times)
     elif given.command == "open":
         show(given.folders, (given.batch, given.length))
     elif given.command == "look":

@@ -94,8 +94,9 @@ class Figures(BaseCallback):
 
 def make(case: str) -> VLSafe:
     """The agent of a case."""
-    data, options, config = CASES[case]
-    settings = {"config": {**SMALL, **config}, "preset": "debug", "seed": 0, "device": "cpu"}
+    data, options, config = CASES[case.removesuffix(" unseeded")]
+    settings: dict[str, Any] = {"config": {**SMALL, **config}, "preset": "debug", "device": "cpu"}
+    settings["seed"] = None if case.endswith(" unseeded") else 0
     agent = VLSafe("MultiInputPolicy", None, data(), **settings, **options)
     agent.set_logger(Logger(None, []))
     return agent

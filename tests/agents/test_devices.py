@@ -110,6 +110,12 @@ def test_one_process_writes_and_a_stopped_run_goes_on_exactly(tmp_path: Path) ->
     assert rows[0] == rows[1]
 
 
+def test_processes_that_begin_with_different_weights_are_refused() -> None:
+    for process in run(2, "figures", "gated unseeded"):
+        assert process.returncode
+        assert "do not begin with the same weights and data; give all of them" in process.stderr
+
+
 @pytest.fixture
 def team(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process as one of three, which it must notice before it talks to the others."""

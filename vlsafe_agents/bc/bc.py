@@ -22,7 +22,8 @@ from vlsafe_agents.common.frame_stack import StacksFrames, single_space, stack_e
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.space_actions import ActsInSpace
 from vlsafe_agents.common.vehicle_policies import MultiInputPolicy
-from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch, check_dataset
+from vlsafe_agents.data.accepted import check_dataset
+from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch
 from wrappers.checks import one_number, whole_number
 
 

@@ -13,7 +13,8 @@ from stable_baselines3.common.utils import configure_logger
 from vlsafe_agents.common.origin import check_environment, origin_of, stored_origin
 from vlsafe_agents.common.running import warn_not_exact
 from vlsafe_agents.common.saved_agent import SavedAgent
-from vlsafe_agents.data.dataset import EpisodeDataset, check_dataset
+from vlsafe_agents.data.accepted import check_dataset
+from vlsafe_agents.data.dataset import EpisodeDataset
 from wrappers.checks import whole_number
 
 

@@ -6,7 +6,6 @@ T + 1 rows; ``action`` of a row is the one that *led* there, ``reward`` and ``co
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +21,16 @@ from vlsafe_agents.data.drawing import check_rng, over_rows, prefer, starts_with
 from vlsafe_agents.data.episode import (
     CostMode,
     Episode,
+    EpisodeList,
     check_cost_mode,
     episodes_of,
-    training_cost,
 )
 from vlsafe_agents.data.rows import (
     FlatRows,
+    TrainingCosts,
     check_spaces,
     check_values,
+    episode_of,
     flatten,
     labelled_episodes,
     matching_names,
@@ -75,9 +76,7 @@ class EpisodeDataset:
             raise ValueError("the data set holds no episode; collect some with `vlsafe collect`")
         self._stream = Stream(rows.starts, self.episode_ids)
         self._branched = np.array([branch is not None for branch in rows.branches], bool)  # (E,)
-        self._scored = self.has_safety_score
-        self._resets_cost_nothing = False
-        self._resets_cost_nothing = self._any_cost_known()  # where there are costs at all
+        self._costs = TrainingCosts(rows, self._stream, cost)
         self._unsafe: dict[int, Array] = {}  # starts of sequences by their length
 
     @classmethod
@@ -112,7 +111,7 @@ class EpisodeDataset:
                 scores, and for damaged files and impossible values, naming file, episode and
                 remedy.
         """
-        from vlsafe_agents.data.storage import read_flat_rows  # h5py and minari load slowly
+        from vlsafe_agents.data.reading import read_flat_rows  # h5py and minari load slowly
 
         if cost is not None:
             check_cost_mode(cost)
@@ -174,8 +173,7 @@ class EpisodeDataset:
     @property
     def has_safety_score(self) -> bool:
         """Whether a scorer has labelled the frames of this view."""
-        score = self._flat.safety_score
-        return not any(np.isnan(score[rows]).any() for rows in self._stream.chunks())
+        return self._costs.scored
 
     @property
     def safety_scores(self) -> npt.NDArray[np.float32]:
@@ -208,19 +206,7 @@ class EpisodeDataset:
     @property
     def has_cost(self) -> bool:
         """Whether the costs of this view are known; see :meth:`require_cost`."""
-        return not any(np.isnan(self._costs(rows)).any() for rows in self._stream.chunks())
-
-    def _any_cost_known(self) -> bool:
-        return not all(np.isnan(self._costs(rows)).all() for rows in self._stream.chunks())
-
-    def _costs(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Training costs of row numbers ``(...)``, which a reset has none of; NaN if not known."""
-        flat = self._flat
-        score = flat.safety_score[rows] if self._scored else None
-        cost = training_cost(self.cost_mode, flat.env_cost[rows], score, flat.is_terminal[rows])
-        if self._resets_cost_nothing:
-            cost[self._stream.is_first(rows)] = 0.0
-        return cost
+        return self._costs.known
 
     def require_cost(self, who: str) -> None:
         """Raise ``ValueError``, with what to do, where ``who`` needs costs and there are none."""
@@ -245,7 +231,7 @@ class EpisodeDataset:
     @property
     def episodes(self) -> Sequence[Episode]:
         """The episodes of this view, each built when it is asked for."""
-        return _EpisodeList(self)
+        return EpisodeList(self.episode, self.num_episodes)
 
     def select(self, observation_space: gym.Space[Any]) -> EpisodeDataset:
         """The same data as an agent with this observation space sees them.
@@ -351,7 +337,7 @@ class EpisodeDataset:
         if length not in self._unsafe:
             rows = self._stream.all_rows()
             ends = self._flat.is_terminal[rows]
-            ends[ends] = self._costs(rows[ends]) > 0
+            ends[ends] = self._costs.at(rows[ends]) > 0
             self._unsafe[length] = starts_with(ends, length)
         return self._unsafe[length]
 
@@ -364,7 +350,7 @@ class EpisodeDataset:
             action=flat.next_action[rows - 1],
             next_action=flat.next_action[rows],
             reward=flat.reward[rows],
-            cost=self._costs(rows),
+            cost=self._costs.at(rows),
             safety_score=flat.safety_score[rows],
             is_first=self._stream.is_first(rows),
             is_terminal=flat.is_terminal[rows],
@@ -395,7 +381,7 @@ class EpisodeDataset:
             obs=stacked_rows(flat, rows, frame_stack),
             action=flat.next_action[rows],
             reward=flat.reward[rows + 1],
-            cost=self._costs(rows + 1),
+            cost=self._costs.at(rows + 1),
             safety_score=flat.safety_score[rows],
             next_obs=stacked_rows(flat, rows + 1, frame_stack),
             terminated=flat.is_terminal[rows + 1],
@@ -407,21 +393,7 @@ class EpisodeDataset:
         Raises:
             IndexError: where there is none.
         """
-        number = self._number(index)
-        flat = self._flat
-        begin, end = (int(row) for row in flat.starts[number : number + 2])
-        score, cost = flat.safety_score[begin:end], flat.env_cost[begin:end]
-        return Episode(
-            obs={name: np.asarray(array[begin:end]) for name, array in flat.obs.items()},
-            action=flat.next_action[begin : end - 1],
-            reward=flat.reward[begin + 1 : end],
-            env_cost=None if np.isnan(cost).any() else cost,
-            safety_score=None if np.isnan(score).any() else score,
-            terminated=bool(flat.is_terminal[end - 1]),
-            seed=flat.seeds[number],
-            driver=flat.drivers[number],
-            branch=flat.branches[number],
-        )
+        return episode_of(self._flat, self._number(index))
 
     def episode_batch(self, index: int) -> SequenceBatch:
         """All rows of one episode as a batch of one sequence ``(1, T + 1, ...)``.
@@ -450,42 +422,3 @@ class EpisodeDataset:
             f"EpisodeDataset({self.num_episodes} episodes, {self.num_steps} steps, "
             f"obs={sorted(self._flat.obs)}, cost={self.cost_mode!r})"
         )
-
-
-def check_dataset(dataset: Any) -> EpisodeDataset:
-    """What an agent got as its data set, if it is one.
-
-    Raises:
-        TypeError: for anything else, with what to write instead.
-    """
-    if isinstance(dataset, EpisodeDataset):
-        return dataset
-    kind = type(dataset)
-    if isinstance(dataset, str | os.PathLike):
-        path = os.fspath(dataset)
-        what, remedy = f"the path {path!r}", f"EpisodeDataset.from_minari({path!r})"
-    elif kind.__module__.partition(".")[0] == "minari":
-        name = getattr(getattr(dataset, "spec", None), "dataset_id", "its id or folder")
-        what, remedy = f"Minari's {kind.__name__}", f"EpisodeDataset.from_minari({name!r})"
-    else:
-        what = f"a {kind.__name__}"
-        remedy = "EpisodeDataset.from_arrays(episodes, observation_space, action_space)"
-    raise TypeError(
-        f"dataset is {what}, not an EpisodeDataset; open it first, where you also choose the cost: "
-        f"dataset={remedy}"
-    )
-
-
-class _EpisodeList(Sequence[Episode]):
-    """Looks like a list of episodes and builds each on demand."""
-
-    def __init__(self, dataset: EpisodeDataset) -> None:
-        self._dataset = dataset
-
-    def __len__(self) -> int:
-        return self._dataset.num_episodes
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self._dataset.episode(i) for i in range(*index.indices(len(self)))]
-        return self._dataset.episode(index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +127,25 @@ class Episode:
     def unsafe_steps(self) -> int | None:
         """Steps with a cost by simulator truth; None where none was recorded."""
         return None if self.env_cost is None else int((self.env_cost[1:] > 0).sum())
+
+
+class EpisodeList(Sequence[Episode]):
+    """Looks like a list of episodes and builds each when it is asked for.
+
+    Args:
+        build: the episode of an index from 0 on; raises ``IndexError`` for others.
+    """
+
+    def __init__(self, build: Callable[[int], Episode], count: int) -> None:
+        self._build, self._count = build, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._build(i) for i in range(*index.indices(len(self)))]
+        return self._build(index)
 
 
 def episodes_of(given: Any) -> list[Episode]:

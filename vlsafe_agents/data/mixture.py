@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
+from vlsafe_agents.data.accepted import check_dataset
 from vlsafe_agents.data.batches import SequenceBatch, SequenceSource, TransitionBatch
-from vlsafe_agents.data.dataset import EpisodeDataset, check_dataset
+from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
 from wrappers.checks import one_number
 

@@ -20,7 +20,8 @@ from vlsafe_agents.common.border import (
     blank_actions,
     check_observations,
 )
-from vlsafe_agents.data.episode import Branch, Episode
+from vlsafe_agents.data.episode import Branch, CostMode, Episode, training_cost
+from vlsafe_agents.data.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,56 @@ def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRo
         branches=tuple(e.branch for e in episodes),
         infos=partial(_infos_of, [e.infos for e in episodes]),
     )
+
+
+def episode_of(flat: FlatRows, number: int) -> Episode:
+    """The episode of a number, without its infos."""
+    begin, end = (int(row) for row in flat.starts[number : number + 2])
+    score, cost = flat.safety_score[begin:end], flat.env_cost[begin:end]
+    return Episode(
+        obs={name: np.asarray(array[begin:end]) for name, array in flat.obs.items()},
+        action=flat.next_action[begin : end - 1],
+        reward=flat.reward[begin + 1 : end],
+        env_cost=None if np.isnan(cost).any() else cost,
+        safety_score=None if np.isnan(score).any() else score,
+        terminated=bool(flat.is_terminal[end - 1]),
+        seed=flat.seeds[number],
+        driver=flat.drivers[number],
+        branch=flat.branches[number],
+    )
+
+
+class TrainingCosts:
+    """Training costs of rows, made when they are asked for; NaN where they are not known.
+
+    Args:
+        stream: of the view that they are asked for.
+        mode: see :func:`~vlsafe_agents.data.episode.training_cost`.
+
+    Raises:
+        ValueError: where the mode needs safety scores that the view does not have.
+    """
+
+    def __init__(self, flat: FlatRows, stream: Stream, mode: CostMode) -> None:
+        self._flat, self._stream, self._mode = flat, stream, mode
+        self.scored = not any(np.isnan(flat.safety_score[rows]).any() for rows in stream.chunks())
+        self._resets_are_free = False
+        some = any(not np.isnan(self.at(rows)).all() for rows in stream.chunks())
+        self._resets_are_free = some  # where there are costs at all
+
+    @property
+    def known(self) -> bool:
+        """Whether they are known of every row of the view."""
+        return not any(np.isnan(self.at(rows)).any() for rows in self._stream.chunks())
+
+    def at(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Those of row numbers ``(...)``; 0 for resets."""
+        flat = self._flat
+        score = flat.safety_score[rows] if self.scored else None
+        cost = training_cost(self._mode, flat.env_cost[rows], score, flat.is_terminal[rows])
+        if self._resets_are_free:
+            cost[self._stream.is_first(rows)] = 0.0
+        return cost
 
 
 def _infos_of(episodes: Sequence[Mapping[str, Array]], names: Sequence[str]) -> dict[str, Array]:

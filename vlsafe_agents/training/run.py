@@ -119,9 +119,9 @@ def _train(
     from vlsafe_agents.training.checkpoints import CHECKPOINT, Counts
 
     spec = settings.spec
-    dataset, held_out = _split(settings, dataset)
     env = _vectorised(settings, make_env)
     try:
+        dataset, held_out = _split(settings, dataset, env.observation_space)
         goes_on = (out / CHECKPOINT).exists()
         if goes_on:
             kind = spec.load_class()
@@ -303,9 +303,13 @@ def _read_facts(folder: Path) -> dict[str, Any]:
 
 
 def _split(
-    settings: TrainSettings, dataset: EpisodeDataset | None
+    settings: TrainSettings, dataset: EpisodeDataset | None, seen: Any
 ) -> tuple[EpisodeDataset | None, EpisodeDataset | None]:
-    """Training data, and what is held out of them."""
+    """Training data, and what is held out of them.
+
+    Args:
+        seen: the agent's observation space; nothing else is read.
+    """
     if not settings.spec.offline or (settings.data is None and dataset is None):
         return None, None
     if dataset is None:
@@ -314,7 +318,7 @@ def _split(
         assert settings.data is not None
         # an agent that reads no cost can do without a scorer
         cost: Any = settings.cost or "env"
-        dataset = EpisodeDataset.from_minari(settings.data, cost=cost)
+        dataset = EpisodeDataset.from_minari(settings.data, cost=cost, observation_space=seen)
     if settings.spec.examine is None or dataset.num_episodes < 4:
         return dataset, None
     return dataset.split(max(HOLD_OUT, 1 / dataset.num_episodes), seed=0)

@@ -12,7 +12,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
-from vlsafe_agents.common.devices import team_size
+from vlsafe_agents.common.devices import gathered, team_size
 from vlsafe_agents.common.driving import EpisodesGoOn
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.optim import LaProp
@@ -149,6 +149,15 @@ class LearningLoop(EpisodesGoOn, OfflineAlgorithm):
                     f"{name} is {number}, which {size} processes cannot share evenly; choose a "
                     f"multiple of {size}"
                 )
+        assert self.dataset is not None
+        total = sum(float(p.double().sum()) for p in self.policy.parameters())
+        facts = [total, self.dataset.num_steps, self.dataset.num_episodes]
+        own = torch.tensor([facts], dtype=torch.float64, device=self.device)
+        if not (gathered(own) == own).all():
+            raise ValueError(
+                "the processes do not begin with the same weights and data; give all of them the "
+                "same seed and data set"
+            )
 
     def _learn_from_data(
         self, total: int, callback: BaseCallback, log_interval: int, report: ProgressReport
