@@ -92,7 +92,8 @@ def choose_starts(posterior: RSSMState, batch: TensorBatch, count: int, explore:
     first = is_first[index]
     explored = (torch.rand(count, device=index.device) < explore) & ~first
     flat = posterior.flatten()
-    own_rows = torch.where(first, rows, ~explored * rows / max(1.0 - explore, 1e-6))
+    by_driver = by_driver[index]
+    own_rows = torch.where(first, rows, ~explored * rows / max(1.0 - explore, 1e-6)) * by_driver
     index = own_share(index)
     return Starts(
         RSSMState(flat.deter[index], flat.stoch[index]),
