@@ -25,6 +25,7 @@ from vlsafe_agents.data.episode import (
     check_cost_mode,
     episodes_of,
 )
+from vlsafe_agents.data.paging import take
 from vlsafe_agents.data.rows import (
     FlatRows,
     TrainingCosts,
@@ -345,7 +346,7 @@ class EpisodeDataset:
         """The batch of these flat row numbers ``(B, T)``."""
         flat = self._flat
         return SequenceBatch(
-            obs={name: array[rows] for name, array in flat.obs.items()},
+            obs={name: take(array, rows) for name, array in flat.obs.items()},
             # the row before an episode's first is an episode's last (row -1 wraps): a zero action
             action=flat.next_action[rows - 1],
             next_action=flat.next_action[rows],

@@ -133,7 +133,7 @@ class EpisodeList(Sequence[Episode]):
     """Looks like a list of episodes and builds each when it is asked for.
 
     Args:
-        build: the episode of an index from 0 on; raises ``IndexError`` for others.
+        build: the episode of an index from 0 on; an ``IndexError`` ends the list.
     """
 
     def __init__(self, build: Callable[[int], Episode], count: int) -> None:

@@ -21,6 +21,7 @@ from vlsafe_agents.common.border import (
     check_observations,
 )
 from vlsafe_agents.data.episode import Branch, CostMode, Episode, training_cost
+from vlsafe_agents.data.paging import take
 from vlsafe_agents.data.stream import Stream
 
 
@@ -174,13 +175,13 @@ def stacked_rows(
     Along the last axis, the oldest first, zeros from before the episode: ``(B, ..., frames * C)``.
     """
     if frames == 1:
-        return {name: array[rows] for name, array in flat.obs.items()}
+        return {name: take(array, rows) for name, array in flat.obs.items()}
     first = flat.starts[np.searchsorted(flat.starts, rows, "right") - 1]  # (B,)
     wanted = rows[:, None] + np.arange(1 - frames, 1)  # (B, frames)
     missing = wanted < first[:, None]
     stacked = {}
     for name, array in flat.obs.items():
-        found = array[np.maximum(wanted, first[:, None])]  # (B, frames, ..., C)
+        found = take(array, np.maximum(wanted, first[:, None]))  # (B, frames, ..., C)
         found[missing] = 0
         found = np.moveaxis(found, 1, -2)  # (B, ..., frames, C)
         stacked[name] = found.reshape(*found.shape[:-2], -1)
