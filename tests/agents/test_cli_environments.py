@@ -16,6 +16,7 @@ from vlsafe_agents.cli.environments import (
     choose_env,
     make_env,
     make_vec_env,
+    parse_density,
     parse_mix,
     parse_pairs,
     recorded_env,
@@ -306,3 +307,18 @@ def test_help_is_not_cut_at_80_columns(
     assert "…" not in said
     assert "aggressive=0.15" in said
     assert "20,000" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "density"), [(None, None), ("1.5", 1.5), ("0.8:1.3", [0.8, 1.3]), ("2", 2.0)]
+)
+def test_a_density_is_a_number_or_a_range(text: str | None, density: Any) -> None:
+    assert parse_density(text) == density
+    if text is not None:
+        assert choose_env("VLSafe-LeftTurn-v0", [], density).kwargs == {"density": density}
+
+
+@pytest.mark.parametrize("text", ["", "a", "1:2:3", "0.8:", "0.8-1.3"])
+def test_other_densities_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="--density"):
+        parse_density(text)
