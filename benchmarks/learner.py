@@ -15,7 +15,6 @@ optimiser's step.  In the other parts the architectures differ.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 import warnings
@@ -38,14 +37,13 @@ from vlsafe_agents.data.episode import Episode
 from vlsafe_agents.ppo import PPO
 from vlsafe_agents.ppo_lag import PPOLag
 from vlsafe_agents.vlsafe import VLSafe
-from vlsafe_agents.vlsafe.batch import TensorBatch
-from vlsafe_agents.vlsafe.config import PRESETS
 from vlsafe_agents.vlsafe.optimisation import optimise
 from vlsafe_agents.vlsafe.rssm import RSSMState
 
 Work = Callable[[], object]
 # (B, T) of the world model's batch, and of the actor-critic's rows N = B * T, one dream each
 SIZES = {"cpu": ((64, 16), (8, 16)), "12M": ((8, 32), (8, 32)), "debug": ((4, 8), (4, 8))}
+PARTS = ("updates", "same", "phase", "ppo")
 SAME = ("observe loop, forward + backward", "imagination", "losses of features", "optimiser")
 
 
@@ -136,25 +134,25 @@ def random_data(episodes: int = 40, steps: int = 40) -> EpisodeDataset:
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def learner_parts(preset: str, checkout: Path | None) -> dict[str, list[Work]]:
+def learner_parts(ours: Ours, checkout: Path | None) -> dict[str, list[Work]]:
     """What to run by part: ours, and theirs where there is a checkout."""
-    ours = Ours(preset)
     parts: dict[str, list[Work]] = {
         "world model": [ours.world_model],
         "actor-critic": [ours.learn_from_dreams],
     }
-    peers = []
     if checkout is not None:
-        peers = [
-            Peer(checkout, ours.config, b, ACTIONS, ours.horizon) for b in (ours.batch, ours.rows)
-        ]
+        sizes = (ours.config,)
+        peers = [Peer(checkout, *sizes, b, ACTIONS, ours.horizon) for b in (ours.batch, ours.rows)]
         parts["world model"].append(peers[0].world_model)
         parts["actor-critic"].append(peers[1].actor_critic())
-    return parts | same_operations(ours, peers[0] if peers else None)
+    return parts
 
 
-def same_operations(ours: Ours, peer: Peer | None) -> dict[str, list[Work]]:
+def same_operations(ours: Ours, checkout: Path | None) -> dict[str, list[Work]]:
     """The parts of which the operations and sizes are equal."""
+    peer = None
+    if checkout is not None:
+        peer = Peer(checkout, ours.config, ours.batch, ACTIONS, ours.horizon)
     rssm, shape = ours.model.rssm, ours.batch.reward.shape
     embed = torch.randn(*shape, ours.model.observation.embed_size)
     theirs = torch.randn(*shape, peer.learner.embed_size if peer else 1)
@@ -191,7 +189,7 @@ def phase_parts(preset: str) -> dict[str, list[Work]]:
         encoded.policy.states(batch, context, None)
 
     return {
-        "policy phase, encoded memory | from images": [encoded.train, plain.train],
+        "policy phase, from encoded memory; other: from images": [encoded.train, plain.train],
         "of it: sampling and observing": [observe],
     }
 
@@ -225,7 +223,7 @@ def ppo_parts() -> dict[str, list[Work]]:
     for kind in (PPOLag, PPO):
         model = kind("CnnPolicy", DummyVecEnv([Noise] * 8), seed=0, **shared)
         made.append(model.learn(512))
-    return {"PPO-Lag's image update | SB3's PPO": [model.train for model in made]}
+    return {"PPO-Lag's image update; other: SB3's PPO": [model.train for model in made]}
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -297,7 +295,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--presets", nargs="*", default=["cpu"], choices=list(SIZES))
     parser.add_argument("--r2dreamer", type=Path, help="folder of a checkout")
-    parser.add_argument("--parts", nargs="+", default=["learner", "phase", "ppo"])
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -306,17 +304,17 @@ def main() -> None:
     results["instructions"] = torch.backends.cpu.get_cpu_capability()
     if asked.r2dreamer is not None:
         results["r2dreamer"] = commit(asked.r2dreamer)
-    groups: list[tuple[str, Callable[[], dict[str, list[Work]]]]] = []
+    groups: dict[str, Callable[[], dict[str, list[Work]]]] = {}
     for preset in asked.presets:
-        if "learner" in asked.parts:
-            groups.append(
-                (f"{preset}, learner", lambda p=preset: learner_parts(p, asked.r2dreamer))
-            )
-        if "phase" in asked.parts:
-            groups.append((f"{preset}, policy phase", lambda p=preset: phase_parts(p)))
+        made: dict[str, Callable[[], dict[str, list[Work]]]] = {
+            "updates": lambda p=preset: learner_parts(Ours(p), asked.r2dreamer),
+            "same": lambda p=preset: same_operations(Ours(p), asked.r2dreamer),
+            "phase": lambda p=preset: phase_parts(p),
+        }
+        groups |= {f"{preset}, {name}": made[name] for name in asked.parts if name in made}
     if "ppo" in asked.parts:
-        groups.append(("PPO-Lag", ppo_parts))
-    for title, parts in groups:
+        groups["PPO-Lag"] = ppo_parts
+    for title, parts in groups.items():
         lines, results[title] = table(measure(parts(), asked.rounds))
         print(title, *lines, sep="\n", end="\n\n", flush=True)
     print(json.dumps(results))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vlsafe_agents.common.distributions import symexp, symlog
 from vlsafe_agents.vlsafe.config import ImageConfig
+from vlsafe_agents.vlsafe.fused import norm_silu
 
 NORM_EPS = 1e-4
 PIXEL_DEVIATION = 0.1  # pixels that vary less are not blown up to variance 1
@@ -28,7 +29,7 @@ class NormSiLU(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(F.rms_norm(x, x.shape[-1:], self.weight, NORM_EPS))
+        return norm_silu(x, self.weight, NORM_EPS)
 
 
 class BlockLinear(nn.Module):
@@ -45,10 +46,16 @@ class BlockLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(blocks, in_size // blocks, out_size // blocks))
         nn.init.trunc_normal_(self.weight, std=(blocks / in_size) ** 0.5)
 
+    def by_block(self, x: Tensor, bias: Tensor) -> Tensor:
+        """The product of ``(N, I)`` plus ``bias`` ``(O,)``, block by block: ``(G, N, O / G)``."""
+        return torch.baddbmm(bias.view(self.blocks, 1, -1), self._parts(x), self.weight)
+
     def forward(self, x: Tensor) -> Tensor:
-        parts = x.view(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (G, N, I / G)
-        out = torch.bmm(parts, self.weight).transpose(0, 1)  # (N, G, O / G)
+        out = torch.bmm(self._parts(x), self.weight).transpose(0, 1)  # (N, G, O / G)
         return out.reshape(*x.shape[:-1], -1)
+
+    def _parts(self, x: Tensor) -> Tensor:
+        return x.view(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (G, N, I / G)
 
 
 def linear(in_size: int, out_size: int, zero: bool = False, bias: bool = True) -> nn.Linear:
@@ -80,6 +87,10 @@ class MLP(nn.Sequential):
         if out_size:
             modules.append(linear(in_size, out_size, zero_output))
         super().__init__(*modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x)
+        return out.float()  # losses are not computed in half precision
 
 
 def space_to_depth(x: Tensor, stride: int) -> Tensor:
@@ -172,7 +183,7 @@ class ImageDecoder(nn.Module):
         x = self.project(feat).view(-1, *self.map)
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
             x = stage(norm(depth_to_space(x, self.strides[i - 1]) if i else x))
-        return x
+        return x.float()
 
 
 def smallest_map(shape: Sequence[int], config: ImageConfig) -> tuple[int, int]:
