@@ -1,4 +1,4 @@
-"""Chains of elementwise operations as one node of the graph, with gradients written out.
+"""Normalisation and SiLU as one node of the graph, with gradients written out.
 
 On a CPU each pass over a tensor costs as much as a small matrix product, and automatic
 differentiation takes two to three passes backwards for each one forwards.
@@ -43,49 +43,8 @@ def norm_silu(x: Tensor, weight: Tensor, eps: float) -> Tensor:
         x: ``(..., D)`` with at least two axes.
         weight: ``(D,)``.
     """
-    out: Tensor = _NormSiLU.apply(x.float(), weight, eps)  # half precision is too coarse for means
-    return out
-
-
-class _GatedUpdate(torch.autograd.Function):
-    """``h + u (tanh(s r) - h)`` of gates ``r``, ``u`` and candidate ``s``, by blocks."""
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, deter: Tensor) -> Tensor:
-        blocks = len(gates)
-        before = deter.unflatten(-1, (blocks, -1)).transpose(0, 1)  # (G, N, D / G)
-        reset, update, proposed = gates.chunk(3, -1)
-        reset = torch.sigmoid(reset)
-        candidate = torch.tanh(reset * proposed)
-        update = torch.sigmoid(update - 1)  # -1: remember by default
-        ctx.save_for_backward(reset, update, proposed, candidate, before)
-        return torch.lerp(before, candidate, update).transpose(0, 1).flatten(1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        reset, update, proposed, candidate, before = ctx.saved_tensors
-        aten = torch.ops.aten
-        grad = grads[0].unflatten(-1, (len(reset), -1)).transpose(0, 1)  # (G, N, D / G)
-        moved = grad * update  # towards the candidate
-        inner = aten.tanh_backward(moved, candidate)
-        parts = (
-            aten.sigmoid_backward(inner * proposed, reset),
-            aten.sigmoid_backward(grad * (candidate - before), update),
-            inner * reset,
-        )
-        return torch.cat(parts, -1), (grad - moved).transpose(0, 1).flatten(1)
-
-
-def gated_update(gates: Tensor, deter: Tensor) -> Tensor:
-    """The last step of a block-diagonal gated recurrent unit.
-
-    Args:
-        gates: ``(G, N, 3 D / G)``: of each block the reset gate, the update gate and the candidate,
-            all before their nonlinearities.
-        deter: ``(N, D)``, the state before.
-
-    Returns:
-        ``(N, D)``.
-    """
-    out: Tensor = _GatedUpdate.apply(gates.to(deter.dtype), deter)
+    x = x.float()  # half precision is too coarse for means
+    if not torch.is_grad_enabled():
+        return F.silu(F.rms_norm(x, weight.shape, weight, eps), inplace=True)
+    out: Tensor = _NormSiLU.apply(x, weight, eps)
     return out

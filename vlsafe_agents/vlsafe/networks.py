@@ -46,16 +46,10 @@ class BlockLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(blocks, in_size // blocks, out_size // blocks))
         nn.init.trunc_normal_(self.weight, std=(blocks / in_size) ** 0.5)
 
-    def by_block(self, x: Tensor, bias: Tensor) -> Tensor:
-        """The product of ``(N, I)`` plus ``bias`` ``(O,)``, block by block: ``(G, N, O / G)``."""
-        return torch.baddbmm(bias.view(self.blocks, 1, -1), self._parts(x), self.weight)
-
     def forward(self, x: Tensor) -> Tensor:
-        out = torch.bmm(self._parts(x), self.weight).transpose(0, 1)  # (N, G, O / G)
+        parts = x.view(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (G, N, I / G)
+        out = torch.bmm(parts, self.weight).transpose(0, 1)  # (N, G, O / G)
         return out.reshape(*x.shape[:-1], -1)
-
-    def _parts(self, x: Tensor) -> Tensor:
-        return x.view(-1, self.blocks, self.weight.shape[1]).transpose(0, 1)  # (G, N, I / G)
 
 
 def linear(in_size: int, out_size: int, zero: bool = False, bias: bool = True) -> nn.Linear:

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from vlsafe_agents.common.distributions import categorical_kl, sample_one_hot
 from vlsafe_agents.vlsafe.compiling import Compiled
 from vlsafe_agents.vlsafe.config import RSSMConfig
-from vlsafe_agents.vlsafe.fused import gated_update
 from vlsafe_agents.vlsafe.networks import MLP, BlockLinear, NormSiLU, linear
 
 
@@ -189,7 +188,13 @@ class RSSM(nn.Module):
         hidden = torch.cat([from_deter, from_stoch], -1)
         x = torch.addmm(driven, hidden, self.hidden_core.t())
         x = self.core_norm(x + self.deter_core(deter))
-        return gated_update(self.gates.by_block(x, self.gates_bias), deter)
+        gates = (self.gates(x) + self.gates_bias).unflatten(
+            -1, (self.config.blocks, 3, -1)
+        )  # (B, G, 3, D / G)
+        reset, update, candidate = gates.unbind(-2)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate).flatten(1)
+        update = torch.sigmoid(update - 1).flatten(1)  # -1: remember by default
+        return torch.lerp(deter, candidate, update)
 
     def _posterior(
         self, state: RSSMState, keep: Tensor, driven: Tensor, seen: Tensor, uniform: Tensor | None
