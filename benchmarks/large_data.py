@@ -233,10 +233,8 @@ def learn(folder: Path, gigabytes: float, updates: int, preset: str) -> None:
     medians = {name: np.median(passed, 0).tolist() for name, passed in times.items()}
     files = sum(f.stat().st_size for f in (folder / "cache").rglob("*.npy")) / GIGA
     ratio = [a / b for a, b in zip(medians["disk"], medians["memory"], strict=True)]
-    use = memory()
-    print(
-        f"{files:.1f} GB of files, {use['own'] / 1e3:.2f} GB of memory (limit {gigabytes or 'none'} GB)"
-    )
+    own, limit = memory()["own"] / 1e3, gigabytes or "none"
+    print(f"{files:.1f} GB of files, {own:.2f} GB of memory (limit {limit} GB)")
     print("source | clock ms | cpu ms")
     for name, (clock, processor) in medians.items():
         print(f"{name} | {1e3 * clock:.0f} | {1e3 * processor:.0f}")

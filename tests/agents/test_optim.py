@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -128,3 +130,19 @@ def test_it_minimises_a_badly_scaled_quadratic() -> None:
 def test_impossible_settings_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="got"):
         LaProp([torch.nn.Parameter(torch.ones(1))], **bad)  # type: ignore[arg-type]
+
+
+def test_making_and_using_an_optimiser_does_not_import_the_compiler() -> None:
+    """It takes longer than all else at the start of a process that loads an agent."""
+    code = """
+import sys, torch
+from vlsafe_agents.common.optim import LaProp
+weight = torch.ones(3, requires_grad=True)
+one, other = LaProp([weight]), LaProp([weight])
+one.zero_grad()
+weight.sum().backward()
+one.step()
+other.load_state_dict(one.state_dict())
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -99,6 +99,8 @@ OWN = (
     "research.disagreement_penalty",
     "torch_threads",
     "train.encoded_memory",
+    "train.dtype",
+    "train.compile",
 )
 # Whole groups: of the constraint, and of how experience is collected, which no preset sets.
 OWN_GROUPS = ("multiplier.", "online.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -12,7 +14,11 @@ from stable_baselines3.common.policies import (
     BasePolicy,
     MultiInputActorCriticPolicy,
 )
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    MlpExtractor,
+    NatureCNN,
+)
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
@@ -26,7 +32,19 @@ class CostActorCriticPolicy(ActorCriticPolicy):
     With `share_features_extractor=True` (SB3's default) all three heads read the same features;
     otherwise each has its own extractor. Everything else is SB3's `ActorCriticPolicy`; what a class
     derived from this one says in `forward` and `evaluate_actions` holds, as with SB3's PPO.
+
+    Args:
+        bfloat16: convolutions of images in bfloat16 with channels last, while all else stays in
+            float32. On processors without instructions for it a warning says so, and nothing
+            changes. Results differ in rounding.
     """
+
+    def __init__(self, *args: Any, bfloat16: bool = False, **kwargs: Any) -> None:
+        self.bfloat16_images = bool(bfloat16)  # `bfloat16` is a method of modules
+        super().__init__(*args, **kwargs)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {**super()._get_constructor_parameters(), "bfloat16": self.bfloat16_images}
 
     def _build_mlp_extractor(self) -> None:
         # Called by SB3 before it creates the optimiser, which takes `self.parameters()`.
@@ -55,8 +73,19 @@ class CostActorCriticPolicy(ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
-        if not self.ortho_init:
-            return
+        if self.ortho_init:
+            self._initialise_cost_critic()
+        if self.bfloat16_images and bfloat16_is_fast(self.device):
+            for extractor in {x for x in self.modules() if isinstance(x, NatureCNN)}:
+                _convolve_in_bfloat16(extractor)
+        elif self.bfloat16_images:
+            warnings.warn(
+                f"bfloat16=True has no effect: the device {self.device} has no instructions for "
+                "it, and would be slower with it",
+                stacklevel=2,
+            )
+
+    def _initialise_cost_critic(self) -> None:
         gains: dict[nn.Module, float] = {self.cost_mlp: float(np.sqrt(2)), self.cost_value_net: 1.0}
         if not self.share_features_extractor:
             gains[self.cost_features_extractor] = float(np.sqrt(2))
@@ -113,6 +142,26 @@ class CostActorCriticPolicy(ActorCriticPolicy):
         values = self.value_net(self.mlp_extractor.forward_critic(vf_features))
         cost_values = self.cost_value_net(self.cost_mlp.forward_critic(cost_features))
         return latent_pi, values, cost_values
+
+
+def bfloat16_is_fast(device: th.device) -> bool:
+    """Whether a device multiplies matrices in bfloat16 faster than in float32."""
+    if device.type != "cpu":
+        return True
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of PyTorch 2.6 and later
+    return any(getattr(th.cpu, name, lambda: False)() for name in names)
+
+
+def _convolve_in_bfloat16(extractor: NatureCNN) -> None:
+    extractor.to(memory_format=th.channels_last)  # type: ignore[call-overload]
+    plain = extractor.forward
+
+    def forward(images: th.Tensor) -> th.Tensor:
+        images = images.contiguous(memory_format=th.channels_last)
+        with th.autocast(images.device.type, th.bfloat16, cache_enabled=False):
+            return plain(images).float()
+
+    extractor.forward = forward  # type: ignore[method-assign, assignment]
 
 
 class CostActorCriticCnnPolicy(CostActorCriticPolicy, ActorCriticCnnPolicy):

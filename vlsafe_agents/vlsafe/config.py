@@ -113,6 +113,10 @@ class TrainConfig:
     learning_rate: float = 4e-5
     warmup: int = 1000  # [gradient steps]
     clip: float = 0.3  # adaptive gradient clipping
+    # Of matrix products and convolutions in updates; weights, losses, acting stay in float32.
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    # torch.compile the recurrent steps of updates: a minute at the start.
+    compile: bool = False
 
 
 # --- actor and critics ----------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vlsafe_agents.common.distributions import symexp, symlog
 from vlsafe_agents.common.vehicle_rows import pooled
 from vlsafe_agents.vlsafe.config import ImageConfig
+from vlsafe_agents.vlsafe.fused import norm_silu
 
 NORM_EPS = 1e-4
 PIXEL_DEVIATION = 0.1  # pixels that vary less are not blown up to variance 1
@@ -29,7 +30,7 @@ class NormSiLU(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(F.rms_norm(x, x.shape[-1:], self.weight, NORM_EPS))
+        return norm_silu(x, self.weight, NORM_EPS)
 
 
 class BlockLinear(nn.Module):
@@ -81,6 +82,10 @@ class MLP(nn.Sequential):
         if out_size:
             modules.append(linear(in_size, out_size, zero_output))
         super().__init__(*modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x)
+        return out.float()  # losses are not computed in half precision
 
 
 class SetEncoder(nn.Module):
@@ -200,7 +205,7 @@ class ImageDecoder(nn.Module):
         x = self.project(feat).view(-1, *self.map)
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
             x = stage(norm(depth_to_space(x, self.strides[i - 1]) if i else x))
-        return x
+        return x.float()
 
 
 def smallest_map(shape: Sequence[int], config: ImageConfig) -> tuple[int, int]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,11 +29,25 @@ def optimise(optimizers: Sequence[LaProp], loss: Tensor, what: str) -> None:
         )
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    with torch.autocast(loss.device.type, enabled=False):  # it is for the way forwards only
+        loss.backward()
     groups = (group for optimizer in optimizers for group in optimizer.param_groups)
     average_gradients([parameter for group in groups for parameter in group["params"]])
     for optimizer in optimizers:
         optimizer.step()
+
+
+def in_own_dtype(update: Callable[[Any], None]) -> Callable[[Any], None]:
+    """An agent's update with matrix products and convolutions in ``config.train.dtype``."""
+
+    @wraps(update)
+    def run(agent: Any) -> None:
+        half = agent.config.train.dtype == "bfloat16"
+        # copies of weights are not kept: optimisers change them within an update
+        with torch.autocast(agent.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
+            update(agent)
+
+    return run
 
 
 @dataclass(frozen=True)

@@ -125,12 +125,12 @@ class VLSafePolicy(BasePolicy):
             return posterior, posterior
         embed = world_model.embed(batch)  # (B, T, E); costs more than what follows
         foreign = world_model.foreign_actions(batch, share, context)
-        starts = world_model.burn_in(context, None, None if foreign is None else foreign[1])
-        if posterior is None:
-            posterior = world_model.observe(batch, embed, start=starts[0])
-        if foreign is None:
-            return posterior, posterior
-        return posterior, world_model.observe(batch, embed, foreign[0], starts[1])
+        own = (world_model.action_vector(batch.action), None)
+        variants = [*([own] if posterior is None else []), *([foreign] if foreign else [])]
+        start = world_model.burn_in(context, *(before for _, before in variants))
+        actions = torch.cat([vectors for vectors, _ in variants])  # (V * B, T, A)
+        states = world_model.observe(batch, embed, actions, start).split(len(embed))
+        return states[0] if posterior is None else posterior, states[-1]
 
     @torch.no_grad()
     def encoded(self, dataset: EpisodeDataset) -> EpisodeDataset:

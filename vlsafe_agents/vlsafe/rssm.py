@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from vlsafe_agents.common.devices import drawn
 from vlsafe_agents.common.distributions import categorical_kl, sample_one_hot
+from vlsafe_agents.vlsafe.compiling import Compiled
 from vlsafe_agents.vlsafe.config import RSSMConfig
 from vlsafe_agents.vlsafe.networks import MLP, BlockLinear, NormSiLU, linear
 
@@ -41,9 +42,18 @@ class RSSMState(NamedTuple):
         """The same values without gradients."""
         return RSSMState(*[None if x is None else x.detach() for x in self])  # type: ignore[arg-type]
 
+    def split(self, size: int) -> list[RSSMState]:
+        """Along the first axis, ``size`` states each."""
+        parts = [None if x is None else x.split(size) for x in self]
+        count = len(self.deter) // size
+        return [RSSMState(*(None if x is None else x[i] for x in parts)) for i in range(count)]  # type: ignore[arg-type]
+
     def flatten(self) -> RSSMState:
         """Merge the first two axes: (B, T, ...) to (B * T, ...)."""
         return RSSMState(*[None if x is None else x.flatten(0, 1) for x in self])  # type: ignore[arg-type]
+
+
+Step = Callable[..., RSSMState]  # see RSSM._posterior and RSSM._prior
 
 
 class RSSM(nn.Module):
@@ -69,6 +79,13 @@ class RSSM(nn.Module):
         self.deter_posterior = linear(deter, hidden, bias=False)
         self.posterior_norm = NormSiLU(hidden)
         self.logits = linear(hidden, latent)
+        self._observe_step: Step = self._posterior
+        self._imagine_step: Step = self._prior
+
+    def compile_steps(self) -> None:
+        """Compile what the loops over time repeat; acting, one step of any batch, stays eager."""
+        self._observe_step = Compiled(self._posterior)
+        self._imagine_step = Compiled(self._prior)
 
     def initial(self, batch: int, device: torch.device | str = "cpu") -> RSSMState:
         """State before the first observation: zeros, ``(batch, ...)``."""
@@ -89,25 +106,26 @@ class RSSM(nn.Module):
 
         Args:
             embed: ``(B, T, E)``.
-            action: ``(B, T, A)``, the action that led to each observation.
+            action: ``(V * B, T, A)``, the action that led to each observation; V > 1: variants,
+                each of all B sequences, reckoned side by side: one loop costs less than V.
             is_first: ``(B, T)`` bool.
-            start: the states before, ``(B, ...)``; None: zeros.
+            start: the states before, ``(V * B, ...)``; None: zeros.
 
         Returns:
-            ``(B, T, ...)`` with logits.
+            ``(V * B, T, ...)`` with logits.
         """
-        batch, time = embed.shape[:2]
+        (batch, time), variants = action.shape[:2], len(action) // len(embed)
         state = self.initial(batch, embed.device) if start is None else start
-        first = is_first.transpose(0, 1).unsqueeze(-1)  # (T, B, 1)
-        driven = self._driven(action.transpose(0, 1), first)  # (T, B, D)
-        seen = self.embed_in(embed.transpose(0, 1))  # (T, B, H)
+        first = is_first.repeat(variants, 1).transpose(0, 1).unsqueeze(-1)  # (T, V * B, 1)
+        driven = self._driven(action.transpose(0, 1), first)  # (T, V * B, D)
+        seen = self.embed_in(embed.transpose(0, 1)).repeat(1, variants, 1)  # (T, V * B, H)
         keep = (~first).to(embed.dtype)
         uniform = drawn(
             partial(torch.rand, device=embed.device), (time, batch, self.config.stoch, 1), axis=1
         )
         states = []
         for t in range(time):
-            state = self._posterior(state, keep[t], driven[t], seen[t], uniform[t])
+            state = self._observe_step(state, keep[t], driven[t], seen[t], uniform[t])
             states.append(state)
         return RSSMState(*(torch.stack(parts, 1) for parts in zip(*states, strict=True)))
 
@@ -127,10 +145,8 @@ class RSSM(nn.Module):
 
     def img_step(self, state: RSSMState, action: Tensor) -> RSSMState:
         """One imagined step from the prior: ``(N, ...)`` in and out."""
-        deter = self._core(state.deter, state.stoch.flatten(1), self._driven(action, None))
-        logits = self.prior(deter)
-        uniform = self._uniform(len(deter), deter.device, deterministic=False)
-        return RSSMState(deter, sample_one_hot(logits, uniform, self.config.unimix), logits)
+        uniform = torch.rand(len(action), self.config.stoch, 1, device=action.device)
+        return self._imagine_step(state, self._driven(action, None), uniform)
 
     def imagine(
         self, start: RSSMState, policy: Callable[[Tensor], Tensor], horizon: int
@@ -200,10 +216,16 @@ class RSSM(nn.Module):
         logits = self._split(self.logits(self.posterior_norm(x)))
         return RSSMState(deter, sample_one_hot(logits, uniform, self.config.unimix), logits)
 
+    def _prior(self, state: RSSMState, driven: Tensor, uniform: Tensor) -> RSSMState:
+        """The next imagined state; arguments as of :meth:`_posterior`."""
+        deter = self._core(state.deter, state.stoch.flatten(1), driven)
+        logits = self.prior(deter)
+        return RSSMState(deter, sample_one_hot(logits, uniform, self.config.unimix), logits)
+
     def _uniform(self, batch: int, device: torch.device, deterministic: bool) -> Tensor | None:
         if deterministic:
             return None
         return drawn(partial(torch.rand, device=device), (batch, self.config.stoch, 1))
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.config.stoch, self.config.classes))
+        return x.float().unflatten(-1, (self.config.stoch, self.config.classes))

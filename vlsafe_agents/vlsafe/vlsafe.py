@@ -36,7 +36,7 @@ from vlsafe_agents.vlsafe.gates import SCORE, check_safety, refuse_change, with_
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.learning import LearningLoop
 from vlsafe_agents.vlsafe.online import Collector
-from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, optimise
+from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, in_own_dtype, optimise
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from wrappers.checks import one_number
 
@@ -166,6 +166,8 @@ class VLSafe(LearningLoop):
             cost_limit=self.cost_limit,
         ).to(self.device)
         train, network = self.config.train, self.config.network
+        if train.compile:
+            self.policy.world_model.rssm.compile_steps()
         self.model_optimizer = LaProp(
             self.policy.world_model.parameters(),
             lr=train.learning_rate,
@@ -253,6 +255,7 @@ class VLSafe(LearningLoop):
 
     # --- learning -------------------------------------------------------------------------------
 
+    @in_own_dtype
     def train(self) -> None:
         """One update: of world model and prior while they warm up, then of prior, critics, actor.
 

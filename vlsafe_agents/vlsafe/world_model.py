@@ -182,32 +182,30 @@ class WorldModel(nn.Module):
 
         Args:
             embed: what :meth:`embed` gives for the batch, where it is known already.
-            action: action vectors ``(B, T, A)`` to reckon with instead of the recorded ones.
-            start: the states before, ``(B, ...)``; None: zeros.
+            action: action vectors ``(V * B, T, A)`` to reckon with instead of the recorded ones;
+                states are then ``(V * B, T, ...)``, see :meth:`RSSM.observe`.
+            start: the states before, ``(V * B, ...)``; None: zeros.
         """
         embed = self.embed(batch) if embed is None else embed
         action = self.action_vector(batch.action) if action is None else action
         return self.rssm.observe(embed, action, batch.is_first, start)
 
     @torch.no_grad()
-    def burn_in(
-        self, context: TensorBatch | None, *actions: Tensor | None
-    ) -> list[RSSMState | None]:
-        """States ``(B, ...)`` after the rows that come before a batch, without gradients.
+    def burn_in(self, context: TensorBatch | None, *actions: Tensor | None) -> RSSMState | None:
+        """States ``(V * B, ...)`` after the rows that come before a batch, without gradients.
 
         A sequence that begins in mid-episode would otherwise begin with a state that remembers
         nothing (Kapturowski et al. 2019, R2D2: burn-in; DreamerV3 stores latents with its replay).
 
         Args:
             context: those rows, ``(B, K, ...)``; without them there are no states.
-            actions: action vectors ``(B, K, A)``, or None for the recorded ones; one state comes
-                back for each.
+            actions: V variants of the action vectors ``(B, K, A)``, None for the recorded ones.
         """
         if context is None:
-            return [None] * len(actions)
-        embed = self.embed(context)
-        states = [self.observe(context, embed, action) for action in actions]
-        return [RSSMState(state.deter[:, -1], state.stoch[:, -1]) for state in states]
+            return None
+        vectors = [self.action_vector(context.action) if x is None else x for x in actions]
+        states = self.observe(context, action=torch.cat(vectors))
+        return RSSMState(states.deter[:, -1], states.stoch[:, -1])
 
     # --- learning -----------------------------------------------------------------------------
 
@@ -234,9 +232,11 @@ class WorldModel(nn.Module):
         action = self.action_vector(batch.action)
         inputs = self.observation.prepare(batch.obs)
         embed = self.observation.embed(inputs).unflatten(0, shape)  # (B, T, E)
-        variants = (None, foreign[1]) if foreign is not None else (None,)
-        starts = self.burn_in(context, *variants)
-        posterior = self.rssm.observe(embed, action, batch.is_first, starts[0])
+        variants = [(action, None), *([foreign] if foreign is not None else [])]
+        start = self.burn_in(context, *(before for _, before in variants))
+        actions = torch.cat([vectors for vectors, _ in variants])  # (V * B, T, A)
+        states = self.rssm.observe(embed, actions, batch.is_first, start)
+        posterior, *others = states.split(len(embed))
         feat = self.feat(posterior)  # (B, T, F)
 
         dyn, rep, kl = self.rssm.kl_losses(posterior)
@@ -253,9 +253,7 @@ class WorldModel(nn.Module):
         means = {key: value.mean() for key, value in losses.items()}
         total = torch.stack([scales[key] * value for key, value in means.items()]).sum()
         if shaping is not None:
-            if foreign is not None:
-                feat = self.feat(self.rssm.observe(embed, foreign[0], batch.is_first, starts[1]))
-            total = total + shaping(feat)
+            total = total + shaping(self.feat(others[0]) if others else feat)
         for name, known in batch.known().items():
             if not any_of_team(bool(known.any())):
                 del means[name]  # not learned: no figure to show
