@@ -9,7 +9,7 @@
 safety scores, drawn at random, and with ``--image SIZE`` also road-like images.  ``repeat`` makes
 of it one of many times the episodes: in the data file they are links to the same arrays, in
 ``cache/``, which is written here without reading them all, every row is there.  ``open`` opens
-each in two processes one after the other, for the first time if its ``cache/`` is not there, and
+each in two processes one after the other (the first writes ``cache/`` where there is none), and
 prints a table: seconds of clock and processor, resident memory without what is mapped, and the time
 of a ``sample``.  ``learn`` compares updates of a learner that reads from disk with updates of one
 that holds a small part of the same data in memory, in turns in one process.  Linux only.
