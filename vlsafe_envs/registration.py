@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from vlsafe_envs.checks import check_autoreset, check_choice, check_num_envs
-from vlsafe_envs.observations import OBSERVATION_KINDS, PARTS
+from vlsafe_envs.observations import PARTS
 from vlsafe_envs.options import Chosen, read_options
 from vlsafe_envs.registry import ROWS, row_named
 from vlsafe_envs.scenarios import TrafficConfig
@@ -79,7 +79,7 @@ def _on_metadrive(chosen: Chosen) -> Simulator:
     from vlsafe_envs.simulators.metadrive.world import make_world
 
     kind = chosen.env.get("observation", "image")
-    known = kind in OBSERVATION_KINDS  # others are refused later
+    known = isinstance(kind, str) and kind in PARTS  # others are refused later
     observed = reads_metadrive(chosen) and known and "vector" in PARTS[kind]
     ends = {name: value for name, value in chosen.simulator.items() if name != "vector"}
     return make_world(chosen.scenario.traffic, observed, **ends)

@@ -191,7 +191,7 @@ def _driven_again(
     if not isinstance(env, TracedEnv):
         raise ValueError(
             "this environment cannot be saved, and this system cannot fork: wrap it in "
-            "wrappers.TracedEnv, so that its episode can be driven again"
+            "wrappers.traced_env.TracedEnv, so that its episode can be driven again"
         )
     here = env.running_episode()
     for plan in plans:

@@ -66,7 +66,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (("collect", "--out", "{}", "--density", "-1"), "density"),
         (("label", "{}"), "vlsafe collect"),
         (("train", "--out", "{}/a", "--algo", "sac"), "unknown algorithm 'sac'"),
-        (("train", "--out", "{}/a"), "give --data"),
+        (("train", "--out", "{}/a", "--algo", "bc"), "give --data"),
         (
             ("train", "--out", "{}/a", "--algo", "ppo", "--preset", "cpu"),
             "ppo does not read --preset",

@@ -36,6 +36,9 @@ def make(env_id: str, **options: Any) -> gym.Env[Any, Any]:
 def wrong_values(option: str) -> tuple[Any, ...]:
     if option in FLAGS:
         return (*NEVER, 0, 1, "", [], {})
+    if option == "density":  # two numbers are a range
+        never = [x for x in NOT_EVEN if not isinstance(x, np.ndarray)]
+        return (*NEVER, *never, -1, np.array([1, 2, 3]), (2, 1), (0.5, "x"))
     return (*NEVER, *NOT_EVEN, -1)
 
 
