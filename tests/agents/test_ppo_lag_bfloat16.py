@@ -71,4 +71,4 @@ def test_a_processor_without_it_stays_in_float32_and_says_so(
 def test_the_setting_is_saved(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policies, "bfloat16_is_fast", lambda device: True)
     agent(False, bfloat16=True).save(tmp_path / "agent")
-    assert PPOLag.load(tmp_path / "agent").policy.bfloat16_images
+    assert PPOLag.load(tmp_path / "agent").policy.wants_bfloat16

@@ -40,11 +40,11 @@ class CostActorCriticPolicy(ActorCriticPolicy):
     """
 
     def __init__(self, *args: Any, bfloat16: bool = False, **kwargs: Any) -> None:
-        self.bfloat16_images = bool(bfloat16)  # `bfloat16` is a method of modules
+        self.wants_bfloat16 = bool(bfloat16)
         super().__init__(*args, **kwargs)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "bfloat16": self.bfloat16_images}
+        return {**super()._get_constructor_parameters(), "bfloat16": self.wants_bfloat16}
 
     def _build_mlp_extractor(self) -> None:
         # Called by SB3 before it creates the optimiser, which takes `self.parameters()`.
@@ -75,10 +75,10 @@ class CostActorCriticPolicy(ActorCriticPolicy):
         super()._build(lr_schedule)
         if self.ortho_init:
             self._initialise_cost_critic()
-        if self.bfloat16_images and bfloat16_is_fast(self.device):
+        if self.wants_bfloat16 and bfloat16_is_fast(self.device):
             for extractor in {x for x in self.modules() if isinstance(x, NatureCNN)}:
                 _convolve_in_bfloat16(extractor)
-        elif self.bfloat16_images:
+        elif self.wants_bfloat16:
             warnings.warn(
                 f"bfloat16=True has no effect: the device {self.device} has no instructions for "
                 "it, and would be slower with it",
@@ -161,7 +161,7 @@ def _convolve_in_bfloat16(extractor: NatureCNN) -> None:
         with th.autocast(images.device.type, th.bfloat16, cache_enabled=False):
             return plain(images).float()
 
-    extractor.forward = forward  # type: ignore[method-assign, assignment]
+    extractor.forward = forward  # type: ignore[method-assign,assignment]
 
 
 class CostActorCriticCnnPolicy(CostActorCriticPolicy, ActorCriticCnnPolicy):
