@@ -33,7 +33,7 @@ from vlsafe_agents.pages.html import png_uri
 from vlsafe_envs import known_ids
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.observations import FEATURE_NAMES, OBSERVATION_KINDS
-from vlsafe_envs.registry import ROWS, MetaDriveRoad
+from vlsafe_envs.registry import ROWS, MetaDriveRoad, row_of
 from vlsafe_envs.rewards import PER_SECOND
 from vlsafe_envs.scenarios import ACTION_KINDS
 from vlsafe_envs.simulator import ROUTE_STEP
@@ -263,6 +263,7 @@ def environment_facts(env_id: str) -> dict[str, Any]:
     return {
         "id": env_id,
         "family": family(inner),
+        "crossing": row_of(env_id).crossing,
         "observations": spaces,
         "actions": [action_facts(env_id, kind) for kind in ACTION_KINDS],
         "default_action": scenario.traffic.action,

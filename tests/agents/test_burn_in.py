@@ -59,7 +59,7 @@ def test_a_state_burnt_in_from_an_episodes_start_is_the_one_observed_from_there(
     torch.manual_seed(3)
     expected = model.observe(whole.cut(slice(12)))
     torch.manual_seed(3)
-    (start,) = model.burn_in(context, None)
+    start = model.burn_in(context, None)
     found = model.observe(rest, start=start)
     assert torch.equal(found.deter, expected.deter[:, 5:])
     assert torch.equal(found.stoch, expected.stoch[:, 5:])
@@ -71,7 +71,7 @@ def test_an_episode_that_begins_where_the_sequence_does_forgets_the_context() ->
     model, _, _ = build()
     whole = to_tensors(record(10).episode_batch(0))
     rest = whole.cut(slice(0, 6))
-    (start,) = model.burn_in(whole.cut(slice(6, 9)), None)
+    start = model.burn_in(whole.cut(slice(6, 9)), None)
     torch.manual_seed(3)
     found = model.observe(rest, start=start)
     torch.manual_seed(3)
@@ -121,7 +121,7 @@ def test_nothing_is_learned_from_the_context(forget: float) -> None:
 
 def test_no_gradient_flows_into_the_context() -> None:
     model, _, _ = build()
-    (start,) = model.burn_in(rows_of(record(10), context=0).cut(slice(3)), None)
+    start = model.burn_in(rows_of(record(10), context=0).cut(slice(3)), None)
     assert isinstance(start, RSSMState)
     assert not start.deter.requires_grad
     assert not start.stoch.requires_grad

@@ -120,9 +120,8 @@ class RSSM(nn.Module):
         driven = self._driven(action.transpose(0, 1), first)  # (T, V * B, D)
         seen = self.embed_in(embed.transpose(0, 1)).repeat(1, variants, 1)  # (T, V * B, H)
         keep = (~first).to(embed.dtype)
-        uniform = drawn(
-            partial(torch.rand, device=embed.device), (time, batch, self.config.stoch, 1), axis=1
-        )
+        own = (time, variants, len(embed), self.config.stoch, 1)
+        uniform = drawn(partial(torch.rand, device=embed.device), own, axis=2).flatten(1, 2)
         states = []
         for t in range(time):
             state = self._observe_step(state, keep[t], driven[t], seen[t], uniform[t])
@@ -145,7 +144,7 @@ class RSSM(nn.Module):
 
     def img_step(self, state: RSSMState, action: Tensor) -> RSSMState:
         """One imagined step from the prior: ``(N, ...)`` in and out."""
-        uniform = torch.rand(len(action), self.config.stoch, 1, device=action.device)
+        uniform = self._uniform(len(action), action.device, deterministic=False)
         return self._imagine_step(state, self._driven(action, None), uniform)
 
     def imagine(
