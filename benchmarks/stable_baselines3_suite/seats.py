@@ -46,12 +46,13 @@ WORDS: dict[type, dict[str, str | None]] = {
     RecurrentPPOLag: ON_POLICY,
     BC: {"gamma": None, "n_steps": None, "gae_lambda": None, **ON_POLICY},
     VLSafe: {
-        "n_steps": "train_freq",
+        "n_steps": "train_freq",  # in A2C's seat; the others' are steps of returns, see below
         "action_noise": None,
         "target_update_interval": None,
         **ON_POLICY,
     },
 }
+N_STEP_RETURNS = ("SAC", "DQN", "TD3", "DDPG")  # whose n_steps is another thing than a rollout
 # What one who changes would add.
 ADDED: dict[tuple[type, str], dict[str, Any]] = {
     # A2C's rollout, learned from once
@@ -80,7 +81,9 @@ class Seat:
     def __init__(self, policy: Any, env: Any, *args: Any, **kwargs: Any) -> None:
         global made
         made += 1
-        words = WORDS[self.ours]
+        words = dict(WORDS[self.ours])
+        if self.seat in N_STEP_RETURNS:
+            words.pop("n_steps", None)
         kwargs = {words.get(name, name): value for name, value in kwargs.items()}
         kwargs.pop(None, None)
         sizes = kwargs.get("policy_kwargs")

@@ -412,6 +412,8 @@ def test_words_of_sb3_become_settings(tmp_path: Path) -> None:
         ({"train_freq": 0}, ValueError, "train_freq"),
         ({"gradient_steps": -2}, ValueError, "gradient_steps"),
         ({"policy_kwargs": {"net_arch": [64, 32]}}, ValueError, "one width"),
+        ({"policy_kwargs": {"net_arch": [{"vf": [8]}]}}, ValueError, "one width"),
+        ({"policy_kwargs": {"net_arch": []}}, ValueError, "one width"),
         ({"policy_kwargs": {"activation_fn": torch.nn.Tanh}}, ValueError, "may hold net_arch"),
         ({"buffer_size": 0}, ValueError, "buffer_size"),
     ],

@@ -14,6 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecEnvWrapper
 from toy_envs import CountingEnv, SpeedLimitEnv
 
 from vlsafe_agents.ppo_lag import PRESETS, PPOLag, preset
@@ -365,6 +366,21 @@ def test_impossible_costs_are_refused(cost):
     env = CostlessEnv()
     env.cost = cost
     with pytest.raises(ValueError, match=r"environment 0, step 1 .*finite number of at least 0"):
+        PPOLag("MlpPolicy", env, **SMALL).learn(10)
+
+
+class WithoutInfos(VecEnvWrapper):
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        observation, reward, done, _ = self.venv.step_wait()
+        return observation, reward, done, []
+
+
+def test_a_vector_environment_without_infos_is_refused():
+    env = WithoutInfos(make_vec_env(SpeedLimitEnv, n_envs=2))
+    with pytest.raises(ValueError, match="returned 0 infos for 2 environments"):
         PPOLag("MlpPolicy", env, **SMALL).learn(10)
 
 

@@ -30,8 +30,15 @@ def read_costs(
 
     Raises:
         KeyError: if an environment reports none, naming it
-        ValueError: if a cost is no number, negative or not finite, naming environment and step
+        ValueError: if a cost is no number, negative or not finite, naming environment and step, and
+            where there is not one info for each environment
     """
+    if len(infos) != steps.num_envs:
+        raise ValueError(
+            f"the vector environment returned {len(infos)} infos for {steps.num_envs} "
+            f"environments; {what} reads info['cost'] of each: its step_wait() has to return one "
+            "dictionary for each"
+        )
     costs = np.empty(len(infos), dtype=np.float32)
     for index, info in enumerate(infos):
         if "cost" not in info:

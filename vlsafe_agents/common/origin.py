@@ -122,7 +122,7 @@ def _difference(here: list[str], there: list[str]) -> str:
 def env_spec_of(env: VecEnv) -> Any:
     """Gymnasium's record of how the environment was made; ``None`` where there is none."""
     try:
-        return env.get_attr("spec", 0)[0]
+        return env.get_attr("spec", [0])[0]  # a list: not all take a number
     except (AttributeError, IndexError, NotImplementedError):
         return None
 

@@ -124,6 +124,6 @@ def _network(policy_kwargs: Any) -> tuple[int, ...]:
             f"policy_kwargs is {policy_kwargs!r}; here it may hold net_arch=[units] * layers for "
             "actor and critics; the world model has config={'world_model': {...}}"
         )
-    if len(set(arch)) != 1 or not isinstance(arch[0], int):
+    if not all(type(units) is int for units in arch) or len(set(arch)) != 1:
         raise ValueError(f"net_arch is {arch!r}; all layers have one width: [units] * layers")
     return arch[0], len(arch)
