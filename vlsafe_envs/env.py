@@ -16,6 +16,7 @@ from vlsafe_envs.checks import (
     check_kind,
     check_seed,
     refuse_reset_options,
+    shown,
 )
 from vlsafe_envs.costs import headway, time_to_collision
 from vlsafe_envs.observations import (
@@ -37,6 +38,18 @@ from vlsafe_envs.vehicle_set import vehicle_set
 from vlsafe_envs.window import Window
 
 RENDER_MODES = ("rgb_array", "human")
+
+
+def driving_env(env: Any, what: str) -> DrivingEnv:
+    """The environment of ours inside ``env``, which ``what`` needs.
+
+    Raises:
+        ValueError: for another environment.
+    """
+    inner = getattr(env, "unwrapped", env)
+    if not isinstance(inner, DrivingEnv):
+        raise ValueError(f"env={shown(env)}: {what} need one of the VLSafe environments")
+    return inner
 
 
 def draw_density(scenario: Scenario, rng: np.random.Generator) -> float | None:

@@ -216,8 +216,7 @@ class Watch(BaseCallback):
         now = self.model.num_timesteps
         self.model.num_timesteps = self._complete
         try:
-            agent: Any = self.model  # a SavedAgent, which SB3 does not know
-            agent.save_checkpoint(self._folder / CHECKPOINT)
+            self.model.save_checkpoint(self._folder / CHECKPOINT)
         finally:
             self.model.num_timesteps = now
         self._saved = time.monotonic()

@@ -22,9 +22,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from vlsafe_envs.checks import check_choice, check_rng, shown
+from vlsafe_envs.checks import check_choice, check_rng
 from vlsafe_envs.drivers.base import DisturbedDriver, Driver, RandomDriver
-from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.env import driving_env
 from vlsafe_envs.registry import DRIVER_NAMES, driver_names
 
 __all__ = ["DRIVER_NAMES", "Driver", "driver_names", "make_driver"]
@@ -38,9 +38,7 @@ def make_driver(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> 
             generator.
     """
     check_rng(rng)
-    inner = getattr(env, "unwrapped", env)
-    if not isinstance(inner, DrivingEnv):
-        raise ValueError(f"env={shown(env)}: drivers need one of the VLSafe environments")
+    inner = driving_env(env, "drivers")
     drivers = inner.scenario.row.drivers
     check_choice("driver", name, tuple(drivers))
     if name == "random":

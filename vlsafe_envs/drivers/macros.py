@@ -22,10 +22,10 @@ import gymnasium as gym
 import numpy as np
 
 from vlsafe_envs.actions import FASTER, IDLE, LANE_LEFT, LANE_RIGHT, MAX_ACCELERATION, SLOWER
-from vlsafe_envs.checks import check_choice, check_rng, shown
+from vlsafe_envs.checks import check_choice, check_rng
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.drivers.base import Driver
-from vlsafe_envs.env import DrivingEnv
+from vlsafe_envs.env import DrivingEnv, driving_env
 from vlsafe_envs.options import read_options
 from vlsafe_envs.registry import row_of
 
@@ -63,9 +63,7 @@ def make_macro(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> D
             generator.
     """
     check_rng(rng)
-    inner = getattr(env, "unwrapped", env)
-    if not isinstance(inner, DrivingEnv):
-        raise ValueError(f"env={shown(env)}: macro-actions need one of the VLSafe environments")
+    inner = driving_env(env, "macro-actions")
     row, traffic = inner.scenario.row, inner.scenario.traffic
     check_choice("macro", name, row.macros(traffic.action))
     if name == "expert":
