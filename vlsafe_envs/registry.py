@@ -30,6 +30,9 @@ class Road:
     macros: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
         ("grid", "continuous"), ("go", "hold", "peek", "keep")
     )
+    tails: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
+        ("grid", "continuous"), ("go", "hold")
+    )
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class HighwayRoad(Road):
     macros: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "meta": ("left", "idle", "right", "faster", "slower"),
         **dict.fromkeys(("grid", "continuous"), ("accelerate", "keep", "brake")),
+    }
+    tails: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "meta": ("idle",),
+        **dict.fromkeys(("grid", "continuous"), ("keep", "brake")),
     }
 
     stage: str  # builds the road and its traffic of highway-env's objects
@@ -125,6 +132,10 @@ class Row:
         """Names of the macro-actions with a kind of action; see ``drivers.macros``."""
         own = self.meta_macros if action == "meta" else ()
         return (*self.road.macros[action], *own, "expert")
+
+    def tails(self, action: str) -> tuple[str, ...]:
+        """Of them, those that drive on after an action that is tried: ahead, and to a stop."""
+        return (action == "meta" and self.meta_macros) or self.road.tails[action]
 
 
 DRIVER_NAMES = ("expert", "noisy", "inattentive", "brisk", "aggressive", "timid", "random")

@@ -225,6 +225,12 @@ def choose_states(
     return [ChosenState(step, chosen[step]) for step in sorted(chosen)]
 
 
+def urgency(info: Mapping[str, Any]) -> float:
+    """``1 / (1 + t)`` of the least time t [s] to a contact that an info tells; 0 if it is far."""
+    seconds = max(0.0, min((float(info[name]) for name in _TIMES if name in info), default=np.inf))
+    return 1.0 / (1.0 + seconds) if seconds < CRITICAL_SECONDS else 0.0
+
+
 def criticality(episode: Episode, before_cost: int) -> tuple[Array, list[str]]:
     """How critical each state with an action is, ``(T,)`` in [0, 1], and by what.
 

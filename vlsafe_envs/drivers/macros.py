@@ -55,6 +55,16 @@ def macro_names(env_id: str, **options: Any) -> tuple[str, ...]:
     return row.macros(read_options(row, options).scenario.traffic.action)
 
 
+def tail_names(env_id: str, **options: Any) -> tuple[str, ...]:
+    """Macro-actions that drive on after an action that is tried, likewise: ahead, and to a stop.
+
+    Raises:
+        ValueError: as :func:`macro_names`.
+    """
+    row = row_of(env_id)
+    return row.tails(read_options(row, options).scenario.traffic.action)
+
+
 def make_macro(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> Driver:
     """The macro-action ``name``, which begins now, for ``env``, which may be wrapped.
 

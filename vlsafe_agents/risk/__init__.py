@@ -1,0 +1,17 @@
+"""Risk: chances of a cost event after an action, learnt from outcomes, and a shield made of them."""
+
+from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
+from vlsafe_agents.risk.model import RiskConfig, RiskModel
+from vlsafe_agents.risk.outcomes import Outcomes
+from vlsafe_agents.risk.shield import SafetyShield, ShieldedPolicy, decide
+
+__all__ = [
+    "BranchingConfig",
+    "Outcomes",
+    "RiskConfig",
+    "RiskModel",
+    "SafetyShield",
+    "ShieldedPolicy",
+    "branch_outcomes",
+    "decide",
+]

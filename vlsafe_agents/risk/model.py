@@ -1,0 +1,321 @@
+"""The chance of a cost event after an action, learnt from outcomes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor
+
+from vlsafe_agents.common.agent_file import (
+    AgentPath,
+    read_agent,
+    space_from_json,
+    space_to_json,
+    write_agent,
+)
+from vlsafe_agents.common.border import Array, check_seen
+from vlsafe_agents.common.typed_config import Count, check_config, replaced
+from vlsafe_agents.common.vehicle_rows import VEHICLES, is_vehicle_set
+from vlsafe_agents.risk.network import RiskNet, event_loss, scaled
+from vlsafe_agents.risk.outcomes import Outcomes
+from vlsafe_agents.vlsafe.actions import action_kind
+from wrappers.checks import one_number
+
+_KIND = "risk_model"  # what its files say that they are
+
+
+@dataclass(frozen=True)
+class RiskConfig:
+    """Settings of a risk model.
+
+    Args:
+        horizon: an event within so many seconds counts [s]; not beyond the outcomes' own.
+        units: of each hidden layer.
+        layers: hidden layers.
+        updates: gradient updates.
+        batch_size: branches an update.
+        learning_rate: of AdamW, falling to a twentieth along a cosine.
+        weight_decay: of AdamW.
+
+    Raises:
+        ValueError: for numbers out of range.
+    """
+
+    horizon: float = 6.0
+    units: Count = 64
+    layers: Count = 2
+    updates: Count = 3000
+    batch_size: Count = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        check_config(self)
+        one_number(self.horizon, "horizon", "config", low=0.1)
+
+
+class Estimate(NamedTuple):
+    """What a risk model says of N states, A actions and each of its T tails."""
+
+    risk: npt.NDArray[np.float32]  # (N, A, T) chance of an event within the horizon
+    reward: npt.NDArray[np.float32]  # (N, A, T) sum of rewards within the horizon
+
+
+class RiskModel:
+    """Chances of a cost event if an action is held for a moment and a macro-action drives on.
+
+    An *event* is a terminal step with a cost: a collision, leaving the road.  It is learnt from
+    :class:`Outcomes`, by cross-entropy: outcomes of the same state differ where it does not show
+    what others are up to.
+
+    Args:
+        observation_space: a ``Dict`` of a set of vehicles (``vehicle_rows``), vectors, or both.
+        action_space: Discrete, MultiDiscrete, MultiBinary or Box.
+        tails: names of the macro-actions.
+        config: settings.
+        seed: of the first weights and of the batches.
+
+    Raises:
+        ValueError: for other observations and actions.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        tails: Sequence[str],
+        config: RiskConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.observation_space, self.action_space = _checked(observation_space), action_space
+        self.tails, self.seed = tuple(tails), seed
+        self.config = RiskConfig() if config is None else config
+        self.facts: dict[str, Any] = {}  # what the outcomes cost, see :meth:`fit`
+        parts = self.observation_space.spaces
+        self._sets = [name for name, part in parts.items() if is_vehicle_set(name, part)]
+        self._vectors = sorted(parts.keys() - set(self._sets))
+        self._kind = action_kind(action_space)
+        shapes = [parts[name].shape or () for name in self._vectors]
+        columns = (parts[VEHICLES].shape or (0, 0))[1] if self._sets else 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.net = RiskNet(
+                features=sum(math.prod(shape) for shape in shapes),
+                columns=columns,
+                choices=self._kind.size + len(self.tails),
+                beginnings=self._kind.size * len(self.tails),
+                units=self.config.units,
+                layers=self.config.layers,
+            )
+        self.net.register_buffer("reward_mean", torch.zeros(()))
+        self.net.register_buffer("reward_deviation", torch.ones(()))
+
+    # --- learning ---------------------------------------------------------------------------------
+
+    def fit(
+        self, outcomes: Outcomes, progress: Callable[[int, float], None] = lambda done, loss: None
+    ) -> Self:
+        """Learn from outcomes, from the first weights on.
+
+        Args:
+            progress: hears of every update and its loss.
+
+        Raises:
+            ValueError: for other tails, and where nothing is known of ``config.horizon``.
+        """
+        if outcomes.tails != self.tails:
+            raise ValueError(f"the outcomes' tails are {outcomes.tails}, the model's {self.tails}")
+        known = np.flatnonzero(outcomes.known(self.config.horizon))
+        if not len(known):
+            raise ValueError(
+                f"no outcome says what comes within {self.config.horizon} s; lower the horizon, or "
+                "collect longer branches"
+            )
+        data = self._tensors(outcomes)
+        config, rng = self.config, np.random.default_rng(self.seed)
+        optimizer = torch.optim.AdamW(
+            self.net.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        least = config.learning_rate / 20
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.updates, least)
+        for done in range(config.updates):
+            batch = torch.as_tensor(rng.choice(known, config.batch_size))
+            loss = self._loss(data, batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            progress(done + 1, loss.item())
+        self.facts = {
+            "states": outcomes.num_states,
+            "branches": len(outcomes),
+            "branch_events": outcomes.events,
+            "branch_steps": outcomes.simulated,
+            "drives": outcomes.drives,
+            "drive_steps": outcomes.drive_steps,
+            "drive_events": outcomes.drive_events,
+        }
+        return self
+
+    def _tensors(self, outcomes: Outcomes) -> _Data:
+        features, rows = self._read(outcomes.obs)
+        self.net.standardise.learn(features)
+        reward = torch.as_tensor(outcomes.reward)
+        self.net.reward_mean.copy_(reward.mean())
+        self.net.reward_deviation.copy_(reward.std().clamp_min(1e-3))
+        return _Data(
+            features=self.net.standardise(features),
+            rows=scaled(rows),
+            state=torch.as_tensor(outcomes.state),
+            action=self._kind.vector(torch.as_tensor(outcomes.action)),
+            tail=F.one_hot(torch.as_tensor(outcomes.tail), len(self.tails)).float(),
+            own=torch.as_tensor(outcomes.own),
+            event=torch.as_tensor(outcomes.event_time <= self.config.horizon),
+            reward=(reward - self.net.reward_mean) / self.net.reward_deviation,
+        )
+
+    def _loss(self, data: _Data, batch: Tensor) -> Tensor:
+        """Of events, rewards and beginnings, of the branches ``(B,)``."""
+        state, action, tail = data.state[batch], data.action[batch], data.tail[batch]
+        features = data.features[state]
+        rows = None if data.rows is None else data.rows[state]
+        choice = torch.cat([action, tail], -1)
+        loss = event_loss(self.net.log_safe(features, rows, choice), data.event[batch]).mean()
+        loss = loss + (self.net.rewards(features, choice) - data.reward[batch]).square().mean() / 2
+        begun = self.net.begin(features).view(-1, len(self.tails), self._kind.size)  # (B, T, A)
+        begun = (begun * tail.unsqueeze(-1)).sum(1)  # (B, A)
+        if self._kind.countable:
+            error = F.cross_entropy(begun, action, reduction="none")
+        else:
+            error = (begun - action).square().sum(-1)
+        own = data.own[batch]
+        return loss + (error * own).sum() / own.sum().clamp_min(1)
+
+    # --- use --------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def estimate(self, obs: Mapping[str, Array], actions: Array) -> Estimate:
+        """Chances and rewards after each of some actions.
+
+        Args:
+            obs: each ``(N, ...)``; more than the model sees is left out.
+            actions: ``(N, A, *action_space.shape)``.
+
+        Raises:
+            ValueError: for observations that are missing or not finite.
+        """
+        features, rows = self._read(obs)
+        features, rows = self.net.standardise(features), scaled(rows)
+        vector = self._kind.vector(torch.as_tensor(np.asarray(actions)))  # (N, A, size)
+        count, tried, tails = len(vector), vector.shape[1], len(self.tails)
+        each = count * tried * tails
+        choice = torch.cat(
+            [
+                vector.unsqueeze(2).expand(-1, -1, tails, -1).reshape(each, -1),
+                torch.eye(tails).repeat(count * tried, 1),
+            ],
+            -1,
+        )
+        state = torch.arange(count).repeat_interleave(tried * tails)
+        features, rows = features[state], None if rows is None else rows[state]
+        risk = -torch.expm1(self.net.log_safe(features, rows, choice))
+        reward = self.net.rewards(features, choice)
+        reward = reward * self.net.reward_deviation + self.net.reward_mean
+        shape = (count, tried, tails)
+        return Estimate(risk.view(shape).numpy(), reward.view(shape).numpy())
+
+    @torch.no_grad()
+    def beginnings(self, obs: Mapping[str, Array]) -> Array:
+        """The action with which each tail begins, ``(N, T, *action_space.shape)``."""
+        features, _ = self._read(obs)
+        begun = self.net.begin(self.net.standardise(features))
+        vector = begun.view(-1, self._kind.size).clamp(-1e6, 1e6).numpy()
+        if not self._kind.countable:
+            vector = vector.clip(-1.0, 1.0)
+        actions = self._kind.to_env(vector)
+        return actions.reshape(len(features), len(self.tails), *actions.shape[1:])
+
+    def _read(self, obs: Mapping[str, Array]) -> tuple[Tensor, Tensor | None]:
+        """Features ``(N, D)`` and rows ``(N, M, F)`` of observations, each ``(N, ...)``."""
+        missing = [name for name in self.observation_space.spaces if name not in obs]
+        if missing:
+            raise ValueError(
+                f"the risk model sees {missing}, the observation has {list(obs)}; make the "
+                'environment with observation="vehicles" or "all", or give the shield a `sense`'
+            )
+        seen = {name: np.asarray(obs[name], np.float32) for name in self.observation_space.spaces}
+        check_seen(seen)
+        flat = [torch.as_tensor(seen[name]).flatten(1) for name in self._vectors]
+        features = torch.cat(flat, -1) if flat else torch.zeros(len(seen[VEHICLES]), 0)
+        return features, torch.as_tensor(seen[VEHICLES]) if self._sets else None
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def save(self, path: AgentPath) -> None:
+        """Write settings, spaces, facts and weights to one file, which holds no code."""
+        data = {
+            "kind": _KIND,
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+            "tails": list(self.tails),
+            "config": asdict(self.config),
+            "seed": self.seed,
+            "facts": self.facts,
+        }
+        write_agent(path, data, {"policy": self.net.state_dict()})
+
+    @classmethod
+    def load(cls, path: AgentPath) -> Self:
+        """Inverse of :meth:`save`; nothing in the file is run.
+
+        Raises:
+            FileNotFoundError: where there is no file.
+            ValueError: for a file that holds no risk model.
+        """
+        data, params = read_agent(path)
+        if data.get("kind") != _KIND:
+            raise ValueError(f"{path} holds no risk model; train one with `vlsafe train-risk`")
+        model = cls(
+            space_from_json(data["observation_space"]),
+            space_from_json(data["action_space"]),
+            data["tails"],
+            replaced(RiskConfig(), data["config"]),
+            data["seed"],
+        )
+        model.net.load_state_dict(params["policy"])
+        model.facts = dict(data["facts"])
+        return model
+
+
+class _Data(NamedTuple):
+    """Outcomes as tensors of S states and N branches."""
+
+    features: Tensor  # (S, D)
+    rows: Tensor | None  # (S, M, F)
+    state: Tensor  # (N,)
+    action: Tensor  # (N, A)
+    tail: Tensor  # (N, T)
+    own: Tensor  # (N,) bool
+    event: Tensor  # (N,) bool
+    reward: Tensor  # (N,)
+
+
+def _checked(space: spaces.Space[Any]) -> spaces.Dict:
+    """The observation space of a risk model, else ``ValueError``."""
+    if isinstance(space, spaces.Dict):
+        flat = {n: p for n, p in space.spaces.items() if isinstance(p, spaces.Box)}
+        if flat and all(len(p.shape) == 1 or is_vehicle_set(n, p) for n, p in flat.items()):
+            if len(flat) == len(space.spaces):
+                return space
+    raise ValueError(
+        f"a risk model sees a Dict of vectors and of a set of vehicles, not {space}; for ours: "
+        'gym.make(..., observation="vehicles")'
+    )

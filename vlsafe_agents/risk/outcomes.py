@@ -1,0 +1,138 @@
+"""What came of actions in states: the table that a risk model learns from.
+
+A row is one branch: from a state, an action was held for a moment, and then a macro-action, the
+*tail*, drove on until the episode ended or the horizon was reached.  An *event* is an episode's
+terminal step with a cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from vlsafe_agents.common.border import Array
+from wrappers.checks import check_numbers
+from wrappers.files import read_npz, write_npz
+
+_COLUMNS = ("state", "action", "tail", "own", "event_time", "seconds", "reward")
+_OBS = "obs."  # before the names of observations in a file
+_REMEDY = "collect them again"
+_NUMBERS = ("simulated", "drives", "drive_steps", "drive_events")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """N branches from S states.
+
+    Raises:
+        ValueError: for columns of different lengths, and for numbers that cannot be.
+    """
+
+    obs: dict[str, Array]  # each (S, ...): what was seen in the states
+    state: npt.NDArray[np.int64]  # (N,) the state that each branch begins in
+    action: Array  # (N,) int64 or (N, A) float32: held first
+    tail: npt.NDArray[np.int64]  # (N,) which of ``tails`` drove on
+    own: npt.NDArray[np.bool_]  # (N,) whether the action is the one with which the tail begins
+    event_time: npt.NDArray[np.float32]  # (N,) [s] until the event; inf: there was none
+    seconds: npt.NDArray[np.float32]  # (N,) [s] driven; inf: the episode was over, for good or bad
+    reward: npt.NDArray[np.float32]  # (N,) sum of its rewards
+    tails: tuple[str, ...]  # names of the macro-actions
+    simulated: int  # steps of all branches
+    drives: int = 0  # episodes that were driven to come to the states
+    drive_steps: int = 0  # their steps
+    drive_events: int = 0  # of them that ended with a cost
+
+    def __post_init__(self) -> None:
+        states = {name: len(column) for name, column in self.obs.items()}
+        if len(set(states.values())) != 1:
+            raise ValueError(f"outcomes: observations of {states} states; expected as many of each")
+        count = len(self.state)
+        for name in _COLUMNS[1:]:
+            if len(getattr(self, name)) != count:
+                given = len(getattr(self, name))
+                raise ValueError(f"outcomes: {name} has {given} rows for {count} branches")
+        most = next(iter(states.values())) - 1
+        check_numbers(self.state, "state", "outcomes", low=0, high=most)
+        check_numbers(self.tail, "tail", "outcomes", low=0, high=len(self.tails) - 1)
+        check_numbers(self.reward, "reward", "outcomes")
+        for name in ("event_time", "seconds"):
+            if not (getattr(self, name) > 0).all():
+                raise ValueError(f"outcomes: {name} holds what is no time above 0 s; collect again")
+        for name, column in self.obs.items():
+            check_numbers(column, f"obs[{name!r}]", "outcomes")
+
+    def __len__(self) -> int:
+        """Branches."""
+        return len(self.state)
+
+    @property
+    def num_states(self) -> int:
+        """States S."""
+        return len(next(iter(self.obs.values())))
+
+    @property
+    def events(self) -> int:
+        """Branches with an event."""
+        return int(np.isfinite(self.event_time).sum())
+
+    def known(self, horizon: float) -> npt.NDArray[np.bool_]:
+        """Branches ``(N,)`` of which it is known whether there is an event within ``horizon`` [s].
+
+        Those that were cut before, by a time limit, are left out.
+        """
+        return (self.event_time <= horizon) | (self.seconds >= horizon - 1e-6)
+
+    def select(self, branches: Array) -> Self:
+        """Some of the branches ``(N,)`` bool or numbers, with all states."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**own | {name: getattr(self, name)[branches] for name in _COLUMNS})
+
+    @classmethod
+    def joined(cls, parts: Sequence[Outcomes]) -> Outcomes:
+        """The branches of several tables with the same tails and observations, in order.
+
+        Raises:
+            ValueError: where they differ, and for no table.
+        """
+        if not parts:
+            raise ValueError("there are no outcomes to join; give some")
+        first = parts[0]
+        for part in parts:
+            if part.tails != first.tails or part.obs.keys() != first.obs.keys():
+                raise ValueError("outcomes of different tails or observations cannot be joined")
+        before = np.cumsum([0, *(part.num_states for part in parts)])
+        return cls(
+            obs={name: np.concatenate([part.obs[name] for part in parts]) for name in first.obs},
+            state=np.concatenate([p.state + b for p, b in zip(parts, before, strict=False)]),
+            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS[1:]},
+            tails=first.tails,
+            **{name: sum(getattr(part, name) for part in parts) for name in _NUMBERS},
+        )
+
+    def save(self, path: Path) -> None:
+        """Write one ``.npz`` file."""
+        arrays = {f"{_OBS}{name}": column for name, column in self.obs.items()}
+        arrays |= {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)[1:]}
+        write_npz(path, arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Outcomes:
+        """Inverse of :meth:`save`; nothing in the file is run.
+
+        Raises:
+            ValueError: for a file that holds something else.
+        """
+        arrays = read_npz(path, "outcomes (.npz)", _REMEDY)
+        missing = [f.name for f in fields(cls)[1:] if f.name not in arrays]
+        if missing:
+            raise ValueError(f"{path} has no {', '.join(missing)}: it holds no outcomes; {_REMEDY}")
+        obs = {k.removeprefix(_OBS): x for k, x in arrays.items() if k.startswith(_OBS)}
+        own: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls)[1:]}
+        own["tails"] = tuple(str(name) for name in own["tails"])
+        own |= {name: int(own[name]) for name in _NUMBERS}
+        return cls(obs=obs, **own)

@@ -1,0 +1,234 @@
+"""A shield around anybody's policy: actions that a risk model calls dangerous are replaced.
+
+An action may be taken if, of the ways in which one could drive on after it, at least one keeps the
+chance of a cost event below the threshold: while one could still stop, going on is fine.  Where the
+proposed action may not be taken, the best of those that may is: of the beginnings of the tails and,
+where they are few, of all actions.  Where none may, the least risky one is taken.
+
+Shielding by a learnt critic is that of Srinivasan et al. 2020 (Learning to be Safe, arXiv
+2010.14603) and Thananjeyan et al. 2021 (Recovery RL, arXiv 2010.15920).  Departures: the critic is
+of macro-actions after the action, not of the policy; it is learnt from a simulator's branches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from vlsafe_agents.common.border import Array, action_dtype
+from vlsafe_agents.risk.model import RiskModel
+from wrappers.checks import one_number
+
+THRESHOLD = 0.05
+FEW_ACTIONS = 6  # of a Discrete space that are all candidates
+
+Sense = Callable[[gym.Env[Any, Any]], Mapping[str, Array]]
+
+
+class Decision(NamedTuple):
+    """What a shield does in N states."""
+
+    action: Array  # (N, *action_space.shape), to be taken
+    replaced: npt.NDArray[np.bool_]  # (N,) whether that is not the proposed one
+    risk: npt.NDArray[np.float32]  # (N,) chance of an event after the proposed action
+    taken_risk: npt.NDArray[np.float32]  # (N,) after the one that is taken
+    reward_change: npt.NDArray[np.float32]  # (N,) expected within the horizon, of replacing it
+
+
+def decide(
+    model: RiskModel, obs: Mapping[str, Array], proposed: Array, threshold: float = THRESHOLD
+) -> Decision:
+    """Let actions pass, or replace them.
+
+    Args:
+        obs: each ``(N, ...)``.
+        proposed: ``(N, *action_space.shape)``.
+        threshold: chance of an event from which on an action is not taken, in [0, 1].
+    """
+    proposed = np.asarray(proposed, action_dtype(model.action_space))
+    tried = np.concatenate([proposed[:, None], _candidates(model, obs, len(proposed))], 1)
+    estimate = model.estimate(obs, tried)  # (N, A, T)
+    risk = estimate.risk.min(-1)  # (N, A)
+    reward = np.where(estimate.risk < threshold, estimate.reward, -np.inf).max(-1)  # (N, A)
+    best = np.where(np.isfinite(reward).any(1), reward.argmax(1), risk.argmin(1))
+    taken = np.where(risk[:, 0] < threshold, 0, best)
+    rows = np.arange(len(tried))
+    of_safest = np.take_along_axis(estimate.reward, estimate.risk.argmin(-1)[..., None], -1)[..., 0]
+    return Decision(
+        action=tried[rows, taken],
+        replaced=taken > 0,
+        risk=risk[:, 0],
+        taken_risk=risk[rows, taken],
+        reward_change=of_safest[rows, taken] - of_safest[:, 0],
+    )
+
+
+def _candidates(model: RiskModel, obs: Mapping[str, Array], count: int) -> Array:
+    """Actions ``(N, A, *shape)`` that may stand in for others."""
+    space, found = model.action_space, [model.beginnings(obs)]
+    if isinstance(space, gym.spaces.Discrete) and space.n <= FEW_ACTIONS:
+        every = np.arange(space.start, space.start + space.n)
+        found.append(np.broadcast_to(every, (count, len(every))))
+    return np.concatenate(found, 1)
+
+
+class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment that does not take dangerous actions.
+
+    Its ``info`` says after each step, besides the environment's: ``shield_risk``, the chance of an
+    event after the proposed action; ``shield_replaced``, whether another one was taken;
+    ``shield_reward_change``, the reward that this is expected to give or take.
+
+    Args:
+        env: with the action space of the risk model.
+        model: or the path of its file.
+        threshold: chance of an event from which on an action is not taken, in [0, 1].
+        sense: what the risk model sees of the environment; None: the observation.
+        log: a file to which every intervention is added as a line of JSON.
+
+    Raises:
+        ValueError: for another action space or a threshold out of range.
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        model: RiskModel | str | Path,
+        threshold: float = THRESHOLD,
+        sense: Sense | None = None,
+        log: str | Path | None = None,
+    ) -> None:
+        super().__init__(env)
+        self.model = model if isinstance(model, RiskModel) else RiskModel.load(Path(model))
+        _check_actions(self.model, env.action_space, "the environment")
+        self.threshold = one_number(threshold, "threshold", "the shield", 0.0, 1.0)
+        self.steps, self.replaced, self.episode = 0, 0, 0
+        self._sense = sense
+        self._log: TextIO | None = None if log is None else Path(log).open("a", encoding="utf-8")
+        self._seen: Any = None
+
+    def reset(self, **kwargs: Any) -> Any:
+        """As the environment."""
+        observation, info = self.env.reset(**kwargs)
+        self._seen = observation
+        self.episode += 1
+        return observation, info | _facts(0.0, False, 0.0)
+
+    def step(self, action: Any) -> Any:
+        """Take the action, or another in its place."""
+        seen = self._seen if self._sense is None else self._sense(self.env)
+        if not isinstance(seen, Mapping):
+            seen = {}  # the model says what it misses
+        obs = {name: np.asarray(part)[None] for name, part in seen.items()}
+        decision = decide(self.model, obs, np.asarray(action)[None], self.threshold)
+        taken = action
+        if decision.replaced[0]:
+            taken = decision.action[0]
+            taken = int(taken) if isinstance(self.action_space, gym.spaces.Discrete) else taken
+            self._note(action, taken, decision)
+        self.steps += 1
+        self.replaced += int(decision.replaced[0])
+        observation, reward, terminated, truncated, info = self.env.step(taken)
+        self._seen = observation
+        facts = (decision.risk[0], decision.replaced[0], decision.reward_change[0])
+        return observation, reward, terminated, truncated, info | _facts(*facts)
+
+    def close(self) -> None:
+        """Close the log and the environment."""
+        if self._log is not None:
+            self._log.close()
+        super().close()
+
+    def save_layer(self) -> Any:
+        """What this wrapper keeps of an episode; see ``vlsafe_envs.snapshots``."""
+        return self._seen
+
+    def restore_layer(self, state: Any) -> None:
+        """Inverse of :meth:`save_layer`."""
+        self._seen = state
+
+    def _note(self, action: Any, taken: Any, decision: Decision) -> None:
+        if self._log is None:
+            return
+        entry = {
+            "episode": self.episode,
+            "step": self.steps,
+            "proposed": np.asarray(action).tolist(),
+            "taken": np.asarray(taken).tolist(),
+            "risk": round(float(decision.risk[0]), 4),
+            "taken_risk": round(float(decision.taken_risk[0]), 4),
+            "reward_change": round(float(decision.reward_change[0]), 4),
+        }
+        self._log.write(json.dumps(entry) + "\n")
+        self._log.flush()
+
+
+class ShieldedPolicy:
+    """A policy behind a shield, with the ``predict`` of Stable-Baselines3's.
+
+    Args:
+        policy: anything with ``predict`` and spaces; None: the beginning of the first tail, such as
+            "go", is proposed everywhere.
+        model: its observations are among the policy's.
+        threshold: as of :class:`SafetyShield`.
+
+    Raises:
+        ValueError: for another action space or a threshold out of range.
+    """
+
+    def __init__(self, policy: Any, model: RiskModel, threshold: float = THRESHOLD) -> None:
+        self.policy, self.model = policy, model
+        self.threshold = one_number(threshold, "threshold", "the shield", 0.0, 1.0)
+        if policy is not None:
+            _check_actions(model, policy.action_space, "the policy")
+        self.observation_space = (policy or model).observation_space
+        self.action_space = model.action_space
+        self.decision: Decision | None = None  # the last one
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, Any]:
+        """Actions and the policy's next state, for one observation or a batch."""
+        if not isinstance(observation, Mapping):
+            raise ValueError(
+                f"the shield sees {list(self.model.observation_space.spaces)}, the observation is "
+                "no dictionary; shield the environment instead (SafetyShield with a `sense`)"
+            )
+        name, space = next(iter(self.model.observation_space.spaces.items()))
+        single = np.ndim(observation[name]) == len(space.shape or ())
+        obs = {k: np.asarray(x)[None] if single else np.asarray(x) for k, x in observation.items()}
+        if self.policy is None:
+            proposed = self.model.beginnings(obs)[:, 0]
+        else:
+            proposed, state = self.policy.predict(observation, state, episode_start, deterministic)
+            proposed = np.asarray(proposed)[None] if single else proposed
+        self.decision = decide(self.model, obs, proposed, self.threshold)
+        action = self.decision.action
+        return action[0] if single else action, state
+
+
+def _facts(risk: Any, replaced: Any, change: Any) -> dict[str, Any]:
+    return {
+        "shield_risk": float(risk),
+        "shield_replaced": bool(replaced),
+        "shield_reward_change": float(change),
+    }
+
+
+def _check_actions(model: RiskModel, space: gym.Space[Any], whose: str) -> None:
+    if space != model.action_space:
+        raise ValueError(
+            f"the risk model is of actions {model.action_space}, {whose} has {space}; train one "
+            "for it with `vlsafe train-risk`"
+        )

@@ -1,0 +1,158 @@
+"""A risk model from nothing: outcomes of mixed drives, then of drives behind its own shield.
+
+States in which a shielded policy comes to stand are rare in recorded drives; branches from them are
+what turns a shield that is safe and never lets go into one that gets there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from vlsafe_agents.data.branching import Brancher
+from vlsafe_agents.data.driving import Driver
+from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
+from vlsafe_agents.risk.model import RiskConfig, RiskModel
+from vlsafe_agents.risk.outcomes import Outcomes
+from vlsafe_agents.risk.shield import ShieldedPolicy
+from wrappers.checks import one_number, whole_number
+
+MODEL_FILE = "risk.zip"
+OUTCOMES = "outcomes"  # folder of what the simulator showed
+CHUNK = 500  # states a file: what a kill can lose
+THRESHOLDS = (0.5, 1.0, 2.0, 4.0)  # times the threshold: behind these shields drives are made
+_SEEDS = 10**6  # a chunk has at most
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a risk model comes about.
+
+    Args:
+        states: branched from in mixed drives.
+        rounds: of drives behind the shield of the model so far.
+        round_states: branched from in each.
+        threshold: of the shield.
+        seed: decides all episodes, first weights and batches.
+        model: of the network and its updates.
+
+    Raises:
+        ValueError: for numbers out of range.
+    """
+
+    states: int = 6000
+    rounds: int = 1
+    round_states: int = 3000
+    threshold: float = 0.05
+    seed: int = 0
+    model: RiskConfig = field(default_factory=RiskConfig)
+
+    def __post_init__(self) -> None:
+        whole_number(self.states, "states", "risk", low=1)
+        whole_number(self.rounds, "rounds", "risk", low=0)
+        whole_number(self.round_states, "round_states", "risk", low=1)
+        one_number(self.threshold, "threshold", "risk", 0.0, 1.0)
+        whole_number(self.seed, "seed", "risk", low=0)
+
+
+class Progress(Protocol):
+    """Hears how far a part of the work is."""
+
+    def __call__(self, part: str, done: int, total: int) -> None: ...
+
+
+def train(
+    env: gym.Env[Any, Any],
+    folder: Path,
+    drive: Drive,
+    brancher: Brancher,
+    branching: BranchingConfig,
+    config: TrainingConfig,
+    policy: Any = None,
+    progress: Progress = lambda part, done, total: None,
+) -> RiskModel:
+    """Collect outcomes and learn from them; what is in ``folder`` already is not driven again.
+
+    Args:
+        env: shows dictionaries, and as ``last_observation`` the last of them.
+        drive: makes the drivers of the first round.
+        policy: has ``predict``; driven behind the shield; None: the beginning of the first tail.
+
+    Returns:
+        The model, which is also in ``folder``.
+    """
+    found: list[Outcomes] = []
+    for number in range(1 + config.rounds):
+        if number:
+            drive = partial(_behind_shield, model, policy, config.threshold)
+        states = config.round_states if number else config.states
+        title = f"round {number} of {config.rounds}"
+        branch = partial(branch_outcomes, env, drive=drive, config=branching, brancher=brancher)
+        found += _chunks(folder / OUTCOMES, number, states, config.seed, branch, title, progress)
+        model = RiskModel(
+            env.observation_space, env.action_space, branching.tails, config.model, config.seed
+        )
+        updates = config.model.updates
+        model.fit(
+            Outcomes.joined(found), lambda done, _: progress(f"{title}: learning", done, updates)
+        )
+    model.save(folder / MODEL_FILE)
+    return model
+
+
+def _chunks(
+    folder: Path,
+    number: int,
+    states: int,
+    seed: int,
+    branch: Callable[..., Outcomes],
+    title: str,
+    progress: Progress,
+) -> Iterator[Outcomes]:
+    """Outcomes of a round, from files as far as they are there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for chunk, done in enumerate(range(0, states, CHUNK)):
+        count = min(CHUNK, states - done)
+        file = folder / f"{number}_{chunk:04d}_{count}.npz"
+        if not file.exists():
+            first = int(np.random.default_rng([seed, number, chunk]).integers(2**31)) * _SEEDS
+            seeds = range(first, first + _SEEDS)
+            branch(
+                seeds=seeds,
+                states=count,
+                progress=lambda now, done=done: progress(f"{title}: driving", done + now, states),
+            ).save(file)
+        yield Outcomes.load(file)
+
+
+class _ShieldedDriver:
+    """Drives an environment that keeps its last observation."""
+
+    def __init__(self, env: Any, policy: ShieldedPolicy) -> None:
+        self._env, self._policy = env, policy
+        self.reset()
+
+    def reset(self) -> None:
+        """An episode begins."""
+        self._state, self._start = None, np.ones(1, bool)
+
+    def act(self) -> Any:
+        """The action that the shield lets pass, or its own."""
+        seen = {name: np.asarray(part)[None] for name, part in self._env.last_observation.items()}
+        action, self._state = self._policy.predict(seen, self._state, self._start, True)
+        self._start = np.zeros(1, bool)
+        discrete = isinstance(self._policy.action_space, gym.spaces.Discrete)
+        return int(action[0]) if discrete else action[0]
+
+
+def _behind_shield(
+    model: RiskModel, policy: Any, threshold: float, env: Any, rng: np.random.Generator
+) -> Driver:
+    level = min(1.0, threshold * float(rng.choice(THRESHOLDS)))
+    return _ShieldedDriver(env, ShieldedPolicy(policy, model, level))
