@@ -99,14 +99,14 @@ def test_rows_without_a_vehicle_are_zero_and_the_nearest_come_first() -> None:
 
 
 def test_a_car_that_will_be_met_on_the_way_has_a_small_distance_to_the_plan() -> None:
-    """From a standstill, 2 m/s2 leads 4 m ahead in 2 s; a car from the side is there then."""
+    """Without a route 2 m/s2 leads 4 m ahead in 2 s; a car from the side is there then."""
     env: Any = make("VLSafe-LeftTurn-v0", traffic="none", action="continuous").unwrapped
     env.reset(seed=0)
     lane = env.ego._replace(lane_heading_error=0.0)
     scene = env.scene
     ahead = np.array([np.cos(scene.heading[0]), np.sin(scene.heading[0])])
     side = np.array([-ahead[1], ahead[0]])
-    met, missed = (scene.position[0] + 4.0 * ahead + far * side for far in (20.0, 60.0))
+    met, missed = (scene.position[0] + 3.61 * ahead + far * side for far in (19.0, 60.0))
     crossing = type(scene)(
         position=np.array([scene.position[0], met, missed]),
         heading=np.array([scene.heading[0], *[scene.heading[0] - np.pi / 2] * 2]),
