@@ -361,7 +361,7 @@ def test_a_shielded_policy_acts_alone_and_in_batches(model: RiskModel) -> None:
             single = np.ndim(observation["place"]) == 1
             return (np.int64(GO) if single else np.full(len(observation["place"]), GO)), None
 
-    for policy in (Goes(), None):  # None: the first tail's beginning, which is to go
+    for policy in (Goes(), None):  # None: what earns most without danger, which is to go
         shielded = ShieldedPolicy(policy, model, 0.5)
         assert shielded.predict({"place": np.array([0.0], np.float32)})[0] == GO
         batch = {"place": np.array([[0.0], [4.0]], np.float32)}

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, action_dtype
-from vlsafe_agents.risk.model import RiskModel
+from vlsafe_agents.risk.model import Estimate, RiskModel
 from wrappers.checks import one_number
 
 THRESHOLD = 0.05
@@ -56,18 +56,36 @@ def decide(
     tried = np.concatenate([proposed[:, None], _candidates(model, obs, len(proposed))], 1)
     estimate = model.estimate(obs, tried)  # (N, A, T)
     risk = estimate.risk.min(-1)  # (N, A)
-    reward = np.where(estimate.risk < threshold, estimate.reward, -np.inf).max(-1)  # (N, A)
-    best = np.where(np.isfinite(reward).any(1), reward.argmax(1), risk.argmin(1))
-    taken = np.where(risk[:, 0] < threshold, 0, best)
+    taken = np.where(risk[:, 0] < threshold, 0, _best(estimate, threshold))
     rows = np.arange(len(tried))
-    of_safest = np.take_along_axis(estimate.reward, estimate.risk.argmin(-1)[..., None], -1)[..., 0]
+    safest = estimate.risk.argmin(-1)[..., None]
+    reward = np.take_along_axis(estimate.reward, safest, -1)[..., 0]  # (N, A)
     return Decision(
         action=tried[rows, taken],
         replaced=taken > 0,
         risk=risk[:, 0],
         taken_risk=risk[rows, taken],
-        reward_change=of_safest[rows, taken] - of_safest[:, 0],
+        reward_change=reward[rows, taken] - reward[:, 0],
     )
+
+
+def best_actions(
+    model: RiskModel, obs: Mapping[str, Array], threshold: float = THRESHOLD
+) -> Array:
+    """Of the actions that may be taken those with most reward, ``(N, *action_space.shape)``.
+
+    They are chosen among the beginnings of the tails and, where they are few, all actions.
+    """
+    tried = _candidates(model, obs, len(next(iter(obs.values()))))
+    best = _best(model.estimate(obs, tried), threshold)
+    return tried[np.arange(len(tried)), best]
+
+
+def _best(estimate: Estimate, threshold: float) -> Array:
+    """Which action ``(N,)`` has most reward without danger, or is the least risky one."""
+    reward = np.where(estimate.risk < threshold, estimate.reward, -np.inf).max(-1)  # (N, A)
+    any_safe = np.isfinite(reward).any(1)
+    return np.where(any_safe, reward.argmax(1), estimate.risk.min(-1).argmin(1))
 
 
 def _candidates(model: RiskModel, obs: Mapping[str, Array], count: int) -> Array:
@@ -174,8 +192,8 @@ class ShieldedPolicy:
     """A policy behind a shield, with the ``predict`` of Stable-Baselines3's.
 
     Args:
-        policy: anything with ``predict`` and spaces; None: the beginning of the first tail, such as
-            "go", is proposed everywhere.
+        policy: anything with ``predict`` and spaces; None: nobody proposes anything, and
+            :func:`best_actions` are taken.
         model: its observations are among the policy's.
         threshold: as of :class:`SafetyShield`.
 
@@ -209,10 +227,10 @@ class ShieldedPolicy:
         single = np.ndim(observation[name]) == len(space.shape or ())
         obs = {k: np.asarray(x)[None] if single else np.asarray(x) for k, x in observation.items()}
         if self.policy is None:
-            proposed = self.model.beginnings(obs)[:, 0]
-        else:
-            proposed, state = self.policy.predict(observation, state, episode_start, deterministic)
-            proposed = np.asarray(proposed)[None] if single else proposed
+            action = best_actions(self.model, obs, self.threshold)
+            return action[0] if single else action, state
+        proposed, state = self.policy.predict(observation, state, episode_start, deterministic)
+        proposed = np.asarray(proposed)[None] if single else proposed
         self.decision = decide(self.model, obs, proposed, self.threshold)
         action = self.decision.action
         return action[0] if single else action, state

@@ -82,7 +82,7 @@ def train(
     Args:
         env: shows dictionaries, and as ``last_observation`` the last of them.
         drive: makes the drivers of the first round.
-        policy: has ``predict``; driven behind the shield; None: the beginning of the first tail.
+        policy: has ``predict``; driven behind the shield; None: the model's best actions.
 
     Returns:
         The model, which is also in ``folder``.
