@@ -54,7 +54,7 @@ def test_an_agents_own_drives_are_measured_and_shown(
         chances = [signal.is_chance for signal in traffic.measured.signals]
         assert chances == [True, False, False, True, False]
     assert "as recorded: 3 drives" in said.out
-    assert "Where the signal “dream” says" in said.out
+    assert "Where the signal “dream” says" in said.out  # its three drives are reckless ones
     assert str(folder / "foresight.json") in said.out
     assert "foresight, density 1.95: done" in said.err
     before = (folder / "foresight.json").read_bytes()

@@ -238,15 +238,23 @@ def test_the_sentence_says_what_came_where_it_was_said_to_be_safe() -> None:
     assert "at density 1.5" in said
 
 
-def test_the_sentence_says_so_where_nothing_is_ever_safe() -> None:
-    (measured,) = measure(Steps.of([drive(10, "crash", dream=0.5)], 1.0), [], 1.0, ["dream"])
-    found = Foresight("a", {}, "E-v0", 1.0, {}, (Traffic(AS_RECORDED, {}, None, measured),))
-    assert "no decision in traffic as recorded, where it never says so (20% of all)" in (
-        words.sentence(found)
-    )
-    (nothing,) = measure(Steps.of([drive(10, "crash")], 1.0), [], 1.0, [])
-    found = Foresight("a", {}, "E-v0", 1.0, {}, (Traffic(AS_RECORDED, {}, None, nothing),))
-    assert words.sentence(found) == ""
+def said_of(*traffics: list[Drive]) -> str:
+    steps = [Steps.of(drives, 1.0) for drives in traffics]
+    found = measure(steps[0], steps[1:], 1.0, ["dream"])
+    named = [Traffic(AS_RECORDED, {}, None, found[0])]
+    named += [Traffic("density 2", {}, None, one) for one in found[1:]]
+    return words.sentence(Foresight("a", {}, "E-v0", 1.0, {}, tuple(named)))
+
+
+def test_the_sentence_says_so_where_there_is_nothing_to_say() -> None:
+    never = "no decision at density 2, where it never says so (20% of all)"
+    low, high = np.linspace(0.0, 0.019, 10), np.full(10, 0.5)
+    assert never in said_of([drive(10, "arrived", dream=low)], [drive(10, "crash", dream=high)])
+    said = said_of([drive(10, "arrived", dream=high)], [drive(10, "crash", dream=high)])
+    assert "“dream” says “safe” (safest 50%)" in said  # no chance is below 2% as recorded
+    assert said_of([drive(10, "crash")]) == ""
+    said = said_of([drive(10, "arrived", dream=low)], [drive(10, "cut", dream=low)])
+    assert said == "None of 2 drives ended in a crash, so there was nothing to foresee."
 
 
 def test_tables_have_a_row_for_each_signal_in_each_traffic() -> None:
@@ -259,4 +267,6 @@ def test_tables_have_a_row_for_each_signal_in_each_traffic() -> None:
     titles, rows = words.safe_rows(found)
     assert sorted(titles[2:]) == ["P < 2%", "safest 25%", "safest 5%", "safest 50%"]
     assert all(len(row) == len(titles) for row in rows)
+    base = words.with_interval(found.traffics[0].measured.base[2].rate)
+    assert rows[0] == ["as recorded", words.EVERYTHING, *[base] * 4]
     assert rows[1][2 + titles[2:].index("P < 2%")] == words.NONE  # "near" is no chance

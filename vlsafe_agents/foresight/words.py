@@ -56,7 +56,10 @@ def auroc_rows(found: Foresight) -> tuple[list[str], list[list[str]]]:
 
 
 def safe_rows(found: Foresight) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows: traffic, signal, and the rate of crashes where each rule says "safe"."""
+    """Titles and rows: traffic, signal, and the rate of crashes where each rule says "safe".
+
+    A row in each traffic is about all decisions, as of a signal that says nothing.
+    """
     place = main_horizon(found)
     rules = list(
         dict.fromkeys(
@@ -69,7 +72,7 @@ def safe_rows(found: Foresight) -> tuple[list[str], list[list[str]]]:
     rows = []
     for traffic in found.traffics:
         base = with_interval(traffic.measured.base[place].rate)
-        rows.append([traffic.title, EVERYTHING, *[base] * bool(rules), *[""] * (len(rules) - 1)])
+        rows.append([traffic.title, EVERYTHING, *[base] * len(rules)])
         for signal in traffic.measured.signals:
             rates = {safe.rule: with_interval(safe.rates[place]) for safe in signal.safe}
             rows.append([traffic.title, signal.name, *(rates.get(rule, NONE) for rule in rules)])
@@ -77,13 +80,21 @@ def safe_rows(found: Foresight) -> tuple[list[str], list[list[str]]]:
 
 
 def sentence(found: Foresight) -> str:
-    """How often a crash came where the agent's best known signal said "safe"; empty: none did."""
+    """How often a crash came where the agent's best known signal said "safe".
+
+    By the first rule that calls some decision of the traffic as recorded safe.  Empty where there
+    are no signals.
+    """
+    if not any(traffic.measured.crashed for traffic in found.traffics):
+        drives = sum(traffic.measured.drives for traffic in found.traffics)
+        return f"None of {drives:,} drives ended in a crash, so there was nothing to foresee."
     signals = found.traffics[0].measured.signals
     chosen = next((s for name in FIRST for s in signals if s.name == name), None)
     chosen = chosen or next(iter(signals), None)
     if chosen is None:
         return ""
-    rule, place = chosen.safe[0].rule, main_horizon(found)
+    place = main_horizon(found)
+    rule = next((s.rule for s in chosen.safe if s.rates[place].steps), chosen.safe[0].rule)
     parts = [
         _came(traffic.title, traffic.measured, chosen.name, rule, place)
         for traffic in found.traffics
