@@ -25,7 +25,7 @@ FIRST_SEED = 3_000_000_000  # data sets are collected with seeds below 2**31
 
 
 @dataclass(frozen=True)
-class _Given:
+class Given:
     """What the command line says of place and environment."""
 
     out: Path | None
@@ -50,7 +50,7 @@ class _Given:
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """Who is evaluated, where, and what its learning cost."""
 
     agent: Any
@@ -124,7 +124,7 @@ def evaluate(
 
     env_args = parse_env_args(env_arg or [])
     own = {"wrapper": wrapper, "cost_key": cost_key, "cost_function": cost_function}
-    given = _Given(out, data, env, env_arg or [], own, allow_import)
+    given = Given(out, data, env, env_arg or [], own, allow_import)
     if algo is not None or agent.endswith(".zip"):
         subject = _stock(Path(agent), algo, allow_pickle, given)
     elif _is_driver(agent):
@@ -132,9 +132,9 @@ def evaluate(
     else:
         if data:
             raise ValueError("a trained agent knows its environment; leave out --env and --data")
-        subject = _trained(Path(agent), allow_pickle, given)
+        subject = trained(Path(agent), allow_pickle, given)
     if subject.kind == "agent":
-        _set_threads(threads)
+        set_threads(threads)
     choice = subject.env.with_kwargs(parse_env_args(env_arg or [], density))
     ours = isinstance(choice, EnvChoice)
     scorer = scorer or ("bundled" if ours else "none")
@@ -188,7 +188,7 @@ def _writing(path: Path) -> Iterator[None]:
         raise
 
 
-def _require_own(path: Path, subject: _Subject, choice: AnyEnv) -> None:
+def _require_own(path: Path, subject: Subject, choice: AnyEnv) -> None:
     """Refuse to write over other figures; what cannot be read holds none."""
     from vlsafe_agents.evaluation import read_evaluation
 
@@ -213,7 +213,7 @@ def _require_own(path: Path, subject: _Subject, choice: AnyEnv) -> None:
 
 
 def _drive(
-    subject: _Subject,
+    subject: Subject,
     choice: AnyEnv,
     scorer: str | None,
     seeds: range,
@@ -275,7 +275,7 @@ def _is_driver(name: str) -> bool:
     return name in _drivers()
 
 
-def _driver(name: str, given: _Given) -> _Subject:
+def _driver(name: str, given: Given) -> Subject:
     from vlsafe_agents.cli.environments import EnvChoice
 
     if given.out is None:
@@ -285,10 +285,10 @@ def _driver(name: str, given: _Given) -> _Subject:
     choice = given.choice()
     if not isinstance(choice, EnvChoice):
         raise ValueError(f"the driver {name!r} drives in our environments only")
-    return _Subject(partial(_make_driver, name), name, "driver", choice, "vector", given.out, {})
+    return Subject(partial(_make_driver, name), name, "driver", choice, "vector", given.out, {})
 
 
-def _stock(path: Path, algo: str | None, allow_pickle: bool, given: _Given) -> _Subject:
+def _stock(path: Path, algo: str | None, allow_pickle: bool, given: Given) -> Subject:
     """An agent in a file by itself, such as Stable-Baselines3 saves."""
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.cli.other_envs import observation_kind
@@ -305,7 +305,7 @@ def _stock(path: Path, algo: str | None, allow_pickle: bool, given: _Given) -> _
     else:
         observation = observation_kind(model.observation_space)
     name = given.out.resolve().name
-    return _Subject(model, name, "agent", choice, observation, given.out, {}, settings)
+    return Subject(model, name, "agent", choice, observation, given.out, {}, settings)
 
 
 def _make_driver(name: str, env: Any, rng: Any) -> Any:
@@ -314,7 +314,13 @@ def _make_driver(name: str, env: Any, rng: Any) -> Any:
     return make_driver(name, env, rng)
 
 
-def _trained(folder: Path, allow_pickle: bool, given: _Given) -> _Subject:
+def trained(folder: Path, allow_pickle: bool, given: Given) -> Subject:
+    """The agent in a folder, in the environment that it was trained in.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: where its environment is not known, or named although it is.
+    """
     from vlsafe_agents.cli.environments import EnvChoice, is_ours, stored_env
     from vlsafe_agents.cli.other_envs import NOT_NAMED, OtherEnv
     from vlsafe_agents.training import load_agent
@@ -346,17 +352,18 @@ def _trained(folder: Path, allow_pickle: bool, given: _Given) -> _Subject:
     name = folder.resolve().name
     observation, where = settings.observation, given.out or folder
     recorded: dict[str, Any] = read_json(folder / SETTINGS_FILE)
-    return _Subject(model, name, "agent", env, observation, where, figures(facts), recorded)
+    return Subject(model, name, "agent", env, observation, where, figures(facts), recorded)
 
 
-def _set_threads(threads: int) -> None:
+def set_threads(threads: int) -> None:
+    """Let PyTorch use so many threads."""
     import torch
 
     torch.set_num_threads(threads)
 
 
 def _record(
-    subject: _Subject, make_env: Callable[[], Any], result: Evaluation, folder: Path
+    subject: Subject, make_env: Callable[[], Any], result: Evaluation, folder: Path
 ) -> None:
     """Drive the best and the worst episode again, with the scorer, and keep their frames."""
     from vlsafe_agents.evaluation import Recording

@@ -19,6 +19,7 @@ from vlsafe_agents.cli import (
     demo,
     distill,
     evaluate,
+    foresight,
     label,
     report,
     train,
@@ -60,6 +61,7 @@ app.command("calibrate")(_told(calibrate.calibrate))
 app.command("distill")(_told(distill.distill))
 app.command("train")(_told(train.train))
 app.command("evaluate")(_told(evaluate.evaluate))
+app.command("foresight")(_told(foresight.foresight))
 app.command("compare")(_told(compare.compare))
 app.command("report")(_told(report.report))
 app.command("demo")(_told(demo.demo))

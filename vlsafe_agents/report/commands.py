@@ -44,6 +44,8 @@ def _lines(run: RunFolder) -> Iterator[str]:
     for condition in run.elsewhere:
         for agent in condition.agents:
             yield from _evaluation(run.path / agent.name, agent, agent.evaluation)
+    for agent in run.agents:
+        yield from _foresight(run.path / agent.name, agent)
     yield _command("report", str(run.path))
 
 
@@ -150,6 +152,18 @@ def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -
         parts.append("--judge-recorded")
     command = _command(*parts, *(_option("--out", folder) if is_driver or stock else ()))
     yield command if "scorer" in options else f"{command}  # with which scorer is not known"
+
+
+def _foresight(folder: Path, agent: AgentRun) -> Iterator[str]:
+    if agent.foresight is None:
+        return
+    options = agent.foresight.options
+    parts = ["foresight", str(folder)]
+    for key in ("data", "episodes", "first_seed", "density", "env_arg", "dreams"):
+        given = options.get(key)
+        for value in given if isinstance(given, list) else [given]:
+            parts += _option(f"--{key.replace('_', '-')}", value)
+    yield _command(*parts)
 
 
 def _environment(env_id: Any, kwargs: Any) -> list[str]:

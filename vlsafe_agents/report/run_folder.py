@@ -1,10 +1,10 @@
 """Reading a run folder, piece by piece; what cannot be read becomes a note, never an error.
 
 A run folder holds ``data/`` (Minari), one folder for each agent (``settings.json``,
-``training.json``, ``evaluation.json``, ``progress.csv``, ``episodes/*.npz``, ``open_loop.npz``),
-and perhaps ``scorer.json`` (``judge.json`` in older runs) and ``run.json``.  What was driven in
-another environment than trained in (denser traffic, held-out maps) stands beside it under a name
-that says so: ``evaluation_maps_test.json``.
+``training.json``, ``evaluation.json``, ``progress.csv``, ``episodes/*.npz``, ``open_loop.npz``,
+``foresight.json``), and perhaps ``scorer.json`` (``judge.json`` in older runs) and ``run.json``.
+What was driven in another environment than trained in (denser traffic, held-out maps) stands beside
+it under a name that says so: ``evaluation_maps_test.json``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from vlsafe_agents.evaluation.roles import KEYS, UNKNOWN, Role, role_of
 from vlsafe_agents.evaluation.stored import Figures, StoredEvaluation, read_evaluation
+from vlsafe_agents.foresight import FORESIGHT_FILE, Foresight, read_foresight
 from vlsafe_agents.training.facts import TRAINING_FILE, figures, shared_costs
 from vlsafe_agents.training.settings import SETTINGS_FILE
 from wrappers.files import read_json, read_npz, read_text
@@ -49,6 +50,7 @@ class AgentRun:
     progress: Columns = field(default_factory=dict)
     episodes: dict[str, Path] = field(default_factory=dict)  # file stem -> file
     open_loop: Arrays | None = None
+    foresight: Foresight | None = None
     colour: str = "#8a8f98"
     folder: Path = Path()
 
@@ -235,6 +237,7 @@ def _read_agent(
         progress=notes.reading(_read_progress, folder / "progress.csv") or {},
         episodes={file.stem: file for file in sorted(folder.glob(f"episodes{suffix}/*.npz"))},
         open_loop=read_arrays(folder / "open_loop.npz", notes),
+        foresight=notes.reading(read_foresight, folder / FORESIGHT_FILE),
         folder=folder,
     )
 
