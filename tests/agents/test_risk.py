@@ -34,8 +34,8 @@ BRANCHING = BranchingConfig(("go", "stay"), 1.0, horizon=4.0, hold_seconds=1.0, 
 class Ledge(gym.Env[Any, Any]):
     """Going on is worth 1 a step; from place 5 on there is nothing to stand on.
 
-    A gust takes whoever goes with a chance of ``gust``, so that risks are known: from place x, going
-    for 4 steps ends badly with chance 1 from x = 2 on, else ``1 - (1 - gust)^4``.
+    A gust takes whoever goes with a chance of ``gust``, so that risks are known: going for 4 steps
+    ends badly with chance 1 from place 1 on, from place 0 with ``1 - (1 - gust)^4``.
     """
 
     observation_space = spaces.Dict({"place": spaces.Box(0.0, 10.0, (1,), np.float32)})
@@ -136,7 +136,8 @@ def test_outcomes_are_what_the_simulator_does(outcomes: Outcomes) -> None:
     assert outcomes.known(4.0).sum() < len(outcomes)  # the time limit cuts some
     assert outcomes.known(4.0)[falls].all()
     assert outcomes.events == falls.sum()
-    assert outcomes.drives > 0 and outcomes.drive_steps > outcomes.num_states // 2
+    assert outcomes.drives > 0
+    assert outcomes.drive_steps > outcomes.num_states // 2
 
 
 def test_a_branch_leaves_the_drive_as_it_was(outcomes: Outcomes) -> None:
@@ -168,7 +169,7 @@ def test_outcomes_survive_a_file_and_are_joined(outcomes: Outcomes, tmp_path: Pa
 
 def test_a_file_that_holds_no_outcomes_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "o.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match="has no state, action.*collect them again"):
+    with pytest.raises(ValueError, match=r"has no state, action.*collect them again"):
         Outcomes.load(tmp_path / "o.npz")
 
 
@@ -327,13 +328,17 @@ def test_a_shielded_environment_comes_to_no_harm_and_logs_what_it_changed(
         _, _, terminated, truncated, info = env.step(GO)
         assert not terminated
     assert truncated
-    assert info["shield_replaced"] and info["shield_risk"] > 0.5 and info["cost"] == 0
+    assert info["shield_replaced"]
+    assert info["shield_risk"] > 0.5
+    assert info["cost"] == 0
     assert env.unwrapped.place == 4  # type: ignore[attr-defined]
     assert (env.steps, env.replaced) == (12, 8)
     env.close()
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert len(lines) == 8
-    assert lines[0]["step"] == 4 and lines[0]["proposed"] == GO and lines[0]["taken"] == STAY
+    assert lines[0]["step"] == 4
+    assert lines[0]["proposed"] == GO
+    assert lines[0]["taken"] == STAY
     assert lines[0]["reward_change"] < 0
 
 
@@ -372,7 +377,9 @@ def test_a_shielded_policy_acts_alone_and_in_batches(model: RiskModel) -> None:
 
 def test_a_shield_of_other_actions_is_refused(model: RiskModel) -> None:
     with pytest.raises(ValueError, match="vlsafe train-risk"):
-        SafetyShield(gym.make("CartPole-v1"), RiskModel(Ledge.observation_space, spaces.Discrete(9), ("go",)))
+        SafetyShield(
+            gym.make("CartPole-v1"), RiskModel(Ledge.observation_space, spaces.Discrete(9), ("go",))
+        )
     with pytest.raises(ValueError, match="threshold"):
         SafetyShield(Ledge(), model, 1.5)
 
@@ -381,7 +388,9 @@ def test_a_shield_of_other_actions_is_refused(model: RiskModel) -> None:
 
 
 def test_training_goes_on_from_what_is_there(tmp_path: Path) -> None:
-    config = TrainingConfig(states=CHUNK + 50, rounds=1, round_states=60, threshold=0.5, model=SMALL)
+    config = TrainingConfig(
+        states=CHUNK + 50, rounds=1, round_states=60, threshold=0.5, model=SMALL
+    )
     heard: list[str] = []
 
     def hear(part: str, done: int, total: int) -> None:

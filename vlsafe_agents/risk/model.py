@@ -22,7 +22,7 @@ from vlsafe_agents.common.agent_file import (
     write_agent,
 )
 from vlsafe_agents.common.border import Array, check_seen
-from vlsafe_agents.common.typed_config import Count, check_config, replaced
+from vlsafe_agents.common.typed_config import Count, Share, check_config, replaced
 from vlsafe_agents.common.vehicle_rows import VEHICLES, is_vehicle_set
 from vlsafe_agents.risk.network import RiskNet, event_loss, scaled
 from vlsafe_agents.risk.outcomes import Outcomes
@@ -44,6 +44,8 @@ class RiskConfig:
         batch_size: branches an update.
         learning_rate: of AdamW, falling to a twentieth along a cosine.
         weight_decay: of AdamW.
+        threshold: of shields made of it, unless they are given another: the chance of an event from
+            which on an action is not taken.
 
     Raises:
         ValueError: for numbers out of range.
@@ -56,6 +58,7 @@ class RiskConfig:
     batch_size: Count = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
+    threshold: Share = 0.05
 
     def __post_init__(self) -> None:
         check_config(self)
@@ -115,8 +118,6 @@ class RiskModel:
                 units=self.config.units,
                 layers=self.config.layers,
             )
-        self.net.register_buffer("reward_mean", torch.zeros(()))
-        self.net.register_buffer("reward_deviation", torch.ones(()))
 
     # --- learning ---------------------------------------------------------------------------------
 
@@ -179,7 +180,7 @@ class RiskModel:
             tail=F.one_hot(torch.as_tensor(outcomes.tail), len(self.tails)).float(),
             own=torch.as_tensor(outcomes.own),
             event=torch.as_tensor(outcomes.event_time <= self.config.horizon),
-            reward=(reward - self.net.reward_mean) / self.net.reward_deviation,
+            reward=reward,
         )
 
     def _loss(self, data: _Data, batch: Tensor) -> Tensor:
@@ -189,7 +190,7 @@ class RiskModel:
         rows = None if data.rows is None else data.rows[state]
         choice = torch.cat([action, tail], -1)
         loss = event_loss(self.net.log_safe(features, rows, choice), data.event[batch]).mean()
-        loss = loss + (self.net.rewards(features, choice) - data.reward[batch]).square().mean() / 2
+        loss = loss + self.net.reward_loss(features, choice, data.reward[batch]).mean()
         begun = self.net.begin(features).view(-1, len(self.tails), self._kind.size)  # (B, T, A)
         begun = (begun * tail.unsqueeze(-1)).sum(1)  # (B, A)
         if self._kind.countable:
@@ -228,7 +229,6 @@ class RiskModel:
         features, rows = features[state], None if rows is None else rows[state]
         risk = -torch.expm1(self.net.log_safe(features, rows, choice))
         reward = self.net.rewards(features, choice)
-        reward = reward * self.net.reward_deviation + self.net.reward_mean
         shape = (count, tried, tails)
         return Estimate(risk.view(shape).numpy(), reward.view(shape).numpy())
 

@@ -106,13 +106,13 @@ class Outcomes:
             if part.tails != first.tails or part.obs.keys() != first.obs.keys():
                 raise ValueError("outcomes of different tails or observations cannot be joined")
         before = np.cumsum([0, *(part.num_states for part in parts)])
-        return cls(
-            obs={name: np.concatenate([part.obs[name] for part in parts]) for name in first.obs},
-            state=np.concatenate([p.state + b for p, b in zip(parts, before, strict=False)]),
-            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS[1:]},
-            tails=first.tails,
-            **{name: sum(getattr(part, name) for part in parts) for name in _NUMBERS},
-        )
+        own: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS
+        }
+        own |= {name: sum(getattr(part, name) for part in parts) for name in _NUMBERS}
+        own["state"] = np.concatenate([p.state + b for p, b in zip(parts, before, strict=False)])
+        obs = {name: np.concatenate([part.obs[name] for part in parts]) for name in first.obs}
+        return cls(obs=obs, tails=first.tails, **own)
 
     def save(self, path: Path) -> None:
         """Write one ``.npz`` file."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -23,11 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, action_dtype
+from vlsafe_agents.risk.branching import few_actions
 from vlsafe_agents.risk.model import Estimate, RiskModel
 from wrappers.checks import one_number
-
-THRESHOLD = 0.05
-FEW_ACTIONS = 6  # of a Discrete space that are all candidates
 
 Sense = Callable[[gym.Env[Any, Any]], Mapping[str, Array]]
 
@@ -43,7 +40,7 @@ class Decision(NamedTuple):
 
 
 def decide(
-    model: RiskModel, obs: Mapping[str, Array], proposed: Array, threshold: float = THRESHOLD
+    model: RiskModel, obs: Mapping[str, Array], proposed: Array, threshold: float
 ) -> Decision:
     """Let actions pass, or replace them.
 
@@ -69,9 +66,7 @@ def decide(
     )
 
 
-def best_actions(
-    model: RiskModel, obs: Mapping[str, Array], threshold: float = THRESHOLD
-) -> Array:
+def best_actions(model: RiskModel, obs: Mapping[str, Array], threshold: float = THRESHOLD) -> Array:
     """Of the actions that may be taken those with most reward, ``(N, *action_space.shape)``.
 
     They are chosen among the beginnings of the tails and, where they are few, all actions.
@@ -90,11 +85,10 @@ def _best(estimate: Estimate, threshold: float) -> Array:
 
 def _candidates(model: RiskModel, obs: Mapping[str, Array], count: int) -> Array:
     """Actions ``(N, A, *shape)`` that may stand in for others."""
-    space, found = model.action_space, [model.beginnings(obs)]
-    if isinstance(space, gym.spaces.Discrete) and space.n <= FEW_ACTIONS:
-        every = np.arange(space.start, space.start + space.n)
-        found.append(np.broadcast_to(every, (count, len(every))))
-    return np.concatenate(found, 1)
+    begun, every = model.beginnings(obs), few_actions(model.action_space)
+    if every is None:
+        return begun
+    return np.concatenate([begun, np.broadcast_to(every, (count, len(every)))], 1)
 
 
 class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
@@ -107,7 +101,8 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
     Args:
         env: with the action space of the risk model.
         model: or the path of its file.
-        threshold: chance of an event from which on an action is not taken, in [0, 1].
+        threshold: chance of an event from which on an action is not taken, in [0, 1]; None: the
+            model's (``RiskConfig.threshold``).
         sense: what the risk model sees of the environment; None: the observation.
         log: a file to which every intervention is added as a line of JSON.
 
@@ -119,14 +114,14 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         self,
         env: gym.Env[Any, Any],
         model: RiskModel | str | Path,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
         sense: Sense | None = None,
         log: str | Path | None = None,
     ) -> None:
         super().__init__(env)
         self.model = model if isinstance(model, RiskModel) else RiskModel.load(Path(model))
         _check_actions(self.model, env.action_space, "the environment")
-        self.threshold = one_number(threshold, "threshold", "the shield", 0.0, 1.0)
+        self.threshold = _threshold(self.model, threshold)
         self.steps, self.replaced, self.episode = 0, 0, 0
         self._sense = sense
         self._log: TextIO | None = None if log is None else Path(log).open("a", encoding="utf-8")
@@ -201,9 +196,9 @@ class ShieldedPolicy:
         ValueError: for another action space or a threshold out of range.
     """
 
-    def __init__(self, policy: Any, model: RiskModel, threshold: float = THRESHOLD) -> None:
+    def __init__(self, policy: Any, model: RiskModel, threshold: float | None = None) -> None:
         self.policy, self.model = policy, model
-        self.threshold = one_number(threshold, "threshold", "the shield", 0.0, 1.0)
+        self.threshold = _threshold(model, threshold)
         if policy is not None:
             _check_actions(model, policy.action_space, "the policy")
         self.observation_space = (policy or model).observation_space
@@ -242,6 +237,11 @@ def _facts(risk: Any, replaced: Any, change: Any) -> dict[str, Any]:
         "shield_replaced": bool(replaced),
         "shield_reward_change": float(change),
     }
+
+
+def _threshold(model: RiskModel, given: float | None) -> float:
+    value = model.config.threshold if given is None else given
+    return one_number(value, "threshold", "the shield", 0.0, 1.0)
 
 
 def _check_actions(model: RiskModel, space: gym.Space[Any], whose: str) -> None:
