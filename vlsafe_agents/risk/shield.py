@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -66,7 +66,7 @@ def decide(
     )
 
 
-def best_actions(model: RiskModel, obs: Mapping[str, Array], threshold: float = THRESHOLD) -> Array:
+def best_actions(model: RiskModel, obs: Mapping[str, Array], threshold: float) -> Array:
     """Of the actions that may be taken those with most reward, ``(N, *action_space.shape)``.
 
     They are chosen among the beginnings of the tails and, where they are few, all actions.
@@ -124,7 +124,7 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         self.threshold = _threshold(self.model, threshold)
         self.steps, self.replaced, self.episode = 0, 0, 0
         self._sense = sense
-        self._log: TextIO | None = None if log is None else Path(log).open("a", encoding="utf-8")
+        self._log = None if log is None else Path(log)
         self._seen: Any = None
 
     def reset(self, **kwargs: Any) -> Any:
@@ -153,12 +153,6 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         facts = (decision.risk[0], decision.replaced[0], decision.reward_change[0])
         return observation, reward, terminated, truncated, info | _facts(*facts)
 
-    def close(self) -> None:
-        """Close the log and the environment."""
-        if self._log is not None:
-            self._log.close()
-        super().close()
-
     def save_layer(self) -> Any:
         """What this wrapper keeps of an episode; see ``vlsafe_envs.snapshots``."""
         return self._seen
@@ -179,8 +173,8 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
             "taken_risk": round(float(decision.taken_risk[0]), 4),
             "reward_change": round(float(decision.reward_change[0]), 4),
         }
-        self._log.write(json.dumps(entry) + "\n")
-        self._log.flush()
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
 
 
 class ShieldedPolicy:
