@@ -388,9 +388,7 @@ def test_a_shield_of_other_actions_is_refused(model: RiskModel) -> None:
 
 
 def test_training_goes_on_from_what_is_there(tmp_path: Path) -> None:
-    config = TrainingConfig(
-        states=CHUNK + 50, rounds=1, round_states=60, threshold=0.5, model=SMALL
-    )
+    config = TrainingConfig(states=CHUNK + 50, rounds=1, round_states=60, model=SMALL)
     heard: list[str] = []
 
     def hear(part: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""Risk: chances of a cost event after an action, learnt from outcomes, and a shield made of them."""
+"""Risk: chances of a cost event after an action, learnt from outcomes, and shields of them."""
 
 from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
 from vlsafe_agents.risk.model import RiskConfig, RiskModel

@@ -312,9 +312,9 @@ def _checked(space: spaces.Space[Any]) -> spaces.Dict:
     """The observation space of a risk model, else ``ValueError``."""
     if isinstance(space, spaces.Dict):
         flat = {n: p for n, p in space.spaces.items() if isinstance(p, spaces.Box)}
-        if flat and all(len(p.shape) == 1 or is_vehicle_set(n, p) for n, p in flat.items()):
-            if len(flat) == len(space.spaces):
-                return space
+        fits = [len(p.shape) == 1 or is_vehicle_set(n, p) for n, p in flat.items()]
+        if fits and all(fits) and len(flat) == len(space.spaces):
+            return space
     raise ValueError(
         f"a risk model sees a Dict of vectors and of a set of vehicles, not {space}; for ours: "
         'gym.make(..., observation="vehicles")'

@@ -1,8 +1,8 @@
 """Risk as a network: a chance for each vehicle, joined as if they were independent.
 
 ``P(event | state, action, tail) = 1 - (1 - p_0) * prod_k (1 - p_k)``: p_k of vehicle k by its own
-features, p_0 of the rest (leaving the road, or all that vectors show).  Another vehicle adds its own
-chance and changes no other's, so that the product means the same in denser traffic than was
+features, p_0 of the rest (leaving the road, or all that vectors show).  Another vehicle adds its
+own chance and changes no other's, so that the product means the same in denser traffic than was
 recorded, where a network of the whole scene does not (noisy-or, Pearl 1988, section 4.3.2).
 """
 
