@@ -88,7 +88,7 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
 
     Args:
         env: with the action space of the risk model.
-        model: or the path of its file.
+        model: or the path of its file, or of its folder.
         threshold: chance of an event from which on an action is not taken, in [0, 1].
         sense: what the risk model sees of the environment; None: the observation.
         log: a file to which every intervention is added as a line of JSON.
