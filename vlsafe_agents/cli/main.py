@@ -23,6 +23,7 @@ from vlsafe_agents.cli import (
     report,
     train,
     train_clip,
+    train_risk,
 )
 
 app = typer.Typer(
@@ -63,6 +64,7 @@ app.command("evaluate")(_told(evaluate.evaluate))
 app.command("compare")(_told(compare.compare))
 app.command("report")(_told(report.report))
 app.command("demo")(_told(demo.demo))
+app.command("train-risk")(_told(train_risk.train_risk))
 app.command("train-clip")(_told(train_clip.train_clip))
 
 

@@ -156,15 +156,7 @@ class RiskModel:
             optimizer.step()
             schedule.step()
             progress(done + 1, loss.item())
-        self.facts = {
-            "states": outcomes.num_states,
-            "branches": len(outcomes),
-            "branch_events": outcomes.events,
-            "branch_steps": outcomes.simulated,
-            "drives": outcomes.drives,
-            "drive_steps": outcomes.drive_steps,
-            "drive_events": outcomes.drive_events,
-        }
+        self.facts = dict(outcomes.counts)
         return self
 
     def _tensors(self, outcomes: Outcomes) -> _Data:

@@ -84,6 +84,19 @@ class Outcomes:
         """Branches with an event."""
         return int(np.isfinite(self.event_time).sum())
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What they cost: all drives and branches, their steps and their events."""
+        return {
+            "states": self.num_states,
+            "branches": len(self),
+            "branch_events": self.events,
+            "branch_steps": self.simulated,
+            "drives": self.drives,
+            "drive_steps": self.drive_steps,
+            "drive_events": self.drive_events,
+        }
+
     def known(self, horizon: float) -> npt.NDArray[np.bool_]:
         """Branches ``(N,)`` of which it is known whether there is an event within ``horizon`` [s].
 
@@ -111,10 +124,13 @@ class Outcomes:
                 raise ValueError("outcomes of different tails or observations cannot be joined")
         before = np.cumsum([0, *(part.num_states for part in parts)])
         drives = np.cumsum([0, *(part.drives for part in parts)])
+        columns: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS[1:]
+        }
         return cls(
             obs={name: np.concatenate([part.obs[name] for part in parts]) for name in first.obs},
             state=np.concatenate([p.state + b for p, b in zip(parts, before, strict=False)]),
-            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS[1:]},
+            **columns,
             tails=first.tails,
             drive=np.concatenate([p.drive + d for p, d in zip(parts, drives, strict=False)]),
             **{name: sum(getattr(part, name) for part in parts) for name in _NUMBERS},

@@ -107,7 +107,7 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         super().__init__(env)
         self.model = model if isinstance(model, RiskModel) else RiskModel.load(Path(model))
-        _check_actions(self.model, env.action_space, "the environment")
+        check_actions(self.model, env.action_space, "the environment")
         self.threshold = one_number(threshold, "threshold", "the shield", 0.0, 1.0)
         self.steps, self.replaced, self.episode = 0, 0, 0
         self._sense = sense
@@ -187,7 +187,7 @@ class ShieldedPolicy:
         self.policy, self.model = policy, model
         self.threshold = one_number(threshold, "threshold", "the shield", 0.0, 1.0)
         if policy is not None:
-            _check_actions(model, policy.action_space, "the policy")
+            check_actions(model, policy.action_space, "the policy")
         self.observation_space = (policy or model).observation_space
         self.action_space = model.action_space
         self.decision: Decision | None = None  # the last one
@@ -226,7 +226,8 @@ def _facts(risk: Any, replaced: Any, change: Any) -> dict[str, Any]:
     }
 
 
-def _check_actions(model: RiskModel, space: gym.Space[Any], whose: str) -> None:
+def check_actions(model: RiskModel, space: gym.Space[Any], whose: str) -> None:
+    """Raise ``ValueError`` for another action space than the risk model's."""
     if space != model.action_space:
         raise ValueError(
             f"the risk model is of actions {model.action_space}, {whose} has {space}; train one "
