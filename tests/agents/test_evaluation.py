@@ -61,6 +61,7 @@ def test_every_figure_of_a_known_episode():
         distance=400.0,
         mean_speed=(2 + 4 + 6 + 8) / 4,
         collision_speed=6.0,  # one step before the crash was seen
+        standing=0,
     )
     mean = {name: entry["mean"] for name, entry in result.summary.items()}
     assert mean["collision_rate"] == 1.0
