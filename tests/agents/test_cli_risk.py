@@ -85,6 +85,7 @@ def test_everything_that_was_simulated_is_counted(trained: Path) -> None:
     files = [*(trained / "risk").glob("outcomes/*.npz"), *(trained / "risk").glob("held_out/*.npz")]
     parts = [Outcomes.load(file) for file in files]
     assert sorted(part.num_states for part in parts) == [1, 1, 1, 3, 3, 3, 3, 3]
+    assert facts["env_steps_lost"] == 0
     assert facts["env_steps"] == sum(part.simulated + part.drive_steps for part in parts)
     assert facts["collisions_caused"] == sum(part.events + part.drive_events for part in parts)
     learnt = facts["simulated"]["learnt from"]
@@ -132,7 +133,13 @@ def test_the_same_command_goes_on_where_it_was_ended(
     assert found[0] == whole[0]
     for name, value in found[1]["policy"].items():
         np.testing.assert_array_equal(value, whole[1]["policy"][name])
-    assert json.loads((out / "training.json").read_text())["wall_s"] is None  # of the first attempt
+    facts, usual = (json.loads((f / "training.json").read_text()) for f in (out, trained / "risk"))
+    lost = Outcomes.load(out / "outcomes" / "1_0000_3.npz")  # the third, which was not saved
+    assert facts["env_steps_lost"] == lost.simulated + lost.drive_steps
+    assert facts["env_steps"] == usual["env_steps"] + facts["env_steps_lost"]
+    caused = usual["collisions_caused"] + lost.events + lost.drive_events
+    assert facts["collisions_caused"] == caused
+    assert facts["wall_s"] is None  # of the first attempt it is not known
 
 
 def test_a_finished_training_is_shown_and_no_other_takes_its_place(

@@ -53,15 +53,26 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class ShownVehicles(Watched):
-    """Returns the set of vehicles only, and keeps all that the environment shows for a driver."""
+    """Returns the set of vehicles only, and keeps all that the environment shows for a driver.
+
+    Counts steps, and events: terminal ones with a cost; also those that are taken back.
+    """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         from vlsafe_envs.observations import PARTS
 
         super().__init__(env)
+        self.steps, self.events = 0, 0
         shown: Any = env.observation_space
         self._names = PARTS["vehicles"]
         self.observation_space = gym.spaces.Dict({name: shown[name] for name in self._names})
+
+    def step(self, action: Any) -> Any:
+        """As the environment."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.steps += 1
+        self.events += bool(terminated and info["cost"] > 0)
+        return observation, reward, terminated, truncated, info
 
     def _named(self, observation: Any) -> Any:
         self.last_observation = observation

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from vlsafe_agents.cli.environments import EnvChoice
+    from vlsafe_agents.cli.policies import ShownVehicles
     from vlsafe_agents.data.driving import Driver
     from vlsafe_agents.risk import BranchingConfig
     from vlsafe_agents.risk.training import TrainingConfig
 
+COUNTS = "counts.json"  # of all attempts
 DEFAULT_MIX = {"expert": 0.5, "noisy": 0.15, "inattentive": 0.15}
 _COUNTED = {
     "states": "states",
@@ -198,13 +200,15 @@ def _train(
                 f"{choice.env_id} {env.action_space}"
             )
         brancher = Brancher(branches, make_macro)
-        with _Parts() as parts:
+        with _Parts(env, out / COUNTS) as parts:
             how = (env, out, partial(_mixed, shares), brancher, branching, config, agent, parts)
             model = train(*how)
             examined = examine_on_new_drives(model, held_out, *how)
     finally:
         env.close()
-    return facts_of(model, examined, config, time.monotonic() - begin if fresh else None)
+    seconds = time.monotonic() - begin if fresh else None
+    counts = None if choice.one_a_process else parts.counts  # whose branches are in forks
+    return facts_of(model, examined, config, seconds, counts)
 
 
 def _mixed(shares: Mapping[str, float], env: Any, rng: np.random.Generator) -> Driver:
@@ -219,7 +223,24 @@ def _mixed(shares: Mapping[str, float], env: Any, rng: np.random.Generator) -> D
 
 
 class _Parts:
-    """The progress of one part of the work after another."""
+    """The progress of one part of the work after another; notes what each drive has simulated.
+
+    Args:
+        env: in which is driven.
+        file: where the numbers are kept for the next attempt, if this one is killed.
+    """
+
+    def __init__(self, env: ShownVehicles, file: Path) -> None:
+        from wrappers.files import read_json
+
+        self._env, self._file = env, file
+        before = read_json(file) if file.exists() else {}
+        self._before = int(before.get("steps", 0)), int(before.get("events", 0))
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Steps and events of all attempts."""
+        return self._before[0] + self._env.steps, self._before[1] + self._env.events
 
     def __enter__(self) -> _Parts:
         self._part, self._shown = "", ExitStack()
@@ -227,11 +248,15 @@ class _Parts:
 
     def __call__(self, part: str, done: int, total: int) -> None:
         from vlsafe_agents.common.progress import ProgressReport
+        from wrappers.files import write_json
 
+        learns = part.endswith("learning")
+        if not learns:
+            write_json(self._file, dict(zip(("steps", "events"), self.counts, strict=True)))
         if part != self._part:
             self._shown.close()
-            unit = "updates" if part.endswith("learning") else "states"
-            self._report = self._shown.enter_context(ProgressReport(part, total, unit))
+            report = ProgressReport(part, total, "updates" if learns else "states")
+            self._report = self._shown.enter_context(report)
             self._part = part
         self._report.update(done)
 
@@ -247,6 +272,8 @@ def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
         (name, *(f"{part[key]:,}" for key in _COUNTED)) for name, part in facts["simulated"].items()
     ]
     print_table("What was simulated", ("", *_COUNTED.values()), rows)
+    if facts["env_steps_lost"]:
+        say(f"and {facts['env_steps_lost']:,} steps that were lost to kills and driven again")
 
     def estimate(entry: Mapping[str, Any], show: Any) -> str:
         between = interval(entry, show)

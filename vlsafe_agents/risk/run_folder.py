@@ -66,6 +66,7 @@ def facts_of(
     examined: Mapping[str, tuple[Outcomes, Examination]],
     config: TrainingConfig,
     seconds: float | None,
+    attempts: tuple[int, int] | None,
 ) -> dict[str, Any]:
     """What a training cost, as ``training.json`` holds it, and how good the model is.
 
@@ -75,12 +76,18 @@ def facts_of(
     Args:
         examined: on which outcomes, by whose drives they are.
         seconds: that it took [s]; None: not known.
+        attempts: steps and events that were simulated in all, more than there are outcomes of where
+            an attempt was killed; None: not known.
     """
     held_out = {name: outcomes.counts for name, (outcomes, _) in examined.items()}
     parts = [model.facts, *held_out.values()]
+    steps = sum(part["drive_steps"] + part["branch_steps"] for part in parts)
+    events = sum(part["drive_events"] + part["branch_events"] for part in parts)
+    all_steps, all_events = attempts or (steps, events)
     return {
-        "env_steps": sum(part["drive_steps"] + part["branch_steps"] for part in parts),
-        "collisions_caused": sum(part["drive_events"] + part["branch_events"] for part in parts),
+        "env_steps": all_steps,
+        "env_steps_lost": None if attempts is None else all_steps - steps,
+        "collisions_caused": all_events,
         "dataset_steps": 0,
         "dataset_collisions": 0,
         "gradient_steps": config.model.updates * (1 + config.rounds),
