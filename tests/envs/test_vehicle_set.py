@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from vector_comparison import assert_same
 from vehicle_set_reference import vehicle_set_by_numpy
 
-from vlsafe_envs import ENV_IDS, TASK_IDS
+from vlsafe_envs import ENV_IDS, TASK_IDS, vehicles_seen
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.observations import EGO_FEATURES, PARTS
 from vlsafe_envs.registry import METADRIVE_IDS
@@ -172,3 +172,16 @@ def test_metadrive_makes_no_lidar_for_sets(env_id: str) -> None:
         assert np.size(env.unwrapped.simulator.outcome.observation) < 200
     finally:
         env.close()
+
+
+@pytest.mark.parametrize("observation", ["image", "vector"])
+def test_sets_can_be_seen_beside_any_observation(observation: str) -> None:
+    shown: Any = make("VLSafe-Highway-v0")
+    other: Any = make("VLSafe-Highway-v0", observation=observation)
+    seen, own = shown.reset(seed=3)[0], other.reset(seed=3)[0]
+    assert_same(vehicles_seen(other), seen)
+    assert_same(other.unwrapped.observe(), own)
+    with pytest.raises(ValueError, match="kind='smell'"):
+        other.unwrapped.observe("smell")
+    with pytest.raises(ValueError, match="sets of vehicles need one of the VLSafe environments"):
+        vehicles_seen(gym.make("CartPole-v1"))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlsafe_agents.cli.evaluate import FIRST_SEED, Given, Subject, set_threads, trained
+from vlsafe_agents.cli.evaluate import FIRST_SEED, set_threads
 from vlsafe_agents.cli.options import CostFunction, CostKey, Wrapper
+from vlsafe_agents.cli.subjects import Given, Subject, trained_agent
 
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
@@ -75,7 +76,9 @@ def foresight(
     from wrappers.files import one_writer
 
     own = {"wrapper": wrapper, "cost_key": cost_key, "cost_function": cost_function}
-    subject = trained(run, allow_pickle, Given(out, None, env, env_arg or [], own, allow_import))
+    subject = trained_agent(
+        run, allow_pickle, Given(out, None, env, env_arg or [], own, allow_import)
+    )
     set_threads(threads)
     path = out or run / FORESIGHT_FILE
     with one_writer(path, "vlsafe foresight"):

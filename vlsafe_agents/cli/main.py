@@ -24,6 +24,7 @@ from vlsafe_agents.cli import (
     report,
     train,
     train_clip,
+    train_risk,
 )
 
 app = typer.Typer(
@@ -65,6 +66,7 @@ app.command("foresight")(_told(foresight.foresight))
 app.command("compare")(_told(compare.compare))
 app.command("report")(_told(report.report))
 app.command("demo")(_told(demo.demo))
+app.command("train-risk")(_told(train_risk.train_risk))
 app.command("train-clip")(_told(train_clip.train_clip))
 
 

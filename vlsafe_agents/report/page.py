@@ -14,11 +14,11 @@ import numpy as np
 
 from vlsafe_agents.pages.html import render
 from vlsafe_agents.report import figures, foresight, tables
+from vlsafe_agents.report.agent_run import AgentRun
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.headline import headline
 from vlsafe_agents.report.run_folder import (
     SCORER_FILE,
-    AgentRun,
     Notes,
     RunFolder,
     read_arrays,
@@ -98,7 +98,8 @@ def write_report(run_dir: Path, out: Path) -> Path:
     ``run_dir`` holds, all optional: ``data/`` (a Minari data set), ``scorer.json`` (held-out AUROC,
     ``{scorer: {question: value}}``), ``run.json`` (``{"command": ...}``) and one folder for each
     agent with ``settings.json``, ``training.json``, ``evaluation.json`` (and
-    ``evaluation_density_1.5.json`` and the like, of other environments than trained in),
+    ``evaluation_density_1.5.json`` and the like, of other environments than trained in or behind
+    shields),
     ``progress.csv``, ``episodes/*.npz`` (``frames`` (T, H, W, 3)
     uint8 and signals (T,): ``speed`` [m/s], ``time_to_collision`` [s], ``safety_score``,
     ``reward``, ``cost``, ``collision``; ``fps`` in decisions a second) and ``open_loop.npz``
@@ -172,7 +173,7 @@ def contents(run: RunFolder) -> dict[str, Any]:
 
 def _titles_without(agents: Sequence[AgentRun], shown: set[str]) -> list[str]:
     """Who has learned and shows no curves."""
-    return [a.title for a in agents if a.name not in shown and not a.is_driver]
+    return [a.title for a in agents if a.name not in shown and not (a.is_driver or a.shielded)]
 
 
 def _try(notes: Notes, what: str, make: Callable[..., T], *args: Any) -> T | None:
@@ -244,7 +245,7 @@ def _clips(agent: AgentRun, notes: Notes) -> list[Clip]:
         arrays = read_arrays(path, notes)
         if arrays is None:
             continue
-        what = f"{agent.name}/{path.parent.name}/{path.name}"
+        what = f"{agent.folder.name}/{path.parent.name}/{path.name}"
         frames = arrays.get("frames")
         video = None
         if frames is not None:

@@ -4,6 +4,7 @@ from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
 from vlsafe_agents.risk.model import RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.shield import SafetyShield, ShieldedPolicy, decide
+from vlsafe_agents.risk.vector_shield import ShieldedVectorEnv
 
 __all__ = [
     "BranchingConfig",
@@ -12,6 +13,7 @@ __all__ = [
     "RiskModel",
     "SafetyShield",
     "ShieldedPolicy",
+    "ShieldedVectorEnv",
     "branch_outcomes",
     "decide",
 ]

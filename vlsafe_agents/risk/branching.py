@@ -92,6 +92,7 @@ class _Table:
     """Rows of outcomes, as they come."""
 
     obs: list[Mapping[str, Array]] = field(default_factory=list)
+    drive_of: list[int] = field(default_factory=list)  # the drive of each state
     rows: list[tuple[int, Plan, Result]] = field(default_factory=list)
     drives: int = 0
     drive_steps: int = 0
@@ -113,6 +114,7 @@ class _Table:
             seconds=np.where(over, np.inf, seconds).astype(np.float32),
             reward=np.array([result.reward for _, _, result in self.rows], np.float32),
             tails=config.tails,
+            drive=np.array(self.drive_of, np.int64),
             simulated=int(steps.sum()),
             drives=self.drives,
             drive_steps=self.drive_steps,
@@ -169,6 +171,7 @@ def _drive_one(
             plans = _plans(env, action, config, brancher, rng)
             results = brancher.branches(env, plans, _Attempt(config, brancher, seed))
             table.rows += [(len(table.obs), p, r) for p, r in zip(plans, results, strict=True)]
+            table.drive_of.append(table.drives)
             table.obs.append({name: np.array(part) for name, part in observation.items()})
         observation, _, terminated, truncated, info = env.step(action)
         table.drive_steps += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.vlsafe.actions import action_kind
 from wrappers.checks import one_number
 
+MODEL_FILE = "risk.zip"  # in the folder of a training
 _KIND = "risk_model"  # what its files say that they are
 
 
@@ -155,15 +157,7 @@ class RiskModel:
             optimizer.step()
             schedule.step()
             progress(done + 1, loss.item())
-        self.facts = {
-            "states": outcomes.num_states,
-            "branches": len(outcomes),
-            "branch_events": outcomes.events,
-            "branch_steps": outcomes.simulated,
-            "drives": outcomes.drives,
-            "drive_steps": outcomes.drive_steps,
-            "drive_events": outcomes.drive_events,
-        }
+        self.facts = dict(outcomes.counts)
         return self
 
     def _tensors(self, outcomes: Outcomes) -> _Data:
@@ -276,10 +270,15 @@ class RiskModel:
     def load(cls, path: AgentPath) -> Self:
         """Inverse of :meth:`save`; nothing in the file is run.
 
+        Args:
+            path: a file, or the folder that ``vlsafe train-risk`` has written it to.
+
         Raises:
             FileNotFoundError: where there is no file.
             ValueError: for a file that holds no risk model.
         """
+        if isinstance(path, str | Path) and Path(path).is_dir():
+            path = Path(path) / MODEL_FILE
         data, params = read_agent(path)
         if data.get("kind") != _KIND:
             raise ValueError(f"{path} holds no risk model; train one with `vlsafe train-risk`")

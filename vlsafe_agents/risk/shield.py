@@ -100,7 +100,7 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
 
     Args:
         env: with the action space of the risk model.
-        model: or the path of its file.
+        model: or the path of its file, or of its folder.
         threshold: chance of an event from which on an action is not taken, in [0, 1]; None: the
             model's (``RiskConfig.threshold``).
         sense: what the risk model sees of the environment; None: the observation.
@@ -120,8 +120,8 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
     ) -> None:
         super().__init__(env)
         self.model = model if isinstance(model, RiskModel) else RiskModel.load(Path(model))
-        _check_actions(self.model, env.action_space, "the environment")
-        self.threshold = _threshold(self.model, threshold)
+        check_actions(self.model, env.action_space, "the environment")
+        self.threshold = shield_threshold(self.model, threshold)
         self.steps, self.replaced, self.episode = 0, 0, 0
         self._sense = sense
         self._log = None if log is None else Path(log)
@@ -192,9 +192,9 @@ class ShieldedPolicy:
 
     def __init__(self, policy: Any, model: RiskModel, threshold: float | None = None) -> None:
         self.policy, self.model = policy, model
-        self.threshold = _threshold(model, threshold)
+        self.threshold = shield_threshold(model, threshold)
         if policy is not None:
-            _check_actions(model, policy.action_space, "the policy")
+            check_actions(model, policy.action_space, "the policy")
         self.observation_space = (policy or model).observation_space
         self.action_space = model.action_space
         self.decision: Decision | None = None  # the last one
@@ -233,12 +233,14 @@ def _facts(risk: Any, replaced: Any, change: Any) -> dict[str, Any]:
     }
 
 
-def _threshold(model: RiskModel, given: float | None) -> float:
+def shield_threshold(model: RiskModel, given: float | None) -> float:
+    """The threshold that is given, or else the model's, in [0, 1]."""
     value = model.config.threshold if given is None else given
     return one_number(value, "threshold", "the shield", 0.0, 1.0)
 
 
-def _check_actions(model: RiskModel, space: gym.Space[Any], whose: str) -> None:
+def check_actions(model: RiskModel, space: gym.Space[Any], whose: str) -> None:
+    """Raise ``ValueError`` for another action space than the risk model's."""
     if space != model.action_space:
         raise ValueError(
             f"the risk model is of actions {model.action_space}, {whose} has {space}; train one "

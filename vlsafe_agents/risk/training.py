@@ -18,12 +18,11 @@ import numpy as np
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.data.driving import Driver
 from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
-from vlsafe_agents.risk.model import RiskConfig, RiskModel
+from vlsafe_agents.risk.model import MODEL_FILE, RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.shield import ShieldedPolicy
 from wrappers.checks import whole_number
 
-MODEL_FILE = "risk.zip"
 OUTCOMES = "outcomes"  # folder of what the simulator showed
 CHUNK = 500  # states a file: what a kill can lose
 THRESHOLDS = (0.5, 1.0, 2.0, 4.0)  # times the threshold: behind these shields drives are made
@@ -87,11 +86,13 @@ def train(
     model, found = None, list[Outcomes]()
     for number in range(1 + config.rounds):
         if model is not None:
-            drive = partial(_behind_shield, model, policy)
+            drive = partial(behind_shield, model, policy)
         states = config.round_states if number else config.states
         title = f"round {number} of {config.rounds}"
         branch = partial(branch_outcomes, env, drive=drive, config=branching, brancher=brancher)
-        found += _chunks(folder / OUTCOMES, number, states, config.seed, branch, title, progress)
+        found += outcome_chunks(
+            folder / OUTCOMES, number, states, config.seed, branch, title, progress
+        )
         model = RiskModel(
             env.observation_space, env.action_space, branching.tails, config.model, config.seed
         )
@@ -106,7 +107,7 @@ def _hear(progress: Progress, part: str, total: int, done: int, loss: float) -> 
     progress(part, done, total)
 
 
-def _chunks(
+def outcome_chunks(
     folder: Path,
     number: int,
     states: int,
@@ -152,6 +153,7 @@ class _ShieldedDriver:
         return int(action[0]) if discrete else action[0]
 
 
-def _behind_shield(model: RiskModel, policy: Any, env: Any, rng: np.random.Generator) -> Driver:
+def behind_shield(model: RiskModel, policy: Any, env: Any, rng: np.random.Generator) -> Driver:
+    """Drives ``env``, which keeps its last observation, behind a shield of some threshold."""
     level = min(1.0, model.config.threshold * float(rng.choice(THRESHOLDS)))
     return _ShieldedDriver(env, ShieldedPolicy(policy, model, level))
