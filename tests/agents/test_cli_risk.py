@@ -205,7 +205,7 @@ def test_a_model_is_held_against_what_came_of_it() -> None:
         simulated=16,
         drives=3,
     )
-    found = examine(Told(), outcomes, threshold=0.05)  # type: ignore[arg-type]
+    found = examine(Told(), outcomes)  # type: ignore[arg-type]
     assert (found.states, found.drives, found.branches, found.events) == (4, 3, 8, 5)
     assert (found.safe_actions, found.actions, found.events_after_safe) == (3, 4, 1)
     assert found.event_rate.value == pytest.approx(1 / 3)  # by the less risky tail of the two
@@ -215,7 +215,7 @@ def test_a_model_is_held_against_what_came_of_it() -> None:
     assert found.cross_entropy.low < loss < found.cross_entropy.high
     pairs = [(a > b) for a in risk[event] for b in risk[~event]]
     assert found.auroc.value == pytest.approx(np.mean(pairs))
-    one = examine(Told(), outcomes.select(np.arange(4)), threshold=0.05)  # type: ignore[arg-type]
+    one = examine(Told(), outcomes.select(np.arange(4)))  # type: ignore[arg-type]
     assert np.isnan([one.cross_entropy.low, one.auroc.high]).all()  # one drive has no spread
     assert one.to_json()["auroc"]["low"] is None
 

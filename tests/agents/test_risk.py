@@ -297,6 +297,7 @@ def test_other_actions(space: spaces.Space[Any]) -> None:
         seconds=np.full(count, np.inf, np.float32),
         reward=np.zeros(count, np.float32),
         tails=("stay",),
+        drive=np.arange(count),
         simulated=count,
     )
     model = RiskModel(Ledge.observation_space, space, ("stay",), SMALL).fit(outcomes)

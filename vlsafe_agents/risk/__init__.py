@@ -3,7 +3,7 @@
 from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
 from vlsafe_agents.risk.model import RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
-from vlsafe_agents.risk.shield import SafetyShield, ShieldedPolicy, decide
+from vlsafe_agents.risk.shield import SafetyShield, ShieldedPolicy, best_actions, decide
 from vlsafe_agents.risk.vector_shield import ShieldedVectorEnv
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "SafetyShield",
     "ShieldedPolicy",
     "ShieldedVectorEnv",
+    "best_actions",
     "branch_outcomes",
     "decide",
 ]
