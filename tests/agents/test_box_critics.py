@@ -63,15 +63,14 @@ def test_the_baseline_is_the_policys_value_whatever_was_done() -> None:
     assert (q - 10 * action[:, 0]).abs().mean().item() < 1.5
 
 
-def test_what_was_driven_at_first_holds_no_agent_that_drives() -> None:
-    """Of two good actions the better one is taken online; of recorded drives both alike."""
-    config = make_config("debug", {"improvement": {"beta": 10.0}})
+def test_without_a_limit_the_better_of_two_good_actions_is_taken() -> None:
+    without = make_config("debug", {"improvement": {"weight_limit": None}})
     advantage, log_prior = torch.tensor([-1.0, 1.0, 2.0]), torch.zeros(3)
-    limits = [c.improvement.weight_limit for c in (config, online_config(config))]
+    limits = [c.improvement.weight_limit for c in (make_config("debug"), online_config(without))]
     assert limits == [100.0, None]
-    offline, online = (
+    tied, free = (
         improved_policy(log_prior, exponential_log_weight(advantage, 10.0, limit))
         for limit in limits
     )
-    assert offline[1] == offline[2]
-    assert online[2] > 0.99
+    assert tied[1] == tied[2]
+    assert free[2] > 0.99

@@ -239,8 +239,6 @@ class OnlineConfig:
     # In place of improvement.support_threshold: the prior is fitted to the replay, which the agent
     # fills itself, so that what it seldom does now must not be left out for ever.
     support_threshold: Share = 0.0
-    # In place of improvement.weight_limit, likewise: what was driven at first shall hold nothing.
-    weight_limit: Annotated[float, 1.0, None] | None = None
     # The agent stops exploring (it takes the actor's most likely action) while the mean cost of
     # the last `explore_episodes` episodes is above this.  None: cost_limit after learning from
     # recorded drives, and no limit for an agent that has to explore to know anything.
@@ -318,12 +316,8 @@ def changed(config: VLSafeConfig, overrides: Mapping[str, Any] | None) -> VLSafe
 
 
 def online_config(config: VLSafeConfig) -> VLSafeConfig:
-    """The settings that hold while an agent drives: no phases, and what ``online`` replaces."""
-    improvement = replace(
-        config.improvement,
-        support_threshold=config.online.support_threshold,
-        weight_limit=config.online.weight_limit,
-    )
+    """The settings that hold while an agent drives: no phases, and ``online.support_threshold``."""
+    improvement = replace(config.improvement, support_threshold=config.online.support_threshold)
     return replace(
         config, improvement=improvement, model_warmup=0.0, critic_warmup=0.0, model_every=1
     )
