@@ -55,8 +55,7 @@ def decide(
     risk = estimate.risk.min(-1)  # (N, A)
     taken = np.where(risk[:, 0] < threshold, 0, _best(estimate, threshold))
     rows = np.arange(len(tried))
-    safest = estimate.risk.argmin(-1)[..., None]
-    reward = np.take_along_axis(estimate.reward, safest, -1)[..., 0]  # (N, A)
+    reward = estimate.reward[..., 0]  # (N, A), driving on ahead
     return Decision(
         action=tried[rows, taken],
         replaced=taken > 0,
@@ -77,10 +76,14 @@ def best_actions(model: RiskModel, obs: Mapping[str, Array], threshold: float) -
 
 
 def _best(estimate: Estimate, threshold: float) -> Array:
-    """Which action ``(N,)`` has most reward without danger, or is the least risky one."""
-    reward = np.where(estimate.risk < threshold, estimate.reward, -np.inf).max(-1)  # (N, A)
-    any_safe = np.isfinite(reward).any(1)
-    return np.where(any_safe, reward.argmax(1), estimate.risk.min(-1).argmin(1))
+    """Which action ``(N,)`` has most reward without danger, or is the least risky one.
+
+    Rewards are compared if all drive on ahead, by the first tail: or waiting would look better than
+    going, because one could go later.
+    """
+    risk = estimate.risk.min(-1)  # (N, A)
+    reward = np.where(risk < threshold, estimate.reward[..., 0], -np.inf)
+    return np.where(np.isfinite(reward).any(1), reward.argmax(1), risk.argmin(1))
 
 
 def _candidates(model: RiskModel, obs: Mapping[str, Array], count: int) -> Array:
