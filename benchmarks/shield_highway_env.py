@@ -65,11 +65,11 @@ class Road:
 
 
 ROADS = {
-    "highway-fast-v0": Road(0.8, 8000, 1.0, ("idle", "hold"), 5.0, (200, 100)),
-    "merge-v0": Road(0.8, 8000, 1.0, ("idle", "hold"), 5.0, (200, 100)),
-    "intersection-v0": Road(0.95, 8000, 1.0, ("idle", "hold"), 6.0, (200, 100)),
+    "highway-fast-v0": Road(0.8, 8000, 1.0, ("idle", "hold"), 5.0, (100, 50)),
+    "merge-v0": Road(0.8, 4000, 1.0, ("idle", "hold"), 5.0, (150, 75)),
+    "intersection-v0": Road(0.95, 4000, 1.0, ("idle", "hold"), 6.0, (150, 75)),
     "racetrack-v0": Road(
-        *(0.9, 20000, 5.0, ("keep", "left", "right"), 4.0, (200, 100)),
+        *(0.9, 8000, 5.0, ("keep", "left", "right"), 4.0, (150, 75)),
         config={"duration": 30},
         dqn_config={"action": STEERING},
     ),
@@ -181,7 +181,7 @@ def risk_model(env_id: str, agents: dict[str, Any], folder: Path) -> RiskModel:
             states=road.states[0],
             rounds=1,
             round_states=road.states[1],
-            model=RiskConfig(horizon=road.horizon, updates=2000),
+            model=RiskConfig(horizon=road.horizon, updates=1500),
         ),
         SeeingItsOwn(every, env),
     )
