@@ -49,7 +49,6 @@ class Road:
         frequency: decisions a second [Hz], highway-env's.
         tails: macro-actions that drive on.
         horizon: of branches and of the risk model [s].
-        states: in mixed drives, and behind the shield.
         config: what differs from highway-env's own.
         dqn_config: of DQN besides, where its actions differ.
     """
@@ -59,17 +58,16 @@ class Road:
     frequency: float
     tails: tuple[str, ...]
     horizon: float
-    states: tuple[int, int]
     config: dict[str, Any] = field(default_factory=dict)
     dqn_config: dict[str, Any] = field(default_factory=dict)
 
 
 ROADS = {
-    "highway-fast-v0": Road(0.8, 8000, 1.0, ("idle", "hold"), 5.0, (100, 50)),
-    "merge-v0": Road(0.8, 4000, 1.0, ("idle", "hold"), 5.0, (150, 75)),
-    "intersection-v0": Road(0.95, 4000, 1.0, ("idle", "hold"), 6.0, (150, 75)),
+    "highway-fast-v0": Road(0.8, 8000, 1.0, ("idle", "hold"), 5.0),
+    "merge-v0": Road(0.8, 4000, 1.0, ("idle", "hold"), 5.0),
+    "intersection-v0": Road(0.95, 4000, 1.0, ("idle", "hold"), 6.0),
     "racetrack-v0": Road(
-        *(0.9, 8000, 5.0, ("keep", "left", "right"), 4.0, (150, 75)),
+        *(0.9, 8000, 5.0, ("keep", "left", "right"), 4.0),
         config={"duration": 30},
         dqn_config={"action": STEERING},
     ),
@@ -164,9 +162,10 @@ class SeeingItsOwn:
         return np.asarray(action)[None], state
 
 
-def risk_model(env_id: str, agents: dict[str, Any], folder: Path) -> RiskModel:
-    """The model in the folder, or a new one of drives by these agents, which act alike."""
-    folder = folder / f"{env_id}_{'_'.join(agents)}"
+def risk_model(
+    env_id: str, agents: dict[str, Any], folder: Path, states: tuple[int, int]
+) -> RiskModel:
+    """The model in the folder, or a new one of so many states in mixed and in shielded drives."""
     if (folder / MODEL_FILE).exists():
         return RiskModel.load(folder / MODEL_FILE)
     road, env = ROADS[env_id], Sensed(make(env_id, next(iter(agents))))
@@ -178,9 +177,9 @@ def risk_model(env_id: str, agents: dict[str, Any], folder: Path) -> RiskModel:
         Brancher(branches, make_macro),
         BranchingConfig(road.tails, road.frequency, road.horizon),
         TrainingConfig(
-            states=road.states[0],
+            states=states[0],
             rounds=1,
-            round_states=road.states[1],
+            round_states=states[1],
             model=RiskConfig(horizon=road.horizon, updates=1500),
         ),
         SeeingItsOwn(every, env),
@@ -265,30 +264,42 @@ def line(label: str, drives: Drives, bare: Drives | None = None) -> str:
     )
 
 
-def judged(
-    env_id: str, agents: dict[str, Any], model: RiskModel, tuning: int, episodes: int
-) -> dict[str, Any]:
+class Records:
+    """Drives of some agents, kept in a file as they come."""
+
+    def __init__(self, env_id: str, agents: dict[str, Any], model: RiskModel, file: Path) -> None:
+        self._env_id, self._agents, self._model, self._file = env_id, agents, model, file
+        self._kept = json.loads(file.read_text()) if file.exists() else {}
+
+    def __call__(self, kind: str, seeds: range, threshold: float | None = None) -> Drives:
+        """Episodes of an agent, behind the shield or without."""
+        name = f"{kind}, {'no shield' if threshold is None else f'threshold {threshold}'}, {seeds}"
+        if name not in self._kept:
+            shield = None if threshold is None else (self._model, threshold)
+            found = drive(self._env_id, kind, self._agents[kind], seeds, shield)
+            self._kept[name] = asdict(found)
+            self._file.write_text(json.dumps(self._kept, indent=1))
+        return Drives(**self._kept[name])
+
+
+def judged(kinds: Sequence[str], records: Records, tuning: int, episodes: int) -> None:
     """Chooses the threshold on tuning seeds, drives the test seeds, and prints both."""
     print("| | collisions | return | m/s | s an episode | replaced | ms a decision |")
     print("|---|---|---|---|---|---|---|")
     seeds = range(TUNING_SEEDS, TUNING_SEEDS + tuning)
     found: dict[float, list[Drives]] = {}
     for level in THRESHOLDS:
-        found[level] = [drive(env_id, k, a, seeds, (model, level)) for k, a in agents.items()]
-        for kind, drives in zip(agents, found[level], strict=True):
-            print(line(f"tuning, {kind}, threshold {level}", drives), flush=True)
+        found[level] = [records(kind, seeds, level) for kind in kinds]
+        for kind, drives in zip(kinds, found[level], strict=True):
+            print(line(f"tuning, {kind}, shield at {level}", drives), flush=True)
     threshold = min(
         found, key=lambda x: (sum(d.crashes for d in found[x]), -sum(d.reward for d in found[x]))
     )
     seeds = range(TEST_SEEDS, TEST_SEEDS + episodes)
-    results: dict[str, Any] = {"threshold": threshold, "facts": model.facts}
-    for kind, agent in agents.items():
-        bare = drive(env_id, kind, agent, seeds)
-        print(line(f"{kind}", bare), flush=True)
-        shielded = drive(env_id, kind, agent, seeds, (model, threshold))
-        print(line(f"{kind}, shield at {threshold}", shielded, bare), flush=True)
-        results[kind] = {"bare": asdict(bare), "shielded": asdict(shielded)}
-    return results
+    for kind in kinds:
+        bare = records(kind, seeds)
+        print(line(kind, bare), flush=True)
+        print(line(f"{kind}, shield at {threshold}", records(kind, seeds, threshold), bare))
 
 
 def main() -> None:
@@ -296,6 +307,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("env_id", choices=ROADS)
     parser.add_argument("--folder", type=Path, default=Path("runs/shield_highway_env"))
+    parser.add_argument("--states", type=int, nargs=2, default=(300, 150), help="of both rounds")
     parser.add_argument("--tuning", type=int, default=20, help="episodes for each threshold")
     parser.add_argument("--episodes", type=int, default=100)
     arguments = parser.parse_args()
@@ -306,11 +318,12 @@ def main() -> None:
     agents = {kind: agent_of(env_id, kind, folder) for kind in KINDS}
     alike = [{k: a} for k, a in agents.items()] if ROADS[env_id].dqn_config else [agents]
     for group in alike:
+        inner = folder / f"{env_id}_{'_'.join(group)}"
         begin = time.process_time()
-        model = risk_model(env_id, group, folder)
+        model = risk_model(env_id, group, inner, tuple(arguments.states))
         print(f"{env_id}: {model.facts}; {time.process_time() - begin:.0f} s of the processor")
-        results = judged(env_id, group, model, arguments.tuning, arguments.episodes)
-        (folder / f"{env_id}_{'_'.join(group)}.json").write_text(json.dumps(results, indent=1))
+        records = Records(env_id, group, model, inner / "drives.json")
+        judged(tuple(group), records, arguments.tuning, arguments.episodes)
 
 
 if __name__ == "__main__":
