@@ -15,14 +15,10 @@ from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.risk import BranchingConfig, RiskConfig, RiskModel, branch_outcomes
 from vlsafe_envs.foreign import Sensed, branches, make_macro
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
 benchmark = script("benchmarks/shield_highway_env.py")
 ROAD = benchmark.ROADS["merge-v0"]
 FASTER = 3
-
-
-@pytest.fixture(autouse=True)
-def no_newer_versions(recwarn: pytest.WarningsRecorder) -> None:
-    """``merge-v0`` is meant, though there is a newer one."""
 
 
 class Hurrying:
@@ -65,11 +61,10 @@ def test_outcomes_are_learnt_and_a_shield_drives_with_them() -> None:
 
 @pytest.mark.slow
 def test_a_shield_makes_a_hurrying_policy_collide_less() -> None:
-    """Of 20 merges without a shield it crashes in more than half."""
-    model, seeds = learnt(states=60, updates=1000), range(20)
+    model, seeds = learnt(states=30, updates=500), range(12)
     bare = benchmark.drive("merge-v0", "ppo", Hurrying(), seeds)
     shielded = benchmark.drive("merge-v0", "ppo", Hurrying(), seeds, (model, 0.05))
-    assert bare.crashes >= 5
+    assert bare.crashes >= 4
     assert shielded.crashes <= bare.crashes / 2
     assert 0.0 < shielded.replaced < 0.9
 
