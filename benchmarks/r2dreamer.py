@@ -1,11 +1,13 @@
-"""NM512/r2dreamer at the sizes of one of our presets, for :mod:`benchmarks.learner`.
+"""NM512/r2dreamer at the sizes of our settings, for :mod:`benchmarks.learner` and ``pixel_task``.
 
-Its own modules, optimiser and ``_cal_grad`` run from a checkout, unchanged, in float32 and not
-compiled.  ``tensordict``, which it imports for acting, may be missing: nothing measured uses it.
+Its own modules run from a checkout, unchanged, in float32 and not compiled.  ``tensordict``, which
+it imports for acting, may be missing for :class:`Peer`: nothing that it measures uses it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -54,23 +56,11 @@ class Peer:
     def __init__(
         self, checkout: Path, config: VLSafeConfig, batch: TensorBatch, actions: int, horizon: int
     ) -> None:
-        if not (checkout / "dreamer.py").is_file():
-            raise FileNotFoundError(f"{checkout} holds no dreamer.py: give a checkout of r2dreamer")
-        sys.path.insert(0, str(checkout))
         stand_in = ModuleType("tensordict")
         stand_in.TensorDict = dict  # type: ignore[attr-defined]
         sys.modules.setdefault("tensordict", stand_in)
-        import dreamer
-
-        space = SimpleNamespace(spaces={"image": SimpleNamespace(shape=(64, 64, 3))})
-        acting = SimpleNamespace(n=actions, discrete=True)
-        with warnings.catch_warnings(), open("/dev/null", "w") as nowhere:
-            warnings.simplefilter("ignore")  # of a gradient scaler without CUDA
-            out, sys.stdout = sys.stdout, nowhere
-            try:
-                self.learner = dreamer.Dreamer(_settings(checkout, config, horizon), space, acting)
-            finally:
-                sys.stdout = out
+        add_to_path(checkout)
+        self.learner = make_learner(settings(checkout, config, horizon), (64, 64, 3), actions)
         self.data = _data(batch, actions)
         self.start = self.learner.rssm.initial(len(batch.reward))
 
@@ -152,6 +142,28 @@ class Peer:
         own._optimizer.zero_grad(set_to_none=True)
 
 
+def add_to_path(checkout: Path) -> None:
+    """Make its modules importable.
+
+    Raises:
+        FileNotFoundError: where there is no checkout.
+    """
+    if not (checkout / "dreamer.py").is_file():
+        raise FileNotFoundError(f"{checkout} holds no dreamer.py: give a checkout of r2dreamer")
+    sys.path.insert(0, str(checkout))
+
+
+def make_learner(own: Settings, image: tuple[int, int, int], actions: int) -> Any:
+    """Its agent for images ``(H, W, C)`` and actions that can be counted, without its printing."""
+    import dreamer
+
+    space = SimpleNamespace(spaces={"image": SimpleNamespace(shape=image)})
+    acting = SimpleNamespace(n=actions, discrete=True)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of a gradient scaler without CUDA
+        return dreamer.Dreamer(own, space, acting)
+
+
 def commit(checkout: Path) -> str:
     """The commit of a checkout, or "not known"."""
     command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
@@ -159,8 +171,11 @@ def commit(checkout: Path) -> str:
     return found.stdout.strip() or "not known"
 
 
-def _settings(checkout: Path, config: VLSafeConfig, horizon: int) -> Settings:
-    """Its base settings with our sizes; one ``depth`` gives the channels of its convolutions."""
+def settings(checkout: Path, config: VLSafeConfig, horizon: int) -> Settings:
+    """Its base settings with our sizes, in the form of DreamerV3 (``rep_loss``: with a decoder).
+
+    One ``depth`` gives the channels of its convolutions.
+    """
     rssm, heads, net = config.world_model.rssm, config.world_model.heads, config.network
     depth = max(config.world_model.image.channels[0] // 2, 1)
     model = {

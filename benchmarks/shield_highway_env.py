@@ -30,7 +30,8 @@ from stable_baselines3 import DQN, PPO
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.evaluation.intervals import share_interval
 from vlsafe_agents.risk import BranchingConfig, RiskConfig, RiskModel, SafetyShield
-from vlsafe_agents.risk.training import MODEL_FILE, TrainingConfig, train
+from vlsafe_agents.risk.model import MODEL_FILE
+from vlsafe_agents.risk.training import TrainingConfig, train
 from vlsafe_envs.foreign import EventCost, Sensed, branches, make_macro, sense
 
 KINDS: dict[str, Any] = {"ppo": PPO, "dqn": DQN}

@@ -52,6 +52,21 @@ def driving_env(env: Any, what: str) -> DrivingEnv:
     return inner
 
 
+def vehicles_seen(env: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """The observation ``"vehicles"`` of an environment of ours, whatever its own observation is.
+
+    Args:
+        env: which may be wrapped, and has been reset.
+
+    Raises:
+        ValueError: for another environment.
+    """
+    seen: dict[str, npt.NDArray[np.float32]] = driving_env(env, "sets of vehicles").observe(
+        "vehicles"
+    )
+    return seen
+
+
 def draw_density(scenario: Scenario, rng: np.random.Generator) -> float | None:
     """The traffic density of an episode that is about to begin; None where all have the same."""
     if scenario.density_range is None:
@@ -263,8 +278,18 @@ class DrivingEnv(gym.Env[Any, Any]):
         self._density = state["density"]
         self._scene, self._ego = state["scene"], state["ego"]
 
-    def observe(self) -> Any:
-        """The observation of the present state."""
+    def observe(self, kind: str | None = None) -> Any:
+        """The observation of the present state.
+
+        Args:
+            kind: one of ``OBSERVATION_KINDS``, whatever ``step`` returns; None: the same as that.
+
+        Raises:
+            ValueError: for an unknown kind.
+            RuntimeError: before the first ``reset``.
+        """
+        if kind is not None:
+            check_choice("kind", kind, OBSERVATION_KINDS)
         scene, ego = self.scene, self.ego
         read = {
             "image": lambda: self.frames.image(scene),
@@ -272,7 +297,7 @@ class DrivingEnv(gym.Env[Any, Any]):
             "ego": lambda: ego_observation(scene, ego),
             "vehicles": lambda: vehicle_set(scene, ego, self.scenario.cruise_speed),
         }
-        return make_observation(self.observation, read)
+        return make_observation(self.observation if kind is None else kind, read)
 
     def safety_frame(self, size: int = FRAME_SIZE) -> npt.NDArray[np.uint8]:
         """The scorer's frame of the present scene, uint8 ``(size, size, 3)``, in every render mode.

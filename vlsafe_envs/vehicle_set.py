@@ -20,9 +20,10 @@ index feature               meaning                                             
                             the ego vehicle's plan in the 1st, ... 5th second [m]
 ===== ===================== ========================================================== ===========
 
-The plan says what going ahead would come to: along the route (without one straight along the lane),
-from the present speed to the scenario's ``cruise_speed`` at 2 m/s2, minding nobody; it is looked at
-five times a second.  Of a vehicle that waits, the distances at its own speed would say nothing.
+The plan says what going ahead would come to, minding nobody: along the route, from the present
+speed to the scenario's ``cruise_speed`` at 5 m/s2, as the macro-action ``go``; without a route
+straight along the lane, at 2 m/s2.  It is looked at five times a second, and is straight in
+between.  Of a vehicle that waits, the distances at its own speed would say nothing.
 """
 
 from __future__ import annotations

@@ -211,12 +211,12 @@ def test_critics_learn_the_mean_of_rare_targets(per_action: bool) -> None:
     target = torch.zeros(50)
     target[::5] = 10.0
     for _ in range(150):
-        loss = critic.loss(feat, action, target).mean()
+        loss = critic.loss(feat, action, target, None if per_action else action[None]).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     critic.follow(1.0)
-    found = critic.slow_all(feat)[:, 1] if per_action else critic.slow(feat, action)
+    found = critic.slow_all(feat)[:, 1] if per_action else critic.slow_baseline(feat)
     torch.testing.assert_close(found, torch.full((50,), 2.0), atol=0.1, rtol=0)
 
 
@@ -269,7 +269,9 @@ def anchor_targets(ratio: float) -> dict[str, torch.Tensor]:
         return torch.full(feat.shape[:-1], 100.0), torch.full(feat.shape[:-1], 90.0)
 
     def spy(name: str, critic: Critic) -> None:
-        def loss(feat: torch.Tensor, action: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        def loss(
+            feat: torch.Tensor, action: torch.Tensor, target: torch.Tensor, others: Any
+        ) -> torch.Tensor:
             seen[name] = target[recorded_steps(batch)]
             return target * 0
 

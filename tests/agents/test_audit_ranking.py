@@ -5,7 +5,12 @@ import time
 import numpy as np
 import pytest
 
-from vlsafe_agents.audit.statistics import Estimate, Ranking, episode_weights, weighted_share
+from vlsafe_agents.evaluation.resampling import (
+    Estimate,
+    Ranking,
+    episode_weights,
+    weighted_share,
+)
 from wrappers.ranking import mid_ranks
 
 

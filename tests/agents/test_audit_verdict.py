@@ -13,8 +13,8 @@ from vlsafe_agents.audit.results import (
     passed,
     plain,
 )
-from vlsafe_agents.audit.statistics import Estimate
 from vlsafe_agents.audit.verdicts import sentence
+from vlsafe_agents.evaluation.resampling import Estimate
 
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"))
 

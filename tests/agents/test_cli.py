@@ -20,7 +20,17 @@ from vlsafe_agents.training import TrainSettings, load_agent, read_settings, tra
 from vlsafe_agents.training.checkpoints import ContinuedCSV
 from vlsafe_agents.training.run import _vectorised
 
-COMMANDS = ("collect", "label", "train", "train-clip", "evaluate", "compare", "report", "demo")
+COMMANDS = (
+    "collect",
+    "label",
+    "train",
+    "train-clip",
+    "train-risk",
+    "evaluate",
+    "compare",
+    "report",
+    "demo",
+)
 
 
 def run(*arguments: str) -> int:

@@ -61,6 +61,7 @@ def test_every_figure_of_a_known_episode():
         distance=400.0,
         mean_speed=(2 + 4 + 6 + 8) / 4,
         collision_speed=6.0,  # one step before the crash was seen
+        standing=0,
     )
     mean = {name: entry["mean"] for name, entry in result.summary.items()}
     assert mean["collision_rate"] == 1.0
@@ -246,16 +247,18 @@ def test_evaluation_json_is_strict_and_reads_back(tmp_path):
     result.write_json(path, "Driver", "Toy-v0", {"density": 1.0}, {"env_steps": 12})
     content = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert list(content) == [
-        "agent", "kind", "settings", "env_id", "env_kwargs", "options", "seeds", "episodes",
-        "summary", "training",
+        "agent", "kind", "settings", "env_id", "env_kwargs", "options", "shielded", "seeds",
+        "episodes", "summary", "training",
     ]  # fmt: skip
     assert [EpisodeRecord.from_json(e) for e in content["episodes"]] == result.records
     assert set(content["episodes"][0]) == {
         "seed", "return", "cost", "env_cost", "vlm_cost", "collision", "off_road", "arrived",
-        "steps", "distance", "mean_speed", "collision_speed", "off_route", "waypoints",
+        "steps", "distance", "mean_speed", "collision_speed", "off_route", "waypoints", "standing",
+        "replaced",
     }  # fmt: skip
-    old = {k: v for k, v in content["episodes"][0].items() if k not in ("off_route", "waypoints")}
-    assert EpisodeRecord.from_json(old) == result.records[0]
+    later = ("off_route", "waypoints", "standing", "replaced")
+    old = {k: v for k, v in content["episodes"][0].items() if k not in later}
+    assert EpisodeRecord.from_json(old) == replace(result.records[0], standing=None)
     for wrong in ({**old, "speed": 1.0}, {k: v for k, v in old.items() if k != "cost"}):
         with pytest.raises(ValueError, match="missing or unknown"):
             EpisodeRecord.from_json(wrong)
@@ -263,6 +266,7 @@ def test_evaluation_json_is_strict_and_reads_back(tmp_path):
     known = {"env_steps": 12}  # of the rest nobody knows anything
     assert content["training"] == dict.fromkeys(TRAINING_FIGURES) | known
     assert (content["kind"], content["settings"], content["options"]) == (None, None, {})
+    assert content["shielded"] is None
     stored = read_evaluation(path)
     assert list(stored.records) == result.records
     assert (stored.summary, dict(stored.training)) == (result.summary, known)
@@ -285,6 +289,30 @@ class Routed(SpeedLimitEnv):
         ended = outcome[2] or outcome[3]
         info |= {"waypoints_completed": 2 * self.steps_driven, "off_route": self.odd and ended}
         return (*outcome, info)
+
+
+class Shielded(SpeedLimitEnv):
+    """Stands in every other step, and replaces the first action."""
+
+    def reset(self, *, seed=None, options=None):
+        self.steps_driven = 0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action):
+        *outcome, info = super().step(action)
+        info |= {"shield_replaced": not self.steps_driven, "speed": self.steps_driven % 2}
+        self.steps_driven += 1
+        return (*outcome, info)
+
+
+def test_shields_and_standing_are_shares_of_all_steps():
+    result = evaluate(lambda env, rng: Driver(0), Shielded, [2, 3])
+    steps = [record.steps for record in result.records]
+    assert [record.replaced for record in result.records] == [1, 1]
+    assert [record.standing for record in result.records] == [-(-n // 2) for n in steps]
+    assert result.summary["replaced"]["mean"] == 2 / sum(steps)
+    assert METRICS["standing"].in_percent
+    assert summarise([record(0)])["replaced"]["mean"] is None
 
 
 def test_routes_have_figures_of_their_own():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vlsafe_agents.vlsafe.policy_extraction import (
-    LOG_WEIGHT_LIMIT,
+    WEIGHT_LIMIT,
     behaviour_advantage,
     entropy,
     exponential_log_weight,
@@ -100,10 +100,11 @@ def test_temperature_limits_are_the_prior_and_the_greedy_action() -> None:
 
 def test_weights_are_clipped_at_one_hundred() -> None:
     assert exponential_log_weight(torch.tensor([50.0]), 3.0).exp().item() == pytest.approx(100.0)
+    assert exponential_log_weight(torch.tensor([50.0]), 3.0, None).item() == 150.0
     huge = gated_log_weight(
         torch.tensor([80.0, 0.0]), torch.zeros(2), torch.tensor(1.0), 1.0, 1.0, None
     )
-    torch.testing.assert_close(huge, torch.tensor([LOG_WEIGHT_LIMIT, 0.0]))
+    torch.testing.assert_close(huge, torch.tensor([math.log(WEIGHT_LIMIT), 0.0]))
 
 
 def test_lagrangian_advantage_trades_reward_against_cost_at_the_price() -> None:

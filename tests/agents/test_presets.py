@@ -79,6 +79,7 @@ DEPARTURES = (
     "improvement.beta",
     "improvement.gate_lookahead",
     "improvement.support_threshold",
+    "improvement.weight_limit",
     "improvement.feasible_quantile",
     "improvement.candidates",
     "research.normalise_gate",

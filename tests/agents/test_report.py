@@ -16,9 +16,10 @@ from report_run import AGENTS, SETTINGS, add_agent, make_run, records
 from vlsafe_agents.evaluation import StoredEvaluation
 from vlsafe_agents.evaluation.roles import UNKNOWN, role_of
 from vlsafe_agents.report import write_report
+from vlsafe_agents.report.agent_run import AgentRun
 from vlsafe_agents.report.figures import drive_video, strip, video_uri
 from vlsafe_agents.report.headline import headline
-from vlsafe_agents.report.run_folder import AgentRun, read_run_folder
+from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.report.tables import count, figure, percent, results_table
 
 VOID = {"meta", "img", "br", "hr", "input", "link", "source", "wbr"}

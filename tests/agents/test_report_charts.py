@@ -15,7 +15,8 @@ from report_run import SETTINGS, add_agent, settings, write_episode, write_open_
 from test_report import Page, agent_run
 
 from vlsafe_agents.report import figures, write_report
-from vlsafe_agents.report.run_folder import AgentRun, read_run_folder
+from vlsafe_agents.report.agent_run import AgentRun
+from vlsafe_agents.report.run_folder import read_run_folder
 from wrappers.files import read_npz
 
 RNG = np.random.default_rng

@@ -16,9 +16,10 @@ from test_report import Page
 
 from vlsafe_agents.cli import main as cli
 from vlsafe_agents.report import write_report
+from vlsafe_agents.report.agent_run import AgentRun
 from vlsafe_agents.report.commands import commands, scorer_of
 from vlsafe_agents.report.headline import headline
-from vlsafe_agents.report.run_folder import AgentRun, read_run_folder
+from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.report.tables import learning_table, results_table
 
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from vector_comparison import assert_same
 from vehicle_set_reference import vehicle_set_by_numpy
 
-from vlsafe_envs import ENV_IDS, TASK_IDS
+from vlsafe_envs import ENV_IDS, TASK_IDS, vehicles_seen
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.observations import EGO_FEATURES, PARTS
 from vlsafe_envs.registry import METADRIVE_IDS
@@ -99,14 +99,14 @@ def test_rows_without_a_vehicle_are_zero_and_the_nearest_come_first() -> None:
 
 
 def test_a_car_that_will_be_met_on_the_way_has_a_small_distance_to_the_plan() -> None:
-    """From a standstill, 2 m/s2 leads 4 m ahead in 2 s; a car from the side is there then."""
+    """Without a route 2 m/s2 leads 4 m ahead in 2 s; a car from the side is there then."""
     env: Any = make("VLSafe-LeftTurn-v0", traffic="none", action="continuous").unwrapped
     env.reset(seed=0)
     lane = env.ego._replace(lane_heading_error=0.0)
     scene = env.scene
     ahead = np.array([np.cos(scene.heading[0]), np.sin(scene.heading[0])])
     side = np.array([-ahead[1], ahead[0]])
-    met, missed = (scene.position[0] + 4.0 * ahead + far * side for far in (20.0, 60.0))
+    met, missed = (scene.position[0] + 3.61 * ahead + far * side for far in (19.0, 60.0))
     crossing = type(scene)(
         position=np.array([scene.position[0], met, missed]),
         heading=np.array([scene.heading[0], *[scene.heading[0] - np.pi / 2] * 2]),
@@ -172,3 +172,16 @@ def test_metadrive_makes_no_lidar_for_sets(env_id: str) -> None:
         assert np.size(env.unwrapped.simulator.outcome.observation) < 200
     finally:
         env.close()
+
+
+@pytest.mark.parametrize("observation", ["image", "vector"])
+def test_sets_can_be_seen_beside_any_observation(observation: str) -> None:
+    shown: Any = make("VLSafe-Highway-v0")
+    other: Any = make("VLSafe-Highway-v0", observation=observation)
+    seen, own = shown.reset(seed=3)[0], other.reset(seed=3)[0]
+    assert_same(vehicles_seen(other), seen)
+    assert_same(other.unwrapped.observe(), own)
+    with pytest.raises(ValueError, match="kind='smell'"):
+        other.unwrapped.observe("smell")
+    with pytest.raises(ValueError, match="sets of vehicles need one of the VLSafe environments"):
+        vehicles_seen(gym.make("CartPole-v1"))

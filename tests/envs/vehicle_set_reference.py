@@ -7,23 +7,24 @@ import numpy as np
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus
 
-TIMES = np.arange(1, 26) / 5  # [s]
+TIMES = np.arange(26) / 5  # [s]
+BETWEEN = np.linspace(0.0, 1.0, 2001)  # of the straight way from one look to the next
 
 
-def way_ahead(speed: float, wanted: float) -> np.ndarray:
-    """Metres driven at each of ``TIMES``, by adding up small steps of 2 m/s2."""
+def way_ahead(speed: float, wanted: float, acceleration: float) -> np.ndarray:
+    """Metres driven at each of ``TIMES``, by adding up small steps of ``acceleration`` [m/s2]."""
     fine = 1000
-    ways, way = [], 0.0
+    ways, way = [0.0], 0.0
     for _ in range(5 * fine):
-        change = np.clip(wanted - speed, -2.0 / fine, 2.0 / fine)
+        change = np.clip(wanted - speed, -acceleration / fine, acceleration / fine)
         way += (speed + change / 2) / fine
         speed += change
         ways.append(way)
-    return np.array(ways)[(TIMES * fine).astype(int) - 1]
+    return np.array(ways)[np.rint(TIMES * fine).astype(int)]
 
 
 def plan(scene: Scene, ego: EgoStatus, cruise_speed: float) -> np.ndarray:
-    """Places ``(25, 2)`` [m] of the ego vehicle along its route, or straight along its lane."""
+    """Places ``(26, 2)`` [m] of the ego vehicle along its route, or straight along its lane."""
     start = scene.position[0]
     lane = scene.heading[0] - ego.lane_heading_error
     corners = [start, *scene.route]
@@ -33,8 +34,15 @@ def plan(scene: Scene, ego: EgoStatus, cruise_speed: float) -> np.ndarray:
     last = corners[-1] - corners[-2]
     corners = np.vstack((corners, corners[-1] + last / np.linalg.norm(last) * 1000.0))
     along = np.concatenate(([0.0], np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1))))
-    ways = way_ahead(scene.speed[0], cruise_speed)
+    ways = way_ahead(scene.speed[0], cruise_speed, 5.0 if len(scene.route) else 2.0)
     return np.stack([np.interp(ways, along, corners[:, axis]) for axis in (0, 1)], 1)
+
+
+def nearest_second_by_second(apart: np.ndarray) -> np.ndarray:
+    """Least distances ``(5,)`` [m] of the polyline ``apart (26, 2)`` from (0, 0)."""
+    first, last = apart[:-1, None], apart[1:, None]  # (25, 1, 2)
+    points = first + BETWEEN[:, None] * (last - first)  # (25, 2001, 2)
+    return np.linalg.norm(points, axis=2).min(1).reshape(5, 5).min(1)
 
 
 def vehicle_set_by_numpy(scene: Scene, ego: EgoStatus, cruise_speed: float) -> np.ndarray:
@@ -49,8 +57,8 @@ def vehicle_set_by_numpy(scene: Scene, ego: EgoStatus, cruise_speed: float) -> n
     rows = np.zeros((16, 14))
     for row, k in zip(rows, seen, strict=False):
         turned = scene.heading[k] - scene.heading[0]
-        going = scene.position[k] + velocity[k] * TIMES[:, None]  # (25, 2)
-        apart = np.linalg.norm(going - places, axis=1).reshape(5, 5).min(1)
+        going = scene.position[k] + velocity[k] * TIMES[:, None]  # (26, 2)
+        apart = nearest_second_by_second(going - places)
         row[:] = [
             1.0,
             *(offset[k] @ frame),

@@ -25,8 +25,9 @@ from vlsafe_agents.audit.scoring import (
     all_scores,
     frames_to_score,
 )
-from vlsafe_agents.audit.statistics import Estimate, Integers, kappa
+from vlsafe_agents.audit.statistics import kappa
 from vlsafe_agents.common.progress import ProgressReport
+from vlsafe_agents.evaluation.resampling import Estimate, Integers
 from wrappers.ranking import spearman
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import Scores

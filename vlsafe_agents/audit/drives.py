@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_agents.audit.statistics import Array, Bools, Floats, Integers
 from vlsafe_agents.data.driving import LONGEST_TIME
 from vlsafe_agents.data.frames import Drawing, FrameReader, FrameSource, read_infos
 from vlsafe_agents.data.storage import MAIN_FILE, read_metadata, resolve_dataset
+from vlsafe_agents.evaluation.resampling import Array, Bools, Floats, Integers
 from wrappers.checks import check_numbers
 from wrappers.files import reading
 from wrappers.scorer import Frames

@@ -26,22 +26,24 @@ from vlsafe_agents.audit.results import (
 )
 from vlsafe_agents.audit.scoring import NamedScorer, ScorerOutput
 from vlsafe_agents.audit.statistics import (
+    LeadTimes,
+    Reliability,
+    lead_times,
+    reliability,
+    scores_before,
+    threshold_at,
+)
+from vlsafe_agents.audit.verdicts import reasons, sentence
+from vlsafe_agents.evaluation.resampling import (
     Array,
     Bools,
     Estimate,
     Floats,
     Integers,
-    LeadTimes,
     Ranking,
-    Reliability,
     episode_weights,
-    lead_times,
-    reliability,
-    scores_before,
-    threshold_at,
     weighted_share,
 )
-from vlsafe_agents.audit.verdicts import reasons, sentence
 from wrappers.ranking import spearman
 from wrappers.scorer import Scores
 

@@ -21,7 +21,7 @@ from vlsafe_agents.audit.results import (
     PromptResult,
     ScorerAudit,
 )
-from vlsafe_agents.audit.statistics import Estimate
+from vlsafe_agents.evaluation.resampling import Estimate
 from vlsafe_agents.pages import decimal
 from vlsafe_agents.pages.charts import (
     INK,

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from vlsafe_agents.audit.statistics import Estimate, Floats, Integers, LeadTimes, Reliability
+from vlsafe_agents.audit.statistics import LeadTimes, Reliability
+from vlsafe_agents.evaluation.resampling import Estimate, Floats, Integers
 from vlsafe_agents.pages import ABSENT
 
 WORSE = "worse than chance"

@@ -15,8 +15,8 @@ from typing import Any, Self
 import numpy as np
 
 from vlsafe_agents.audit.drives import Drives, Packed, Source
-from vlsafe_agents.audit.statistics import Bools, Integers
 from vlsafe_agents.data.frames import Drawing, FrameReader, drawing_for
+from vlsafe_agents.evaluation.resampling import Bools, Integers
 from vlsafe_agents.labelling.engines import run_batches
 from vlsafe_agents.labelling.scoring import Scoring, score_missing
 from wrappers.controls import shuffled_identity

@@ -9,7 +9,7 @@ import numpy as np
 
 from vlsafe_agents.audit.examine import MAIN, UNCHANGED
 from vlsafe_agents.audit.results import Audit, ScorerAudit, interval
-from vlsafe_agents.audit.statistics import Estimate
+from vlsafe_agents.evaluation.resampling import Estimate
 from vlsafe_agents.pages import ABSENT, decimal
 
 _EXPECTED = {

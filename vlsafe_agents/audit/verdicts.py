@@ -22,9 +22,9 @@ from vlsafe_agents.audit.results import (
     passed,
     plain,
 )
-from vlsafe_agents.audit.statistics import Estimate
 from vlsafe_agents.data.audits import AUDITS, audit_entries
 from vlsafe_agents.data.storage import read_metadata, update_metadata
+from vlsafe_agents.evaluation.resampling import Estimate
 
 
 def sentence(

@@ -52,8 +52,8 @@ def _row(algorithm: Algorithm, columns: list[Column]) -> list[tuple[str, ...]]:
     from vlsafe_agents.report.tables import count
 
     caused = ", ".join(map(count, algorithm.collisions_caused))
-    if algorithm.role.key in ("expert", "driver"):
-        caused = "-"  # it has not learned
+    if algorithm.role.key in ("expert", "driver") and not algorithm.shielded:
+        caused = "-"  # nobody has learned
     cells = [_cell(algorithm, column) for column in columns]
     who = (algorithm.name, algorithm.role.label) if algorithm.role.label else (algorithm.name,)
     return [who, *cells, (caused,)]

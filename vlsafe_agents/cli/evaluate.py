@@ -6,68 +6,30 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlsafe_agents.cli.options import CostFunction, CostKey, Wrapper
+from vlsafe_agents.cli.subjects import Given, find_subject
 
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
+    from vlsafe_agents.cli.subjects import Subject
     from vlsafe_agents.evaluation import Evaluation
 
 FIRST_SEED = 3_000_000_000  # data sets are collected with seeds below 2**31
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What the command line says of place and environment."""
-
-    out: Path | None
-    data: Path | None
-    env: str | None
-    pairs: list[str]
-    own: Mapping[str, Any]  # of an environment that is not ours
-    allow_import: bool
-
-    def choice(self) -> AnyEnv:
-        """The environment; with a data set, the pairs are changes to its own, told apart later."""
-        from vlsafe_agents.cli.environments import choose_env
-        from vlsafe_agents.cli.train import read_data_metadata
-
-        return choose_env(
-            self.env,
-            [] if self.data else self.pairs,
-            metadata=read_data_metadata(self.data),
-            own=self.own,
-            allow_import=self.allow_import,
-        )
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """Who is evaluated, where, and what its learning cost."""
-
-    agent: Any
-    name: str
-    kind: Literal["driver", "agent"]
-    env: AnyEnv
-    observation: str
-    folder: Path
-    training: Mapping[str, Any]
-    settings: Mapping[str, Any] | None = None  # that an agent was trained with
 
 
 def evaluate(
     agent: Annotated[
         str,
         typer.Argument(
-            help="Folder of an agent, a driver such as expert, or a model.zip of --algo."
+            help="Folder of an agent or of a risk model, a driver such as expert, or a model.zip "
+            "of --algo."
         ),
     ],
     episodes: Annotated[int, typer.Option(help="Evaluation episodes.", min=1)] = 20,
@@ -93,6 +55,16 @@ def evaluate(
     env_arg: Annotated[
         list[str] | None,
         typer.Option(help="The environment's arguments, key=value; others than trained with."),
+    ] = None,
+    shield: Annotated[
+        Path | None,
+        typer.Option(help="Replace actions that the risk model of this folder calls dangerous."),
+    ] = None,
+    shield_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Chance of a crash from which on an action is not taken. [default: as trained]"
+        ),
     ] = None,
     scorer: Annotated[
         str | None,
@@ -124,23 +96,16 @@ def evaluate(
 
     env_args = parse_env_args(env_arg or [])
     own = {"wrapper": wrapper, "cost_key": cost_key, "cost_function": cost_function}
-    given = _Given(out, data, env, env_arg or [], own, allow_import)
-    if algo is not None or agent.endswith(".zip"):
-        subject = _stock(Path(agent), algo, allow_pickle, given)
-    elif _is_driver(agent):
-        subject = _driver(agent, given)
-    else:
-        if data:
-            raise ValueError("a trained agent knows its environment; leave out --env and --data")
-        subject = _trained(Path(agent), allow_pickle, given)
+    given = Given(out, data, env, env_arg or [], own, allow_import, shield, shield_threshold)
+    subject = find_subject(agent, algo, allow_pickle, given)
     if subject.kind == "agent":
-        _set_threads(threads)
+        set_threads(threads)
     choice = subject.env.with_kwargs(parse_env_args(env_arg or [], density))
     ours = isinstance(choice, EnvChoice)
     scorer = scorer or ("bundled" if ours else "none")
     record = record and (ours or choice.kwargs.get("render_mode") == "rgb_array")
     scored_by = None if scorer == "none" else scorer
-    suffix = _suffix(subject.env.kwargs, choice.kwargs)
+    suffix = _suffix(subject.env.kwargs, choice.kwargs) + subject.suffix
     path = subject.folder / f"evaluation{suffix}.json"
     with _writing(path):
         _require_own(path, subject, choice)
@@ -164,11 +129,11 @@ def evaluate(
             subject.kind,
             subject.settings,
             options,
+            subject.shielded,
         )
         if record:  # last: whatever goes wrong with it, the figures are there
-            make_env = choice.factory(observation=subject.observation, scorer=scored_by)
-            _record(subject, make_env, result, recordings)
-    _print(result, subject.name)
+            _record(subject, subject.factory(choice, scored_by), result, recordings)
+    _print(result, subject)
     say(path)
 
 
@@ -188,7 +153,7 @@ def _writing(path: Path) -> Iterator[None]:
         raise
 
 
-def _require_own(path: Path, subject: _Subject, choice: AnyEnv) -> None:
+def _require_own(path: Path, subject: Subject, choice: AnyEnv) -> None:
     """Refuse to write over other figures; what cannot be read holds none."""
     from vlsafe_agents.evaluation import read_evaluation
 
@@ -205,6 +170,11 @@ def _require_own(path: Path, subject: _Subject, choice: AnyEnv) -> None:
             f"{path} holds the evaluation of another {found.kind}, {found.agent!r}; give another "
             "--out, or remove the file"
         )
+    if found.shielded != subject.shielded:
+        raise FileExistsError(
+            f"{path} holds drives with another shield, {found.shielded}; give another --out, or "
+            "remove the file"
+        )
     if (found.env_id, found.env_kwargs) != (choice.env_id, choice.kwargs):
         raise FileExistsError(
             f"{path} holds drives in another environment, {found.env_id} {found.env_kwargs}; give "
@@ -213,7 +183,7 @@ def _require_own(path: Path, subject: _Subject, choice: AnyEnv) -> None:
 
 
 def _drive(
-    subject: _Subject,
+    subject: Subject,
     choice: AnyEnv,
     scorer: str | None,
     seeds: range,
@@ -224,10 +194,9 @@ def _drive(
     from vlsafe_agents.common.progress import ProgressReport
     from vlsafe_agents.evaluation import evaluate as evaluate_agent
 
-    seen = {"observation": subject.observation, "scorer": scorer}
     make_vec_env = None
     if isinstance(choice, EnvChoice) and workers == 1 and not choice.one_a_process:
-        make_vec_env = choice.vector_factory(**seen)
+        make_vec_env = subject.vector_factory(choice, scorer)
     done = 0
     with ProgressReport(f"evaluate {subject.name}", len(seeds), "episodes") as report:
         report.update(0)
@@ -239,7 +208,7 @@ def _drive(
 
         return evaluate_agent(
             subject.agent,
-            choice.factory(**seen),
+            subject.factory(choice, scorer),
             seeds,
             n_workers=min(workers, len(seeds)),
             progress=count,
@@ -258,105 +227,15 @@ def _suffix(trained: dict[str, Any], driven: dict[str, Any]) -> str:
     return re.sub(r"[^\w.-]", "-", "".join(named))
 
 
-def _drivers() -> tuple[str, ...]:
-    from vlsafe_envs.registry import all_driver_names
-
-    return all_driver_names()
-
-
-def _is_driver(name: str) -> bool:
-    from vlsafe_agents.training.settings import SETTINGS_FILE
-
-    if name in _drivers() and (Path(name) / SETTINGS_FILE).exists():
-        raise ValueError(
-            f"{name} is a driver, and here a folder with an agent, too: write ./{name} for the "
-            "agent, or go elsewhere for the driver"
-        )
-    return name in _drivers()
-
-
-def _driver(name: str, given: _Given) -> _Subject:
-    from vlsafe_agents.cli.environments import EnvChoice
-
-    if given.out is None:
-        raise ValueError(
-            f"where shall the figures of {name!r} go? give --out, e.g. runs/mine/{name}"
-        )
-    choice = given.choice()
-    if not isinstance(choice, EnvChoice):
-        raise ValueError(f"the driver {name!r} drives in our environments only")
-    return _Subject(partial(_make_driver, name), name, "driver", choice, "vector", given.out, {})
-
-
-def _stock(path: Path, algo: str | None, allow_pickle: bool, given: _Given) -> _Subject:
-    """An agent in a file by itself, such as Stable-Baselines3 saves."""
-    from vlsafe_agents.cli.environments import EnvChoice
-    from vlsafe_agents.cli.other_envs import observation_kind
-    from vlsafe_agents.evaluation.stock import load_stock, observation_for
-
-    if given.out is None:
-        raise ValueError(f"where shall the figures of {path} go? give --out, e.g. runs/mine/{algo}")
-    if given.env is None and given.data is None:
-        raise ValueError(f"{path} does not name its environment; give --env, or --data")
-    model, settings = load_stock(path, algo, allow_pickle)
-    choice = given.choice()
-    if isinstance(choice, EnvChoice):
-        observation = observation_for(model, choice)
-    else:
-        observation = observation_kind(model.observation_space)
-    name = given.out.resolve().name
-    return _Subject(model, name, "agent", choice, observation, given.out, {}, settings)
-
-
-def _make_driver(name: str, env: Any, rng: Any) -> Any:
-    from vlsafe_envs.drivers import make_driver
-
-    return make_driver(name, env, rng)
-
-
-def _trained(folder: Path, allow_pickle: bool, given: _Given) -> _Subject:
-    from vlsafe_agents.cli.environments import EnvChoice, is_ours, stored_env
-    from vlsafe_agents.cli.other_envs import NOT_NAMED, OtherEnv
-    from vlsafe_agents.training import load_agent
-    from vlsafe_agents.training.facts import figures
-    from vlsafe_agents.training.settings import SETTINGS_FILE, EnvName
-    from wrappers.files import read_json
-
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no folder {str(folder)!r}, and no driver of that name ({', '.join(_drivers())})"
-        )
-    if (folder / "model.zip").exists() and not (folder / SETTINGS_FILE).exists():
-        raise FileNotFoundError(
-            f"{folder} holds a model.zip but no {SETTINGS_FILE}, so it is not known by which "
-            "algorithm and for which environment it was trained; name them: vlsafe evaluate "
-            f"{folder / 'model.zip'} --algo ... --env ..."
-        )
-    known = partial(stored_env, allow_import=given.allow_import)
-    named = given.env is not None
-    model, settings, facts = load_agent(folder, allow_pickle, EnvName if named else known)
-    env = settings.env
-    if named:
-        if is_ours({"env_id": env.env_id}):
-            raise ValueError("a trained agent knows its environment; leave out --env and --data")
-        env = given.choice()
-    elif env.env_id == NOT_NAMED:
-        raise ValueError(f"the data of {folder} named no environment; name one with --env")
-    assert isinstance(env, EnvChoice | OtherEnv)
-    name = folder.resolve().name
-    observation, where = settings.observation, given.out or folder
-    recorded: dict[str, Any] = read_json(folder / SETTINGS_FILE)
-    return _Subject(model, name, "agent", env, observation, where, figures(facts), recorded)
-
-
-def _set_threads(threads: int) -> None:
+def set_threads(threads: int) -> None:
+    """Let PyTorch use so many threads."""
     import torch
 
     torch.set_num_threads(threads)
 
 
 def _record(
-    subject: _Subject, make_env: Callable[[], Any], result: Evaluation, folder: Path
+    subject: Subject, make_env: Callable[[], Any], result: Evaluation, folder: Path
 ) -> None:
     """Drive the best and the worst episode again, with the scorer, and keep their frames."""
     from vlsafe_agents.evaluation import Recording
@@ -370,17 +249,20 @@ def _record(
     os.replace(unfinished, folder)
 
 
-def _print(result: Evaluation, name: str) -> None:
+def _print(result: Evaluation, subject: Subject) -> None:
     from vlsafe_agents.cli.tables import print_table
     from vlsafe_agents.evaluation import METRICS
     from vlsafe_agents.report.tables import NOT_KNOWN, figure, interval, percent
 
     rows = []
     for metric, entry in result.summary.items():
-        show = percent if METRICS[metric].kind == "share" else figure
+        show = percent if METRICS[metric].in_percent else figure
         if entry["mean"] is not None:
             rows.append((metric, show(entry["mean"]), interval(entry, show)))
         elif metric == "collision_rate":
             rows.append((metric, NOT_KNOWN, ""))
-    title = f"{name}, {len(result.records)} episodes"
+    who = subject.name
+    if subject.shield is not None:
+        who += f", shielded by {subject.shield.folder} (threshold {subject.shield.threshold:g})"
+    title = f"{who}, {len(result.records)} episodes"
     print_table(title, ("metric", "mean", "95% interval"), rows)

@@ -19,10 +19,12 @@ from vlsafe_agents.cli import (
     demo,
     distill,
     evaluate,
+    foresight,
     label,
     report,
     train,
     train_clip,
+    train_risk,
 )
 
 app = typer.Typer(
@@ -60,9 +62,11 @@ app.command("calibrate")(_told(calibrate.calibrate))
 app.command("distill")(_told(distill.distill))
 app.command("train")(_told(train.train))
 app.command("evaluate")(_told(evaluate.evaluate))
+app.command("foresight")(_told(foresight.foresight))
 app.command("compare")(_told(compare.compare))
 app.command("report")(_told(report.report))
 app.command("demo")(_told(demo.demo))
+app.command("train-risk")(_told(train_risk.train_risk))
 app.command("train-clip")(_told(train_clip.train_clip))
 
 

@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 
 from vlsafe_agents.data.rows import bare_name
+from vlsafe_agents.evaluation.agents import stacked
 from wrappers.named_function import load_named
 
 RANDOM = "random"
@@ -49,6 +50,65 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
         if isinstance(self.env.observation_space, gym.spaces.Dict):
             return observation
         return {bare_name(self.env.observation_space): np.asarray(observation)}
+
+
+class ShownVehicles(Watched):
+    """Returns the set of vehicles only, and keeps all that the environment shows for a driver.
+
+    Counts steps, and events: terminal ones with a cost; also those that are taken back.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        from vlsafe_envs.observations import PARTS
+
+        super().__init__(env)
+        self.steps, self.events = 0, 0
+        shown: Any = env.observation_space
+        self._names = PARTS["vehicles"]
+        self.observation_space = gym.spaces.Dict({name: shown[name] for name in self._names})
+
+    def step(self, action: Any) -> Any:
+        """As the environment."""
+        observation, reward, terminated, truncated, info = super().step(action)
+        self.steps += 1
+        self.events += bool(terminated and info["cost"] > 0)
+        return observation, reward, terminated, truncated, info
+
+    def _named(self, observation: Any) -> Any:
+        self.last_observation = observation
+        return {name: observation[name] for name in self._names}
+
+
+class ShownAll:
+    """An agent that finds its own in an observation of everything, in batches."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.observation_space, self.action_space = model.observation_space, model.action_space
+
+    def predict(
+        self, observation: Any, state: Any, episode_start: Any, deterministic: bool
+    ) -> tuple[Any, Any]:
+        """As of the agent."""
+        rows = [
+            seen_by(self.observation_space, {name: part[k] for name, part in observation.items()})
+            for k in range(len(episode_start))
+        ]
+        actions, state = self._model.predict(stacked(rows), state, episode_start, deterministic)
+        return actions, state
+
+
+def agent_shown_all(folder: Path) -> tuple[ShownAll, str]:
+    """A trained agent, and what an environment shows in which it and a risk model find their own.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: for damaged files.
+    """
+    from vlsafe_agents.training import load_agent
+
+    model, settings, _ = load_agent(folder)
+    return ShownAll(model), "vehicles" if settings.observation == "vehicles" else "all"
 
 
 def make_watched(make_env: Any) -> Watched:

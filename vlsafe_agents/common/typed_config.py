@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -68,6 +68,14 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{key!r} is given twice, in parts and as a whole; give one of them")
         inner[last] = copy.deepcopy(value)  # later keys may add to it
     return nested
+
+
+def changed_keys(
+    one: Mapping[str, Any], other: Mapping[str, Any], but: Container[str] = ()
+) -> list[str]:
+    """In which settings two sets of them differ; a missing one is None."""
+    names = sorted(one.keys() | other.keys())
+    return [name for name in names if name not in but and one.get(name) != other.get(name)]
 
 
 def check_config(config: Any, path: str = "") -> None:

@@ -35,7 +35,7 @@ DRIVER_PREFIX = "branch:"  # before the macro-action, in place of a driver's nam
 _EVEN_SHARE = 0.5  # of the states
 _STATES, _MACRO = 2, 3  # of the random streams of a seed; 1 is the recorded driver's
 
-Read = Callable[[gym.Env[Any, Any], str], Any]
+Read = Callable[[gym.Env[Any, Any], Any], Any]
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class Brancher:
     """How to drive on; both functions have to be picklable for several workers.
 
     Args:
-        branches: ``(env, names, read)`` yields ``read(env, name)`` for each name, always from the
-            state in which ``env`` is, and leaves it there.
+        branches: ``(env, plans, read)`` yields ``read(env, plan)`` for each plan, such as the name
+            of a macro-action, always from the state in which ``env`` is, and leaves it there.
         make_macro: a driver for the macro-action of a name, which begins now.
     """
 
-    branches: Callable[[gym.Env[Any, Any], Iterable[str], Read], Iterator[Any]]
+    branches: Callable[[gym.Env[Any, Any], Iterable[Any], Read], Iterator[Any]]
     make_macro: MakeDriver
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from vlsafe_agents.common.seeds import derived_seed
+from vlsafe_agents.common.typed_config import changed_keys
 from vlsafe_agents.data.branching import BranchConfig
 from vlsafe_agents.data.driving import EpisodePlan
 from vlsafe_agents.data.shards import ShardFacts
@@ -169,8 +170,7 @@ def claim(shards: Path, settings: dict[str, Any]) -> None:
         except ValueError as error:
             warnings.warn(f"{error}; it is written again", stacklevel=2)
             found = settings
-        names = (settings.keys() | found.keys()) - {*AMOUNTS}
-        changed = [k for k in sorted(names) if settings.get(k) != found.get(k)]
+        changed = changed_keys(settings, found, but=AMOUNTS)
         if changed:
             raise FileExistsError(
                 f"{shards} holds an unfinished collection with another {', '.join(changed)}; "

@@ -92,7 +92,7 @@ class ModelRows:
             ValueError: if the model gives another number of actions than it got observations
         """
         spare = next(iter(observations.values()))
-        batch = _stacked([observations.get(row, spare) for row in range(ROWS)])
+        batch = stacked([observations.get(row, spare) for row in range(ROWS)])
         actions, self._state = self._model.predict(
             batch, state=self._state, episode_start=self._starts.copy(), deterministic=True
         )
@@ -133,7 +133,7 @@ class SamplingPilot:
     def act(self, observation: Any) -> Any:
         """A sample of the model's actions for one observation."""
         actions, self._state = self._model.predict(
-            _stacked([observation]),
+            stacked([observation]),
             state=self._state,
             episode_start=self._episode_start,
             deterministic=False,
@@ -156,7 +156,7 @@ class DriverPilot:
         return self._driver.act()
 
 
-def _stacked(observations: Sequence[Any]) -> Any:
+def stacked(observations: Sequence[Any]) -> Any:
     """One batch of observations, arrays or dicts of arrays."""
     first = observations[0]
     if isinstance(first, dict):

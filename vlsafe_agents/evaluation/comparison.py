@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlsafe_agents.common.typed_config import changed_keys
 from vlsafe_agents.evaluation.intervals import aggregate_seeds
 from vlsafe_agents.evaluation.roles import UNKNOWN, Role, role_of
 from vlsafe_agents.evaluation.stored import StoredEvaluation, read_evaluation
@@ -14,18 +15,19 @@ from vlsafe_agents.training.settings import SETTINGS_FILE
 from wrappers.files import read_json
 
 # What training seeds of one algorithm may differ in: the seed, and where and from what.
-DIFFERENT = ("seed", "data", "world_model", "device")
+DIFFERENT = ("seed", "data", "world_model", "policy", "device")
 
 
 @dataclass(frozen=True)
 class Algorithm:
     """One algorithm over its training seeds."""
 
-    name: str  # of the agents' folders
+    name: str  # of the agents' folders, and by what they were shielded
     role: Role
     summary: dict[str, dict[str, Any]]  # {metric: {"mean", "low", "high", "per_seed"}}
     # while learning, by training seed; None: not known
     collisions_caused: tuple[float | None, ...]
+    shielded: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,16 @@ class _Run:
         return role_of(self.evaluation.kind, self.evaluation.agent, self.settings)
 
     @property
-    def algorithm(self) -> Mapping[str, Any]:
-        """Everything that seeds of one algorithm have in common."""
-        return {k: v for k, v in (self.settings or {}).items() if k not in DIFFERENT}
+    def name(self) -> str:
+        """The algorithm's, by the agent's folder, with its shield."""
+        folder, shield = self.path.absolute().parent.name, self.evaluation.shield
+        return f"{folder}, {shield}" if shield else folder
 
 
 def compare(paths: Iterable[Path]) -> Comparison:
     """Put evaluations together: files whose folders have one name are seeds of one algorithm.
+
+    With a shield they are seeds of another one.
 
     So ``compare(Path("runs").glob("*/*/evaluation.json"))`` reads ``runs/0/gated``,
     ``runs/1/gated`` and ``runs/0/bc`` as two seeds of ``gated`` and one of ``bc``.
@@ -82,7 +87,7 @@ def compare(paths: Iterable[Path]) -> Comparison:
                 f"{path} and {first.path} differ in {key}: compare agents that drove the same "
                 "environment on the same seeds"
             )
-        others = found.setdefault(path.absolute().parent.name, [])
+        others = found.setdefault(run.name, [])
         if others:
             _require_same_algorithm(others[0], run)
         others.append(run)
@@ -106,8 +111,7 @@ def _require_same_algorithm(first: _Run, other: _Run) -> None:
     same_role = UNKNOWN in (first.role, other.role) or first.role == other.role
     different = [] if same_role else ["kind of agent"]
     if first.settings is not None and other.settings is not None:
-        one, two = first.algorithm, other.algorithm
-        different += sorted(key for key in one.keys() | two.keys() if one.get(key) != two.get(key))
+        different += changed_keys(first.settings, other.settings, but=DIFFERENT)
     if different:
         raise ValueError(
             f"{first.path} and {other.path} are no seeds of one algorithm: they differ in "
@@ -119,4 +123,6 @@ def _algorithm(name: str, runs: list[_Run]) -> Algorithm:
     summary = aggregate_seeds([run.evaluation.records for run in runs])
     caused = [run.evaluation.training.get("collisions_caused") for run in runs]
     roles = {run.role for run in runs}
-    return Algorithm(name, roles.pop() if len(roles) == 1 else UNKNOWN, summary, tuple(caused))
+    role = roles.pop() if len(roles) == 1 else UNKNOWN
+    shielded = runs[0].evaluation.shielded is not None
+    return Algorithm(name, role, summary, tuple(caused), shielded)

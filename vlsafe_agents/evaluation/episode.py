@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from vlsafe_agents.evaluation.agents import Agent, start_episode
-from vlsafe_agents.evaluation.metrics import EpisodeRecord
+from vlsafe_agents.evaluation.metrics import STANDING, EpisodeRecord
 from wrappers.checks import check_numbers, one_number
 
 
@@ -87,6 +87,7 @@ class Sums:
         self.collision_speed: float | None = None
         self.collision: bool | None = None  # None: not reported
         self.off_road: bool | None = None
+        self.replaced: int | None = None
 
     def where(self, ahead: int = 0) -> str:
         """The episode, and the step that has been taken down last or the one `ahead`."""
@@ -159,6 +160,9 @@ class Sums:
         if off_road is not None:
             self.off_road = bool(self.off_road) or off_road
         self._look_for_collision(info)
+        replaced = self._whether(info, "shield_replaced")
+        if replaced is not None:
+            self.replaced = (self.replaced or 0) + replaced
         speed = self._number(info, "speed")
         if speed is not None:
             self.speeds.append(speed)
@@ -192,6 +196,8 @@ class Sums:
             collision_speed=self.collision_speed,
             off_route=self._whether(last_info, "off_route"),
             waypoints=self._number(last_info, "waypoints_completed"),
+            standing=sum(abs(speed) < STANDING for speed in self.speeds) if self.speeds else None,
+            replaced=self.replaced,
         )
 
     def _whether(self, info: Mapping[str, Any], key: str) -> bool | None:

@@ -44,6 +44,7 @@ class Evaluation:
         kind: Kind | None = None,
         settings: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        shielded: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The contents of `evaluation.json`: all that tables and reports say comes from here.
 
@@ -53,6 +54,8 @@ class Evaluation:
             kind: "driver" for one with rules, "agent" for one that has learned; None: not known
             settings: what the agent was trained with, as in its `settings.json`
             options: how it was evaluated, such as the scorer; what is left out is not known
+            shielded: by what its actions were checked: `threshold`, and `model` and `sha256` of the
+                risk model; None: by nothing
 
         Raises:
             ValueError: if `training` has an unknown key, or for another kind
@@ -71,6 +74,7 @@ class Evaluation:
             "env_id": env_id,
             "env_kwargs": dict(env_kwargs),
             "options": dict(options or {}),
+            "shielded": None if shielded is None else dict(shielded),
             "seeds": [record.seed for record in self.records],
             "episodes": [record.to_json() for record in self.records],
             "summary": self.summary,
@@ -87,9 +91,12 @@ class Evaluation:
         kind: Kind | None = None,
         settings: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        shielded: Mapping[str, Any] | None = None,
     ) -> None:
         """Write `to_json` as strict JSON (no NaN), whole or not at all."""
-        content = self.to_json(agent, env_id, env_kwargs, training, kind, settings, options)
+        content = self.to_json(
+            agent, env_id, env_kwargs, training, kind, settings, options, shielded
+        )
         write_json(Path(path), content, indent=2)
 
 
@@ -109,9 +116,9 @@ def evaluate(
 
     Works with any Gymnasium environment that reports `info["cost"]`; `env_cost`, `vlm_cost`,
     `collision`, `off_road`, `off_route`, `arrived`, `waypoints_completed`, `speed` [m/s],
-    `distance` [m] and `collision_speed` [m/s] are used where present. Without `collision_speed`,
-    the speed one step before the collision counts. Every episode depends on its seed only, so order
-    and number of workers do not matter.
+    `distance` [m], `collision_speed` [m/s] and `shield_replaced` are used where present. Without
+    `collision_speed`, the speed one step before the collision counts. Every episode depends on its
+    seed only, so order and number of workers do not matter.
 
     Args:
         agent: an SB3 model; a function `(env, rng) -> driver` (called for every episode); or a

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 Columns = Mapping[str, np.ndarray]
+STANDING = 0.5  # [m/s]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class EpisodeRecord:
     collision_speed: float | None  # [m/s], None without a collision
     off_route: bool | None = None  # None: there is no route to leave
     waypoints: float | None = None  # completed; None without a route
+    standing: int | None = None  # steps that end slower than STANDING; None: speed not reported
+    replaced: int | None = None  # steps in which a shield replaced the action; None: no shield
 
     def to_json(self) -> dict[str, Any]:
         """Plain values under the names of `evaluation.json`."""
@@ -43,7 +46,8 @@ class EpisodeRecord:
     def from_json(cls, entry: Any) -> EpisodeRecord:
         """The inverse of `to_json`.
 
-        Records of before there were routes lack `off_route` and `waypoints`.
+        Records of before there were routes lack `off_route` and `waypoints`, those of before there
+        were shields `standing` and `replaced`.
 
         Raises:
             ValueError: if it is no object, another key is missing, one is unknown, or a value is of
@@ -117,6 +121,11 @@ class Metric:
     unit: str = ""
     narrow: bool = False  # also in tables as wide as a terminal
 
+    @property
+    def in_percent(self) -> bool:
+        """Whether it is a share, of whatever, and shown in per cent."""
+        return self.kind == "share" or self.unit.startswith("share")
+
     def __call__(self, table: Columns) -> np.ndarray:
         """The metric of each leading axis of the columns (..., E)."""
         top, bottom, _ = self.sums(table)
@@ -144,6 +153,13 @@ METRICS: dict[str, Metric] = {
     # Over all steps of all episodes: short episodes count for little.
     "mean_speed": Metric(
         "mean_speed", per="steps", weight="steps", title="Mean speed", unit="m/s", narrow=True
+    ),
+    "standing": Metric(
+        "standing", per="steps", title="Standing", unit="share of steps", narrow=True
+    ),
+    # by a shield
+    "replaced": Metric(
+        "replaced", per="steps", title="Replaced", unit="share of steps", narrow=True
     ),
     "distance": Metric("distance", title="Distance", unit="m an episode"),
     "arrival_rate": Metric("arrived", kind="share", title="Arrivals", narrow=True),

@@ -13,6 +13,7 @@ KEYS = (
     "expert",
     "driver",  # any other that comes with the environments
     *(key for row in ALGORITHMS.values() for key in row.roles or (row.name,)),
+    "risk",  # a risk model that drives
     "other",  # an algorithm that is none of ours
     "unknown",
     "world_model",  # all its updates went into the model, so that nobody need drive by it
@@ -37,6 +38,7 @@ class Role:
 
 
 UNKNOWN = Role("unknown")
+RISK_PLANNER = Role("risk", "Risk planner")
 
 
 def role_of(kind: str | None, agent: str | None, settings: Mapping[str, Any] | None) -> Role:
@@ -53,6 +55,8 @@ def role_of(kind: str | None, agent: str | None, settings: Mapping[str, Any] | N
     algorithm = stored.get("algo")
     if not isinstance(algorithm, str):
         return UNKNOWN
+    if algorithm == RISK_PLANNER.key:
+        return RISK_PLANNER
     row = ALGORITHMS.get(algorithm)
     if row is None:
         package, _, name = algorithm.rpartition(":")

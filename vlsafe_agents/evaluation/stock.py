@@ -42,7 +42,7 @@ def load_stock(path: Path, algo: str | None, allow_pickle: bool) -> tuple[Any, d
         raise ValueError(f"unknown --algo {algo!r}; choose one of {_known()}")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}; give a model.zip that was saved")
-    home, settings = STOCK.get(algo, ""), {"model": str(path), "sha256": _sha256(path)}
+    home, settings = STOCK.get(algo, ""), {"model": str(path), "sha256": file_sha256(path)}
     if algo in ALGORITHMS:
         try:
             model = ALGORITHMS[algo].load_class().load(path, device="cpu")
@@ -128,5 +128,6 @@ def _known() -> str:
     return ", ".join(sorted({*STOCK, *ALGORITHMS}))
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Of a file's contents, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "env_id": str,
     "env_kwargs": dict,
     "options": dict,
+    "shielded": (dict, type(None)),
     "seeds": list,
     "episodes": list,
     "training": (dict, type(None)),
@@ -44,15 +46,33 @@ class StoredEvaluation:
     records: tuple[EpisodeRecord, ...]  # one a seed
     options: Mapping[str, Any] = field(default_factory=dict)  # how it was evaluated
     training: Figures = field(default_factory=dict)  # what learning cost
+    shielded: Mapping[str, Any] | None = None  # by what its actions were checked
 
     def differs_in(self, other: StoredEvaluation) -> str | None:
         """What keeps two evaluations from standing in one table; None where nothing does."""
         return next((k for k in SAME if getattr(self, k) != getattr(other, k)), None)
 
+    @property
+    def shield(self) -> str:
+        """What it was shielded by, for a name, see :func:`shield_name`; empty without a shield."""
+        return "" if self.shielded is None else shield_name(self.shielded)
+
     @cached_property
     def summary(self) -> dict[str, dict[str, float | None]]:
         """Every metric with its interval, computed from the episodes."""
         return summarise(self.records)
+
+
+def shield_name(shielded: Mapping[str, Any]) -> str:
+    """A shield in a few words, of what an evaluation says of it: risk model and threshold."""
+    threshold = shielded.get("threshold")
+    known = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    return f"shield {Path(str(shielded.get('model'))).name} {threshold:g}" if known else "shield"
+
+
+def shield_suffix(shielded: Mapping[str, Any]) -> str:
+    """What a shield adds to the name of an evaluation's file."""
+    return "_" + re.sub(r"[^\w.-]", "-", shield_name(shielded))
 
 
 def read_evaluation(path: Path) -> StoredEvaluation:
@@ -89,4 +109,5 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         records=records,
         options=content.get("options", {}),
         training=training,
+        shielded=content.get("shielded"),
     )

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from vlsafe_agents.algorithms import ALGORITHMS
+from vlsafe_agents.evaluation.roles import RISK_PLANNER
 from vlsafe_agents.evaluation.stock import stock_options
 from vlsafe_agents.evaluation.stored import StoredEvaluation
-from vlsafe_agents.report.run_folder import AgentRun, RunFolder
+from vlsafe_agents.report.agent_run import AgentRun
+from vlsafe_agents.report.run_folder import RunFolder
 from vlsafe_agents.training.settings import OWN
 
 # Settings that are options; those that the algorithm reads, as others are refused.
@@ -38,12 +40,14 @@ def _lines(run: RunFolder) -> Iterator[str]:
     yield from _data(run)
     shared = {Path(agent.world_model).name for agent in run.agents if agent.world_model}
     for agent in sorted(run.agents, key=lambda agent: agent.name not in shared):  # models first
-        yield from _training(run.path / agent.name, agent)
+        yield from _training(agent)
     for agent in run.agents:
-        yield from _evaluation(run.path / agent.name, agent, agent.evaluation)
+        yield from _evaluation(agent, agent.evaluation)
     for condition in run.elsewhere:
         for agent in condition.agents:
-            yield from _evaluation(run.path / agent.name, agent, agent.evaluation)
+            yield from _evaluation(agent, agent.evaluation)
+    for agent in run.agents:
+        yield from _foresight(run.path / agent.name, agent)
     yield _command("report", str(run.path))
 
 
@@ -91,10 +95,13 @@ def scorer_of(dataset: Mapping[str, Any]) -> str | None:
     return noted["scorer"] if isinstance(noted.get("scorer"), str) else None
 
 
-def _training(folder: Path, agent: AgentRun) -> Iterator[str]:
-    if agent.is_driver:
+def _training(agent: AgentRun) -> Iterator[str]:
+    if agent.is_driver or agent.shielded:
         return
-    settings = agent.settings or {}
+    settings, folder = agent.settings or {}, agent.folder
+    if agent.role == RISK_PLANNER:
+        yield _risk_training(folder, settings)
+        return
     algorithm, env = settings.get("algo"), settings.get("env")
     row = ALGORITHMS.get(algorithm) if isinstance(algorithm, str) else None
     if row is None or not isinstance(env, Mapping):
@@ -122,9 +129,25 @@ def _training(folder: Path, agent: AgentRun) -> Iterator[str]:
     yield _command(*parts)
 
 
-def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -> Iterator[str]:
+def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
+    env, mix, model, policy = (settings.get(key) for key in ("env", "mix", "model", "policy"))
+    env, mix, model, policy = (
+        x if isinstance(x, Mapping) else {} for x in (env, mix, model, policy)
+    )
+    names = ("states", "rounds", "round_states", "held_out", "horizon", "threshold")
+    given = {name: settings.get(name) for name in names}
+    given |= {"policy": policy.get("folder"), "updates": model.get("updates")}
+    given["mix"] = ",".join(f"{name}={share}" for name, share in mix.items()) or None
+    parts = _environment(env.get("env_id"), env.get("kwargs"))
+    for name, value in (given | {"seed": settings.get("seed")}).items():
+        parts += _option(f"--{name.replace('_', '-')}", value)
+    return _command("train-risk", *parts, *_option("--out", folder))
+
+
+def _evaluation(agent: AgentRun, found: StoredEvaluation | None) -> Iterator[str]:
     if found is None:
         return
+    folder = agent.folder
     first, episodes, options = found.seeds[0], len(found.seeds), found.options
     if found.kind != "driver" and agent.settings is None:
         yield f"# by which command {_quoted(folder)} was evaluated is not known"
@@ -143,6 +166,7 @@ def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -
     parts += _option("--density", options.get("density"))
     if stock is None:
         parts += _own_environment(agent, found)
+    parts += _shield(agent, found)
     parts += [*_option("--episodes", episodes), *_option("--first-seed", first)]
     if "scorer" in options:
         parts += _option("--scorer", options["scorer"] or "none")
@@ -150,6 +174,26 @@ def _evaluation(folder: Path, agent: AgentRun, found: StoredEvaluation | None) -
         parts.append("--judge-recorded")
     command = _command(*parts, *(_option("--out", folder) if is_driver or stock else ()))
     yield command if "scorer" in options else f"{command}  # with which scorer is not known"
+
+
+def _foresight(folder: Path, agent: AgentRun) -> Iterator[str]:
+    if agent.foresight is None:
+        return
+    options = agent.foresight.options
+    parts = ["foresight", str(folder)]
+    for key in ("data", "episodes", "first_seed", "density", "env_arg", "dreams"):
+        given = options.get(key)
+        for value in given if isinstance(given, list) else [given]:
+            parts += _option(f"--{key.replace('_', '-')}", value)
+    yield _command(*parts)
+
+
+def _shield(agent: AgentRun, found: StoredEvaluation) -> list[str]:
+    """Options for a shield, or of a risk model that drives by itself."""
+    shielded = found.shielded or {}
+    stated = found.settings if agent.role == RISK_PLANNER else shielded
+    threshold = _option("--shield-threshold", (stated or {}).get("threshold"))
+    return [*_option("--shield", shielded.get("model")), *threshold]
 
 
 def _environment(env_id: Any, kwargs: Any) -> list[str]:

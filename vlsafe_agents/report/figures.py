@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vlsafe_agents.pages import ABSENT, decimal
 from vlsafe_agents.pages.charts import INK, PALETTE, canvas, legend_of, literal, shortened, svg
 from vlsafe_agents.pages.html import png_uri
-from vlsafe_agents.report.run_folder import AgentRun, Arrays, Columns
+from vlsafe_agents.report.agent_run import AgentRun, Arrays, Columns
 from wrappers.scorer import Frames
 
 VIDEO_SCALE = 2  # each frame pixel becomes 2 x 2 video pixels: crisp edges, even sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from vlsafe_agents.report.run_folder import AgentRun
+from vlsafe_agents.report.agent_run import AgentRun
 from vlsafe_agents.report.tables import apart, count, figure, percent
 
 MOST = 4  # agents in a sentence, where none of them is of VLSafe or PPO-Lag

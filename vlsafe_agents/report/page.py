@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vlsafe_agents.pages.html import render
-from vlsafe_agents.report import figures, tables
+from vlsafe_agents.report import figures, foresight, tables
+from vlsafe_agents.report.agent_run import AgentRun
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.headline import headline
 from vlsafe_agents.report.run_folder import (
     SCORER_FILE,
-    AgentRun,
     Notes,
     RunFolder,
     read_arrays,
@@ -98,12 +98,14 @@ def write_report(run_dir: Path, out: Path) -> Path:
     ``run_dir`` holds, all optional: ``data/`` (a Minari data set), ``scorer.json`` (held-out AUROC,
     ``{scorer: {question: value}}``), ``run.json`` (``{"command": ...}``) and one folder for each
     agent with ``settings.json``, ``training.json``, ``evaluation.json`` (and
-    ``evaluation_density_1.5.json`` and the like, of other environments than trained in),
+    ``evaluation_density_1.5.json`` and the like, of other environments than trained in or behind
+    shields),
     ``progress.csv``, ``episodes/*.npz`` (``frames`` (T, H, W, 3)
     uint8 and signals (T,): ``speed`` [m/s], ``time_to_collision`` [s], ``safety_score``,
     ``reward``, ``cost``, ``collision``; ``fps`` in decisions a second) and ``open_loop.npz``
     (``truth``, ``dream`` (K, H, W, 3) uint8, ``safety_score_true``/``_pred``,
-    ``cost_true``/``_pred``, ``pixel_error``, ``repeat_last_error`` (K,), ``context``).
+    ``cost_true``/``_pred``, ``pixel_error``, ``repeat_last_error`` (K,), ``context``) and
+    ``foresight.json``, as ``vlsafe foresight`` writes it.
     What is missing or broken is said on the page, and what is not recorded is not guessed.
 
     Returns:
@@ -136,6 +138,7 @@ def contents(run: RunFolder) -> dict[str, Any]:
 
     curves = [found for agent in agents if (found := curves_of(agent)) is not None]
     learning_titles, learning_rows = tables.learning_table(agents)
+    foreseen = [_try(notes, f"Foresight of {a.title}", foresight.shown, a) for a in agents]
     held_out = _try(notes, SCORER_FILE, tables.scorer_table, run.scorer)
     scorer_titles, scorer_rows = held_out or ([], [])
     return {
@@ -154,6 +157,7 @@ def contents(run: RunFolder) -> dict[str, Any]:
         "curves": curves,
         "no_curves": _titles_without(agents, {found.agent.name for found in curves}),
         "dreams": _dreams(agents, notes),
+        "foresight": [one for one in foreseen if one is not None],
         "drives": [(a, clips) for a in agents if (clips := _clips(a, notes))],
         "no_drives": [a.title for a in agents if not a.episodes and not a.is_model_only],
         "dataset": _try(notes, "The data set's card", _dataset_card, run.dataset),
@@ -169,7 +173,7 @@ def contents(run: RunFolder) -> dict[str, Any]:
 
 def _titles_without(agents: Sequence[AgentRun], shown: set[str]) -> list[str]:
     """Who has learned and shows no curves."""
-    return [a.title for a in agents if a.name not in shown and not a.is_driver]
+    return [a.title for a in agents if a.name not in shown and not (a.is_driver or a.shielded)]
 
 
 def _try(notes: Notes, what: str, make: Callable[..., T], *args: Any) -> T | None:
@@ -241,7 +245,7 @@ def _clips(agent: AgentRun, notes: Notes) -> list[Clip]:
         arrays = read_arrays(path, notes)
         if arrays is None:
             continue
-        what = f"{agent.name}/{path.parent.name}/{path.name}"
+        what = f"{agent.folder.name}/{path.parent.name}/{path.name}"
         frames = arrays.get("frames")
         video = None
         if frames is not None:

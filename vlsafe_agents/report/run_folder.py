@@ -1,10 +1,11 @@
 """Reading a run folder, piece by piece; what cannot be read becomes a note, never an error.
 
 A run folder holds ``data/`` (Minari), one folder for each agent (``settings.json``,
-``training.json``, ``evaluation.json``, ``progress.csv``, ``episodes/*.npz``, ``open_loop.npz``),
-and perhaps ``scorer.json`` (``judge.json`` in older runs) and ``run.json``.  What was driven in
-another environment than trained in (denser traffic, held-out maps) stands beside it under a name
-that says so: ``evaluation_maps_test.json``.
+``training.json``, ``evaluation.json``, ``progress.csv``, ``episodes/*.npz``, ``open_loop.npz``,
+``foresight.json``), and perhaps ``scorer.json`` (``judge.json`` in older runs) and ``run.json``.
+What was driven in another environment than trained in (denser traffic, held-out maps) stands beside
+it under a name that says so: ``evaluation_maps_test.json``; and so do drives behind a shield
+(``evaluation_shield-risk-0.05.json``), which are a row of their own.
 """
 
 from __future__ import annotations
@@ -14,94 +15,32 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from vlsafe_agents.evaluation.roles import KEYS, UNKNOWN, Role, role_of
-from vlsafe_agents.evaluation.stored import Figures, StoredEvaluation, read_evaluation
+from vlsafe_agents.evaluation.roles import KEYS, role_of
+from vlsafe_agents.evaluation.stored import (
+    Figures,
+    StoredEvaluation,
+    read_evaluation,
+    shield_suffix,
+)
+from vlsafe_agents.foresight import FORESIGHT_FILE, read_foresight
+from vlsafe_agents.report.agent_run import AgentRun, Arrays, Columns, coloured
 from vlsafe_agents.training.facts import TRAINING_FILE, figures, shared_costs
 from vlsafe_agents.training.settings import SETTINGS_FILE
 from wrappers.files import read_json, read_npz, read_text
 
-Columns = dict[str, npt.NDArray[np.float64]]
-Arrays = dict[str, npt.NDArray[Any]]
+_Evaluations = dict[str, StoredEvaluation]  # by what the names of their files end in
 T = TypeVar("T")
 
 SCORER_FILE = "scorer.json"  # held-out figures of the scorer that labelled the data
 _FORMER_SCORER_FILE = "judge.json"
 _EVALUATION = "evaluation"
 _SIGNS = (f"{_EVALUATION}*.json", SETTINGS_FILE, "progress.csv", "model.zip", "open_loop.npz")
-
-
-@dataclass(frozen=True)
-class AgentRun:
-    """What one agent left in the run folder; None or empty where it left nothing."""
-
-    name: str  # folder name
-    role: Role = UNKNOWN
-    evaluation: StoredEvaluation | None = None
-    settings: Mapping[str, Any] | None = None  # that it was trained with
-    costs: Figures = field(default_factory=dict)  # of learning
-    progress: Columns = field(default_factory=dict)
-    episodes: dict[str, Path] = field(default_factory=dict)  # file stem -> file
-    open_loop: Arrays | None = None
-    colour: str = "#8a8f98"
-    folder: Path = Path()
-
-    @property
-    def title(self) -> str:
-        """What it is, as far as that is known, and its folder's name."""
-        return self.role.titled(self.name)
-
-    @property
-    def is_driver(self) -> bool:
-        """Whether it has not learned here, but came with the environments."""
-        return self.role.key in ("expert", "driver")
-
-    @property
-    def is_model_only(self) -> bool:
-        """Whether it is a world model that policies share: nobody need drive by it."""
-        return self.role.key == "world_model"
-
-    def summary(self, metric: str) -> dict[str, float | None] | None:
-        """``{"mean", "low", "high"}`` of a metric; None where it is not known or undefined."""
-        entry = None if self.evaluation is None else self.evaluation.summary[metric]
-        return None if entry is None or entry["mean"] is None else entry
-
-    def mean(self, metric: str) -> float | None:
-        """The mean of a metric; None where it is not known or undefined."""
-        entry = self.summary(metric)
-        return None if entry is None else entry["mean"]
-
-    def drove_where(self, other: AgentRun) -> bool:
-        """Whether both were evaluated in one environment, if perhaps on other seeds."""
-        if self.evaluation is None or other.evaluation is None:
-            return False
-        return self.evaluation.differs_in(other.evaluation) in (None, "seeds")
-
-    def training(self, key: str) -> float | None:
-        """A figure of what learning cost, such as ``collisions_caused``; None: not known."""
-        return self.costs.get(key)
-
-    @property
-    def world_model(self) -> str | None:
-        """The folder of the finished world model that it shares, as its settings name it."""
-        folder = (self.settings or {}).get("world_model")
-        return folder if isinstance(folder, str) else None
-
-    @property
-    def model_folder(self) -> Path:
-        """Where its world model was trained: one that it shares, or its own."""
-        return Path(self.world_model or self.folder).resolve()
-
-    @property
-    def episode_count(self) -> int:
-        """Evaluated episodes."""
-        return 0 if self.evaluation is None else len(self.evaluation.records)
 
 
 @dataclass(frozen=True)
@@ -168,13 +107,21 @@ def read_run_folder(path: Path) -> RunFolder:
             "all that lie beside it"
         )
     folders = [f for f in sorted(path.iterdir()) if f.is_dir() and _looks_like_agent(f)]
-    evaluations = {folder: _read_evaluations(folder, notes) for folder in folders}
-    first, *others = _suffixes(folders)
-    agents = [_read_agent(folder, evaluations[folder], first, notes) for folder in folders]
+    read = {folder: _read_evaluations(folder, notes) for folder in folders}
+    first, *others = _suffixes(read)
+    found: dict[str, _Evaluations] = {}  # by the names of the agents
+    agents = []
+    for folder in folders:
+        for shield, evaluations in _by_shield(folder, read[folder]).items():
+            if shield:
+                agents.append(_read_shielded(folder, shield, evaluations, first, notes))
+            else:
+                agents.append(_read_agent(folder, evaluations, first, notes))
+            found[agents[-1].name] = evaluations
     agents = coloured(sorted(agents, key=_rank))
     if not agents:
         notes.add("No agent has been trained or evaluated in this run yet")
-    conditions = [_elsewhere(path, agents, suffix, evaluations) for suffix in others]
+    conditions = [_elsewhere(agents, suffix, found) for suffix in others]
     return RunFolder(
         path=path,
         agents=tuple(agents),
@@ -194,15 +141,42 @@ def _looks_like_agent(folder: Path) -> bool:
         return False
 
 
-def _suffixes(folders: list[Path]) -> list[str]:
-    """What the evaluations' names end in, the one that the report is about first."""
-    files = [file for folder in folders for file in folder.glob(f"{_EVALUATION}*.json")]
-    found = Counter(file.stem.removeprefix(_EVALUATION) for file in files)
+def _suffixes(read: Mapping[Path, _Evaluations]) -> list[str]:
+    """What the evaluations' names end in but for shields, the one that the report is about first.
+
+    Files that could not be read have names, too.
+    """
+    found: Counter[str] = Counter()
+    for folder, evaluations in read.items():
+        for file in folder.glob(f"{_EVALUATION}*.json"):
+            suffix = file.stem.removeprefix(_EVALUATION)
+            found[_without_shield(suffix, evaluations.get(suffix))] += 1
     first = "" if "" in found or not found else max(sorted(found), key=found.__getitem__)
     return [first, *sorted(set(found) - {first})]
 
 
-def _read_evaluations(folder: Path, notes: Notes) -> dict[str, StoredEvaluation]:
+def _without_shield(suffix: str, evaluation: StoredEvaluation | None) -> str:
+    if evaluation is None or evaluation.shielded is None:
+        return suffix
+    return suffix.removesuffix(shield_suffix(evaluation.shielded))
+
+
+def _by_shield(folder: Path, evaluations: _Evaluations) -> dict[str, _Evaluations]:
+    """The evaluations of one folder by shields, those without first, which have an empty name.
+
+    A folder of nothing but shielded drives, as of drivers, has no row without a shield.
+    """
+    found: dict[str, _Evaluations] = {"": {}}
+    for suffix, evaluation in evaluations.items():
+        own = found.setdefault(evaluation.shield, {})
+        own[_without_shield(suffix, evaluation)] = evaluation
+    trained = any((folder / name).exists() for name in (SETTINGS_FILE, "progress.csv"))
+    if len(found) > 1 and not found[""] and not trained:
+        del found[""]
+    return found
+
+
+def _read_evaluations(folder: Path, notes: Notes) -> _Evaluations:
     """All evaluations in an agent's folder that can be read, by what their names end in."""
     found = {}
     for file in sorted(folder.glob(f"{_EVALUATION}*.json")):
@@ -212,9 +186,7 @@ def _read_evaluations(folder: Path, notes: Notes) -> dict[str, StoredEvaluation]
     return found
 
 
-def _read_agent(
-    folder: Path, evaluations: dict[str, StoredEvaluation], suffix: str, notes: Notes
-) -> AgentRun:
+def _read_agent(folder: Path, evaluations: _Evaluations, suffix: str, notes: Notes) -> AgentRun:
     evaluation = evaluations.get(suffix)
     known = evaluation or next(iter(evaluations.values()), None)
     settings: Mapping[str, Any] | None = notes.reading(read_json, folder / SETTINGS_FILE)
@@ -235,7 +207,28 @@ def _read_agent(
         progress=notes.reading(_read_progress, folder / "progress.csv") or {},
         episodes={file.stem: file for file in sorted(folder.glob(f"episodes{suffix}/*.npz"))},
         open_loop=read_arrays(folder / "open_loop.npz", notes),
+        foresight=notes.reading(read_foresight, folder / FORESIGHT_FILE),
         folder=folder,
+    )
+
+
+def _read_shielded(
+    folder: Path, shield: str, evaluations: _Evaluations, suffix: str, notes: Notes
+) -> AgentRun:
+    """The agent of a folder behind a shield."""
+    evaluation = evaluations.get(suffix)
+    known = evaluation or next(iter(evaluations.values()))
+    settings = known.settings or notes.reading(read_json, folder / SETTINGS_FILE)
+    drawn = folder.glob(f"episodes{suffix}{shield_suffix(known.shielded or {})}/*.npz")
+    return AgentRun(
+        name=f"{folder.name}, {shield}",
+        role=role_of(known.kind, known.agent, settings),
+        evaluation=evaluation,
+        settings=settings,
+        costs=known.training,
+        episodes={file.stem: file for file in sorted(drawn)},
+        folder=folder,
+        shielded=True,
     )
 
 
@@ -254,15 +247,12 @@ def _costs(
 
 
 def _elsewhere(
-    path: Path,
-    agents: list[AgentRun],
-    suffix: str,
-    evaluations: Mapping[Path, dict[str, StoredEvaluation]],
+    agents: list[AgentRun], suffix: str, evaluations: Mapping[str, _Evaluations]
 ) -> Condition:
     """The agents that have an evaluation of this name; its title is what sets it apart."""
     driven = []
     for agent in agents:
-        found = evaluations[path / agent.name].get(suffix)
+        found = evaluations[agent.name].get(suffix)
         if found is not None:
             role = role_of(found.kind, found.agent, agent.settings)
             driven.append(replace(agent, evaluation=found, role=role, episodes={}))
@@ -277,33 +267,6 @@ def _env_kwargs(agents: list[AgentRun]) -> Mapping[str, Any]:
 
 def _rank(agent: AgentRun) -> tuple[int, str, str]:
     return KEYS.index(agent.role.key), agent.role.label.lower(), agent.name
-
-
-# Legible on light and dark ground; agents of one kind have the kind's own colour and others.
-_COLOURS = {
-    "Expert (rule-based)": "#7d8590",
-    "Cost-blind": "#a371c9",
-    "VLSafe gated": "#3b82d6",
-    "VLSafe Lagrangian": "#1f9d8a",
-    "PPO-Lag": "#d9822b",
-    "PPO": "#c75d5d",
-    "Behaviour cloning": "#a88b4c",
-    "World model only": "#8a8f98",
-}
-_FURTHER = (
-    "#b85c9e", "#6a8f3c", "#5fa8d3", "#c9a227", "#6f6fd8", "#3c8d93",
-    "#d16f7e", "#9c6b4f", "#7fae86", "#8c5aa8", "#4f7cac", "#b5895b",
-)  # fmt: skip
-
-
-def coloured(agents: list[AgentRun]) -> list[AgentRun]:
-    """The agents, each with a colour of its own as far as there are enough."""
-    used: list[str] = []
-    for agent in agents:
-        choice = [_COLOURS.get(agent.role.label, _FURTHER[0]), *_FURTHER]
-        unused = [colour for colour in choice if colour not in used]
-        used.append(unused[0] if unused else choice[len(used) % len(choice)])
-    return [replace(agent, colour=colour) for agent, colour in zip(agents, used, strict=True)]
 
 
 def read_arrays(path: Path, notes: Notes) -> Arrays | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlsafe_agents.evaluation.metrics import METRICS
 from vlsafe_agents.pages import ABSENT
-from vlsafe_agents.report.run_folder import AgentRun
+from vlsafe_agents.report.agent_run import AgentRun
 from vlsafe_agents.training.facts import add
 
 THIN_SPACE = "\u2009"  # between thousands
@@ -76,7 +76,7 @@ COLUMNS = tuple(
         name,
         metric.title,
         "share of episodes" if metric.kind == "share" else metric.unit,
-        percent if metric.kind == "share" else figure,
+        percent if metric.in_percent else figure,
     )
     for name, metric in METRICS.items()
     if metric.title
@@ -112,7 +112,9 @@ def interval(entry: Mapping[str, Any], show: Callable[[float], str]) -> str:
 
 
 def _cannot_be(metric: str, summary: Summary) -> bool:
-    """Whether there is nothing to know: no speed of a collision that did not happen."""
+    """Whether there is nothing to know: no speed of a collision that did not happen, no shield."""
+    if metric == "replaced":
+        return True  # or else there would have been a shield
     needed = {"collision_speed": "collision_rate", "collisions_per_km": "distance"}
     return metric in needed and summary[needed[metric]]["mean"] == 0.0
 
@@ -159,7 +161,7 @@ def safest(agents: Sequence[AgentRun]) -> set[str]:
     is not compared.  Nobody stands out where the intervals set no other such learner apart from the
     best, or where the best always collides.
     """
-    expert = next((a for a in agents if a.role.key == "expert"), None)
+    expert = next((a for a in agents if a.role.key == "expert" and not a.shielded), None)
     if expert is None or expert.summary("mean_speed") is None:
         return set()
     rates = {

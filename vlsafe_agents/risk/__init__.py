@@ -1,9 +1,10 @@
-"""Risk: chances of a cost event after an action, learnt from outcomes, and a shield made of them."""
+"""Risk: chances of a cost event after an action, learnt from outcomes, and shields of them."""
 
 from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
 from vlsafe_agents.risk.model import RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
-from vlsafe_agents.risk.shield import SafetyShield, ShieldedPolicy, decide
+from vlsafe_agents.risk.shield import SafetyShield, ShieldedPolicy, best_actions, decide
+from vlsafe_agents.risk.vector_shield import ShieldedVectorEnv
 
 __all__ = [
     "BranchingConfig",
@@ -12,6 +13,8 @@ __all__ = [
     "RiskModel",
     "SafetyShield",
     "ShieldedPolicy",
+    "ShieldedVectorEnv",
+    "best_actions",
     "branch_outcomes",
     "decide",
 ]

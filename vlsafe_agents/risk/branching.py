@@ -7,8 +7,7 @@ the tails begin, and some at random; of a ``Discrete`` space of a few, all.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from vlsafe_agents.common.border import Array, action_dtype
 from vlsafe_agents.data.branching import Brancher, urgency
 from vlsafe_agents.data.driving import Driver
 from vlsafe_agents.risk.outcomes import Outcomes
+from vlsafe_agents.vlsafe.actions import action_kind
 from wrappers.checks import one_number, whole_number
 
 FEW_ACTIONS = 6  # of a Discrete space that are all tried
@@ -92,6 +92,7 @@ class _Table:
     """Rows of outcomes, as they come."""
 
     obs: list[Mapping[str, Array]] = field(default_factory=list)
+    drive_of: list[int] = field(default_factory=list)  # the drive of each state
     rows: list[tuple[int, Plan, Result]] = field(default_factory=list)
     drives: int = 0
     drive_steps: int = 0
@@ -113,6 +114,7 @@ class _Table:
             seconds=np.where(over, np.inf, seconds).astype(np.float32),
             reward=np.array([result.reward for _, _, result in self.rows], np.float32),
             tails=config.tails,
+            drive=np.array(self.drive_of, np.int64),
             simulated=int(steps.sum()),
             drives=self.drives,
             drive_steps=self.drive_steps,
@@ -168,9 +170,8 @@ def _drive_one(
         if rng.random() * config.every * config.frequency < _EVENLY + urgency(info):
             plans = _plans(env, action, config, brancher, rng)
             results = brancher.branches(env, plans, _Attempt(config, brancher, seed))
-            table.rows += [
-                (len(table.obs), p, r) for p, r in zip(plans, results, strict=True)
-            ]
+            table.rows += [(len(table.obs), p, r) for p, r in zip(plans, results, strict=True)]
+            table.drive_of.append(table.drives)
             table.obs.append({name: np.array(part) for name, part in observation.items()})
         observation, _, terminated, truncated, info = env.step(action)
         table.drive_steps += 1
@@ -187,26 +188,36 @@ def _plans(
     rng: np.random.Generator,
 ) -> list[Plan]:
     """What is tried in a state, each once."""
-    space = env.action_space
-    own = [brancher.make_macro(name, env, rng).act() for name in config.tails]
-    if isinstance(space, gym.spaces.Discrete):
-        first, count = int(space.start), int(space.n)
-        if count <= FEW_ACTIONS:
-            tried = list(range(first, first + count))
-        else:
-            tried = [int(action), *rng.integers(first, first + count, config.random_actions)]
-        tried = [int(one) for one in tried]
-    else:
-        assert isinstance(space, gym.spaces.Box)
-        draws = rng.uniform(space.low, space.high, (config.random_actions, *space.shape))
-        tried = [np.asarray(one, space.dtype) for one in (action, *draws)]
-    plans = [Plan(one, tail, True) for tail, one in enumerate(own)]
-    plans += [Plan(own[0], tail) for tail in range(1, len(own))]
-    plans += [Plan(one, tail) for one in tried for tail in range(len(own))]
+    begun = [brancher.make_macro(name, env, rng).act() for name in config.tails]
+    plans = [Plan(one, tail, True) for tail, one in enumerate(begun)]
+    tried = [begun[0], *_tried(env.action_space, action, config, rng)]
+    plans += [Plan(one, tail) for one in tried for tail in range(len(begun))]
     kept: dict[tuple[bytes, int], Plan] = {}
     for plan in plans:
-        kept.setdefault((np.asarray(plan.action, action_dtype(space)).tobytes(), plan.tail), plan)
+        kept.setdefault((np.asarray(plan.action, np.float32).tobytes(), plan.tail), plan)
     return list(kept.values())
+
+
+def _tried(
+    space: gym.Space[Any], action: Any, config: BranchingConfig, rng: np.random.Generator
+) -> list[Any]:
+    """The drive's own action and some at random; all, where they are few."""
+    every = few_actions(space)
+    if every is not None:
+        return every.tolist()
+    if isinstance(space, gym.spaces.Discrete):
+        draws = rng.integers(space.start, space.start + space.n, config.random_actions)
+        return [int(one) for one in (action, *draws)]
+    kind = action_kind(space)
+    vectors = rng.uniform(-1.0, 1.0, (config.random_actions, kind.size))
+    return [action, *kind.to_env(vectors)]
+
+
+def few_actions(space: gym.Space[Any]) -> Array | None:
+    """All actions of a ``Discrete`` space, where they are few; else None."""
+    if not isinstance(space, gym.spaces.Discrete) or space.n > FEW_ACTIONS:
+        return None
+    return np.arange(space.start, space.start + space.n)
 
 
 @dataclass(frozen=True)

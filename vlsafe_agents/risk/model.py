@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -22,13 +23,14 @@ from vlsafe_agents.common.agent_file import (
     write_agent,
 )
 from vlsafe_agents.common.border import Array, check_seen
-from vlsafe_agents.common.typed_config import Count, check_config, replaced
+from vlsafe_agents.common.typed_config import Count, Share, check_config, replaced
 from vlsafe_agents.common.vehicle_rows import VEHICLES, is_vehicle_set
 from vlsafe_agents.risk.network import RiskNet, event_loss, scaled
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.vlsafe.actions import action_kind
 from wrappers.checks import one_number
 
+MODEL_FILE = "risk.zip"  # in the folder of a training
 _KIND = "risk_model"  # what its files say that they are
 
 
@@ -44,6 +46,8 @@ class RiskConfig:
         batch_size: branches an update.
         learning_rate: of AdamW, falling to a twentieth along a cosine.
         weight_decay: of AdamW.
+        threshold: of shields made of it, unless they are given another: the chance of an event from
+            which on an action is not taken.
 
     Raises:
         ValueError: for numbers out of range.
@@ -56,6 +60,7 @@ class RiskConfig:
     batch_size: Count = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
+    threshold: Share = 0.05
 
     def __post_init__(self) -> None:
         check_config(self)
@@ -115,8 +120,6 @@ class RiskModel:
                 units=self.config.units,
                 layers=self.config.layers,
             )
-        self.net.register_buffer("reward_mean", torch.zeros(()))
-        self.net.register_buffer("reward_deviation", torch.ones(()))
 
     # --- learning ---------------------------------------------------------------------------------
 
@@ -154,15 +157,7 @@ class RiskModel:
             optimizer.step()
             schedule.step()
             progress(done + 1, loss.item())
-        self.facts = {
-            "states": outcomes.num_states,
-            "branches": len(outcomes),
-            "branch_events": outcomes.events,
-            "branch_steps": outcomes.simulated,
-            "drives": outcomes.drives,
-            "drive_steps": outcomes.drive_steps,
-            "drive_events": outcomes.drive_events,
-        }
+        self.facts = dict(outcomes.counts)
         return self
 
     def _tensors(self, outcomes: Outcomes) -> _Data:
@@ -179,7 +174,7 @@ class RiskModel:
             tail=F.one_hot(torch.as_tensor(outcomes.tail), len(self.tails)).float(),
             own=torch.as_tensor(outcomes.own),
             event=torch.as_tensor(outcomes.event_time <= self.config.horizon),
-            reward=(reward - self.net.reward_mean) / self.net.reward_deviation,
+            reward=reward,
         )
 
     def _loss(self, data: _Data, batch: Tensor) -> Tensor:
@@ -189,7 +184,7 @@ class RiskModel:
         rows = None if data.rows is None else data.rows[state]
         choice = torch.cat([action, tail], -1)
         loss = event_loss(self.net.log_safe(features, rows, choice), data.event[batch]).mean()
-        loss = loss + (self.net.rewards(features, choice) - data.reward[batch]).square().mean() / 2
+        loss = loss + self.net.reward_loss(features, choice, data.reward[batch]).mean()
         begun = self.net.begin(features).view(-1, len(self.tails), self._kind.size)  # (B, T, A)
         begun = (begun * tail.unsqueeze(-1)).sum(1)  # (B, A)
         if self._kind.countable:
@@ -228,7 +223,6 @@ class RiskModel:
         features, rows = features[state], None if rows is None else rows[state]
         risk = -torch.expm1(self.net.log_safe(features, rows, choice))
         reward = self.net.rewards(features, choice)
-        reward = reward * self.net.reward_deviation + self.net.reward_mean
         shape = (count, tried, tails)
         return Estimate(risk.view(shape).numpy(), reward.view(shape).numpy())
 
@@ -276,10 +270,15 @@ class RiskModel:
     def load(cls, path: AgentPath) -> Self:
         """Inverse of :meth:`save`; nothing in the file is run.
 
+        Args:
+            path: a file, or the folder that ``vlsafe train-risk`` has written it to.
+
         Raises:
             FileNotFoundError: where there is no file.
             ValueError: for a file that holds no risk model.
         """
+        if isinstance(path, str | Path) and Path(path).is_dir():
+            path = Path(path) / MODEL_FILE
         data, params = read_agent(path)
         if data.get("kind") != _KIND:
             raise ValueError(f"{path} holds no risk model; train one with `vlsafe train-risk`")
@@ -312,9 +311,9 @@ def _checked(space: spaces.Space[Any]) -> spaces.Dict:
     """The observation space of a risk model, else ``ValueError``."""
     if isinstance(space, spaces.Dict):
         flat = {n: p for n, p in space.spaces.items() if isinstance(p, spaces.Box)}
-        if flat and all(len(p.shape) == 1 or is_vehicle_set(n, p) for n, p in flat.items()):
-            if len(flat) == len(space.spaces):
-                return space
+        fits = [len(p.shape) == 1 or is_vehicle_set(n, p) for n, p in flat.items()]
+        if fits and all(fits) and len(flat) == len(space.spaces):
+            return space
     raise ValueError(
         f"a risk model sees a Dict of vectors and of a set of vehicles, not {space}; for ours: "
         'gym.make(..., observation="vehicles")'

@@ -1,8 +1,8 @@
 """Risk as a network: a chance for each vehicle, joined as if they were independent.
 
 ``P(event | state, action, tail) = 1 - (1 - p_0) * prod_k (1 - p_k)``: p_k of vehicle k by its own
-features, p_0 of the rest (leaving the road, or all that vectors show).  Another vehicle adds its own
-chance and changes no other's, so that the product means the same in denser traffic than was
+features, p_0 of the rest (leaving the road, or all that vectors show).  Another vehicle adds its
+own chance and changes no other's, so that the product means the same in denser traffic than was
 recorded, where a network of the whole scene does not (noisy-or, Pearl 1988, section 4.3.2).
 """
 
@@ -21,6 +21,8 @@ CALM = -3.0  # logit that every chance begins with
 class RiskNet(nn.Module):
     """Chances of an event, the reward to come, and the actions with which tails begin.
 
+    Rewards are those of the branches: sums within the horizon.
+
     Args:
         features: numbers D that describe the state without the vehicles.
         columns: F of a vehicle's row; 0: there is no set of vehicles.
@@ -28,10 +30,15 @@ class RiskNet(nn.Module):
         beginnings: numbers that say how all tails begin.
     """
 
+    reward_mean: Tensor
+    reward_deviation: Tensor
+
     def __init__(
         self, features: int, columns: int, choices: int, beginnings: int, units: int, layers: int
     ) -> None:
         super().__init__()
+        self.register_buffer("reward_mean", torch.zeros(()))
+        self.register_buffer("reward_deviation", torch.ones(()))
         self.standardise = Standardise(features)
         self.rest = MLP(features + choices, units, layers, 1, zero_output=True)
         self.reward = MLP(features + choices, units, layers, 1, zero_output=True)
@@ -60,8 +67,14 @@ class RiskNet(nn.Module):
         return log_safe.index_add(0, state, -chance)
 
     def rewards(self, features: Tensor, choice: Tensor) -> Tensor:
-        """Standardised sum of rewards within the horizon ``(B,)``; arguments as above."""
-        return self.reward(torch.cat([features, choice], -1)).squeeze(-1)
+        """Expected reward ``(B,)``; arguments as of :meth:`log_safe`."""
+        standardised: Tensor = self.reward(torch.cat([features, choice], -1)).squeeze(-1)
+        return standardised * self.reward_deviation + self.reward_mean
+
+    def reward_loss(self, features: Tensor, choice: Tensor, reward: Tensor) -> Tensor:
+        """Squared error ``(B,)`` of :meth:`rewards`, in standard deviations of the rewards."""
+        error = (self.rewards(features, choice) - reward) / self.reward_deviation
+        return error.square() / 2
 
 
 def event_loss(log_safe: Tensor, event: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class Outcomes:
     seconds: npt.NDArray[np.float32]  # (N,) [s] driven; inf: the episode was over, for good or bad
     reward: npt.NDArray[np.float32]  # (N,) sum of its rewards
     tails: tuple[str, ...]  # names of the macro-actions
+    drive: npt.NDArray[np.int64]  # (S,) which of the drives each state is of, from 0 on
     simulated: int  # steps of all branches
     drives: int = 0  # episodes that were driven to come to the states
     drive_steps: int = 0  # their steps
@@ -49,8 +50,11 @@ class Outcomes:
 
     def __post_init__(self) -> None:
         states = {name: len(column) for name, column in self.obs.items()}
+        states["drive"] = len(self.drive)
         if len(set(states.values())) != 1:
-            raise ValueError(f"outcomes: observations of {states} states; expected as many of each")
+            raise ValueError(
+                f"outcomes: observations and drives of {states} states; expected as many of each"
+            )
         count = len(self.state)
         for name in _COLUMNS[1:]:
             if len(getattr(self, name)) != count:
@@ -80,6 +84,19 @@ class Outcomes:
         """Branches with an event."""
         return int(np.isfinite(self.event_time).sum())
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What they cost: all drives and branches, their steps and their events."""
+        return {
+            "states": self.num_states,
+            "branches": len(self),
+            "branch_events": self.events,
+            "branch_steps": self.simulated,
+            "drives": self.drives,
+            "drive_steps": self.drive_steps,
+            "drive_events": self.drive_events,
+        }
+
     def known(self, horizon: float) -> npt.NDArray[np.bool_]:
         """Branches ``(N,)`` of which it is known whether there is an event within ``horizon`` [s].
 
@@ -106,13 +123,15 @@ class Outcomes:
             if part.tails != first.tails or part.obs.keys() != first.obs.keys():
                 raise ValueError("outcomes of different tails or observations cannot be joined")
         before = np.cumsum([0, *(part.num_states for part in parts)])
-        return cls(
-            obs={name: np.concatenate([part.obs[name] for part in parts]) for name in first.obs},
-            state=np.concatenate([p.state + b for p, b in zip(parts, before, strict=False)]),
-            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS[1:]},
-            tails=first.tails,
-            **{name: sum(getattr(part, name) for part in parts) for name in _NUMBERS},
-        )
+        drives = np.cumsum([0, *(part.drives for part in parts)])
+        own: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS
+        }
+        own |= {name: sum(getattr(part, name) for part in parts) for name in _NUMBERS}
+        own["state"] = np.concatenate([p.state + b for p, b in zip(parts, before, strict=False)])
+        own["drive"] = np.concatenate([p.drive + d for p, d in zip(parts, drives, strict=False)])
+        obs = {name: np.concatenate([part.obs[name] for part in parts]) for name in first.obs}
+        return cls(obs=obs, tails=first.tails, **own)
 
     def save(self, path: Path) -> None:
         """Write one ``.npz`` file."""

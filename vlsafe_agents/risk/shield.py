@@ -14,20 +14,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, action_dtype
-from vlsafe_agents.risk.model import RiskModel
+from vlsafe_agents.risk.branching import few_actions
+from vlsafe_agents.risk.model import Estimate, RiskModel
 from wrappers.checks import one_number
-
-THRESHOLD = 0.05
-FEW_ACTIONS = 6  # of a Discrete space that are all candidates
 
 Sense = Callable[[gym.Env[Any, Any]], Mapping[str, Array]]
 
@@ -43,7 +40,7 @@ class Decision(NamedTuple):
 
 
 def decide(
-    model: RiskModel, obs: Mapping[str, Array], proposed: Array, threshold: float = THRESHOLD
+    model: RiskModel, obs: Mapping[str, Array], proposed: Array, threshold: float
 ) -> Decision:
     """Let actions pass, or replace them.
 
@@ -56,27 +53,42 @@ def decide(
     tried = np.concatenate([proposed[:, None], _candidates(model, obs, len(proposed))], 1)
     estimate = model.estimate(obs, tried)  # (N, A, T)
     risk = estimate.risk.min(-1)  # (N, A)
-    reward = np.where(estimate.risk < threshold, estimate.reward, -np.inf).max(-1)  # (N, A)
-    best = np.where(np.isfinite(reward).any(1), reward.argmax(1), risk.argmin(1))
-    taken = np.where(risk[:, 0] < threshold, 0, best)
+    taken = np.where(risk[:, 0] < threshold, 0, _best(estimate, threshold))
     rows = np.arange(len(tried))
-    of_safest = np.take_along_axis(estimate.reward, estimate.risk.argmin(-1)[..., None], -1)[..., 0]
+    safest = estimate.risk.argmin(-1)[..., None]
+    reward = np.take_along_axis(estimate.reward, safest, -1)[..., 0]  # (N, A)
     return Decision(
         action=tried[rows, taken],
         replaced=taken > 0,
         risk=risk[:, 0],
         taken_risk=risk[rows, taken],
-        reward_change=of_safest[rows, taken] - of_safest[:, 0],
+        reward_change=reward[rows, taken] - reward[:, 0],
     )
+
+
+def best_actions(model: RiskModel, obs: Mapping[str, Array], threshold: float) -> Array:
+    """Of the actions that may be taken those with most reward, ``(N, *action_space.shape)``.
+
+    They are chosen among the beginnings of the tails and, where they are few, all actions.
+    """
+    tried = _candidates(model, obs, len(next(iter(obs.values()))))
+    best = _best(model.estimate(obs, tried), threshold)
+    return tried[np.arange(len(tried)), best]
+
+
+def _best(estimate: Estimate, threshold: float) -> Array:
+    """Which action ``(N,)`` has most reward without danger, or is the least risky one."""
+    reward = np.where(estimate.risk < threshold, estimate.reward, -np.inf).max(-1)  # (N, A)
+    any_safe = np.isfinite(reward).any(1)
+    return np.where(any_safe, reward.argmax(1), estimate.risk.min(-1).argmin(1))
 
 
 def _candidates(model: RiskModel, obs: Mapping[str, Array], count: int) -> Array:
     """Actions ``(N, A, *shape)`` that may stand in for others."""
-    space, found = model.action_space, [model.beginnings(obs)]
-    if isinstance(space, gym.spaces.Discrete) and space.n <= FEW_ACTIONS:
-        every = np.arange(space.start, space.start + space.n)
-        found.append(np.broadcast_to(every, (count, len(every))))
-    return np.concatenate(found, 1)
+    begun, every = model.beginnings(obs), few_actions(model.action_space)
+    if every is None:
+        return begun
+    return np.concatenate([begun, np.broadcast_to(every, (count, len(every)))], 1)
 
 
 class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
@@ -88,8 +100,9 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
 
     Args:
         env: with the action space of the risk model.
-        model: or the path of its file.
-        threshold: chance of an event from which on an action is not taken, in [0, 1].
+        model: or the path of its file, or of its folder.
+        threshold: chance of an event from which on an action is not taken, in [0, 1]; None: the
+            model's (``RiskConfig.threshold``).
         sense: what the risk model sees of the environment; None: the observation.
         log: a file to which every intervention is added as a line of JSON.
 
@@ -101,17 +114,17 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         self,
         env: gym.Env[Any, Any],
         model: RiskModel | str | Path,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
         sense: Sense | None = None,
         log: str | Path | None = None,
     ) -> None:
         super().__init__(env)
         self.model = model if isinstance(model, RiskModel) else RiskModel.load(Path(model))
-        _check_actions(self.model, env.action_space, "the environment")
-        self.threshold = one_number(threshold, "threshold", "the shield", 0.0, 1.0)
+        check_actions(self.model, env.action_space, "the environment")
+        self.threshold = shield_threshold(self.model, threshold)
         self.steps, self.replaced, self.episode = 0, 0, 0
         self._sense = sense
-        self._log: TextIO | None = None if log is None else Path(log).open("a", encoding="utf-8")
+        self._log = None if log is None else Path(log)
         self._seen: Any = None
 
     def reset(self, **kwargs: Any) -> Any:
@@ -140,12 +153,6 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         facts = (decision.risk[0], decision.replaced[0], decision.reward_change[0])
         return observation, reward, terminated, truncated, info | _facts(*facts)
 
-    def close(self) -> None:
-        """Close the log and the environment."""
-        if self._log is not None:
-            self._log.close()
-        super().close()
-
     def save_layer(self) -> Any:
         """What this wrapper keeps of an episode; see ``vlsafe_envs.snapshots``."""
         return self._seen
@@ -166,16 +173,16 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
             "taken_risk": round(float(decision.taken_risk[0]), 4),
             "reward_change": round(float(decision.reward_change[0]), 4),
         }
-        self._log.write(json.dumps(entry) + "\n")
-        self._log.flush()
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
 
 
 class ShieldedPolicy:
     """A policy behind a shield, with the ``predict`` of Stable-Baselines3's.
 
     Args:
-        policy: anything with ``predict`` and spaces; None: the beginning of the first tail, such as
-            "go", is proposed everywhere.
+        policy: anything with ``predict`` and spaces; None: nobody proposes anything, and
+            :func:`best_actions` are taken.
         model: its observations are among the policy's.
         threshold: as of :class:`SafetyShield`.
 
@@ -183,11 +190,11 @@ class ShieldedPolicy:
         ValueError: for another action space or a threshold out of range.
     """
 
-    def __init__(self, policy: Any, model: RiskModel, threshold: float = THRESHOLD) -> None:
+    def __init__(self, policy: Any, model: RiskModel, threshold: float | None = None) -> None:
         self.policy, self.model = policy, model
-        self.threshold = one_number(threshold, "threshold", "the shield", 0.0, 1.0)
+        self.threshold = shield_threshold(model, threshold)
         if policy is not None:
-            _check_actions(model, policy.action_space, "the policy")
+            check_actions(model, policy.action_space, "the policy")
         self.observation_space = (policy or model).observation_space
         self.action_space = model.action_space
         self.decision: Decision | None = None  # the last one
@@ -209,10 +216,10 @@ class ShieldedPolicy:
         single = np.ndim(observation[name]) == len(space.shape or ())
         obs = {k: np.asarray(x)[None] if single else np.asarray(x) for k, x in observation.items()}
         if self.policy is None:
-            proposed = self.model.beginnings(obs)[:, 0]
-        else:
-            proposed, state = self.policy.predict(observation, state, episode_start, deterministic)
-            proposed = np.asarray(proposed)[None] if single else proposed
+            action = best_actions(self.model, obs, self.threshold)
+            return action[0] if single else action, state
+        proposed, state = self.policy.predict(observation, state, episode_start, deterministic)
+        proposed = np.asarray(proposed)[None] if single else proposed
         self.decision = decide(self.model, obs, proposed, self.threshold)
         action = self.decision.action
         return action[0] if single else action, state
@@ -226,7 +233,14 @@ def _facts(risk: Any, replaced: Any, change: Any) -> dict[str, Any]:
     }
 
 
-def _check_actions(model: RiskModel, space: gym.Space[Any], whose: str) -> None:
+def shield_threshold(model: RiskModel, given: float | None) -> float:
+    """The threshold that is given, or else the model's, in [0, 1]."""
+    value = model.config.threshold if given is None else given
+    return one_number(value, "threshold", "the shield", 0.0, 1.0)
+
+
+def check_actions(model: RiskModel, space: gym.Space[Any], whose: str) -> None:
+    """Raise ``ValueError`` for another action space than the risk model's."""
     if space != model.action_space:
         raise ValueError(
             f"the risk model is of actions {model.action_space}, {whose} has {space}; train one "

@@ -18,12 +18,11 @@ import numpy as np
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.data.driving import Driver
 from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
-from vlsafe_agents.risk.model import RiskConfig, RiskModel
+from vlsafe_agents.risk.model import MODEL_FILE, RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.shield import ShieldedPolicy
-from wrappers.checks import one_number, whole_number
+from wrappers.checks import whole_number
 
-MODEL_FILE = "risk.zip"
 OUTCOMES = "outcomes"  # folder of what the simulator showed
 CHUNK = 500  # states a file: what a kill can lose
 THRESHOLDS = (0.5, 1.0, 2.0, 4.0)  # times the threshold: behind these shields drives are made
@@ -38,7 +37,6 @@ class TrainingConfig:
         states: branched from in mixed drives.
         rounds: of drives behind the shield of the model so far.
         round_states: branched from in each.
-        threshold: of the shield.
         seed: decides all episodes, first weights and batches.
         model: of the network and its updates.
 
@@ -49,7 +47,6 @@ class TrainingConfig:
     states: int = 6000
     rounds: int = 1
     round_states: int = 3000
-    threshold: float = 0.05
     seed: int = 0
     model: RiskConfig = field(default_factory=RiskConfig)
 
@@ -57,7 +54,6 @@ class TrainingConfig:
         whole_number(self.states, "states", "risk", low=1)
         whole_number(self.rounds, "rounds", "risk", low=0)
         whole_number(self.round_states, "round_states", "risk", low=1)
-        one_number(self.threshold, "threshold", "risk", 0.0, 1.0)
         whole_number(self.seed, "seed", "risk", low=0)
 
 
@@ -82,31 +78,36 @@ def train(
     Args:
         env: shows dictionaries, and as ``last_observation`` the last of them.
         drive: makes the drivers of the first round.
-        policy: has ``predict``; driven behind the shield; None: the beginning of the first tail.
+        policy: has ``predict``; driven behind the shield; None: the model's best actions.
 
     Returns:
         The model, which is also in ``folder``.
     """
-    found: list[Outcomes] = []
+    model, found = None, list[Outcomes]()
     for number in range(1 + config.rounds):
-        if number:
-            drive = partial(_behind_shield, model, policy, config.threshold)
+        if model is not None:
+            drive = partial(behind_shield, model, policy)
         states = config.round_states if number else config.states
         title = f"round {number} of {config.rounds}"
         branch = partial(branch_outcomes, env, drive=drive, config=branching, brancher=brancher)
-        found += _chunks(folder / OUTCOMES, number, states, config.seed, branch, title, progress)
+        found += outcome_chunks(
+            folder / OUTCOMES, number, states, config.seed, branch, title, progress
+        )
         model = RiskModel(
             env.observation_space, env.action_space, branching.tails, config.model, config.seed
         )
-        updates = config.model.updates
-        model.fit(
-            Outcomes.joined(found), lambda done, _: progress(f"{title}: learning", done, updates)
-        )
+        hear = partial(_hear, progress, f"{title}: learning", config.model.updates)
+        model.fit(Outcomes.joined(found), hear)
+    assert model is not None
     model.save(folder / MODEL_FILE)
     return model
 
 
-def _chunks(
+def _hear(progress: Progress, part: str, total: int, done: int, loss: float) -> None:
+    progress(part, done, total)
+
+
+def outcome_chunks(
     folder: Path,
     number: int,
     states: int,
@@ -123,12 +124,13 @@ def _chunks(
         if not file.exists():
             first = int(np.random.default_rng([seed, number, chunk]).integers(2**31)) * _SEEDS
             seeds = range(first, first + _SEEDS)
-            branch(
-                seeds=seeds,
-                states=count,
-                progress=lambda now, done=done: progress(f"{title}: driving", done + now, states),
-            ).save(file)
+            hear = partial(_hear_more, progress, f"{title}: driving", states, done)
+            branch(seeds=seeds, states=count, progress=hear).save(file)
         yield Outcomes.load(file)
+
+
+def _hear_more(progress: Progress, part: str, total: int, before: int, done: int) -> None:
+    progress(part, before + done, total)
 
 
 class _ShieldedDriver:
@@ -151,8 +153,7 @@ class _ShieldedDriver:
         return int(action[0]) if discrete else action[0]
 
 
-def _behind_shield(
-    model: RiskModel, policy: Any, threshold: float, env: Any, rng: np.random.Generator
-) -> Driver:
-    level = min(1.0, threshold * float(rng.choice(THRESHOLDS)))
+def behind_shield(model: RiskModel, policy: Any, env: Any, rng: np.random.Generator) -> Driver:
+    """Drives ``env``, which keeps its last observation, behind a shield of some threshold."""
+    level = min(1.0, model.config.threshold * float(rng.choice(THRESHOLDS)))
     return _ShieldedDriver(env, ShieldedPolicy(policy, model, level))

@@ -18,6 +18,7 @@ from vlsafe_agents.common.devices import (
     joined,
     started_processes,
 )
+from vlsafe_agents.common.typed_config import changed_keys
 from vlsafe_agents.training.facts import TRAINING_FILE, shared_costs
 from vlsafe_agents.training.settings import (
     POLICIES,
@@ -256,8 +257,7 @@ def _is_finished(settings: TrainSettings, out: Path, overwrite: bool) -> bool:
     trained = [name for name in (MODEL_FILE, CHECKPOINT) if (out / name).exists()]
     if not (out / SETTINGS_FILE).exists() or not trained:
         return False  # a run that was ended before its first checkpoint leaves nothing to lose
-    found, wanted = read_settings(out).to_json(), settings.to_json()
-    changed = [key for key in wanted | found if found.get(key) != wanted.get(key)]
+    changed = changed_keys(read_settings(out).to_json(), settings.to_json())
     if changed:
         raise FileExistsError(
             f"{out} holds an agent with another {', '.join(changed)}; choose another --out or use "

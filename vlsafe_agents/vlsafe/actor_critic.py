@@ -275,8 +275,9 @@ class ActorCritic(nn.Module):
 
     def _imagined_critic_loss(self, dream: Dream) -> Tensor:
         feat, action = dream.imagined.feat[:, :-1], dream.imagined.action
-        loss = self.reward_critic.loss(feat, action, dream.reward_return)  # (N, H)
-        loss = loss + self.cost_critic.loss(feat, action, dream.cost_return)
+        others = self.actor.others(feat)
+        loss = self.reward_critic.loss(feat, action, dream.reward_return, others)  # (N, H)
+        loss = loss + self.cost_critic.loss(feat, action, dream.cost_return, others)
         return (dream.rows[:, None] * dream.weight * loss).mean()
 
     def _anchor_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
@@ -293,11 +294,11 @@ class ActorCritic(nn.Module):
             trace = settings.lambda_ * log_ratio.exp().clamp_max(1.0)[:, 1:]  # (B, T - 1)
             trace[:, :-1] *= valid[:, 1:]
             trace *= batch.by_driver[:, 1:]  # who acts in branches is not the prior
-        loss = torch.zeros_like(discount)
+        loss, others = torch.zeros_like(discount), self.actor.others(feat[:, :-1])
         for critic, signal in ((self.reward_critic, batch.reward), (self.cost_critic, batch.cost)):
             value, q = self.actor.value_and_q(feat[:, 1:], action[:, 1:], critic)
             target = retrace_return(signal[:, 1:], discount, value, q, trace)
-            loss = loss + critic.loss(feat[:, :-1], action[:, :-1], target)
+            loss = loss + critic.loss(feat[:, :-1], action[:, :-1], target, others)
         return masked_mean(loss, valid)
 
     # --- the improved policy ----------------------------------------------------------------------
@@ -309,7 +310,10 @@ class ActorCritic(nn.Module):
         reward, cost = self._advantages(candidates)
         if self.update != "gated":
             advantage = extraction.lagrangian_advantage(reward, cost, self.price)
-            return extraction.exponential_log_weight(advantage / self.scale.value, settings.beta)
+            advantage = advantage / self.scale.value
+            return extraction.exponential_log_weight(
+                advantage, settings.beta, settings.weight_limit
+            )
         return extraction.gated_log_weight(
             reward / self.reward_scale.value,
             cost / self.cost_scale.value,
@@ -318,6 +322,7 @@ class ActorCritic(nn.Module):
             settings.beta_cost,
             candidates.log_prior if research.normalise_gate else None,
             self._feasible(candidates) if research.feasible_only else None,
+            settings.weight_limit,
         )
 
     def _advantages(self, candidates: Candidates) -> tuple[Tensor, Tensor]:

@@ -155,6 +155,8 @@ class ImprovementConfig:
     beta_reward: float = 0.3  # inverse temperature of A_r / S_r in the gated weight
     beta_cost: float = 30.0  # and of A_c / S_c: among dangerous choices take the least so
     beta: float = 3.0  # of the one advantage of "lagrangian" and "none"
+    # exp(beta A / S) is at most this, so that the policy stays near the data's; None: no limit.
+    weight_limit: Annotated[float, 1.0, None] | None = 100.0
     gate_lookahead: int = 3  # k [steps]; the gate is the lowest p of the next k states; 0: paper's
     support_threshold: Share = 0.1  # drop actions below this share of the prior's most likely one
     # The gated update calls an action feasible below cost_limit, or below this quantile of the
@@ -162,7 +164,8 @@ class ImprovementConfig:
     # however high the critic's floor is. 0: below cost_limit only. Not higher: where more than
     # half of the states are dangerous, danger is what is ordinary.
     feasible_quantile: Share = 0.5
-    candidates: Count = 16  # K: actions compared per state of a continuous space
+    # K: actions compared per state of a continuous space, half of them the policy's own
+    candidates: Annotated[int, 2, None] = 16
 
 
 @dataclass(frozen=True)

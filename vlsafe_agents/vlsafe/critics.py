@@ -5,9 +5,11 @@ action adds to it.  The split (Wang et al. 2016, dueling networks, arXiv 1511.06
 recorded drives: nine decisions in ten are the same action, and with separate outputs the values of
 the rare ones lag behind while the critic grows from zero, which looks like a disadvantage.
 
-The value under a policy is not learned apart: ``V(s) = E_{a ~ pi} Q(s, a)`` is a sum over actions
-that can be counted, and an average over a few samples of a ``Box``
-(:mod:`~vlsafe_agents.vlsafe.policy_heads`).
+Where actions can be counted, the value under a policy is not learned apart: ``V(s) = E_{a ~ pi}
+Q(s, a)`` is a sum.  Of a ``Box``, ``B(s)`` is that value, and ``A(s, a)`` is the policy's own
+advantage, with a mean of 0 over it: ``A = f(s, a) - E_{a' ~ pi} f(s, a')``, by samples of the
+policy.  Without that mean ``f`` takes up what the baseline has not learned yet, which is many times
+as large as what an action adds: on Pendulum it hardly told actions apart.
 """
 
 from __future__ import annotations
@@ -57,40 +59,61 @@ class Critic(nn.Module):
         self.slow_net = copy.deepcopy(self.net).requires_grad_(False)
         self.register_buffer("bins", symexp_bins(bins, bin_limit), persistent=False)
 
-    def loss(self, feat: Tensor, action: Tensor, target: Tensor) -> Tensor:
+    def loss(
+        self, feat: Tensor, action: Tensor, target: Tensor, others: Tensor | None = None
+    ) -> Tensor:
         """Two-hot loss of the baseline plus squared error of the advantage, ``(...)``.
 
         The advantage is fitted to what the baseline leaves of the target, at no gradient to it.
+        Of a ``Box`` the baseline is fitted to what the advantage leaves: whatever was done, it is
+        the policy's value.
 
         Args:
             action: vectors ``(..., A)``.
             target: ``(...)``.
+            others: actions of a ``Box`` that the policy might have taken, ``(R, ..., A)``; None
+                where actions can be counted.
         """
         logits = self.net["baseline"](feat)  # (..., K)
         rest = target - twohot_mean(logits.detach(), self.bins)
-        if self.per_action:
+        if others is None:
             advantage = (self.net["advantage"](feat) * action).sum(-1)
-        else:
-            advantage = self.net["advantage"](torch.cat([feat, action], -1)).squeeze(-1)
-        return twohot_loss(logits, target, self.bins) + 0.5 * (advantage - rest).square()
+            return twohot_loss(logits, target, self.bins) + 0.5 * (advantage - rest).square()
+        effect = _effect(self.net, feat, torch.cat([action.unsqueeze(0), others]))  # (1 + R, ...)
+        advantage = effect[0] - effect[1:].mean(0)
+        left = target - advantage.detach()
+        return twohot_loss(logits, left, self.bins) + 0.5 * (advantage - rest).square()
 
     @torch.no_grad()
     def slow_all(self, feat: Tensor) -> Tensor:
         """Slow ``Q`` of every discrete action, ``(..., A)``."""
-        baseline = twohot_mean(self.slow_net["baseline"](feat), self.bins)
-        return baseline[..., None] + self.slow_net["advantage"](feat)
+        return self.slow_baseline(feat)[..., None] + self.slow_net["advantage"](feat)
 
     @torch.no_grad()
-    def slow(self, feat: Tensor, action: Tensor) -> Tensor:
-        """Slow ``Q`` ``(...)`` of continuous actions ``(..., A)``."""
-        baseline = twohot_mean(self.slow_net["baseline"](feat), self.bins)
-        return baseline + self.slow_net["advantage"](torch.cat([feat, action], -1)).squeeze(-1)
+    def slow_baseline(self, feat: Tensor) -> Tensor:
+        """Slow ``B(s)`` ``(...)``, of a ``Box`` the policy's value."""
+        return twohot_mean(self.slow_net["baseline"](feat), self.bins)
+
+    @torch.no_grad()
+    def slow_effect(self, feat: Tensor, actions: Tensor) -> Tensor:
+        """Slow ``f(s, a)`` ``(R, ...)`` of actions ``(R, ..., A)`` of a ``Box``.
+
+        Only differences between actions of one state mean something.
+        """
+        return _effect(self.slow_net, feat, actions)
 
     @torch.no_grad()
     def follow(self, rate: float) -> None:
         """Move the slow copy a share ``rate`` of the way to the critic."""
         slow = [p.data for p in self.slow_net.parameters()]
         torch._foreach_lerp_(slow, [p.data for p in self.net.parameters()], rate)
+
+
+def _effect(net: nn.ModuleDict, feat: Tensor, actions: Tensor) -> Tensor:
+    """``f(s, a)`` ``(R, ...)`` for states ``(..., F)`` and R actions in each, ``(R, ..., A)``."""
+    states = feat.expand(len(actions), *feat.shape)
+    effect: Tensor = net["advantage"](torch.cat([states, actions], -1)).squeeze(-1)
+    return effect
 
 
 class Scale(nn.Module):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LOG_WEIGHT_LIMIT = math.log(100.0)  # exp(beta A) <= 100, as in FISOR (arXiv 2401.10700)
+WEIGHT_LIMIT = 100.0  # exp(beta A) is at most this, as in FISOR (arXiv 2401.10700)
 
 
 class Candidates(NamedTuple):
@@ -77,6 +77,7 @@ def gated_log_weight(
     beta_cost: float,
     log_prior: Tensor | None = None,
     feasible: Tensor | None = None,
+    limit: float | None = WEIGHT_LIMIT,
 ) -> Tensor:
     """Log of the paper's weight ``w = p exp(beta_r A_r) + (1 - p) exp(-beta_c A_c)``.
 
@@ -93,12 +94,13 @@ def gated_log_weight(
             without any has ``p = 0``.  FISOR (arXiv 2401.10700) and its successor FOSP multiply
             their reward term by such an indicator; VL-SAFE's printed weight has none, and then a
             share ``p`` of the policy takes the most rewarding action however dangerous it is.
+        limit: as of :func:`exponential_log_weight`, of both exponentials.
 
     Returns:
         ``(..., A)``.
     """
-    by_reward = (beta_reward * adv_reward).clamp_max(LOG_WEIGHT_LIMIT)
-    by_cost = (-beta_cost * adv_cost).clamp_max(LOG_WEIGHT_LIMIT)
+    by_reward = exponential_log_weight(adv_reward, beta_reward, limit)
+    by_cost = exponential_log_weight(adv_cost, -beta_cost, limit)
     p = safety.unsqueeze(-1)  # (..., 1)
     if feasible is not None:
         supported = feasible if log_prior is None else feasible & log_prior.isfinite()
@@ -140,9 +142,18 @@ def lagrangian_advantage(adv_reward: Tensor, adv_cost: Tensor, multiplier: float
     return (adv_reward - multiplier * adv_cost) / (1.0 + multiplier)
 
 
-def exponential_log_weight(advantage: Tensor, beta: float) -> Tensor:
-    """``log min(exp(beta A), 100)``, ``(..., A)``: one objective, as in AWR and MPO."""
-    return (beta * advantage).clamp_max(LOG_WEIGHT_LIMIT)
+def exponential_log_weight(
+    advantage: Tensor, beta: float, limit: float | None = WEIGHT_LIMIT
+) -> Tensor:
+    """``log min(exp(beta A), limit)``, ``(..., A)``: one objective, as in AWR and MPO.
+
+    Args:
+        limit: holds the improved policy to the prior: actions of that weight and more count alike,
+            so that of a ``Box`` no better part of them is preferred, however large ``beta`` is.
+            None: no limit.
+    """
+    log_weight = beta * advantage
+    return log_weight if limit is None else log_weight.clamp_max(math.log(limit))
 
 
 def improved_policy(log_prior: Tensor, log_weight: Tensor) -> Tensor:

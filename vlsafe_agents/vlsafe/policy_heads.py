@@ -30,7 +30,7 @@ from vlsafe_agents.vlsafe.policy_extraction import Candidates, entropy, restrict
 UNIMIX = 0.01  # share of the uniform distribution, as in DreamerV3: no action gets probability 0
 STD_RANGE = (0.05, 1.0)  # of a Gaussian policy, in units of half the action range
 MEAN_RANGE = 1.5  # in the same units; beyond 1, so that almost all actions can lie on a bound
-VALUE_SAMPLES = 2  # of a Gaussian policy's actions, for the value of a state
+OTHERS = 2  # actions of a Gaussian policy that a critic compares an action with
 
 
 class SlowCritic(Protocol):
@@ -40,8 +40,12 @@ class SlowCritic(Protocol):
         """``Q`` of every action that can be counted, ``(..., A)``."""
         ...
 
-    def slow(self, feat: Tensor, action: Tensor) -> Tensor:
-        """``Q`` ``(...)`` of action vectors ``(..., A)`` of a ``Box``."""
+    def slow_baseline(self, feat: Tensor) -> Tensor:
+        """Value ``(...)`` of a policy over a ``Box``."""
+        ...
+
+    def slow_effect(self, feat: Tensor, actions: Tensor) -> Tensor:
+        """What actions ``(R, ..., A)`` of a ``Box`` add, ``(R, ...)``; differences count."""
         ...
 
 
@@ -84,6 +88,9 @@ class CategoricalHead(nn.Module):
         """Any action of the support, all as likely; see :func:`restrict_to_support`."""
         log_probs = restrict_to_support(self.log_probs(feat), threshold)
         return one_hot_sample(torch.where(log_probs.isfinite(), 0.0, -torch.inf))
+
+    def others(self, feat: Tensor) -> None:
+        """No samples: critics know every action; see :meth:`GaussianHead.others`."""
 
     @torch.no_grad()
     def value_and_q(
@@ -185,23 +192,25 @@ class GaussianHead(nn.Module):
         return log_prob.masked_fill(~inside, -torch.inf)
 
     @torch.no_grad()
-    def value(self, feat: Tensor, critic: SlowCritic) -> Tensor:
-        """``V(s) = E_a Q_slow(s, a)``, ``(...)``, as a mean of a few samples."""
-        draws = [critic.slow(feat, self.sample(feat)) for _ in range(VALUE_SAMPLES)]
-        return torch.stack(draws).mean(0)
+    def others(self, feat: Tensor) -> Tensor:
+        """Samples ``(R, ..., A)``, for the mean over the policy of what an action adds."""
+        return torch.stack([self.sample(feat) for _ in range(OTHERS)])
 
     @torch.no_grad()
     def value_and_q(
         self, feat: Tensor, action: Tensor, critic: SlowCritic
     ) -> tuple[Tensor, Tensor]:
         """``V(s)`` and ``Q_slow(s, a)`` of given action vectors, both ``(...)``."""
-        return self.value(feat, critic), critic.slow(feat, action)
+        actions = torch.cat([action.unsqueeze(0), self.others(feat)])
+        effect = critic.slow_effect(feat, actions)  # (1 + R, ...)
+        value = critic.slow_baseline(feat)
+        return value, value + effect[0] - effect[1:].mean(0)
 
     def evaluate(
         self, feat: Tensor, critics: tuple[SlowCritic, SlowCritic]
     ) -> tuple[list[Tensor], Evaluation | None]:
-        """Values of reward and cost ``(N, H + 1)``; samples are not kept."""
-        return [self.value(feat, critic) for critic in critics], None
+        """Values of reward and cost ``(N, H + 1)``; there is nothing else to keep."""
+        return [critic.slow_baseline(feat) for critic in critics], None
 
     def some_states(self, *per_state: Tensor) -> tuple[Tensor, ...]:
         """N of the N * H states, at random: ``(N, H, ...) -> (N, ...)``.
@@ -239,12 +248,19 @@ class GaussianHead(nn.Module):
             both = torch.stack([log_prior, log_policy])
             share = torch.tensor([half / count, 1 - half / count], device=feat.device)
             log_proposal = (both + share.clamp_min(1e-9).log()[:, None, None]).logsumexp(0)
-        q_reward, q_cost = (critic.slow(states, action) for critic in critics)
+        q_reward, q_cost = (_q_of(critic, feat, action, half) for critic in critics)
         return Candidates(log_prior - log_proposal, log_policy, q_reward, q_cost, log_proposal)
 
     def mean_entropy(self, candidates: Candidates, feat: Tensor) -> Tensor:
         """Mean entropy [nat] in states ``(N, F)``, a scalar; may be negative, as of densities."""
         return clipped_normal_entropy(*self.moments(feat)).sum(-1).mean()
+
+
+def _q_of(critic: SlowCritic, feat: Tensor, action: Tensor, own: int) -> Tensor:
+    """``Q_slow`` ``(N, K)`` of actions ``(N, K, A)``, from number ``own`` on the policy's own."""
+    effect = critic.slow_effect(feat, action.transpose(0, 1)).t()  # (N, K)
+    mean = effect[:, own:].mean(-1, keepdim=True)
+    return critic.slow_baseline(feat).unsqueeze(-1) + effect - mean
 
 
 def one_hot_sample(log_probs: Tensor) -> Tensor:

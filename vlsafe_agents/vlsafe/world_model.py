@@ -162,6 +162,17 @@ class WorldModel(nn.Module):
             torch.sigmoid(self.safety_score_head(feat).squeeze(-1)),
         )
 
+    def cost_chance(self, feat: Tensor) -> Tensor:
+        """Chance ``(...)`` that features ``(..., F)`` come with a cost.
+
+        What the cost head gives to bins above 0, which is all of it for costs of at least the first
+        of them; ``config.cost_positive_weight`` (:meth:`loss`) is taken back: a predicted q stands
+        for ``q / (q + w (1 - q))``.
+        """
+        probs = F.softmax(self.cost_head(feat), -1)  # (..., K)
+        predicted = probs[..., len(self.bins) // 2 + 1 :].sum(-1)
+        return predicted / (predicted + self.config.cost_positive_weight * (1.0 - predicted))
+
     @torch.no_grad()
     def embed(self, batch: TensorBatch) -> Tensor:
         """Embeddings ``(B, T, E)`` of recorded observations, without gradients."""

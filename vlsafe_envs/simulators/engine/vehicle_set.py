@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_envs.simulator import EgoStatus
+from vlsafe_envs.simulators.engine.commands import MAX_ACCELERATION
 from vlsafe_envs.simulators.engine.gaps import Columns
 from vlsafe_envs.simulators.engine.nearest import nearest
 from vlsafe_envs.simulators.engine.neighbours import RANGE
@@ -16,7 +17,8 @@ from vlsafe_envs.simulators.engine.state import compiled, compiled_core
 VEHICLES = 16
 HORIZON = 5  # [s] of the ego vehicle's way ahead
 LOOKS = 5  # at it, a second
-PLAN_ACCELERATION = 2.0  # [m/s2], as in the tasks' grid of actions
+LANE_ACCELERATION = 2.0  # [m/s2] of the ego vehicle's plan along a lane
+ROUTE_ACCELERATION = MAX_ACCELERATION  # [m/s2] along a route, as the macro-action "go"
 VEHICLE_SIZE = 9 + HORIZON  # features of one vehicle
 LARGEST_SPEED = 80.0  # [m/s], of two vehicles relative to each other
 LARGEST_BODY = 30.0  # [m]
@@ -66,14 +68,27 @@ def _write_vehicle(columns: Columns, k: int, plan: Points, row: npt.NDArray[np.f
     row[4] = _within(drift_y * cos - drift_x * sin, LARGEST_SPEED)
     row[5], row[6] = math.cos(columns[2, k] - heading), math.sin(columns[2, k] - heading)
     row[7], row[8] = min(columns[4, k], LARGEST_BODY), min(columns[5, k], LARGEST_BODY)
+    from_x, from_y = dx, dy  # of its centre from the ego vehicle's in the plan, at the last look
     for second in range(HORIZON):
         least = LARGEST_DISTANCE
         for look in range(second * LOOKS, (second + 1) * LOOKS):
             time = (look + 1) / LOOKS
             x = columns[0, k] + velocity_x * time - plan[look, 0]
             y = columns[1, k] + velocity_y * time - plan[look, 1]
-            least = min(least, math.hypot(x, y))
+            least = min(least, _from_origin(from_x, from_y, x, y))
+            from_x, from_y = x, y
         row[9 + second] = least
+
+
+@compiled_core
+def _from_origin(from_x: float, from_y: float, x: float, y: float) -> float:
+    """Least distance of (0, 0) from the straight way between two points."""
+    way_x, way_y = x - from_x, y - from_y
+    squared = way_x * way_x + way_y * way_y
+    share = 0.0
+    if squared > 0.0:
+        share = min(max(-(from_x * way_x + from_y * way_y) / squared, 0.0), 1.0)
+    return math.hypot(from_x + share * way_x, from_y + share * way_y)
 
 
 @compiled_core
@@ -93,15 +108,17 @@ def _write_plan(
     """Where the ego vehicle will be, ``plan (25, 2)`` [m], if it goes ahead minding nobody.
 
     Along its route, whose last piece goes straight on, or along its lane's heading without one;
-    its speed comes to ``cruise_speed`` at ``PLAN_ACCELERATION``.
+    its speed comes to ``cruise_speed`` at ``LANE_ACCELERATION`` or ``ROUTE_ACCELERATION``.
     """
     x, y, speed = columns[0, 0], columns[1, 0], columns[3, 0]
     towards_x, towards_y = math.cos(lane_heading), math.sin(lane_heading)
     passed, piece, k = 0.0, math.inf, 0  # way to (x, y), length of the piece from there, its end
+    acceleration = LANE_ACCELERATION
     if points > 0:
+        acceleration = ROUTE_ACCELERATION
         piece = math.hypot(route[0, 0] - x, route[0, 1] - y)
     for look in range(HORIZON * LOOKS):
-        way = _way(speed, cruise_speed, (look + 1) / LOOKS)
+        way = _way(speed, cruise_speed, acceleration, (look + 1) / LOOKS)
         while k < points and way - passed >= piece:
             passed += piece
             x, y, k = route[k, 0], route[k, 1], k + 1
@@ -118,8 +135,8 @@ def _write_plan(
 
 
 @compiled_core
-def _way(speed: float, wanted: float, time: float) -> float:
+def _way(speed: float, wanted: float, acceleration: float, time: float) -> float:
     """Metres driven in ``time`` [s] if the speed comes to ``wanted`` [m/s] and stays there."""
-    change = PLAN_ACCELERATION if wanted > speed else -PLAN_ACCELERATION
+    change = acceleration if wanted > speed else -acceleration
     there = min((wanted - speed) / change, time)
     return speed * there + change * there * there / 2 + wanted * (time - there)

@@ -1,0 +1,100 @@
+"""The shield of ``vlsafe evaluate --shield``: a risk model around whatever is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlsafe_agents.cli.environments import AnyEnv
+    from vlsafe_agents.risk.run_folder import RiskRun
+
+_ADDED = ("env_steps", "collisions_caused", "gradient_steps", "wall_s")
+
+
+@dataclass(frozen=True)
+class Shield:
+    """A trained risk model and the chance of an event from which on it steps in."""
+
+    folder: Path
+    run: RiskRun
+    threshold: float
+    sha256: str  # of the model's file
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """What an evaluation says of it."""
+        return {"model": str(self.folder), "sha256": self.sha256, "threshold": self.threshold}
+
+    def env(self, make_env: Callable[[], Any]) -> Callable[[], Any]:
+        """``make_env`` with the shield around what it makes."""
+        return partial(_shielded, make_env, self.run.model, self.threshold)
+
+    def vector(self, make_envs: Callable[[int], Any]) -> Callable[[int], Any]:
+        """The same for several environments that are stepped together."""
+        return partial(_shielded_together, make_envs, self.run.model, self.threshold)
+
+    def costs(self, training: Mapping[str, Any], has_learned: bool) -> dict[str, Any]:
+        """What the agent's learning cost, and the risk model's with it."""
+        from vlsafe_agents.training.facts import add, figures
+
+        own = figures(self.run.facts)
+        if not has_learned:
+            return dict(own)
+        return {**training, **{k: add(training.get(k), own.get(k)) for k in _ADDED}}
+
+
+def read_shield(folder: Path, threshold: float | None, choice: AnyEnv) -> Shield:
+    """The shield of a folder for an environment.
+
+    Args:
+        threshold: None: the one that it was trained with.
+
+    Raises:
+        FileNotFoundError: where there is no finished risk model.
+        ValueError: where it was trained in another environment, and for a threshold out of range.
+    """
+    from vlsafe_agents.cli.environments import EnvChoice
+    from vlsafe_agents.evaluation.stock import file_sha256
+    from vlsafe_agents.risk.model import MODEL_FILE
+    from vlsafe_agents.risk.run_folder import read_risk
+
+    run, sha256 = read_risk(folder), file_sha256(folder / MODEL_FILE)
+    learned = run.settings["env"]["env_id"]
+    if not isinstance(choice, EnvChoice) or choice.env_id != learned:
+        raise ValueError(
+            f"--shield {folder}: its risks are those of {learned}, not of {choice.env_id}; train "
+            "one there with `vlsafe train-risk`"
+        )
+    return Shield(folder, run, threshold_of(run, threshold), sha256)
+
+
+def threshold_of(run: RiskRun, given: float | None) -> float:
+    """The threshold that is given, or else the one that it was trained with."""
+    from wrappers.checks import one_number
+
+    if given is None:
+        return run.threshold
+    return one_number(given, "--shield-threshold", "evaluate", 0.0, 1.0)
+
+
+def _shielded(make_env: Callable[[], Any], model: Any, threshold: float) -> Any:
+    from vlsafe_agents.risk import SafetyShield
+    from vlsafe_envs import vehicles_seen
+
+    return SafetyShield(make_env(), model, threshold, vehicles_seen)
+
+
+def _shielded_together(
+    make_envs: Callable[[int], Any], model: Any, threshold: float, num_envs: int
+) -> Any:
+    from vlsafe_agents.risk import ShieldedVectorEnv
+
+    return ShieldedVectorEnv(make_envs(num_envs), model, _vehicles_of_all, threshold)
+
+
+def _vehicles_of_all(envs: Any) -> Any:
+    return envs.call("observe", "vehicles")

@@ -1,0 +1,174 @@
+"""How good a risk model is, on outcomes that it was not trained on.
+
+N branches of E drives.  Branches of one drive resemble each other, so intervals are over drives,
+which are drawn with all their branches (``evaluation.resampling``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from vlsafe_agents.data.branching import Brancher
+from vlsafe_agents.evaluation.resampling import Estimate, Ranking, episode_weights, weighted_share
+from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
+from vlsafe_agents.risk.model import RiskModel
+from vlsafe_agents.risk.outcomes import Outcomes
+from vlsafe_agents.risk.training import Progress, TrainingConfig, behind_shield, outcome_chunks
+
+HELD_OUT = "held_out"  # folder of the outcomes
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+_LEAST = 1e-7  # a chance is at least this, and at most 1 less it, where its logarithm is taken
+_AT_ONCE = 1024  # branches
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What came of branches, beside what a model had said; NaN where nothing can be said."""
+
+    states: int
+    drives: int
+    branches: int  # of which it is known whether there was an event within the horizon
+    events: int
+    cross_entropy: Estimate  # [nat] a branch
+    base_entropy: float  # [nat] of a constant, the share of events
+    auroc: Estimate
+    safe_actions: int  # actions with a tail of less risk than the model's threshold
+    actions: int
+    events_after_safe: int  # where the least risky tail had been driven after such an action
+    event_rate: Estimate  # of them
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, None for NaN."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+def examine_on_new_drives(
+    model: RiskModel,
+    states: int,
+    env: gym.Env[Any, Any],
+    folder: Path,
+    drive: Drive,
+    brancher: Brancher,
+    branching: BranchingConfig,
+    config: TrainingConfig,
+    policy: Any = None,
+    progress: Progress = lambda part, done, total: None,
+) -> dict[str, tuple[Outcomes, Examination]]:
+    """Branch from states of drives after training, half of them behind the shield, and compare.
+
+    Args:
+        states: in all.
+        env: and all that follows: as of :func:`~vlsafe_agents.risk.training.train`; what is in
+            ``folder`` already is not driven again.
+
+    Returns:
+        Outcomes and what they say, by whose drives they are.
+    """
+    shielded = partial(behind_shield, model, policy)
+    halves: dict[str, Drive] = {"mixed drives": drive, "behind the shield": shielded}
+    found = {}
+    for number, (name, driven) in enumerate(halves.items(), 1 + config.rounds):
+        branch = partial(branch_outcomes, env, drive=driven, config=branching, brancher=brancher)
+        count = max(1, states // 2)
+        title = f"examination, {name}"
+        chunks = outcome_chunks(
+            folder / HELD_OUT, number, count, config.seed, branch, title, progress
+        )
+        outcomes = Outcomes.joined(list(chunks))
+        found[name] = outcomes, examine(model, outcomes, config.seed)
+    return found
+
+
+def examine(model: RiskModel, outcomes: Outcomes, seed: int = 0) -> Examination:
+    """Compare a model with outcomes.
+
+    Args:
+        outcomes: with the model's tails, of other drives than it was trained on.
+        seed: of the resamples.
+
+    Raises:
+        ValueError: where nothing is known of the model's horizon.
+    """
+    known = np.flatnonzero(outcomes.known(model.config.horizon))
+    if not len(known):
+        raise ValueError(f"no outcome says what comes within {model.config.horizon} s")
+    seen = outcomes.select(known)
+    risk = predicted(model, seen)
+    event = seen.event_time <= model.config.horizon
+    drives, drive = np.unique(seen.drive[seen.state], return_inverse=True)
+    weights = episode_weights(np.zeros(len(drives), np.int64), RESAMPLES, seed)
+    clipped = risk.clip(_LEAST, 1 - _LEAST)
+    loss = -np.where(event, np.log(clipped), np.log1p(-clipped))
+    ranking = Ranking(risk, event, drive)
+    share = float(event.mean().clip(_LEAST, 1 - _LEAST))
+    best = _least_risky(seen, risk)
+    safe = best[risk[best] < model.config.threshold]
+    return Examination(
+        states=len(np.unique(seen.state)),
+        drives=len(drives),
+        branches=len(seen),
+        events=int(event.sum()),
+        cross_entropy=_known(_mean(loss, drive, weights), drives),
+        base_entropy=-share * np.log(share) - (1 - share) * np.log1p(-share),
+        auroc=_known(Estimate.of(float(ranking()[0][0]), ranking(weights)[0], CONFIDENCE), drives),
+        safe_actions=len(safe),
+        actions=len(best),
+        events_after_safe=int(event[safe].sum()),
+        event_rate=weighted_share(event[safe], drive[safe], weights, CONFIDENCE),
+    )
+
+
+def predicted(model: RiskModel, outcomes: Outcomes) -> Floats:
+    """The chance ``(N,)`` of an event that a model gives each branch."""
+    risk = np.empty(len(outcomes))
+    for begin in range(0, len(outcomes), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        obs = {name: column[outcomes.state[part]] for name, column in outcomes.obs.items()}
+        found = model.estimate(obs, outcomes.action[part][:, None]).risk[:, 0]  # (B, T)
+        risk[part] = np.take_along_axis(found, outcomes.tail[part][:, None], 1)[:, 0]
+    return risk
+
+
+def _least_risky(outcomes: Outcomes, risk: Floats) -> npt.NDArray[np.int64]:
+    """Of each action in each state the branch whose tail is least risky: a shield counts on it."""
+    flat = outcomes.action.reshape(len(outcomes), -1)
+    _, group = np.unique(
+        np.column_stack([outcomes.state, flat.astype(np.float64)]), axis=0, return_inverse=True
+    )
+    order = np.lexsort((risk, group.reshape(-1)))
+    first = np.flatnonzero(np.diff(group.reshape(-1)[order], prepend=-1))
+    return order[first]
+
+
+def _mean(values: Floats, drive: npt.NDArray[np.int64], weights: Floats) -> Estimate:
+    count = weights.shape[1]
+    sums, numbers = np.bincount(drive, values, count), np.bincount(drive, minlength=count)
+    replicates = (weights @ sums) / (weights @ numbers)
+    return Estimate.of(float(values.mean()), replicates, CONFIDENCE)
+
+
+def _known(estimate: Estimate, drives: npt.NDArray[np.int64]) -> Estimate:
+    """Without an interval where there is one drive only, of which nothing can be resampled."""
+    return estimate if len(drives) > 1 else Estimate(estimate.value, math.nan, math.nan)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Estimate):
+        entries: Mapping[str, float] = vars(value)
+        return {name: _plain(entry) for name, entry in entries.items()}
+    number = float(value)
+    if not np.isfinite(number):
+        return None
+    return int(value) if isinstance(value, int) else number

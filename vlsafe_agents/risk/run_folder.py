@@ -1,0 +1,134 @@
+"""The folder that ``vlsafe train-risk`` writes: whose it is, the model, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vlsafe_agents.common.typed_config import changed_keys
+from vlsafe_agents.evaluation.roles import RISK_PLANNER
+from vlsafe_agents.risk.branching import BranchingConfig
+from vlsafe_agents.risk.examination import Examination
+from vlsafe_agents.risk.model import RiskModel
+from vlsafe_agents.risk.outcomes import Outcomes
+from vlsafe_agents.risk.training import TrainingConfig
+from vlsafe_agents.training.facts import TRAINING_FILE
+from vlsafe_agents.training.settings import SETTINGS_FILE, EnvName
+from wrappers.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class RiskRun:
+    """A finished training."""
+
+    model: RiskModel
+    settings: Mapping[str, Any]
+    facts: Mapping[str, Any]  # what it cost, and how good the model is
+
+    @property
+    def threshold(self) -> float:
+        """Of the shield behind which was driven."""
+        return self.model.config.threshold
+
+
+def settings_of(
+    env: EnvName,
+    mix: Mapping[str, float],
+    policy: Mapping[str, str] | None,
+    branching: BranchingConfig,
+    training: TrainingConfig,
+    held_out: int,
+) -> dict[str, Any]:
+    """All that decides what comes out, as ``settings.json`` holds it.
+
+    Args:
+        held_out: states that the model is examined on.
+    """
+    given = {
+        "algo": RISK_PLANNER.key,
+        "env": {"env_id": env.env_id, "kwargs": env.kwargs},
+        "mix": dict(mix),
+        "policy": policy,
+        **asdict(branching),
+        **asdict(training),
+        "held_out": held_out,
+    }
+    found: dict[str, Any] = json.loads(json.dumps(given))
+    return found
+
+
+def facts_of(
+    model: RiskModel,
+    examined: Mapping[str, tuple[Outcomes, Examination]],
+    config: TrainingConfig,
+    seconds: float | None,
+    attempts: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """What a training cost, as ``training.json`` holds it, and how good the model is.
+
+    Collisions caused are all events, also those of leaving the road, in drives and in branches,
+    held-out ones too.
+
+    Args:
+        examined: on which outcomes, by whose drives they are.
+        seconds: that it took [s]; None: not known.
+        attempts: steps and events that were simulated in all, more than there are outcomes of where
+            an attempt was killed; None: not known.
+    """
+    held_out = {name: outcomes.counts for name, (outcomes, _) in examined.items()}
+    parts = [model.facts, *held_out.values()]
+    steps = sum(part["drive_steps"] + part["branch_steps"] for part in parts)
+    events = sum(part["drive_events"] + part["branch_events"] for part in parts)
+    all_steps, all_events = attempts or (steps, events)
+    return {
+        "env_steps": all_steps,
+        "env_steps_lost": None if attempts is None else all_steps - steps,
+        "collisions_caused": all_events,
+        "dataset_steps": 0,
+        "dataset_collisions": 0,
+        "gradient_steps": config.model.updates * (1 + config.rounds),
+        "wall_s": seconds,
+        "simulated": {
+            "learnt from": model.facts,
+            **{f"held out, {name}": counts for name, counts in held_out.items()},
+        },
+        "held_out": {name: examination.to_json() for name, (_, examination) in examined.items()},
+    }
+
+
+def claim(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Mark a folder as that of these settings; returns whether they have been trained there.
+
+    Raises:
+        FileExistsError: where it holds something of other settings.
+    """
+    file = folder / SETTINGS_FILE
+    if file.exists():
+        changed = changed_keys(read_json(file), settings)
+        if changed:
+            raise FileExistsError(
+                f"{folder} holds something of another {', '.join(changed)}; choose another --out, "
+                "or go on with its settings"
+            )
+        return (folder / TRAINING_FILE).exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, settings)
+    return False
+
+
+def read_risk(folder: Path) -> RiskRun:
+    """What a finished training has left.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: for damaged files.
+    """
+    remedy = "train a risk model with `vlsafe train-risk`"
+    settings = read_json(folder / SETTINGS_FILE, remedy=remedy)
+    if settings.get("algo") != RISK_PLANNER.key:
+        raise ValueError(f"{folder} holds no risk model but an agent; {remedy}")
+    facts = read_json(folder / TRAINING_FILE, remedy="finish it with the same `vlsafe train-risk`")
+    return RiskRun(RiskModel.load(folder), settings, facts)
