@@ -59,16 +59,6 @@ def test_outcomes_are_learnt_and_a_shield_drives_with_them() -> None:
     assert benchmark.line("a", bare).count("|") == benchmark.line("b", always, bare).count("|") == 8
 
 
-@pytest.mark.slow
-def test_a_shield_makes_a_hurrying_policy_collide_less() -> None:
-    model, seeds = learnt(states=30, updates=500), range(12)
-    bare = benchmark.drive("merge-v0", "ppo", Hurrying(), seeds)
-    shielded = benchmark.drive("merge-v0", "ppo", Hurrying(), seeds, (model, 0.05))
-    assert bare.crashes >= 4
-    assert shielded.crashes <= bare.crashes / 2
-    assert 0.0 < shielded.replaced < 0.9
-
-
 def test_agents_in_the_folder_are_not_made_again(tmp_path: Path) -> None:
     env = benchmark.make("merge-v0", "dqn")
     agent = benchmark.DQN("MlpPolicy", env, buffer_size=10, policy_kwargs={"net_arch": [4]})
