@@ -28,7 +28,7 @@ from vlsafe_envs.simulators.engine.state import (
     compiled,
     compiled_core,
 )
-from vlsafe_envs.simulators.highway_env.traffic import ON_ROAD_MARGIN
+from vlsafe_envs.simulators.highway_env.reading import ON_ROAD_MARGIN
 
 ROUTE_SPACING = 4.0  # [m] between points
 

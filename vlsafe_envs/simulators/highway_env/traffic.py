@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from highway_env.road.road import LaneIndex, Road, RoadNetwork
-from highway_env.utils import wrap_to_pi
 from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.controller import ControlledVehicle, MDPVehicle
 from highway_env.vehicle.kinematics import Vehicle
@@ -24,6 +23,7 @@ from vlsafe_envs.render import RoadShape
 from vlsafe_envs.scenarios import TrafficConfig
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus, IdmAdvice
+from vlsafe_envs.simulators.highway_env.reading import read_ego, read_scene
 from vlsafe_envs.simulators.highway_env.route import plan_of, route_ahead
 from vlsafe_envs.simulators.highway_env.stages import Stage, stage_class
 from vlsafe_envs.state import State
@@ -31,7 +31,6 @@ from vlsafe_envs.state import State
 _STATE = ("_stage", "_plan", "_shadow", "_shadow_substep", "_substeps")
 META_ACTIONS = ("LANE_LEFT", "IDLE", "LANE_RIGHT", "FASTER", "SLOWER")
 ARRIVAL_DISTANCE = 25.0  # [m] into the exit road
-ON_ROAD_MARGIN = 1.0  # [m], half a vehicle's width: off the road is the whole body beyond the edge
 
 
 class DirectEgo(Vehicle):
@@ -173,46 +172,15 @@ class HighwayEnvTraffic:
     def scene(self) -> Scene:
         """Where everything is now; obstacles are rows like vehicles, standing still."""
         ego = self._ego
-        others = [vehicle for vehicle in self._road.vehicles if vehicle is not ego]
-        things = [ego, *others, *self._road.objects]
-        return Scene(
-            position=np.array([thing.position for thing in things], np.float64),
-            heading=np.array([thing.heading for thing in things], np.float64),
-            speed=np.array([thing.speed for thing in things], np.float64),
-            length=np.array([thing.LENGTH for thing in things], np.float64),
-            width=np.array([thing.WIDTH for thing in things], np.float64),
-            route=route_ahead(self.network, self._plan, ego.lane_index, ego.position),
-        )
+        route = route_ahead(self.network, self._plan, ego.lane_index, ego.position)
+        return read_scene(self._road, ego, route)
 
     @property
     def ego(self) -> EgoStatus:
         """Facts about the ego vehicle now."""
-        ego, network = self._ego, self.network
-        longitudinal, lateral = ego.lane.local_coordinates(ego.position)
-        heading_error = float(wrap_to_pi(ego.heading - ego.lane.heading_at(longitudinal)))
-        target_lane = getattr(ego, "target_lane_index", ego.lane_index)
-        start, end, lane_id = ego.lane_index
-        return EgoStatus(
-            speed=float(ego.speed),
-            forward_speed=float(ego.speed * np.cos(heading_error)),
-            crashed=bool(ego.crashed),
-            on_road=self._on_road(),
-            arrived=self._arrived(longitudinal),
-            lane_id=int(lane_id),
-            lanes=len(network.graph[start][end]),
-            lane_offset=float(lateral),
-            lane_heading_error=heading_error,
-            acceleration=float(ego.action["acceleration"]),
-            steering=float(ego.action["steering"]),
-            target_speed=float(getattr(ego, "target_speed", ego.speed)),
-            target_lane_id=int(target_lane[2]),
-        )
-
-    def _on_road(self) -> bool:
-        """Some lanes do not quite meet where they join; the margin bridges that."""
-        position = self._ego.position
-        lanes = self.network.lanes_list()
-        return any(bool(lane.on_lane(position, margin=ON_ROAD_MARGIN)) for lane in lanes)
+        ego = self._ego
+        longitudinal = ego.lane.local_coordinates(ego.position)[0]
+        return read_ego(self.network, ego, self._arrived(longitudinal))
 
     def _arrived(self, longitudinal: float) -> bool:
         """Whether the ego vehicle reached its goal; ``longitudinal`` [m] along its lane."""
