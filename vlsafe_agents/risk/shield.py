@@ -66,23 +66,23 @@ def decide(
 
 
 def best_actions(model: RiskModel, obs: Mapping[str, Array], threshold: float) -> Array:
-    """Of the actions that may be taken those with most reward, ``(N, *action_space.shape)``.
+    """What a risk model does where nobody proposes anything, ``(N, *action_space.shape)``.
 
-    They are chosen among the beginnings of the tails and, where they are few, all actions.
+    Of several tails the first leads ahead: its beginning is taken where it may be.  Rewards are not
+    asked about that, since to wait now and go on later looks as good, and can be put off again.
+    With a single tail, of the actions that may be taken the one with most reward is.
     """
+    if len(model.tails) > 1:
+        return decide(model, obs, model.beginnings(obs)[:, 0], threshold).action
     tried = _candidates(model, obs, len(next(iter(obs.values()))))
     best = _best(model.estimate(obs, tried), threshold)
     return tried[np.arange(len(tried)), best]
 
 
 def _best(estimate: Estimate, threshold: float) -> Array:
-    """Which action ``(N,)`` has most reward without danger, or is the least risky one.
-
-    Rewards are compared if all drive on ahead, by the first tail: or waiting would look better than
-    going, because one could go later.
-    """
+    """Which action ``(N,)`` has most reward without danger, or is the least risky one."""
     risk = estimate.risk.min(-1)  # (N, A)
-    reward = np.where(risk < threshold, estimate.reward[..., 0], -np.inf)
+    reward = np.where(risk < threshold, estimate.reward[..., 0], -np.inf)  # driving on ahead
     return np.where(np.isfinite(reward).any(1), reward.argmax(1), risk.argmin(1))
 
 
