@@ -21,8 +21,10 @@ def stored(folder: Path, name: str) -> dict[str, Any]:
 
 
 def test_without_data_it_learns_by_driving_and_goes_on_from_an_agent(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # a line at each update, however fast the machine is
+    monkeypatch.setattr("vlsafe_agents.common.progress.ProgressReport._is_due", lambda _: True)
     first, second = tmp_path / "first", tmp_path / "second"
     assert run("train", "--out", str(first), *WORLD, *TINY, "--steps", "124") == 0
     told = capsys.readouterr()

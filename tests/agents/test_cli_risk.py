@@ -153,7 +153,7 @@ def test_a_finished_training_is_shown_and_no_other_takes_its_place(
     for word in ("learnt from", "held out, mixed drives", "cross-entropy", "AUROC", "called safe"):
         assert word in shown
     assert vlsafe(*command, "--horizon", "3", "--seed", "1") == 2
-    assert "something of another horizon, model, seed; choose another" in capsys.readouterr().err
+    assert "something of another horizon, seed, model; choose another" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

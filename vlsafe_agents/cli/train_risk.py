@@ -48,8 +48,8 @@ def train_risk(
     ] = 6000,
     rounds: Annotated[
         int, typer.Option(help="Further rounds, of drives behind the shield so far.", min=0)
-    ] = 1,
-    round_states: Annotated[int, typer.Option(help="States of each of them.", min=1)] = 3000,
+    ] = 2,
+    round_states: Annotated[int, typer.Option(help="States of each of them.", min=1)] = 4000,
     held_out: Annotated[
         int, typer.Option(help="States of yet other drives, to examine the model on.", min=2)
     ] = 500,
@@ -71,7 +71,7 @@ def train_risk(
             f"[default: {', '.join(f'{name}={share}' for name, share in DEFAULT_MIX.items())}]"
         ),
     ] = None,
-    updates: Annotated[int, typer.Option(help="Gradient updates a round.", min=1)] = 3000,
+    updates: Annotated[int, typer.Option(help="Gradient updates a round.", min=1)] = 5000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
 ) -> None:

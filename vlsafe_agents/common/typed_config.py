@@ -73,8 +73,8 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
 def changed_keys(
     one: Mapping[str, Any], other: Mapping[str, Any], but: Container[str] = ()
 ) -> list[str]:
-    """In which settings two sets of them differ; a missing one is None."""
-    names = sorted(one.keys() | other.keys())
+    """In which settings two sets of them differ, in their order; a missing one is None."""
+    names = dict.fromkeys([*one, *other])
     return [name for name in names if name not in but and one.get(name) != other.get(name)]
 
 

@@ -39,6 +39,7 @@ class Role:
 
 UNKNOWN = Role("unknown")
 RISK_PLANNER = Role("risk", "Risk planner")
+_NO_ALGORITHMS = {RISK_PLANNER.key: RISK_PLANNER}  # what learns, and is no agent by itself
 
 
 def role_of(kind: str | None, agent: str | None, settings: Mapping[str, Any] | None) -> Role:
@@ -55,8 +56,8 @@ def role_of(kind: str | None, agent: str | None, settings: Mapping[str, Any] | N
     algorithm = stored.get("algo")
     if not isinstance(algorithm, str):
         return UNKNOWN
-    if algorithm == RISK_PLANNER.key:
-        return RISK_PLANNER
+    if algorithm in _NO_ALGORITHMS:
+        return _NO_ALGORITHMS[algorithm]
     row = ALGORITHMS.get(algorithm)
     if row is None:
         package, _, name = algorithm.rpartition(":")

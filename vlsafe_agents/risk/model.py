@@ -56,7 +56,7 @@ class RiskConfig:
     horizon: float = 6.0
     units: Count = 64
     layers: Count = 2
-    updates: Count = 3000
+    updates: Count = 5000
     batch_size: Count = 256
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlsafe_agents.common.typed_config import changed_keys
-from vlsafe_agents.evaluation.roles import RISK_PLANNER
+from vlsafe_agents.evaluation.roles import RISK_PLANNER, role_of
 from vlsafe_agents.risk.branching import BranchingConfig
 from vlsafe_agents.risk.examination import Examination
 from vlsafe_agents.risk.model import RiskModel
@@ -128,7 +128,7 @@ def read_risk(folder: Path) -> RiskRun:
     """
     remedy = "train a risk model with `vlsafe train-risk`"
     settings = read_json(folder / SETTINGS_FILE, remedy=remedy)
-    if settings.get("algo") != RISK_PLANNER.key:
+    if role_of("agent", None, settings) != RISK_PLANNER:
         raise ValueError(f"{folder} holds no risk model but an agent; {remedy}")
     facts = read_json(folder / TRAINING_FILE, remedy="finish it with the same `vlsafe train-risk`")
     return RiskRun(RiskModel.load(folder), settings, facts)

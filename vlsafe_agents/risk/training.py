@@ -45,8 +45,8 @@ class TrainingConfig:
     """
 
     states: int = 6000
-    rounds: int = 1
-    round_states: int = 3000
+    rounds: int = 2
+    round_states: int = 4000
     seed: int = 0
     model: RiskConfig = field(default_factory=RiskConfig)
 
