@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from vlsafe_agents.cli.tables import print_table, say
+from vlsafe_agents.report.tables import count, figure
 
 NAMES = ["run[seed=1]", "run[/x]", "[bold]x[/bold]", ":smile:", "a,b=c d", "fahrt-zürich", "横浜"]
 
@@ -30,6 +31,13 @@ def test_tables_are_not_cut_where_there_is_no_terminal(
     shown = capsys.readouterr().out
     assert "b" * 300 in shown
     assert "|  2.5% |" in shown.replace("│", "|")
+
+
+def test_thousands_are_set_apart_by_commas(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("title", ["crashes"], [[count(7442)], [figure(12345.6)]])
+    shown = capsys.readouterr().out
+    assert "7,442" in shown
+    assert "12,346" in shown
 
 
 def test_what_a_stream_cannot_show_is_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:

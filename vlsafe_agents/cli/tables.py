@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 _NUMBER = re.compile(r"[-+$]?[\d.,]+( ?%)?")
+_THOUSANDS = re.compile("(?<=\\d)\u2009(?=\\d)")  # on pages a thin space is there
 
 
 def say(text: object) -> None:
@@ -27,7 +28,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[printable(cell) for cell in row] for row in rows]
+    cells = [[printable(_THOUSANDS.sub(",", str(cell))) for cell in row] for row in rows]
     table = Table(title=Text(printable(title)))
     console = Console(highlight=False)
     names = [printable(name) for name in columns]
