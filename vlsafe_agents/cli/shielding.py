@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+OPTION = "--shield-threshold"
+
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
     from vlsafe_agents.risk.run_folder import RiskRun
@@ -61,6 +63,7 @@ def read_shield(folder: Path, threshold: float | None, choice: AnyEnv) -> Shield
     from vlsafe_agents.evaluation.stock import file_sha256
     from vlsafe_agents.risk.model import MODEL_FILE
     from vlsafe_agents.risk.run_folder import read_risk
+    from vlsafe_agents.risk.shield import shield_threshold
 
     run, sha256 = read_risk(folder), file_sha256(folder / MODEL_FILE)
     learned = run.settings["env"]["env_id"]
@@ -69,16 +72,7 @@ def read_shield(folder: Path, threshold: float | None, choice: AnyEnv) -> Shield
             f"--shield {folder}: its risks are those of {learned}, not of {choice.env_id}; train "
             "one there with `vlsafe train-risk`"
         )
-    return Shield(folder, run, threshold_of(run, threshold), sha256)
-
-
-def threshold_of(run: RiskRun, given: float | None) -> float:
-    """The threshold that is given, or else the one that it was trained with."""
-    from wrappers.checks import one_number
-
-    if given is None:
-        return run.threshold
-    return one_number(given, "--shield-threshold", "evaluate", 0.0, 1.0)
+    return Shield(folder, run, shield_threshold(run.model, threshold, OPTION), sha256)
 
 
 def _shielded(make_env: Callable[[], Any], model: Any, threshold: float) -> Any:

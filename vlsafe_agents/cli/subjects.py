@@ -119,9 +119,10 @@ def _is_risk(folder: Path) -> bool:
 def _planner(folder: Path, given: Given) -> Subject:
     """A risk model by itself: it goes ahead wherever it calls that safe."""
     from vlsafe_agents.cli.environments import EnvChoice
-    from vlsafe_agents.cli.shielding import threshold_of
+    from vlsafe_agents.cli.shielding import OPTION
     from vlsafe_agents.risk import ShieldedPolicy
     from vlsafe_agents.risk.run_folder import read_risk
+    from vlsafe_agents.risk.shield import shield_threshold
     from vlsafe_agents.training.facts import figures
 
     if given.shield is not None:
@@ -129,7 +130,7 @@ def _planner(folder: Path, given: Given) -> Subject:
     if given.env is not None:
         raise ValueError("a risk model knows its environment; leave out --env")
     run = read_risk(folder)
-    threshold = threshold_of(run, given.shield_threshold)
+    threshold = shield_threshold(run.model, given.shield_threshold, OPTION)
     env = run.settings["env"]
     return Subject(
         agent=ShieldedPolicy(None, run.model, threshold),

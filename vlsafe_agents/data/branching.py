@@ -227,8 +227,13 @@ def choose_states(
 
 def urgency(info: Mapping[str, Any]) -> float:
     """``1 / (1 + t)`` of the least time t [s] to a contact that an info tells; 0 if it is far."""
-    seconds = max(0.0, min((float(info[name]) for name in _TIMES if name in info), default=np.inf))
-    return 1.0 / (1.0 + seconds) if seconds < CRITICAL_SECONDS else 0.0
+    return max((float(_nearness(info[name])) for name in _TIMES if name in info), default=0.0)
+
+
+def _nearness(seconds: Any) -> Array:
+    """How critical times to a contact are, in their shape."""
+    seconds = np.maximum(seconds, 0.0)
+    return np.where(seconds < CRITICAL_SECONDS, 1.0 / (1.0 + seconds), 0.0)
 
 
 def criticality(episode: Episode, before_cost: int) -> tuple[Array, list[str]]:
@@ -240,8 +245,7 @@ def criticality(episode: Episode, before_cost: int) -> tuple[Array, list[str]]:
     columns = {name: np.zeros(steps) for name in (BEFORE_COST, *_TIMES)}
     for name in _TIMES:
         if name in episode.infos:
-            seconds = np.maximum(episode.infos[name][:steps], 0.0)
-            columns[name] = np.where(seconds < CRITICAL_SECONDS, 1.0 / (1.0 + seconds), 0.0)
+            columns[name] = _nearness(episode.infos[name][:steps])
     if episode.terminated and episode.env_cost is not None and episode.env_cost[-1] > 0:
         columns[BEFORE_COST][max(0, steps - before_cost) :] = 1.0
     names, table = list(columns), np.stack(list(columns.values()))  # (3, T)

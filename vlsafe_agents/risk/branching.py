@@ -36,7 +36,8 @@ class BranchingConfig:
         frequency: decisions a second [Hz].
         horizon: how long a branch is at most [s].
         hold_seconds: how long its first action is held [s], one decision at least.
-        every: seconds between two states of a drive where nothing is urgent [s].
+        every: mean time between two states of a drive where a contact is a second away [s]; it is
+            twice as long where none is near, and two thirds of it at a contact.
         random_actions: tried in each state besides.
 
     Raises:

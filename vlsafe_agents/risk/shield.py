@@ -135,7 +135,7 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         observation, info = self.env.reset(**kwargs)
         self._seen = observation
         self.episode += 1
-        return observation, info | _facts(0.0, False, 0.0)
+        return observation, info
 
     def step(self, action: Any) -> Any:
         """Take the action, or another in its place."""
@@ -153,8 +153,12 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         self.replaced += int(decision.replaced[0])
         observation, reward, terminated, truncated, info = self.env.step(taken)
         self._seen = observation
-        facts = (decision.risk[0], decision.replaced[0], decision.reward_change[0])
-        return observation, reward, terminated, truncated, info | _facts(*facts)
+        facts = {
+            "shield_risk": float(decision.risk[0]),
+            "shield_replaced": bool(decision.replaced[0]),
+            "shield_reward_change": float(decision.reward_change[0]),
+        }
+        return observation, reward, terminated, truncated, info | facts
 
     def save_layer(self) -> Any:
         """What this wrapper keeps of an episode; see ``vlsafe_envs.snapshots``."""
@@ -200,7 +204,6 @@ class ShieldedPolicy:
             check_actions(model, policy.action_space, "the policy")
         self.observation_space = (policy or model).observation_space
         self.action_space = model.action_space
-        self.decision: Decision | None = None  # the last one
 
     def predict(
         self,
@@ -223,23 +226,14 @@ class ShieldedPolicy:
             return action[0] if single else action, state
         proposed, state = self.policy.predict(observation, state, episode_start, deterministic)
         proposed = np.asarray(proposed)[None] if single else proposed
-        self.decision = decide(self.model, obs, proposed, self.threshold)
-        action = self.decision.action
+        action = decide(self.model, obs, proposed, self.threshold).action
         return action[0] if single else action, state
 
 
-def _facts(risk: Any, replaced: Any, change: Any) -> dict[str, Any]:
-    return {
-        "shield_risk": float(risk),
-        "shield_replaced": bool(replaced),
-        "shield_reward_change": float(change),
-    }
-
-
-def shield_threshold(model: RiskModel, given: float | None) -> float:
-    """The threshold that is given, or else the model's, in [0, 1]."""
+def shield_threshold(model: RiskModel, given: float | None, name: str = "threshold") -> float:
+    """The threshold that is given under ``name``, or else the model's, in [0, 1]."""
     value = model.config.threshold if given is None else given
-    return one_number(value, "threshold", "the shield", 0.0, 1.0)
+    return one_number(value, name, "the shield", 0.0, 1.0)
 
 
 def check_actions(model: RiskModel, space: gym.Space[Any], whose: str) -> None:
