@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-OPTION = "--shield-threshold"
-
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
     from vlsafe_agents.risk.run_folder import RiskRun
 
+OPTION = "--shield-threshold"
 _ADDED = ("env_steps", "collisions_caused", "gradient_steps", "wall_s")
 
 
