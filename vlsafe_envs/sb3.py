@@ -22,7 +22,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from vlsafe_envs.actions import check_actions
-from vlsafe_envs.batch.stacked import Arrival, BatchMember, DrivingBatch, Integers, put_rows
+from vlsafe_envs.batch.columns import Integers, put_rows
+from vlsafe_envs.batch.stacked import Arrival, BatchMember, DrivingBatch
 from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
 from vlsafe_envs.options import check_env_options
 from vlsafe_envs.registration import make_batch, make_env

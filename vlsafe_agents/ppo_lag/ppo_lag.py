@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, ClassVar, TypedDict, Unpack, cast
+from typing import Any, ClassVar, Unpack, cast
 
 import numpy as np
 import torch as th
@@ -13,22 +13,27 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
-from torch.nn import functional as F
 
 from vlsafe_agents.common.checked_steps import count_collisions
 from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.common.driving import DrivingAlgorithm
 from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
 from vlsafe_agents.common.lagrange import make_multiplier
-from vlsafe_agents.ppo.ppo import check_arguments
-from vlsafe_agents.ppo_lag.advantages import NORMALIZATIONS, lagrangian_advantage
+from vlsafe_agents.ppo_lag.advantages import lagrangian_advantage
+from vlsafe_agents.ppo_lag.arguments import PPOKwargs, check_lag_arguments
 from vlsafe_agents.ppo_lag.buffers import (
     CostDictRolloutBuffer,
     CostRolloutBuffer,
     CostRolloutBufferSamples,
+)
+from vlsafe_agents.ppo_lag.losses import (
+    clipped_policy_loss,
+    clipped_share,
+    kl_estimate,
+    value_loss,
 )
 from vlsafe_agents.ppo_lag.policies import (
     CostActorCriticCnnPolicy,
@@ -36,33 +41,6 @@ from vlsafe_agents.ppo_lag.policies import (
     CostMultiInputActorCriticPolicy,
 )
 from wrappers.checks import one_number, whole_number
-
-
-class PPOKwargs(TypedDict, total=False):
-    """Arguments of SB3's `PPO` that `PPOLag` passes on unchanged; see there for their meaning."""
-
-    learning_rate: float | Schedule
-    n_steps: int
-    batch_size: int
-    n_epochs: int
-    gamma: float
-    gae_lambda: float
-    clip_range: float | Schedule
-    clip_range_vf: float | Schedule | None
-    normalize_advantage: bool
-    ent_coef: float
-    vf_coef: float
-    max_grad_norm: float
-    use_sde: bool
-    sde_sample_freq: int
-    target_kl: float | None
-    stats_window_size: int
-    tensorboard_log: str | None
-    policy_kwargs: dict[str, Any] | None
-    verbose: int
-    seed: int | None
-    device: th.device | str
-    _init_setup_model: bool
 
 
 class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
@@ -136,8 +114,6 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
         frame_stack: int = 1,
         **ppo_kwargs: Unpack[PPOKwargs],
     ) -> None:
-        if "rollout_buffer_class" in ppo_kwargs or "rollout_buffer_kwargs" in ppo_kwargs:
-            raise ValueError("PPOLag brings its own rollout buffer; leave rollout_buffer_* out.")
         own = {
             "cost_gamma": cost_gamma,
             "cost_gae_lambda": cost_gae_lambda,
@@ -145,19 +121,7 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
             "cost_window": cost_window,
             "frame_stack": frame_stack,
         }
-        check_arguments("PPOLag", {**ppo_kwargs, **own})
-        if advantage_normalization not in NORMALIZATIONS:
-            raise ValueError(
-                f"Unknown advantage_normalization {advantage_normalization!r}; choose one of "
-                f"{NORMALIZATIONS}."
-            )
-        if advantage_normalization == "separate" and not ppo_kwargs.get(
-            "normalize_advantage", True
-        ):
-            raise ValueError(
-                'advantage_normalization="separate" has no effect with normalize_advantage=False; '
-                "leave one of them out."
-            )
+        check_lag_arguments(advantage_normalization, own, ppo_kwargs)
         make_multiplier(lagrange, cost_limit, **(lagrange_kwargs or {}))  # refuses wrong settings
         self.cost_limit = cost_limit
         self.lagrange = lagrange
@@ -389,14 +353,10 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
         if isinstance(self.action_space, spaces.Discrete):
             actions = actions.long().flatten()  # (N, 1) -> (N,)
         values, cost_values, log_prob, entropy = self._evaluate(batch, actions)
-        advantages = self._mixed_advantage(batch)
         log_ratio = log_prob - batch.old_log_prob
-        ratio = th.exp(log_ratio)
-        clipped = th.clamp(ratio, 1 - clip_range, 1 + clip_range)
-        policy_loss = -th.min(advantages * ratio, advantages * clipped).mean()
-
-        value_loss = _value_loss(values, batch.old_values, batch.returns, clip_range_vf)
-        cost_value_loss = _value_loss(
+        policy_loss = clipped_policy_loss(self._mixed_advantage(batch), log_ratio, clip_range)
+        reward_value_loss = value_loss(values, batch.old_values, batch.returns, clip_range_vf)
+        cost_value_loss = value_loss(
             cost_values, batch.old_cost_values, batch.cost_returns, clip_range_vf
         )
         # -log_prob stands in where the distribution's entropy has no closed form.
@@ -404,18 +364,16 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
         loss = (
             policy_loss
             + self.ent_coef * entropy_loss
-            + self.vf_coef * value_loss
+            + self.vf_coef * reward_value_loss
             + self.cost_vf_coef * cost_value_loss
         )
-        with th.no_grad():  # Schulman's k3 estimator
-            approx_kl = float(th.mean((ratio - 1) - log_ratio))
-            clip_fraction = float(th.mean((th.abs(ratio - 1) > clip_range).float()))
+        approx_kl = kl_estimate(log_ratio)
         logs["train/policy_gradient_loss"].append(policy_loss.item())
-        logs["train/value_loss"].append(value_loss.item())
+        logs["train/value_loss"].append(reward_value_loss.item())
         logs["train/cost_value_loss"].append(cost_value_loss.item())
         logs["train/entropy_loss"].append(entropy_loss.item())
         logs["train/loss"].append(loss.item())
-        logs["train/clip_fraction"].append(clip_fraction)
+        logs["train/clip_fraction"].append(clipped_share(log_ratio, clip_range))
         logs["train/approx_kl"].append(approx_kl)
         return loss, approx_kl
 
@@ -474,13 +432,3 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
         if running.get("new_episodes"):
             costs = {**costs, "running": np.zeros(self.n_envs)}
         self._episode_costs.load_state_dict(costs)
-
-
-def _value_loss(
-    values: th.Tensor, old_values: th.Tensor, returns: th.Tensor, clip_range: float | None
-) -> th.Tensor:
-    """Mean squared error to the GAE return, the prediction's move clipped if asked for."""
-    values = values.flatten()
-    if clip_range is not None:
-        values = old_values + th.clamp(values - old_values, -clip_range, clip_range)
-    return F.mse_loss(returns, values)

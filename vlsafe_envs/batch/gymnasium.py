@@ -13,7 +13,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 
 from vlsafe_envs.actions import check_actions
-from vlsafe_envs.batch.stacked import Arrival, BatchMember, DrivingBatch, put_rows, rows_of
+from vlsafe_envs.batch.columns import put_rows, rows_of
+from vlsafe_envs.batch.stacked import Arrival, BatchMember, DrivingBatch
 from vlsafe_envs.checks import check_autoreset, check_kind, check_seeds, reset_mask
 from vlsafe_envs.state import State
 

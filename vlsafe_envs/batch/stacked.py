@@ -6,13 +6,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_envs.batch.columns import Integers, in_columns, info_rows, joined, rows_of
 from vlsafe_envs.checks import check_kind, check_num_envs, check_seed
 from vlsafe_envs.costs import HORIZON, CostConfig
 from vlsafe_envs.env import DrivingEnv, draw_density
@@ -29,7 +29,6 @@ from vlsafe_envs.task import Moment, make_info, out_of_time
 from vlsafe_envs.tasks.cruise import CruiseTask
 from wrappers import FrameCost, FrameHistory
 
-Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 # What each environment may have of its own.
 OWN_SETTINGS = {"rewards": RewardConfig, "costs": CostConfig, "offroad_terminal": bool}
@@ -179,7 +178,7 @@ class DrivingBatch:
 
     def _read_own(self) -> None:
         self._own = {
-            name: _in_columns([getattr(env, name) for env in self.envs]) for name in OWN_SETTINGS
+            name: in_columns([getattr(env, name) for env in self.envs]) for name in OWN_SETTINGS
         }
 
     def reset(self, rows: Integers, seeds: Sequence[int | None]) -> Arrival:
@@ -332,9 +331,9 @@ class DrivingBatch:
         """Score all frames in one call, if somebody is to, and complete the infos."""
         if self.frame_cost is None or not arrivals:
             return
-        frames = _joined([self._frames_to_score(arrival, self.frame_cost) for arrival in arrivals])
-        terminated = _joined([arrival.terminated for arrival in arrivals])
-        env_cost = _joined([arrival.info["env_cost"] for arrival in arrivals])
+        frames = joined([self._frames_to_score(arrival, self.frame_cost) for arrival in arrivals])
+        terminated = joined([arrival.terminated for arrival in arrivals])
+        env_cost = joined([arrival.info["env_cost"] for arrival in arrivals])
         scored = self.frame_cost(frames, _LazyInfos(arrivals), terminated, env_cost)
         first = 0
         for arrival in arrivals:
@@ -362,51 +361,3 @@ class _LazyInfos(Sequence[dict[str, Any]]):
 
     def __getitem__(self, index: Any) -> Any:
         return self._rows[index]
-
-
-def _joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """The parts end to end; one part is not copied."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def info_rows(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """Columns ``(K, ...)``, perhaps nested, as K dictionaries of plain values."""
-    lists = []
-    for column in columns.values():
-        if isinstance(column, dict):
-            lists.append(info_rows(column))
-        else:
-            lists.append(column.tolist() if column.ndim == 1 else list(column))
-    names = tuple(columns)
-    return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
-
-
-def rows_of(columns: Any, rows: Integers) -> Any:
-    """Rows of an array, or of all arrays in a dictionary or namespace; others stay as they are."""
-    if isinstance(columns, np.ndarray):
-        return columns[rows]
-    if isinstance(columns, dict):
-        return {name: rows_of(column, rows) for name, column in columns.items()}
-    if isinstance(columns, SimpleNamespace):
-        return SimpleNamespace(**rows_of(vars(columns), rows))
-    return columns
-
-
-def put_rows(arrays: Any, values: Any, rows: Integers) -> None:
-    """Write ``values (K, ...)`` into rows of ``arrays (N, ...)``; both may be dictionaries."""
-    if not isinstance(values, dict):
-        arrays[rows] = values
-        return
-    for name, value in values.items():
-        put_rows(arrays[name], value, rows)
-
-
-def _in_columns(settings: list[Any]) -> Any:
-    """A setting common to all environments, or a namespace of its fields as arrays ``(N,)``."""
-    first = settings[0]
-    if all(setting == first for setting in settings[1:]):
-        return first
-    if isinstance(first, bool):
-        return np.array(settings)
-    fields = {name: np.array([getattr(s, name) for s in settings]) for name in vars(first)}
-    return SimpleNamespace(**fields)
