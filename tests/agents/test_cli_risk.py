@@ -22,7 +22,11 @@ from vlsafe_agents.cli.environments import EnvChoice
 from vlsafe_agents.cli.shielding import Shield
 from vlsafe_agents.cli.subjects import Subject
 from vlsafe_agents.common.agent_file import read_agent
+from vlsafe_agents.data import EpisodeDataset
 from vlsafe_agents.evaluation import evaluate, read_evaluation
+from vlsafe_agents.foresight import read_foresight
+from vlsafe_agents.foresight.drives import replay
+from vlsafe_agents.foresight.signals import RiskSignal
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.report.tables import results_table
@@ -30,6 +34,7 @@ from vlsafe_agents.risk import Outcomes, RiskModel, SafetyShield, training
 from vlsafe_agents.risk.examination import examine
 from vlsafe_agents.risk.model import RiskConfig
 from vlsafe_agents.risk.run_folder import RiskRun
+from vlsafe_agents.training import load_agent
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.drivers.macros import tail_names
 
@@ -396,3 +401,54 @@ def test_a_shield_from_a_folder_around_an_environment_of_vectors(trained: Path) 
     assert observation.shape == env.observation_space.shape
     *_, info = shield.step(1)
     assert 0 <= info["shield_risk"] <= 1
+
+
+# --- what it foresees -----------------------------------------------------------------------------
+
+
+def _names(path: Path) -> list[str]:
+    return [signal.name for signal in read_foresight(path).traffics[1].measured.signals]
+
+
+def test_a_risk_model_is_asked_in_its_own_drives_and_in_an_agents(
+    run: Path, sees_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--episodes", "2", "--dreams", "1")
+    assert vlsafe("foresight", str(run / "risk"), *few) == 0
+    assert _names(run / "risk" / "foresight.json") == ["risk", "1 / TTC"]
+    line = f"vlsafe foresight {run / 'risk'} --episodes 2"
+    assert line in commands(read_run_folder(run))
+    agent, out = str(sees_images), tmp_path / "x.json"
+    asked = ("foresight", agent, "--risk", str(run / "risk"), *few, "--out", str(out))
+    assert vlsafe(*asked) == 0
+    assert _names(out) == ["risk", "1 / TTC"]
+    assert read_foresight(out).options["risk"] == str(run / "risk")
+    assert vlsafe("foresight", str(run / "risk"), "--risk", str(run / "risk"), *few) == 2
+    assert "which is asked itself" in capsys.readouterr().err
+
+
+def test_recorded_drives_are_judged_by_a_risk_model(trained: Path, tmp_path: Path) -> None:
+    data, agent, out = str(tmp_path / "data"), str(tmp_path / "bc"), tmp_path / "x.json"
+    seen = ("--episodes", "3", "--workers", "1", "--observation", "all", "--mix", "random=1")
+    assert vlsafe("collect", *HERE, *seen, "--out", data) == 0
+    learn = ("train", "--algo", "bc", "--steps", "3", "--data", data, "--observation", "vector")
+    assert vlsafe(*learn, "--out", agent) == 0
+    asked = ("foresight", agent, "--risk", str(trained / "risk"), "--data", data)
+    few = ("--episodes", "2", "--density", "1.0")
+    assert vlsafe(*asked, *few, "--out", str(out)) == 0
+    dataset = EpisodeDataset.from_minari(data, cost="env")
+    model, first = RiskModel.load(trained / "risk"), dataset.episode(0)
+    assert first.num_steps <= 6
+    said = model.estimate(
+        {name: first.obs[name][:-1] for name in model.observation_space.spaces},
+        first.action[:, None],
+    )
+    (found, _) = replay(
+        load_agent(Path(agent))[0],
+        dataset.select(dataset.observation_space["vector"]),  # type: ignore[index]
+        [RiskSignal(model)],
+        1,
+        most=2,
+        sensed=dataset.select(model.observation_space),
+    )
+    np.testing.assert_allclose(found.signals["risk"], said.risk[:, 0].min(-1), rtol=1e-5)

@@ -27,6 +27,7 @@ from vlsafe_agents.foresight.signals import (
     inverse_time,
     signals_of,
 )
+from vlsafe_agents.risk.model import Estimate
 from vlsafe_agents.vlsafe.rssm import RSSMState
 
 SPACE = spaces.Box(0.0, 100.0, (1,), np.float32)
@@ -50,6 +51,10 @@ class Countdown(gym.Env[Any, Any]):
         cost = 1.0 if self.left == 2 or (over and how == 0) else 0.0  # also in mid-drive
         return self._observe(), 0.0, over and how < 2, over and how == 2, self._info(cost)
 
+    def sensed(self) -> Any:
+        """What a risk model sees."""
+        return {"x": self._observe()[0]}
+
     def _observe(self) -> Any:
         return np.array([10 * self.seed + self.time], np.float32)
 
@@ -69,8 +74,15 @@ class Still:
 class SeesAll:
     """A risk model that gives back what it sees."""
 
-    def risk(self, observation: Any) -> Any:
-        return np.asarray(observation)[:, 0] / 100
+    def estimate(self, obs: Any, actions: Any) -> Estimate:
+        assert actions.tolist() == [[1]] * len(obs["x"])  # what `Still` does
+        risk = obs["x"].astype(np.float32)[:, None, None] / 100  # (N, 1, 1)
+        return Estimate(risk, risk)
+
+
+def sense(envs: Any) -> Any:
+    """What the risk model sees in every environment."""
+    return envs.call("sensed")
 
 
 def countdowns(count: int) -> SyncVectorEnv:
@@ -97,10 +109,11 @@ def roads() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("count", "every"), [(1, 1), (4, 1), (5, 2), (16, 3)])
 def test_values_belong_to_their_drive_and_their_decision(count: int, every: int) -> None:
-    signals = [RiskSignal(SeesAll()), InverseTime()]
+    signals = [RiskSignal(SeesAll()), InverseTime()]  # type: ignore[arg-type]
     seeds = list(range(9))
     done: list[int] = []
-    found = drive(Still(), countdowns(count), seeds, signals, every, done.append)
+    envs = countdowns(count)
+    found = drive(Still(), envs, seeds, signals, every, done.append, sense=sense)
     assert done == list(range(1, 10))
     for seed, one in zip(seeds, found, strict=True):
         length = 3 + seed % 7
@@ -130,19 +143,24 @@ def test_seconds_are_those_that_the_environment_says() -> None:
 
 def test_what_is_not_reported_is_not_known() -> None:
     infos = [{"time_to_collision": 2.0}, {}, {"time_to_collision": 0.0}]
-    found = InverseTime().values(Moment(np.zeros((3, 1)), None, infos))["1 / TTC"]
+    found = InverseTime().values(Moment(None, infos, np.zeros(3)))["1 / TTC"]
     np.testing.assert_array_equal(found, [0.5, np.nan, 100.0])
     np.testing.assert_array_equal(inverse_time(np.array([np.inf, 1e3, 4.0])), [0.0, 0.0, 0.25])
 
 
-@pytest.mark.parametrize("answer", [[0.5], [0.5, 1.5], [0.5, np.nan], [[0.1, 0.2]]])
-def test_a_risk_that_is_no_chance_is_refused(answer: Any) -> None:
-    class Odd:
-        def risk(self, observation: Any) -> Any:
-            return answer
+def test_a_risk_is_the_least_over_the_ways_to_drive_on() -> None:
+    class Model:
+        def estimate(self, obs: Any, actions: Any) -> Estimate:
+            assert actions.tolist() == [[2], [0]]
+            risk = np.stack([obs["x"], 1 - obs["x"]], -1)[:, None]  # (N, 1, T)
+            return Estimate(risk.astype(np.float32), risk)
 
-    with pytest.raises(ValueError, match=r"Odd.risk gave .* of 2 observations"):
-        RiskSignal(Odd()).values(Moment(np.zeros((2, 1)), None, [{}, {}]))
+    signal = RiskSignal(Model())  # type: ignore[arg-type]
+    action = np.array([2, 0])
+    found = signal.values(Moment(None, [{}, {}], action, {"x": np.array([0.25, 0.75])}))
+    assert found["risk"].tolist() == [0.25, 0.25]
+    with pytest.raises(ValueError, match="needs to see something"):
+        signal.values(Moment(None, [{}, {}], action))
 
 
 # --- of a world model -----------------------------------------------------------------------------
@@ -196,7 +214,8 @@ def test_signals_are_what_heads_critic_and_dreams_say(agent: VLSafe, roads: Any)
     _, state = policy.predict(observation, deterministic=True)
     horizon, copies = 3, 2
     torch.manual_seed(5)
-    said = WorldModelSignals(policy, horizon, copies).values(Moment(observation, state, [{}] * 4))
+    moment = Moment(state, [{}] * 4, np.zeros(4))
+    said = WorldModelSignals(policy, horizon, copies).values(moment)
     deter, stoch, action = (torch.as_tensor(x) for x in state)
     world_model, actor_critic = policy.world_model, policy.actor_critic
     feat = world_model.feat(RSSMState(deter, stoch))

@@ -10,18 +10,22 @@ import typer
 
 from vlsafe_agents.cli.evaluate import FIRST_SEED, set_threads
 from vlsafe_agents.cli.options import CostFunction, CostKey, Wrapper
-from vlsafe_agents.cli.subjects import Given, Subject, trained_agent
+from vlsafe_agents.cli.subjects import Given, Subject, of_training
 
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
     from vlsafe_agents.foresight import Drive, Foresight
+    from vlsafe_agents.foresight.drives import Sense
     from vlsafe_agents.foresight.signals import Signals
+    from vlsafe_agents.risk import RiskModel
 
 DENSER = 1.5  # times the density of training, where none is given
 
 
 def foresight(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained agent.", metavar="RUN")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of a trained agent, or of a risk model.", metavar="RUN")
+    ],
     data: Annotated[
         Path | None,
         typer.Option(help="Recorded drives to judge, in place of its own in that traffic."),
@@ -35,6 +39,10 @@ def foresight(
             help="Other traffic to drive in; give it several times for several. "
             "[default: 1.5 times the density of training, in our environments]"
         ),
+    ] = None,
+    risk: Annotated[
+        Path | None,
+        typer.Option(help="Also ask the risk model of this folder (`vlsafe train-risk`)."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The figures. [default: RUN/foresight.json]")
@@ -76,13 +84,13 @@ def foresight(
     from wrappers.files import one_writer
 
     own = {"wrapper": wrapper, "cost_key": cost_key, "cost_function": cost_function}
-    subject = trained_agent(
+    subject = of_training(
         run, allow_pickle, Given(out, None, env, env_arg or [], own, allow_import)
     )
     set_threads(threads)
     path = out or run / FORESIGHT_FILE
     with one_writer(path, "vlsafe foresight"):
-        found = _measured(subject, data, density, env_arg or [], episodes, first_seed, dreams)
+        found = _measured(subject, data, risk, density, env_arg or [], episodes, first_seed, dreams)
         found.write(path)
     _print(found)
     say(path)
@@ -91,6 +99,7 @@ def foresight(
 def _measured(
     subject: Subject,
     data: Path | None,
+    risk: Path | None,
     density: list[float] | None,
     env_arg: list[str],
     episodes: int,
@@ -104,21 +113,23 @@ def _measured(
     places = _places(subject.env, density, env_arg)
     usual = next(iter(places.values()))
     seconds = _seconds(usual, subject.observation)
-    signals = signals_of(subject.agent, copies=dreams)
+    model, sense = _risk(subject, risk)
+    signals = signals_of(subject.agent, model, dreams)
     seeds = range(first_seed, first_seed + episodes)
     steps: list[Steps] = []  # of each traffic
     looked_at: list[tuple[str, dict[str, Any], str | None]] = []  # in which, and the recordings
     for title, place in places.items():
         if data is not None and place is usual:
-            drives, kwargs = _recorded(subject, data, signals, seconds, episodes)
+            drives, kwargs = _recorded(subject, data, model, signals, seconds, episodes)
             looked_at.append((title, kwargs, str(data)))
         else:
-            drives = _driven(subject, title, place, signals, seconds, seeds)
+            drives = _driven(subject, title, place, signals, seconds, seeds, sense)
             looked_at.append((title, place.kwargs, None))
         steps.append(Steps.of(drives, seconds))
     figures = measure(steps[0], steps[1:], seconds, CHANCES)
     options = {
         "data": None if data is None else str(data),
+        "risk": None if risk is None else str(risk),
         "episodes": episodes,
         "first_seed": first_seed,
         "density": density,
@@ -128,6 +139,20 @@ def _measured(
     traffics = [Traffic(*what, found) for what, found in zip(looked_at, figures, strict=True)]
     settings = dict(subject.settings or {})
     return Foresight(subject.name, settings, usual.env_id, seconds, options, tuple(traffics))
+
+
+def _risk(subject: Subject, folder: Path | None) -> tuple[RiskModel | None, Sense | None]:
+    """The risk model to ask, and how it sees environments; None: as the agent does."""
+    from vlsafe_agents.cli.shielding import read_shield, vehicles_of_all
+    from vlsafe_agents.risk import ShieldedPolicy
+
+    if isinstance(subject.agent, ShieldedPolicy):
+        if folder is not None:
+            raise ValueError("--risk: the folder is of a risk model, which is asked itself")
+        return subject.agent.model, None
+    if folder is None:
+        return None, None
+    return read_shield(folder, None, subject.env, "--risk").run.model, vehicles_of_all
 
 
 def _places(
@@ -181,6 +206,7 @@ def _driven(
     signals: Sequence[Signals],
     seconds: float,
     seeds: range,
+    sense: Sense | None,
 ) -> list[Drive]:
     """Drives of the agent itself."""
     from vlsafe_agents.common.progress import ProgressReport
@@ -190,9 +216,8 @@ def _driven(
     try:
         with ProgressReport(f"foresight, {title}", len(seeds), "drives") as report:
             report.update(0)
-            return drive(
-                subject.agent, env, seeds, signals, decisions_apart(seconds), report.update
-            )
+            every = decisions_apart(seconds)
+            return drive(subject.agent, env, seeds, signals, every, report.update, sense=sense)
     finally:
         env.close()
 
@@ -211,7 +236,12 @@ def _vectorised(choice: AnyEnv, observation: str, most: int) -> Any:
 
 
 def _recorded(
-    subject: Subject, data: Path, signals: Sequence[Signals], seconds: float, most: int
+    subject: Subject,
+    data: Path,
+    model: RiskModel | None,
+    signals: Sequence[Signals],
+    seconds: float,
+    most: int,
 ) -> tuple[list[Drive], dict[str, Any]]:
     """Recorded drives, and the arguments of the environment that they were recorded in."""
     from vlsafe_agents.common.progress import ProgressReport
@@ -219,12 +249,16 @@ def _recorded(
     from vlsafe_agents.foresight.drives import decisions_apart, replay
 
     seen = subject.agent.observation_space
-    dataset = EpisodeDataset.from_minari(data, cost="env", observation_space=seen)
+    stored = EpisodeDataset.from_minari(
+        data, cost="env", observation_space=seen if model is None else None
+    )
+    dataset = stored.select(seen)
+    sensed = None if model is None else stored.select(model.observation_space)
     total = min(most, dataset.num_episodes)
     with ProgressReport("foresight, recorded drives", total, "drives") as report:
         report.update(0)
         every = decisions_apart(seconds)
-        drives = replay(subject.agent, dataset, signals, every, most, report.update)
+        drives = replay(subject.agent, dataset, signals, every, most, report.update, sensed=sensed)
     return drives, dict(dataset.metadata.get("env_kwargs") or {})
 
 

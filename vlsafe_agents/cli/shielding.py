@@ -48,11 +48,14 @@ class Shield:
         return {**training, **{k: add(training.get(k), own.get(k)) for k in _ADDED}}
 
 
-def read_shield(folder: Path, threshold: float | None, choice: AnyEnv) -> Shield:
+def read_shield(
+    folder: Path, threshold: float | None, choice: AnyEnv, option: str = "--shield"
+) -> Shield:
     """The shield of a folder for an environment.
 
     Args:
         threshold: None: the one that it was trained with.
+        option: which named the folder.
 
     Raises:
         FileNotFoundError: where there is no finished risk model.
@@ -68,7 +71,7 @@ def read_shield(folder: Path, threshold: float | None, choice: AnyEnv) -> Shield
     learned = run.settings["env"]["env_id"]
     if not isinstance(choice, EnvChoice) or choice.env_id != learned:
         raise ValueError(
-            f"--shield {folder}: its risks are those of {learned}, not of {choice.env_id}; train "
+            f"{option} {folder}: its risks are those of {learned}, not of {choice.env_id}; train "
             "one there with `vlsafe train-risk`"
         )
     return Shield(folder, run, shield_threshold(run.model, threshold, OPTION), sha256)
@@ -86,8 +89,9 @@ def _shielded_together(
 ) -> Any:
     from vlsafe_agents.risk import ShieldedVectorEnv
 
-    return ShieldedVectorEnv(make_envs(num_envs), model, _vehicles_of_all, threshold)
+    return ShieldedVectorEnv(make_envs(num_envs), model, vehicles_of_all, threshold)
 
 
-def _vehicles_of_all(envs: Any) -> Any:
+def vehicles_of_all(envs: Any) -> Any:
+    """What a risk model sees in environments that are stepped together, a mapping for each."""
     return envs.call("observe", "vehicles")

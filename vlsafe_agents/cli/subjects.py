@@ -201,6 +201,13 @@ def _make_driver(name: str, env: Any, rng: Any) -> Any:
     return make_driver(name, env, rng)
 
 
+def of_training(folder: Path, allow_pickle: bool, given: Given) -> Subject:
+    """A trained agent, or a risk model that drives by itself, as :func:`trained_agent`."""
+    if _is_risk(folder):
+        return _planner(folder, given)
+    return trained_agent(folder, allow_pickle, given)
+
+
 def trained_agent(folder: Path, allow_pickle: bool, given: Given) -> Subject:
     """The agent in a folder, in the environment that it was trained in.
 

@@ -6,7 +6,7 @@
     from vlsafe_agents.foresight.drives import decisions_apart, drive
     from vlsafe_agents.foresight.signals import signals_of
 
-    signals = signals_of(agent)  # and risk=..., an object with risk(observations) -> (N,)
+    signals = signals_of(agent)  # and risk=RiskModel.load(...); then also drive(..., sense=...)
     drives = drive(agent, envs, range(100), signals, every=decisions_apart(0.1))
     (found,) = measure(Steps.of(drives, 0.1), [], seconds=0.1, chances=CHANCES)
 

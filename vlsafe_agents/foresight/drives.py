@@ -25,6 +25,7 @@ INTERVAL = 0.5  # [s] between decisions that are looked at; all, where they are 
 TIME = "time_to_collision"
 
 Progress = Callable[[int], None]  # hears how many drives are done
+Sense = Callable[[VectorEnv[Any, Any, Any]], Sequence[Mapping[str, Array]]]  # of every environment
 
 
 def decisions_apart(seconds: float) -> int:
@@ -58,6 +59,7 @@ def drive(
     every: int,
     progress: Progress = lambda done: None,
     seed: int = 0,
+    sense: Sense | None = None,
 ) -> list[Drive]:
     """One drive for each seed, side by side; the same as those of an evaluation.
 
@@ -67,6 +69,8 @@ def drive(
             ``info["cost"]``.
         every: one decision in so many is looked at, the first one of a drive among them.
         seed: of the dreams.
+        sense: what a risk model sees in all the environments, each of them a mapping; None: what
+            the agent does.
 
     Returns:
         in the order of the seeds.
@@ -77,7 +81,7 @@ def drive(
     """
     if env.num_envs > ROWS:
         raise ValueError(f"{env.num_envs} environments side by side; at most {ROWS} are allowed")
-    watcher = _Watcher(agent, env, signals, every)
+    watcher = _Watcher(agent, env, signals, every, sense)
     found: dict[int, Drive] = {}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -103,9 +107,14 @@ class _Watcher:
     """Drives all environments and asks the signals."""
 
     def __init__(
-        self, agent: Model, env: VectorEnv[Any, Any, Any], signals: Sequence[Signals], every: int
+        self,
+        agent: Model,
+        env: VectorEnv[Any, Any, Any],
+        signals: Sequence[Signals],
+        every: int,
+        sense: Sense | None,
     ) -> None:
-        self._env, self._signals, self._every = env, signals, every
+        self._env, self._signals, self._every, self._sense = env, signals, every, sense
         self._model = _Overheard(agent)
         self._has_state = isinstance(getattr(agent, "policy", None), VLSafePolicy)
         self._rows = ModelRows(self._model)
@@ -135,10 +144,16 @@ class _Watcher:
             state = self._model.state if self._has_state else None
             state = None if state is None else tuple(part[asked] for part in state)
             infos = [self._infos[slot] for slot in asked]
-            moment = Moment(_rows_of(observations, asked), state, infos)
+            moment = Moment(state, infos, actions[asked], self._sensed(observations, asked))
             for slot, values in zip(asked, _ask(self._signals, moment), strict=True):
                 self._said[slot].append((self._sums[slot].steps, values))
         return actions
+
+    def _sensed(self, observations: Any, slots: list[int]) -> Mapping[str, Array] | None:
+        if self._sense is not None:
+            every = self._sense(self._env)
+            return stacked([every[slot] for slot in slots])
+        return _rows_of(observations, slots) if isinstance(observations, Mapping) else None
 
     def add(self, step: VectorStep, slots: Sequence[int]) -> None:
         for slot in slots:
@@ -190,6 +205,7 @@ def replay(
     most: int | None = None,
     progress: Progress = lambda done: None,
     seed: int = 0,
+    sensed: EpisodeDataset | None = None,
 ) -> list[Drive]:
     """Recorded drives, as the agent would have judged them; others chose the actions.
 
@@ -201,11 +217,12 @@ def replay(
         dataset: with what the agent sees, and costs by simulator truth.
         every: one decision in so many is looked at, the first one of a drive among them.
         most: drives, the first ones; None: all.
+        sensed: the same drives with what a risk model sees; None: what the agent does.
 
     Raises:
         ValueError: for data without costs.
     """
-    drives = islice(_recorded(agent, dataset), most)
+    drives = islice(_recorded(agent, dataset, sensed or dataset), most)
     found: list[Drive] = []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -215,7 +232,7 @@ def replay(
     return found
 
 
-def _recorded(agent: Any, dataset: EpisodeDataset) -> Iterator[_Recorded]:
+def _recorded(agent: Any, dataset: EpisodeDataset, sensed: EpisodeDataset) -> Iterator[_Recorded]:
     """The drives that are no branches, each read when it is its turn."""
     try:
         times = dataset.infos([TIME])[TIME]  # (R',), one episode after another
@@ -227,16 +244,20 @@ def _recorded(agent: Any, dataset: EpisodeDataset) -> Iterator[_Recorded]:
         rows = slice(begin, begin + episode.num_steps + 1)
         begin = rows.stop
         if episode.branch is None:
-            yield _Recorded(agent, episode, None if times is None else times[rows])
+            seen = sensed.episode(index).obs
+            yield _Recorded(agent, episode, None if times is None else times[rows], seen)
 
 
 class _Recorded:
     """One recorded drive of T decisions."""
 
-    def __init__(self, agent: Any, episode: Episode, times: Array | None) -> None:
+    def __init__(
+        self, agent: Any, episode: Episode, times: Array | None, sensed: Mapping[str, Array]
+    ) -> None:
         self.decisions, self.ended = episode.num_steps, bool(episode.terminated)
         self._bare = not isinstance(agent.observation_space, spaces.Dict)
         self._obs, self.action, self._times = episode.obs, episode.action, times
+        self.sensed = sensed  # each (T + 1, ...)
         if episode.env_cost is None:
             raise ValueError(
                 "the data set has no costs by simulator truth, by which a crash is known; record "
@@ -258,13 +279,18 @@ def _replay_together(
     agent: Any, group: Sequence[_Recorded], signals: Sequence[Signals], every: int
 ) -> list[Drive]:
     said: list[list[tuple[int, dict[str, float]]]] = [[] for _ in group]
-    for step, observation, state in _follow(agent, group):
+    for step, state in _follow(agent, group):
         if step % every:
             continue
         asked = [row for row, drive in enumerate(group) if step < drive.decisions]
         state = None if state is None else tuple(part[asked] for part in state)
         infos = [group[row].info(step) for row in asked]
-        moment = Moment(_rows_of(observation, asked), state, infos)
+        moment = Moment(
+            state,
+            infos,
+            np.stack([group[row].action[step] for row in asked]),
+            stacked([{k: x[step] for k, x in group[row].sensed.items()} for row in asked]),
+        )
         for row, values in zip(asked, _ask(signals, moment), strict=True):
             said[row].append((step, values))
     return [
@@ -275,16 +301,16 @@ def _replay_together(
 
 def _follow(
     agent: Any, group: Sequence[_Recorded]
-) -> Iterator[tuple[int, Any, tuple[Array, ...] | None]]:
-    """Steps, observations ``(N, ...)`` and states after the recorded decisions."""
+) -> Iterator[tuple[int, tuple[Array, ...] | None]]:
+    """Steps, and states after the recorded decisions."""
     policy = agent.policy if isinstance(getattr(agent, "policy", None), VLSafePolicy) else None
     state: tuple[Array, ...] | None = None
     for step in range(max(drive.decisions for drive in group)):
-        observation = stacked([drive.observation(step) for drive in group])
         if policy is not None:
+            observation = stacked([drive.observation(step) for drive in group])
             _, state = policy.predict(observation, state, deterministic=True)
             assert state is not None
             taken = np.stack([drive.action[min(step, drive.decisions - 1)] for drive in group])
             vectors = policy.world_model.action_vector(torch.as_tensor(taken))  # (N, A)
             state = (*state[:-1], vectors.cpu().numpy())
-        yield step, observation, state
+        yield step, state

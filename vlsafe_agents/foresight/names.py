@@ -6,7 +6,7 @@
 ``Q_c``                the cost critic's value of the chosen action
 ``dream``              chance that the drive ends with a cost within the imagination's horizon, when
                        the chosen action is followed by the policy's
-``risk``               what a risk model says (:class:`~.signals.Risk`)
+``risk``               what a risk model says of the chosen action (:mod:`vlsafe_agents.risk`)
 ``1 / TTC``            inverse of the simulator's time to collision [1 / s], for comparison
 ====================== ===========================================================================
 """

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from vlsafe_agents.common.returns import discount_weights
 from vlsafe_agents.data.driving import LONGEST_TIME
 from vlsafe_agents.evaluation.resampling import Array, Floats
 from vlsafe_agents.foresight.names import COST, DREAM, INVERSE_TIME, Q_COST, RISK, UNSAFE
+from vlsafe_agents.risk.model import RiskModel
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.rssm import RSSMState
 
@@ -27,9 +27,10 @@ SHORTEST_TIME = 0.01  # [s] to collision, to keep its inverse finite
 class Moment(NamedTuple):
     """N drives at one decision each."""
 
-    observation: Any  # arrays (N, ...), or a dict of such, as the environment shows them
     state: tuple[Array, ...] | None  # after the decision, as a model's ``predict`` returns it
     infos: Sequence[Mapping[str, Any]]  # N, that came with the observation
+    action: Array  # (N, *action_space.shape), decided there
+    sensed: Mapping[str, Array] | None = None  # what a risk model sees there, each (N, ...)
 
 
 class Signals(Protocol):
@@ -40,18 +41,11 @@ class Signals(Protocol):
         ...
 
 
-class Risk(Protocol):
-    """A model of what may happen."""
-
-    def risk(self, observation: Any) -> npt.ArrayLike:
-        """Chance ``(N,)`` in [0, 1] of a crash soon, for observations ``(N, ...)``."""
-        ...
-
-
-def signals_of(agent: Any, risk: Risk | None = None, copies: int = COPIES) -> list[Signals]:
+def signals_of(agent: Any, risk: RiskModel | None = None, copies: int = COPIES) -> list[Signals]:
     """All signals that there are for a trained agent.
 
     Args:
+        risk: a risk model; moments must have what it sees.
         copies: dreams of each state.
     """
     found: list[Signals] = []
@@ -142,22 +136,21 @@ def inverse_time(seconds: Floats) -> Floats:
 
 
 class RiskSignal:
-    """What a :class:`Risk` says."""
+    """The chance of a crash after the chosen action, as a shield would see it.
 
-    def __init__(self, risk: Risk) -> None:
-        self._risk = risk
+    It is the least over the ways in which a risk model could drive on (:func:`~.risk.decide`).
+    """
+
+    def __init__(self, model: RiskModel) -> None:
+        self._model = model
 
     def values(self, moment: Moment) -> dict[str, Floats]:
         """See :class:`Signals`.
 
         Raises:
-            ValueError: for other than one chance in [0, 1] for each drive.
+            ValueError: where nothing was sensed.
         """
-        found = np.asarray(self._risk.risk(moment.observation), np.float64)
-        count = len(moment.infos)
-        if found.shape != (count,) or not ((found >= 0) & (found <= 1)).all():
-            raise ValueError(
-                f"{type(self._risk).__name__}.risk gave {found} of {count} observations; expected "
-                f"({count},) numbers in [0, 1]"
-            )
-        return {RISK: found}
+        if moment.sensed is None:
+            raise ValueError("a risk model needs to see something: give what it senses")
+        estimate = self._model.estimate(moment.sensed, np.asarray(moment.action)[:, None])
+        return {RISK: estimate.risk[:, 0].min(-1).astype(np.float64)}

@@ -181,7 +181,7 @@ def _foresight(folder: Path, agent: AgentRun) -> Iterator[str]:
         return
     options = agent.foresight.options
     parts = ["foresight", str(folder)]
-    for key in ("data", "episodes", "first_seed", "density", "env_arg", "dreams"):
+    for key in ("data", "risk", "episodes", "first_seed", "density", "env_arg", "dreams"):
         given = options.get(key)
         for value in given if isinstance(given, list) else [given]:
             parts += _option(f"--{key.replace('_', '-')}", value)

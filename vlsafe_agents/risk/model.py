@@ -245,7 +245,7 @@ class RiskModel:
                 f"the risk model sees {missing}, the observation has {list(obs)}; make the "
                 'environment with observation="vehicles" or "all", or give the shield a `sense`'
             )
-        seen = {name: np.asarray(obs[name], np.float32) for name in self.observation_space.spaces}
+        seen = {name: np.array(obs[name], np.float32) for name in self.observation_space.spaces}
         check_seen(seen)
         flat = [torch.as_tensor(seen[name]).flatten(1) for name in self._vectors]
         features = torch.cat(flat, -1) if flat else torch.zeros(len(seen[VEHICLES]), 0)
