@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from wrappers.checks import did_you_mean
+
 T = TypeVar("T")
 
 MOST_ENVS = 100_000  # in one vector environment
@@ -54,7 +56,8 @@ def check_integer(name: str, value: Any, low: int, high: int) -> None:
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}={shown(value)}: choose one of {', '.join(map(repr, choices))}")
+        known = ", ".join(map(repr, choices)) + did_you_mean(value, choices)
+        raise ValueError(f"{name}={shown(value)}: choose one of {known}")
 
 
 def check_flag(name: str, value: Any) -> None:

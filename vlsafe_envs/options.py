@@ -19,6 +19,7 @@ from vlsafe_envs.task import Task
 from vlsafe_envs.tasks.cruise import CruiseTask
 from vlsafe_envs.tasks.metadrive import MetaDriveTask
 from vlsafe_envs.tasks.route import make_route_task
+from wrappers.checks import did_you_mean
 
 SCORING = {"scorer": "bundled", "cost": "either"}
 ENV = {"observation": "image", "scene_in_info": False, "render_mode": None}
@@ -93,7 +94,7 @@ def check_names(row: Row, options: Mapping[str, Any]) -> None:
         alike = [r for r in ROWS if (r.simulator, r.task) == (row.simulator, row.task)]
         owners = [other.name for other in alike if key in other.own_options]
         if not owners:
-            names = ", ".join(sorted(known))
+            names = ", ".join(sorted(known)) + did_you_mean(key, known)
             raise ValueError(f"unknown option {key!r}={shown(value)}: the options are {names}")
         if value is not None:
             have = "scenario has" if len(owners) == 1 else "scenarios have"

@@ -5,8 +5,9 @@ Each error names the value, the place and what is allowed there.
 
 from __future__ import annotations
 
+import difflib
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,12 @@ GYMNASIUM_STEP = (
     "wrappers.costs.CostFromTuple or its own SafetyGymnasium2Gymnasium, others in a "
     "gymnasium.Wrapper whose step() puts the cost into info"
 )
+
+
+def did_you_mean(given: Any, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` where one of the names that are known looks alike, or nothing."""
+    alike = difflib.get_close_matches(given, list(known), n=1) if isinstance(given, str) else []
+    return f"; did you mean {alike[0]!r}?" if alike else ""
 
 
 def one_number(

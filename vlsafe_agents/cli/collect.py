@@ -138,6 +138,7 @@ def _shares(choice: AnyEnv, mix: str | None, policy: str | None) -> dict[str, fl
     from vlsafe_agents.cli.environments import EnvChoice, parse_mix
     from vlsafe_agents.cli.policies import RANDOM, check_policy, is_policy
     from vlsafe_envs.drivers import driver_names
+    from wrappers.checks import did_you_mean
 
     ours = isinstance(choice, EnvChoice)
     if mix is not None and policy is not None:
@@ -155,7 +156,8 @@ def _shares(choice: AnyEnv, mix: str | None, policy: str | None) -> dict[str, fl
             option = "--mix" if policy is None else "--policy"
             raise ValueError(
                 f"{option}: unknown driver {name!r}; {choice.env_id} has {', '.join(known)}; a "
-                "policy is module:function, or the folder of a trained agent"
+                f"policy is module:function, or the folder of a trained agent"
+                f"{did_you_mean(name, known)}"
             )
         check_policy(name)
     return shares

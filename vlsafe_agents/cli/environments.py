@@ -158,6 +158,7 @@ def choose_env(
             people's environments have.
     """
     from vlsafe_envs import known_ids
+    from wrappers.checks import did_you_mean
 
     known: AnyEnv = EnvChoice()
     others = env_id is not None and _is_foreign(env_id)
@@ -178,7 +179,7 @@ def choose_env(
         return OtherEnv(name, {**arguments, **given})
     raise ValueError(
         f"unknown environment {name!r}; choose one of {', '.join(known_ids())}, an id of "
-        "Gymnasium, or module:function"
+        f"Gymnasium, or module:function{did_you_mean(name, known_ids())}"
     )
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +18,7 @@ from vlsafe_agents.cli import (
     compare,
     demo,
     distill,
+    envs,
     evaluate,
     foresight,
     label,
@@ -35,6 +36,15 @@ app = typer.Typer(
     rich_markup_mode=None,  # rich breaks help texts in mid-line and eats [...]
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show(wanted: bool) -> None:
+    if wanted:
+        from vlsafe_agents.common.version import versions, vlsafe_version
+
+        others = [f"{name} {version}" for name, version in versions() if name != "vlsafe"]
+        print(f"vlsafe {vlsafe_version()} ({', '.join(others)})")
+        raise typer.Exit
 
 
 class InterruptedCommand(Exception):
@@ -55,6 +65,17 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show versions and exit.", callback=_show, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("envs")(_told(envs.envs))
 app.command("collect")(_told(collect.collect))
 app.command("label")(_told(label.label))
 app.command("audit")(_told(audit.audit))

@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from wrappers.checks import one_number, whole_number
+from wrappers.checks import did_you_mean, one_number, whole_number
 
 Config = TypeVar("Config")
 
@@ -28,7 +28,8 @@ def replaced(config: Config, values: Mapping[str, Any]) -> Config:
     for key, value in values.items():
         if key not in names:
             kind = type(config).__name__
-            raise ValueError(f"{kind} has no setting {key!r}; it has: {', '.join(names)}")
+            alike = did_you_mean(key, names)
+            raise ValueError(f"{kind} has no setting {key!r}; it has: {', '.join(names)}{alike}")
         part = getattr(config, key)
         if dataclasses.is_dataclass(part) and isinstance(value, Mapping):
             value = replaced(part, value)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from vlsafe_agents.common.version import versions
 from vlsafe_agents.pages.html import render
 from vlsafe_agents.report import figures, foresight, tables
 from vlsafe_agents.report.agent_run import AgentRun
@@ -25,18 +24,6 @@ from vlsafe_agents.report.run_folder import (
     read_run_folder,
 )
 from wrappers.files import write_text
-
-_PACKAGES = (
-    "vlsafe",
-    "torch",
-    "gymnasium",
-    "highway-env",
-    "stable-baselines3",
-    "transformers",
-    "minari",
-    "numpy",
-    "numba",
-)
 
 _ABSENT = "not recorded"
 
@@ -166,7 +153,7 @@ def contents(run: RunFolder) -> dict[str, Any]:
         "scorer_rows": scorer_rows,
         "scorer_bands": _try(notes, SCORER_FILE, tables.scorer_bands, run.scorer) or [],
         "commands": _try(notes, "Do it again", commands, run) or "",
-        "versions": _versions(),
+        "versions": versions(),
         "notes": notes,  # last: the others add to them
     }
 
@@ -353,13 +340,3 @@ def _count(value: Any) -> str:
 
 def _share(value: Any) -> str:
     return tables.percent(float(value)) if isinstance(value, int | float) else _ABSENT
-
-
-def _versions() -> list[tuple[str, str]]:
-    found = [("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
-    for package in _PACKAGES:
-        try:
-            found.append((package, metadata.version(package)))
-        except metadata.PackageNotFoundError:
-            continue
-    return found
