@@ -58,7 +58,9 @@ def evaluate(
     ] = None,
     shield: Annotated[
         Path | None,
-        typer.Option(help="Replace actions that the risk model of this folder calls dangerous."),
+        typer.Option(
+            help="Replace actions that the risk model of this folder calls dangerous; or bundled."
+        ),
     ] = None,
     shield_threshold: Annotated[
         float | None,

@@ -42,7 +42,9 @@ def foresight(
     ] = None,
     risk: Annotated[
         Path | None,
-        typer.Option(help="Also ask the risk model of this folder (`vlsafe train-risk`)."),
+        typer.Option(
+            help="Also ask the risk model of this folder (`vlsafe train-risk`); or bundled."
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The figures. [default: RUN/foresight.json]")

@@ -51,9 +51,10 @@ class Shield:
 def read_shield(
     folder: Path, threshold: float | None, choice: AnyEnv, option: str = "--shield"
 ) -> Shield:
-    """The shield of a folder for an environment.
+    """The shield of a folder, or of the one that is bundled, for an environment.
 
     Args:
+        folder: or "bundled".
         threshold: None: the one that it was trained with.
         option: which named the folder.
 
@@ -63,11 +64,13 @@ def read_shield(
     """
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.evaluation.stock import file_sha256
+    from vlsafe_agents.risk.bundled import BUNDLED, bundled_folder
     from vlsafe_agents.risk.model import MODEL_FILE
     from vlsafe_agents.risk.run_folder import read_risk
     from vlsafe_agents.risk.shield import shield_threshold
 
-    run, sha256 = read_risk(folder), file_sha256(folder / MODEL_FILE)
+    place = bundled_folder(choice.env_id) if str(folder) == BUNDLED else folder
+    run, sha256 = read_risk(place), file_sha256(place / MODEL_FILE)
     learned = run.settings["env"]["env_id"]
     if not isinstance(choice, EnvChoice) or choice.env_id != learned:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Risk: chances of a cost event after an action, learnt from outcomes, and shields of them."""
 
 from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
+from vlsafe_agents.risk.bundled import bundled_ids, bundled_risk
 from vlsafe_agents.risk.model import RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.shield import SafetyShield, ShieldedPolicy, best_actions, decide
@@ -16,5 +17,7 @@ __all__ = [
     "ShieldedVectorEnv",
     "best_actions",
     "branch_outcomes",
+    "bundled_ids",
+    "bundled_risk",
     "decide",
 ]

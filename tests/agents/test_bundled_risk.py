@@ -1,0 +1,64 @@
+"""The risk models that come with vlsafe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import vlsafe_envs
+from vlsafe_agents.cli import main as cli
+from vlsafe_agents.evaluation import read_evaluation
+from vlsafe_agents.risk import SafetyShield, bundled_ids, bundled_risk
+from vlsafe_agents.risk.bundled import FOLDER
+from vlsafe_agents.risk.run_folder import read_risk
+
+MOST_BYTES = 1_000_000  # of one
+
+
+@pytest.mark.parametrize("env_id", bundled_ids())
+def test_each_is_of_its_environment_and_described(env_id: str) -> None:
+    run = read_risk(FOLDER / env_id)
+    assert run.settings["env"]["env_id"] == env_id
+    env = gym.make(env_id, observation="vehicles", scorer=None, **run.settings["env"]["kwargs"])
+    assert run.model.observation_space == env.observation_space
+    assert run.model.action_space == env.action_space
+    card = (FOLDER / env_id / "card.md").read_text(encoding="utf-8")
+    assert f"{run.facts['simulated']['learnt from']['states']:,} states" in card
+    assert sum(file.stat().st_size for file in (FOLDER / env_id).iterdir()) < MOST_BYTES
+
+
+def test_an_unknown_one_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"VLSafe-Higway-v0.*did you mean 'VLSafe-Highway-v0'"):
+        bundled_risk("VLSafe-Higway-v0")
+
+
+def test_it_keeps_a_reckless_driver_on_the_highway_from_crashing() -> None:
+    env = gym.make("VLSafe-Highway-v0", observation="vector", scorer=None)
+    shielded = SafetyShield(env, bundled_risk("VLSafe-Highway-v0"), sense=vlsafe_envs.vehicles_seen)
+    crashes = {"bare": 0, "shielded": 0}
+    for name, road in (("bare", env), ("shielded", shielded)):
+        for seed in range(8):
+            road.reset(seed=seed)
+            over = False
+            while not over:
+                _, _, terminated, truncated, info = road.step(np.int64(3))  # FASTER
+                over = terminated or truncated
+            crashes[name] += bool(info["collision"])
+    assert crashes["bare"] == 8
+    assert crashes["shielded"] <= 1
+
+
+def test_the_command_line_finds_it_by_the_agents_environment(tmp_path: Path) -> None:
+    out = tmp_path / "expert"
+    drive = ("evaluate", "expert", "--env", "VLSafe-Highway-v0", "--env-arg", "duration=5")
+    few = ("--episodes", "2", "--scorer", "none", "--out", str(out))
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*drive, *few, "--shield", "bundled"])
+    assert not stop.value.code
+    (file,) = out.glob("evaluation*shield*.json")
+    shielded = read_evaluation(file).shielded
+    assert shielded is not None
+    assert shielded["model"] == "bundled"
