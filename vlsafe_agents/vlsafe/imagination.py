@@ -53,6 +53,7 @@ class Dream(NamedTuple):
     cost_return: Tensor  # (N, H)
     evaluation: Evaluation | None  # None where actions cannot be counted
     by_driver: Tensor | None = None  # (N,) bool: see Starts
+    limit: Tensor | None = None  # (N,) on its cost; None: one for all
 
 
 @torch.no_grad()
