@@ -33,7 +33,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from vlsafe_agents.common.devices import any_of_team, averaged, team_size
+from vlsafe_agents.common.devices import any_of_team
 from vlsafe_agents.common.lagrange import Multiplier, MultiplierGrid, make_multiplier
 from vlsafe_agents.common.returns import (
     discount_weights,
@@ -47,7 +47,7 @@ from vlsafe_agents.vlsafe.batch import TensorBatch, masked_mean, recorded_steps
 from vlsafe_agents.vlsafe.config import UPDATES, VLSafeConfig
 from vlsafe_agents.vlsafe.critics import Critic, LeastCost, Scale
 from vlsafe_agents.vlsafe.gates import SCORE, Source, make_gate
-from vlsafe_agents.vlsafe.imagination import Dream, choose_starts, imagine
+from vlsafe_agents.vlsafe.imagination import Dream, choose_starts, imagine, state_weight
 from vlsafe_agents.vlsafe.limits import CostLimit, make_limits
 from vlsafe_agents.vlsafe.policy_extraction import Candidates
 from vlsafe_agents.vlsafe.rssm import RSSMState
@@ -222,7 +222,8 @@ class ActorCritic(nn.Module):
         rows[:, 0] = dream.rows * dream.start_weight
         if dream.by_driver is not None:
             rows[:, 0] *= dream.by_driver  # branches leave where it is critical
-        states = [feat, self.gate(dream.imagined), self._state_weight(dream), rows]
+        weight = state_weight(dream, self.config.research.data_share, self.gate.looks_ahead)
+        states = [feat, self.gate(dream.imagined), weight, rows]
         states.append(self.limits.seen(feat, dream.limit))
         if dream.limit is not None:
             states.append(dream.limit.unsqueeze(1).expand_as(rows))
@@ -351,29 +352,6 @@ class ActorCritic(nn.Module):
         return (
             extraction.behaviour_advantage(candidates.q_reward, log_prior),
             extraction.behaviour_advantage(candidates.q_cost, log_prior),
-        )
-
-    def _state_weight(self, dream: Dream) -> Tensor:
-        """Weight ``(N, H)`` of each state in the actor's loss; sums to 1 over recorded and rest.
-
-        Where a dream explores and the gate looks ahead, the gate of the first state is that of the
-        exploring action and not of the actor, who is to be gated: it does not count.
-        """
-        share = self.config.research.data_share
-        weight = dream.rows[:, None] * dream.weight  # (N, H)
-        recorded, imagined = weight[:, :1], weight[:, 1:]
-
-        def total_of(part: Tensor) -> Tensor:
-            return (averaged(part.sum()) * team_size()).clamp_min(1e-6)
-
-        if self.gate.looks_ahead:
-            recorded = dream.own_rows[:, None] * dream.weight[:, :1]
-        return torch.cat(
-            [
-                share * recorded / total_of(recorded),
-                (1 - share) * imagined / total_of(imagined),
-            ],
-            1,
         )
 
     def _feasible(self, candidates: Candidates, limit: Tensor | None) -> Tensor:

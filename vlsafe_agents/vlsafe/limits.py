@@ -14,7 +14,7 @@ what is left instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ _GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, are spread evenly how
 
 
 def interpolation_weights(limit: Tensor, knots: Tensor) -> Tensor:
-    """Weights ``(..., K)`` of evenly spaced knots ``(K,)`` by which values at them are interpolated.
+    """Weights ``(..., K)`` of evenly spaced knots ``(K,)`` that interpolate what is known at them.
 
     Linear, thus at most two are positive; they sum to 1.  Limits ``(...)`` beyond the ends count as
     the ends.

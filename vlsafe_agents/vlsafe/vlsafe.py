@@ -36,8 +36,8 @@ from vlsafe_agents.vlsafe.config import UPDATES, changed, make_config
 from vlsafe_agents.vlsafe.gates import SCORE, check_safety, refuse_change, with_gate
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.learning import LearningLoop
-from vlsafe_agents.vlsafe.online import Collector
 from vlsafe_agents.vlsafe.limits import CostLimit, check_cost_limit, refuse_other_limits
+from vlsafe_agents.vlsafe.online import Collector
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, in_own_dtype, optimise
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 
