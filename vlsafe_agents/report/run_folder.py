@@ -51,6 +51,7 @@ class Condition:
 
     title: str
     agents: tuple[AgentRun, ...]
+    limit: float | None = None  # that they were asked to keep
 
 
 @dataclass(frozen=True)
@@ -274,10 +275,13 @@ def _elsewhere(
             driven.append(replace(agent, evaluation=found, role=role, episodes={}))
     usual, here = _env_kwargs(agents), _env_kwargs(driven)
     changed = [f"{key}={value}" for key, value in here.items() if usual.get(key) != value]
-    asked = next((found.cost_limit for a in driven if (found := a.evaluation)), None)
-    if asked is not None and suffix.endswith(limit_suffix(asked)):
-        changed.append(f"limit {asked:g}")
-    return Condition(", ".join(changed) or suffix.strip("_").replace("_", " "), tuple(driven))
+    limit = next((found.cost_limit for a in driven if (found := a.evaluation)), None)
+    if limit is None or not suffix.endswith(limit_suffix(limit)):
+        limit = None
+    else:
+        changed.append(f"limit {limit:g}")
+    title = ", ".join(changed) or suffix.strip("_").replace("_", " ")
+    return Condition(title, tuple(driven), limit)
 
 
 def _env_kwargs(agents: list[AgentRun]) -> Mapping[str, Any]:

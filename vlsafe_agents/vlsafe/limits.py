@@ -265,8 +265,12 @@ class LimitRange(OneLimit):
         Raises:
             ValueError: for others than the agent was trained for.
         """
-        given = np.asarray(limit, np.float64)
         remedy = "these are the limits that the agent was trained for"
+        try:
+            given = np.asarray(limit, np.float64)
+        except (TypeError, ValueError):
+            wanted = f"expected a number in [{self.low:g}, {self.high:g}]; {remedy}"
+            raise ValueError(f"{where}: cost_limit is {limit!r}; {wanted}") from None
         check_numbers(given, "cost_limit", where, self.low, self.high, remedy)
         return given
 
