@@ -320,7 +320,9 @@ class ActorCritic(nn.Module):
     # --- the improved policy ----------------------------------------------------------------------
 
     @torch.no_grad()
-    def _log_weight(self, candidates: Candidates, gate: Tensor, limit: Tensor | None) -> Tensor:
+    def _log_weight(
+        self, candidates: Candidates, gate: Tensor, limit: Tensor | None = None
+    ) -> Tensor:
         """Log of the improvement weight, shaped as the candidates."""
         settings, research = self.config.improvement, self.config.research
         reward, cost = self._advantages(candidates)
