@@ -39,6 +39,7 @@ class AlgorithmSpec:
         nested_config: whether the constructor takes ``config`` as one nested argument.
         presets: names of its presets, the default first.
         cost_limit: the limit that a preset stands for.
+        many_limits: whether it may be given a range of limits, ``"0.5:2"``.
         switched_off: of given settings, those that others leave without effect, each with the
             option that does so.
         gradient_steps: how many updates a model has made.
@@ -60,6 +61,7 @@ class AlgorithmSpec:
     nested_config: bool = False
     presets: tuple[str, ...] = ()
     cost_limit: Callable[[str], float] | None = None
+    many_limits: bool = False
     switched_off: Callable[[Mapping[str, Any]], dict[str, str]] = lambda given: {}
     gradient_steps: Callable[[Any], int] = lambda model: int(model.num_timesteps)
     examine: str | None = None
@@ -101,7 +103,8 @@ def rollout_length(steps: int, envs: int, about: int = 1024) -> int:
 def _vlsafe_arguments(settings: TrainSettings) -> dict[str, Any]:
     from vlsafe_agents.common.typed_config import unflatten
 
-    chosen = {name: getattr(settings, name) for name in ("preset", "update", "cost_limit")}
+    chosen = {name: getattr(settings, name) for name in ("preset", "update")}
+    chosen["cost_limit"] = settings.limits()
     given = {name: value for name, value in chosen.items() if value is not None}
     if settings.safety is not None:
         given["safety"] = None if settings.safety == "none" else settings.safety
@@ -132,6 +135,8 @@ def _vlsafe_role(stored: Stored) -> tuple[str, str]:
         return "cost_blind", "Cost-blind"
     names = {"gated": "VLSafe gated", "lagrangian": "VLSafe Lagrangian"}
     label = names.get(str(update), "VLSafe") + (", online" if stored.get("online") else "")
+    if isinstance(limit := stored.get("cost_limit"), str):
+        label += f", any limit in {limit}"
     return ("vlsafe", label) if safety == "score" else ("control", f"{label}, p = {safety}")
 
 
@@ -163,7 +168,7 @@ def _ppo_arguments(settings: TrainSettings) -> dict[str, Any]:
 def _ppo_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
     from vlsafe_agents.ppo_lag.presets import preset
 
-    own = preset(str(settings.preset), cost_limit=settings.cost_limit)
+    own = preset(str(settings.preset), cost_limit=settings.limits())
     return {**own, **_ppo_arguments(settings)}
 
 
@@ -251,6 +256,7 @@ _ROWS = (
         nested_config=True,
         presets=("cpu", "route", "debug", "12M", "25M", "50M"),
         cost_limit=lambda preset: 1.0,
+        many_limits=True,
         switched_off=_vlsafe_switched_off,
         gradient_steps=_vlsafe_updates,
         examine="vlsafe_agents.vlsafe.open_loop:examine",

@@ -81,6 +81,25 @@ def whole_number(
     raise ValueError(f"{_at(where)}{name} is {_shown(value)}; expected a whole number {bounds}")
 
 
+def number_or_range(text: str, name: str, example: str) -> float | tuple[float, float]:
+    """A number as it is typed, or the two ends of ``"0.8:1.3"``.
+
+    Args:
+        name: of the option.
+        example: of a range, for the message.
+
+    Raises:
+        ValueError: for what is neither.
+    """
+    try:
+        ends = [float(part) for part in text.split(":")]
+    except ValueError:
+        ends = []
+    if len(ends) not in (1, 2):
+        raise ValueError(f"{name} {text!r}: give a number, or a range such as {example}")
+    return ends[0] if len(ends) == 1 else (ends[0], ends[1])
+
+
 def one_flag(value: Any, name: str, where: str = "") -> bool:
     """A truth value as a bool: Python's, NumPy's, a tensor's, or an array of exactly one.
 

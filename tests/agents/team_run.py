@@ -63,6 +63,11 @@ def pictures(episodes: int) -> EpisodeDataset:
 CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     "gated": (lambda: record(20), {}, {"forget_actions": 1.0}),
     "lagrangian": (lambda: record(20), {"update": "lagrangian", "safety": "score"}, {}),
+    "any limit": (
+        lambda: record(20),
+        {"update": "lagrangian", "safety": "score", "cost_limit": (0.5, 4.0)},
+        {},
+    ),
     "continuous": (lambda: record(20, continuous=True), {"safety": "reachability"}, {}),
     "images": (
         lambda: pictures(20),

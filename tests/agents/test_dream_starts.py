@@ -9,7 +9,7 @@ from tiny_batch import batch_of
 
 from vlsafe_agents.common.returns import episode_cost
 from vlsafe_agents.vlsafe.batch import TensorBatch
-from vlsafe_agents.vlsafe.imagination import Starts, choose_starts, dream_metrics
+from vlsafe_agents.vlsafe.imagination import Starts, choose_starts, dream_metrics, state_weight
 from vlsafe_agents.vlsafe.rssm import RSSMState
 
 
@@ -108,7 +108,7 @@ def test_critics_and_actor_count_a_start_as_the_rows_that_it_stands_for() -> Non
         loss = actor_critic._imagined_critic_loss(spoiled)
         clean = actor_critic._imagined_critic_loss(dream._replace(rows=rows))
         torch.testing.assert_close(loss, clean)
-    weight = actor_critic._state_weight(dream._replace(rows=alone, own_rows=alone))
+    weight = state_weight(dream._replace(rows=alone, own_rows=alone), 0.5, True)
     assert (weight[1:] == 0).all()
     assert weight.sum() == pytest.approx(1.0)
 

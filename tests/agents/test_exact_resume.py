@@ -123,8 +123,9 @@ def check_going_on(
 # --- agents that learn from data ------------------------------------------------------------------
 
 
-def test_vlsafe_goes_on_in_each_phase(dataset: EpisodeDataset, tmp_path: Path) -> None:
-    agent = make(dataset, update="gated")
+@pytest.mark.parametrize("limit", [1.0, (0.5, 2.0)])
+def test_vlsafe_goes_on_in_each_phase(limit: Any, dataset: EpisodeDataset, tmp_path: Path) -> None:
+    agent = make(dataset, update="gated", cost_limit=limit)
     check_going_on(
         agent,
         lambda path: VLSafe.load(path, device="cpu", dataset=dataset),
@@ -144,14 +145,14 @@ class CheckpointAt(SaveAt):
         return True
 
 
-@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize(("recorded", "limit"), [(False, 0.1), (True, 0.1), (True, (0.1, 2.0))])
 def test_vlsafe_goes_on_while_it_drives(
-    recorded: bool, dataset: EpisodeDataset, tmp_path: Path
+    recorded: bool, limit: Any, dataset: EpisodeDataset, tmp_path: Path
 ) -> None:
     """From the random phase, between updates, and when the replay has forgotten its first rows."""
     total, stops = 180, (12, 99, 141)
     data = {"dataset": dataset} if recorded else {}
-    words = {"buffer_size": 120, "learning_starts": 40, "update": "lagrangian", "cost_limit": 0.1}
+    words = {"buffer_size": 120, "learning_starts": 40, "update": "lagrangian", "cost_limit": limit}
     agent = make(data.get("dataset"), plain(), **words)
     agent.learn(total, CheckpointAt(tmp_path, *stops), online=True)
     agent.save(tmp_path / "whole.zip")

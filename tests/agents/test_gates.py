@@ -24,7 +24,7 @@ from vlsafe_agents.data.episode import Episode
 from vlsafe_agents.training.settings import EnvName, TrainSettings
 from vlsafe_agents.vlsafe.config import make_config
 from vlsafe_agents.vlsafe.gates import ReachabilityGate, make_gate, with_gate
-from vlsafe_agents.vlsafe.imagination import Dream
+from vlsafe_agents.vlsafe.imagination import Dream, state_weight
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.policy_extraction import Candidates, improved_policy
 from vlsafe_agents.vlsafe.world_model import Imagined
@@ -294,7 +294,7 @@ def test_a_gate_that_follows_an_exploring_action_does_not_count(
     model, actor_critic, batch = build(config, gate=gate)
     dream = actor_critic.dream(model, model.observe(batch), batch)
     assert 0 < dream.explored.sum() < len(dream.explored)
-    weight = actor_critic._state_weight(dream)
+    weight = state_weight(dream, 0.5, actor_critic.gate.looks_ahead)
     assert (weight[~dream.explored, 0] > 0).all()
     assert (weight[dream.explored, 0] > 0).all() == counts
     assert (weight[:, 1:] > 0).all()

@@ -133,7 +133,7 @@ def test_no_action_outside_of_the_support_gets_weight(threshold: float) -> None:
         found.append(action)
         return 100.0 * action[..., 0]
 
-    candidates = actor.compare(prior, feat, None, (Surface(spy), flat), settings)
+    candidates = actor.compare(prior, feat, feat, None, (Surface(spy), flat), settings)
     action = found[0].transpose(0, 1)  # (N, K, A)
     reach = 0.2 * math.sqrt(-2 * math.log(threshold))
     inside = (action[..., 0].abs() <= reach + 1e-4) & (action[..., 1] >= 0.9 - reach - 1e-4)
@@ -152,7 +152,8 @@ def test_weighted_candidates_have_the_means_of_the_restricted_prior(threshold: f
     prior, actor = head([0.3, 0.95]), head([-0.5, 0.4], 0.4)
     settings = replace(PLAIN, candidates=256, support_threshold=threshold)
     critics = (Surface(lambda a: a[..., 0]), Surface(lambda a: (a[..., 1] == 1).float()))
-    candidates = actor.compare(prior, torch.zeros(400, 3), None, critics, settings)
+    feat = torch.zeros(400, 3)
+    candidates = actor.compare(prior, feat, feat, None, critics, settings)
     weight = candidates.log_prior.softmax(-1)
     draws, _ = prior.supported(torch.zeros(1, 3), 200_000, threshold)
     own = actor.sample(torch.zeros(1, 200_000, 3))  # whose mean Q is the value
@@ -169,7 +170,7 @@ def test_the_drift_of_candidates_approaches_the_divergence_of_the_policies() -> 
     prior, actor, feat = head([0.3, 0.9]), head([0.1, 0.7], 0.3), torch.zeros(400, 3)
     settings = replace(PLAIN, candidates=512, support_threshold=0.0)
     flat = Surface(lambda a: a[..., 0])
-    found = actor.compare(prior, feat, None, (flat, flat), settings).drift().mean()
+    found = actor.compare(prior, feat, feat, None, (flat, flat), settings).drift().mean()
     drawn = actor.sample(torch.zeros(200_000, 3))
     expected = (actor.log_prob(feat[:1], drawn) - prior.log_prob(feat[:1], drawn)).mean()
     assert found.item() == pytest.approx(expected.item(), rel=0.05)

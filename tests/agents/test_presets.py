@@ -98,6 +98,7 @@ OWN = (
     "world_model.cost_positive_weight",
     "world_model.ensemble",
     "research.disagreement_penalty",
+    "limit_knots",
     "torch_threads",
     "train.encoded_memory",
     "train.dtype",

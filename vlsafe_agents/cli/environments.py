@@ -11,6 +11,7 @@ from typing import Any
 
 from vlsafe_agents.cli.other_envs import NOT_NAMED, OtherEnv, is_other
 from vlsafe_agents.training.settings import OWN, EnvName
+from wrappers.checks import number_or_range
 
 Density = float | list[float]  # or the least and the greatest
 _LONGEST_INTEGER = 30  # digits
@@ -197,13 +198,8 @@ def parse_density(text: str | None) -> Density | None:
     """
     if text is None:
         return None
-    try:
-        ends = [float(part) for part in text.split(":")]
-    except ValueError:
-        ends = []
-    if len(ends) not in (1, 2):
-        raise ValueError(f"--density {text!r}: give a number, or a range such as 0.8:1.3")
-    return ends[0] if len(ends) == 1 else ends
+    found = number_or_range(text, "--density", "0.8:1.3")
+    return list(found) if isinstance(found, tuple) else found
 
 
 def parse_env_args(pairs: Iterable[str], density: Density | None = None) -> dict[str, Any]:

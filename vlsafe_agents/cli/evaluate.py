@@ -68,6 +68,13 @@ def evaluate(
             help="Chance of a crash from which on an action is not taken. [default: as trained]"
         ),
     ] = None,
+    cost_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="What an episode may cost, of an agent that was trained for a range of limits. "
+            "[default: the lowest]"
+        ),
+    ] = None,
     scorer: Annotated[
         str | None,
         typer.Option(help="The scorer; none for none. [default: bundled in our environments]"),
@@ -98,7 +105,8 @@ def evaluate(
 
     env_args = parse_env_args(env_arg or [])
     own = {"wrapper": wrapper, "cost_key": cost_key, "cost_function": cost_function}
-    given = Given(out, data, env, env_arg or [], own, allow_import, shield, shield_threshold)
+    asked = (shield, shield_threshold, cost_limit)
+    given = Given(out, data, env, env_arg or [], own, allow_import, *asked)
     subject = find_subject(agent, algo, allow_pickle, given)
     if subject.kind == "agent":
         set_threads(threads)
@@ -121,6 +129,7 @@ def evaluate(
             "env_args": env_args,
             "scorer": scored_by,
             "judge_all": judge_all,
+            **({} if subject.cost_limit is None else {"cost_limit": subject.cost_limit}),
         }
         result.write_json(
             path,
@@ -171,6 +180,11 @@ def _require_own(path: Path, subject: Subject, choice: AnyEnv) -> None:
         raise FileExistsError(
             f"{path} holds the evaluation of another {found.kind}, {found.agent!r}; give another "
             "--out, or remove the file"
+        )
+    if found.cost_limit != subject.cost_limit:
+        raise FileExistsError(
+            f"{path} holds drives under another limit, {found.cost_limit}; give another --out, or "
+            "remove the file"
         )
     if found.shielded != subject.shielded:
         raise FileExistsError(
@@ -266,5 +280,7 @@ def _print(result: Evaluation, subject: Subject) -> None:
     who = subject.name
     if subject.shield is not None:
         who += f", shielded by {subject.shield.folder} (threshold {subject.shield.threshold:g})"
+    if subject.cost_limit is not None:
+        who += f", under the limit {subject.cost_limit:g}"
     title = f"{who}, {len(result.records)} episodes"
     print_table(title, ("metric", "mean", "95% interval"), rows)

@@ -25,6 +25,7 @@ class Given:
     allow_import: bool
     shield: Path | None = None
     shield_threshold: float | None = None
+    cost_limit: float | None = None
 
     def choice(self) -> AnyEnv:
         """The environment; with a data set, the pairs are changes to its own, told apart later."""
@@ -54,6 +55,7 @@ class Subject:
     settings: Mapping[str, Any] | None = None  # that an agent was trained with
     shield: Shield | None = None
     suffix: str = ""  # of the file, where it is not driven as it was trained
+    cost_limit: float | None = None  # it drives under, of an agent for a range of them
 
     @property
     def shielded(self) -> dict[str, Any] | None:
@@ -80,6 +82,8 @@ def find_subject(agent: str, algo: str | None, allow_pickle: bool, given: Given)
     """
     if given.shield_threshold is not None and given.shield is None and not _is_risk(Path(agent)):
         raise ValueError("--shield-threshold is of a risk model; give its folder, too: --shield")
+    if given.cost_limit is not None and (_is_driver(agent) or _is_risk(Path(agent))):
+        raise ValueError(f"--cost-limit is of agents, and {agent!r} keeps none; leave it out")
     if algo is not None or agent.endswith(".zip"):
         subject = _stock(Path(agent), algo, allow_pickle, given)
     elif _is_driver(agent):
@@ -101,7 +105,8 @@ def _shielded(subject: Subject, given: Given) -> Subject:
     assert given.shield is not None
     shield = read_shield(given.shield, given.shield_threshold, subject.env)
     training = shield.costs(subject.training, has_learned=subject.kind == "agent")
-    return replace(subject, shield=shield, training=training, suffix=shield_suffix(shield.stated))
+    suffix = subject.suffix + shield_suffix(shield.stated)
+    return replace(subject, shield=shield, training=training, suffix=suffix)
 
 
 def _is_risk(folder: Path) -> bool:
@@ -192,7 +197,32 @@ def _stock(path: Path, algo: str | None, allow_pickle: bool, given: Given) -> Su
     else:
         observation = observation_kind(model.observation_space)
     name = given.out.resolve().name
-    return Subject(model, name, "agent", choice, observation, given.out, {}, settings)
+    limit, suffix = _act_under(model, given.cost_limit, str(path))
+    own = Subject(model, name, "agent", choice, observation, given.out, {}, settings)
+    return replace(own, suffix=suffix, cost_limit=limit)
+
+
+def _act_under(model: Any, limit: float | None, name: str) -> tuple[float | None, str]:
+    """The limit that an agent for a range of them drives under from now on, and the file's suffix.
+
+    None of other agents.
+
+    Raises:
+        ValueError: for a limit that it was not trained for.
+    """
+    from vlsafe_agents.evaluation.stored import limit_suffix
+
+    if not isinstance(getattr(model, "cost_limit", None), tuple):
+        if limit is not None:
+            raise ValueError(
+                f"--cost-limit {limit:g}: {name} was not trained for a range of limits "
+                "(vlsafe train --cost-limit LOW:HIGH); leave it out"
+            )
+        return None, ""
+    if limit is None:
+        return float(model.policy.acting_limit), ""
+    model.policy.acting_limit = limit
+    return limit, limit_suffix(limit)
 
 
 def _make_driver(name: str, env: Any, rng: Any) -> Any:
@@ -246,4 +276,6 @@ def trained_agent(folder: Path, allow_pickle: bool, given: Given) -> Subject:
     name = folder.resolve().name
     observation, where = settings.observation, given.out or folder
     recorded: dict[str, Any] = read_json(folder / SETTINGS_FILE)
-    return Subject(model, name, "agent", env, observation, where, figures(facts), recorded)
+    limit, suffix = _act_under(model, given.cost_limit, str(folder))
+    own = Subject(model, name, "agent", env, observation, where, figures(facts), recorded)
+    return replace(own, suffix=suffix, cost_limit=limit)

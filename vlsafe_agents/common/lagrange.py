@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 
@@ -175,6 +176,54 @@ MULTIPLIERS: dict[str, type[LagrangeMultiplier] | type[PIDLagrange]] = {
     "plain": LagrangeMultiplier,
     "pid": PIDLagrange,
 }
+
+
+class MultiplierGrid:
+    """One multiplier for each of several limits, for a policy that is to keep any of them.
+
+    Args:
+        knots: the limits, in the unit of the costs.
+        make: the multiplier of a limit.
+    """
+
+    def __init__(self, knots: Sequence[float], make: Callable[[float], Multiplier]) -> None:
+        self.knots = tuple(knots)
+        self._each = [make(knot) for knot in knots]
+
+    @property
+    def values(self) -> list[float]:
+        """The multiplier of each limit, >= 0."""
+        return [multiplier.value for multiplier in self._each]
+
+    @property
+    def value(self) -> float:
+        """Their mean."""
+        return sum(self.values) / len(self._each)
+
+    def update(self, excess: Sequence[float | None]) -> None:
+        """Take one step of each, by how far costs lie above its limit; None: no step.
+
+        Raises:
+            ValueError: if one of them is not finite, or for another number of them.
+        """
+        for multiplier, knot, above in zip(self._each, self.knots, excess, strict=True):
+            if above is not None:
+                multiplier.update(knot + above)
+
+    def state_dict(self) -> dict[str, float]:
+        """As the multipliers', with the number of each before the names."""
+        return {
+            f"{number}.{name}": value
+            for number, multiplier in enumerate(self._each)
+            for name, value in multiplier.state_dict().items()
+        }
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        _require_keys(state, self.state_dict())
+        for number, multiplier in enumerate(self._each):
+            names = multiplier.state_dict()
+            multiplier.load_state_dict({name: state[f"{number}.{name}"] for name in names})
 
 
 def make_multiplier(kind: str, cost_limit: float, **settings: Any) -> Multiplier:

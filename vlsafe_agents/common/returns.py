@@ -16,8 +16,12 @@ discounted more than assumed, so that the same ``C`` then stands for a larger ``
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
+
+Cost = TypeVar("Cost", float, Tensor)
 
 
 def lambda_return(
@@ -144,11 +148,13 @@ def discounted_per_episode(gamma: float, episode_steps: float) -> float:
     return (1.0 - gamma**episode_steps) / ((1.0 - gamma) * episode_steps)
 
 
-def discounted_limit(cost_limit: float, gamma: float, episode_steps: float) -> float:
+def discounted_limit(
+    cost_limit: float | Tensor, gamma: float, episode_steps: float
+) -> float | Tensor:
     """Limit on the discounted cost return that stands for ``cost_limit`` per episode."""
     return cost_limit * discounted_per_episode(gamma, episode_steps)
 
 
-def episode_cost(discounted: float, gamma: float, episode_steps: float) -> float:
+def episode_cost(discounted: Cost, gamma: float, episode_steps: float) -> Cost:
     """Episode cost that a discounted cost return stands for; inverse of the limit's conversion."""
     return discounted / discounted_per_episode(gamma, episode_steps)

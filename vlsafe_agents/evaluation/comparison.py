@@ -22,7 +22,7 @@ DIFFERENT = ("seed", "data", "world_model", "policy", "device")
 class Algorithm:
     """One algorithm over its training seeds."""
 
-    name: str  # of the agents' folders, and by what they were shielded
+    name: str  # of the agents' folders, and under which limit or shield they drove
     role: Role
     summary: dict[str, dict[str, Any]]  # {metric: {"mean", "low", "high", "per_seed"}}
     # while learning, by training seed; None: not known
@@ -54,15 +54,16 @@ class _Run:
 
     @property
     def name(self) -> str:
-        """The algorithm's, by the agent's folder, with its shield."""
-        folder, shield = self.path.absolute().parent.name, self.evaluation.shield
-        return f"{folder}, {shield}" if shield else folder
+        """The algorithm's, by the agent's folder, with the limit and the shield it drove under."""
+        folder, conditions = self.path.absolute().parent.name, self.evaluation.conditions
+        return f"{folder}, {conditions}" if conditions else folder
 
 
 def compare(paths: Iterable[Path]) -> Comparison:
     """Put evaluations together: files whose folders have one name are seeds of one algorithm.
 
-    With a shield they are seeds of another one.
+    With a shield they are seeds of another one, and so they are under each cost limit that one
+    agent was asked to keep.
 
     So ``compare(Path("runs").glob("*/*/evaluation.json"))`` reads ``runs/0/gated``,
     ``runs/1/gated`` and ``runs/0/bc`` as two seeds of ``gated`` and one of ``bc``.

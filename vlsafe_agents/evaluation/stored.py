@@ -57,6 +57,18 @@ class StoredEvaluation:
         """What it was shielded by, for a name, see :func:`shield_name`; empty without a shield."""
         return "" if self.shielded is None else shield_name(self.shielded)
 
+    @property
+    def cost_limit(self) -> float | None:
+        """The limit that an agent for a range of them drove under; None of other agents."""
+        limit = self.options.get("cost_limit")
+        return None if isinstance(limit, bool) or not isinstance(limit, int | float) else limit
+
+    @property
+    def conditions(self) -> str:
+        """Limit and shield that it drove under, for a name; empty without either."""
+        limit = "" if self.cost_limit is None else f"limit {self.cost_limit:g}"
+        return ", ".join(part for part in (limit, self.shield) if part)
+
     @cached_property
     def summary(self) -> dict[str, dict[str, float | None]]:
         """Every metric with its interval, computed from the episodes."""
@@ -68,6 +80,11 @@ def shield_name(shielded: Mapping[str, Any]) -> str:
     threshold = shielded.get("threshold")
     known = isinstance(threshold, int | float) and not isinstance(threshold, bool)
     return f"shield {Path(str(shielded.get('model'))).name} {threshold:g}" if known else "shield"
+
+
+def limit_suffix(limit: float) -> str:
+    """What a limit that was asked for adds to the name of an evaluation's file."""
+    return f"_limit_{limit:g}"
 
 
 def shield_suffix(shielded: Mapping[str, Any]) -> str:

@@ -82,7 +82,8 @@ class WorldModelSignals:
         state = RSSMState(deter, stoch)
         feat = world_model.feat(state)  # (N, F)
         heads = world_model.heads(feat)
-        _, q_cost = actor_critic.actor.value_and_q(feat, action, actor_critic.cost_critic)
+        seen = actor_critic.limits.seen_acting(feat)
+        _, q_cost = actor_critic.actor.value_and_q(seen, action, actor_critic.cost_critic)
         found = {
             UNSAFE: 1.0 - heads.safety_score,
             COST: heads.cost,
@@ -94,13 +95,14 @@ class WorldModelSignals:
     def _dreamt(self, state: RSSMState, action: Tensor) -> Tensor:
         """Chance ``(N,)`` of an end with a cost: the chosen action, then the policy's modes."""
         world_model, actor = self._policy.world_model, self._policy.actor_critic.actor
+        see = self._policy.actor_critic.limits.seen_acting
         start = RSSMState(
             state.deter.repeat_interleave(self._copies, 0),
             state.stoch.repeat_interleave(self._copies, 0),
         )  # (N * copies, ...)
         first = [action.repeat_interleave(self._copies, 0)]
         imagined = world_model.imagine(
-            start, lambda feat: first.pop() if first else actor.mode(feat), self._horizon
+            start, lambda feat: first.pop() if first else actor.mode(see(feat)), self._horizon
         )
         costly = world_model.cost_chance(imagined.feat[:, 1:])  # (N * copies, H)
         return crash_chance(imagined.cont, costly).unflatten(0, (-1, self._copies)).mean(1)

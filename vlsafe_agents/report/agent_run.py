@@ -34,6 +34,7 @@ class AgentRun:
     colour: str = "#8a8f98"
     folder: Path = Path()
     shielded: bool = False  # the same agent, with its actions checked
+    at_limits: tuple[StoredEvaluation, ...] = ()  # where it was asked to keep a cost limit
 
     @property
     def title(self) -> str:

@@ -43,9 +43,11 @@ def _lines(run: RunFolder) -> Iterator[str]:
         yield from _training(agent)
     for agent in run.agents:
         yield from _evaluation(agent, agent.evaluation)
+        for found in agent.at_limits:
+            yield from _evaluation(agent, found, found.cost_limit)
     for condition in run.elsewhere:
         for agent in condition.agents:
-            yield from _evaluation(agent, agent.evaluation)
+            yield from _evaluation(agent, agent.evaluation, condition.limit)
     for agent in run.agents:
         yield from _foresight(run.path / agent.name, agent)
     yield _command("report", str(run.path))
@@ -144,7 +146,10 @@ def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
     return _command("train-risk", *parts, *_option("--out", folder))
 
 
-def _evaluation(agent: AgentRun, found: StoredEvaluation | None) -> Iterator[str]:
+def _evaluation(
+    agent: AgentRun, found: StoredEvaluation | None, limit: float | None = None
+) -> Iterator[str]:
+    """The command of an evaluation; ``limit``: the cost limit that it asked for."""
     if found is None:
         return
     folder = agent.folder
@@ -166,7 +171,7 @@ def _evaluation(agent: AgentRun, found: StoredEvaluation | None) -> Iterator[str
     parts += _option("--density", options.get("density"))
     if stock is None:
         parts += _own_environment(agent, found)
-    parts += _shield(agent, found)
+    parts += _shield(agent, found) + _option("--cost-limit", limit)
     parts += [*_option("--episodes", episodes), *_option("--first-seed", first)]
     if "scorer" in options:
         parts += _option("--scorer", options["scorer"] or "none")

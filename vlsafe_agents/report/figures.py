@@ -56,8 +56,8 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
         axes.errorbar(
             speed,
             100 * rate,
-            xerr=_spread(agent.summary("mean_speed"), 1.0),
-            yerr=_spread(agent.summary("collision_rate"), 100.0),
+            xerr=np.c_[spread(agent.summary("mean_speed"))],
+            yerr=np.c_[spread(agent.summary("collision_rate"), 100.0)],
             fmt="o",
             color=agent.colour,
             markersize=7,
@@ -72,12 +72,12 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     return svg(figure, "tradeoff")
 
 
-def _spread(value: Mapping[str, float | None] | None, scale: float) -> list[list[float]]:
+def spread(value: Mapping[str, float | None] | None, scale: float = 1.0) -> list[float]:
     """How far an interval reaches below and above; nowhere where there is none."""
     mean, low, high = ((value or {}).get(key) for key in ("mean", "low", "high"))
     if mean is None or low is None or high is None:
-        return [[0.0], [0.0]]
-    return [[scale * max(0.0, mean - low)], [scale * max(0.0, high - mean)]]
+        return [0.0, 0.0]
+    return [scale * max(0.0, mean - low), scale * max(0.0, high - mean)]
 
 
 def line_colours(logs: Sequence[Columns]) -> LineColours:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vlsafe_agents.common.version import versions
 from vlsafe_agents.pages.html import render
-from vlsafe_agents.report import figures, foresight, tables
+from vlsafe_agents.report import figures, foresight, frontier, tables
 from vlsafe_agents.report.agent_run import AgentRun
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.headline import headline
@@ -85,8 +85,8 @@ def write_report(run_dir: Path, out: Path) -> Path:
     ``run_dir`` holds, all optional: ``data/`` (a Minari data set), ``scorer.json`` (held-out AUROC,
     ``{scorer: {question: value}}``), ``run.json`` (``{"command": ...}``) and one folder for each
     agent with ``settings.json``, ``training.json``, ``evaluation.json`` (and
-    ``evaluation_density_1.5.json`` and the like, of other environments than trained in or behind
-    shields),
+    ``evaluation_density_1.5.json`` and the like, of other environments than trained in, behind
+    shields or under other cost limits),
     ``progress.csv``, ``episodes/*.npz`` (``frames`` (T, H, W, 3)
     uint8 and signals (T,): ``speed`` [m/s], ``time_to_collision`` [s], ``safety_score``,
     ``reward``, ``cost``, ``collision``; ``fps`` in decisions a second) and ``open_loop.npz``
@@ -139,6 +139,7 @@ def contents(run: RunFolder) -> dict[str, Any]:
         ],
         "progress_share": tables.percent(tables.PROGRESS_SHARE),
         "tradeoff": _try(notes, "Collisions against speed", figures.tradeoff_chart, agents),
+        "frontier": _try(notes, "Return and cost by limit", frontier.shown, agents),
         "learning_titles": learning_titles,
         "learning_rows": learning_rows,
         "curves": curves,

@@ -5,7 +5,8 @@ A run folder holds ``data/`` (Minari), one folder for each agent (``settings.jso
 ``foresight.json``), and perhaps ``scorer.json`` (``judge.json`` in older runs) and ``run.json``.
 What was driven in another environment than trained in (denser traffic, held-out maps) stands beside
 it under a name that says so: ``evaluation_maps_test.json``; and so do drives behind a shield
-(``evaluation_shield-risk-0.05.json``), which are a row of their own.
+(``evaluation_shield-risk-0.05.json``), which are a row of their own.  Drives of one agent under
+several cost limits (``evaluation_limit_0.5.json``) are its frontier.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from vlsafe_agents.evaluation.roles import KEYS, role_of
 from vlsafe_agents.evaluation.stored import (
     Figures,
     StoredEvaluation,
+    limit_suffix,
     read_evaluation,
     shield_suffix,
 )
@@ -49,6 +51,7 @@ class Condition:
 
     title: str
     agents: tuple[AgentRun, ...]
+    limit: float | None = None  # that they were asked to keep
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def read_run_folder(path: Path) -> RunFolder:
         )
     folders = [f for f in sorted(path.iterdir()) if f.is_dir() and _looks_like_agent(f)]
     read = {folder: _read_evaluations(folder, notes) for folder in folders}
-    first, *others = _suffixes(read)
+    limited = {folder: _at_limits(evaluations) for folder, evaluations in read.items()}
+    first, *others = _suffixes(read, limited)
     found: dict[str, _Evaluations] = {}  # by the names of the agents
     agents = []
     for folder in folders:
@@ -116,7 +120,8 @@ def read_run_folder(path: Path) -> RunFolder:
             if shield:
                 agents.append(_read_shielded(folder, shield, evaluations, first, notes))
             else:
-                agents.append(_read_agent(folder, evaluations, first, notes))
+                agent = _read_agent(folder, evaluations, first, notes)
+                agents.append(replace(agent, at_limits=tuple(limited[folder].values())))
             found[agents[-1].name] = evaluations
     agents = coloured(sorted(agents, key=_rank))
     if not agents:
@@ -141,15 +146,27 @@ def _looks_like_agent(folder: Path) -> bool:
         return False
 
 
-def _suffixes(read: Mapping[Path, _Evaluations]) -> list[str]:
+def _at_limits(evaluations: _Evaluations) -> _Evaluations:
+    """Take out the drives that differ in the cost limit only."""
+    own = [
+        suffix
+        for suffix, evaluation in evaluations.items()
+        if evaluation.cost_limit is not None and suffix == limit_suffix(evaluation.cost_limit)
+    ]
+    return {suffix: evaluations.pop(suffix) for suffix in own}
+
+
+def _suffixes(read: Mapping[Path, _Evaluations], limited: Mapping[Path, _Evaluations]) -> list[str]:
     """What the evaluations' names end in but for shields, the one that the report is about first.
 
-    Files that could not be read have names, too.
+    Files that could not be read have names, too; those of ``limited`` do not count.
     """
     found: Counter[str] = Counter()
     for folder, evaluations in read.items():
         for file in folder.glob(f"{_EVALUATION}*.json"):
             suffix = file.stem.removeprefix(_EVALUATION)
+            if suffix in limited[folder]:
+                continue
             found[_without_shield(suffix, evaluations.get(suffix))] += 1
     first = "" if "" in found or not found else max(sorted(found), key=found.__getitem__)
     return [first, *sorted(set(found) - {first})]
@@ -258,7 +275,13 @@ def _elsewhere(
             driven.append(replace(agent, evaluation=found, role=role, episodes={}))
     usual, here = _env_kwargs(agents), _env_kwargs(driven)
     changed = [f"{key}={value}" for key, value in here.items() if usual.get(key) != value]
-    return Condition(", ".join(changed) or suffix.strip("_").replace("_", " "), tuple(driven))
+    limit = next((found.cost_limit for a in driven if (found := a.evaluation)), None)
+    if limit is None or not suffix.endswith(limit_suffix(limit)):
+        limit = None
+    else:
+        changed.append(f"limit {limit:g}")
+    title = ", ".join(changed) or suffix.strip("_").replace("_", " ")
+    return Condition(title, tuple(driven), limit)
 
 
 def _env_kwargs(agents: list[AgentRun]) -> Mapping[str, Any]:

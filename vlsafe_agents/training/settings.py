@@ -97,8 +97,10 @@ class TrainSettings:
     )
     preset: str | None = _setting("named settings.", shown="the first")
     cost: str | None = _setting("cost from scorer and truth: either, vlm or env.", "either")
-    cost_limit: float | None = _setting(
-        "accepted cost of an episode.", shown="vlsafe 1.0; ppo_lag its preset's", min=0
+    cost_limit: str | float | None = _setting(
+        "accepted cost of an episode; vlsafe also: a range such as 0.5:2, for one agent that keeps "
+        "any limit of it.",
+        shown="vlsafe 1.0; ppo_lag its preset's",
     )
     scorer: str | None = _setting("scorer while it drives; none for none.", "bundled")
     envs: int | None = _setting("environments side by side.", 8, min=1)
@@ -130,7 +132,7 @@ class TrainSettings:
         """The value of a setting that is in effect, or else its default."""
         value = getattr(self, name)
         if value is not None or name == "env":
-            return _constant(value) if name == "safety" else value
+            return _constant(value) if name in ("safety", "cost_limit") else value
         if name == "steps":
             return UPDATES if self.offline else DRIVEN_STEPS
         if name == "preset":
@@ -154,8 +156,14 @@ class TrainSettings:
             whole_number(self.envs, "--envs", "train", low=1)
         if self.frame_stack is not None:
             whole_number(self.frame_stack, "--frame-stack", "train", low=1)
-        if self.cost_limit is not None:
-            one_number(self.cost_limit, "--cost-limit", "train", low=0.0)
+        limits = self.limits()
+        if isinstance(limits, tuple) and not self.spec.many_limits:
+            raise ValueError(
+                f"--cost-limit {self.cost_limit}: {self.algo} learns for one limit; give a number"
+            )
+        for limit in limits if isinstance(limits, tuple) else (limits,):
+            if limit is not None:
+                one_number(limit, "--cost-limit", "train", low=0.0)
         if self.cost is not None and self.cost not in COST_MODES:
             raise ValueError(f"unknown --cost {self.cost!r}; choose one of {COST_MODES}")
         if self.reward_scale is not None and not 0.0 < self.reward_scale < math.inf:
@@ -177,6 +185,18 @@ class TrainSettings:
     def read(self) -> tuple[str, ...]:
         """Names of the settings that are read beyond those that all algorithms read."""
         return self.spec.read_by(self.online)
+
+    def limits(self) -> float | tuple[float, float] | None:
+        """The cost limit, or the two ends of its range.
+
+        Raises:
+            ValueError: for what is neither.
+        """
+        from wrappers.checks import number_or_range
+
+        if isinstance(self.cost_limit, str):
+            return number_or_range(self.cost_limit, "--cost-limit", "0.5:2")
+        return self.cost_limit
 
     def check(self) -> None:
         """Have the algorithm's constructor check its arguments, without networks and data.

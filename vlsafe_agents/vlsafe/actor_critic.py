@@ -26,18 +26,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from vlsafe_agents.common.devices import any_of_team, averaged, team_size
-from vlsafe_agents.common.lagrange import Multiplier, make_multiplier
+from vlsafe_agents.common.devices import any_of_team
+from vlsafe_agents.common.lagrange import Multiplier, MultiplierGrid, make_multiplier
 from vlsafe_agents.common.returns import (
     discount_weights,
     discounted_limit,
-    episode_cost,
     lambda_return,
     retrace_return,
 )
@@ -47,7 +47,8 @@ from vlsafe_agents.vlsafe.batch import TensorBatch, masked_mean, recorded_steps
 from vlsafe_agents.vlsafe.config import UPDATES, VLSafeConfig
 from vlsafe_agents.vlsafe.critics import Critic, LeastCost, Scale
 from vlsafe_agents.vlsafe.gates import SCORE, Source, make_gate
-from vlsafe_agents.vlsafe.imagination import Dream, choose_starts, imagine
+from vlsafe_agents.vlsafe.imagination import Dream, choose_starts, imagine, state_weight
+from vlsafe_agents.vlsafe.limits import CostLimit, make_limits
 from vlsafe_agents.vlsafe.policy_extraction import Candidates
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
@@ -59,10 +60,11 @@ class Choices(NamedTuple):
     """Actions compared in states of dreams, ``(M,)`` standing for one or two axes of states."""
 
     candidates: Candidates  # (M, A)
-    feat: Tensor  # (M, F)
+    seen: Tensor  # (M, F) features, with what the actor sees of the limit
     gate: Tensor  # (M,) p
     weight: Tensor  # (M,) of each state in the actor's loss
     rows: Tensor  # (M,) rows of the data that a recorded state stands for; 0 for imagined ones
+    limit: Tensor | None = None  # (M,) on cost; None: one for all
 
 
 class ActorCritic(nn.Module):
@@ -75,7 +77,8 @@ class ActorCritic(nn.Module):
         cost_limit: allowed cost per episode, of "lagrangian" on average over episodes.  "gated"
             asks of each action whether the discounted cost-to-go stays below what stands for it,
             or below what the best actions cost in ordinary recorded states, where that is more
-            (:func:`~vlsafe_agents.vlsafe.policy_extraction.feasible_actions`).
+            (:func:`~vlsafe_agents.vlsafe.policy_extraction.feasible_actions`).  A range: actor and
+            critics see the limit they act under (:mod:`~vlsafe_agents.vlsafe.limits`).
 
     Raises:
         ValueError: for an unknown update, an unknown gate or one outside [0, 1].
@@ -89,7 +92,7 @@ class ActorCritic(nn.Module):
         *,
         update: str,
         gate: Source | None,
-        cost_limit: float,
+        cost_limit: CostLimit,
     ) -> None:
         super().__init__()
         if update not in UPDATES:
@@ -97,34 +100,37 @@ class ActorCritic(nn.Module):
         self.config, self.update = config, update
         self.source = SCORE if gate is None else gate
         self.cost_limit = cost_limit
+        self.limits = make_limits(cost_limit, config.limit_knots)
         # L, to convert the limit; learning needs it, acting does not
         self.episode_steps: float | None = config.multiplier.episode_steps
         net, actions = config.network, action_kind(action_space)
         self.behaviour = actions.head(feat_size, net.units, net.layers)
-        self.actor = actions.head(feat_size, net.units, net.layers)
+        seen_size = feat_size + self.limits.columns
+        self.actor = actions.head(seen_size, net.units, net.layers)
         sizes = (net.units, net.layers, actions.countable, net.bins, net.bin_limit)
-        self.reward_critic = Critic(feat_size, actions.size, *sizes)
-        self.cost_critic = Critic(feat_size, actions.size, *sizes)
-        self.reward_scale, self.cost_scale, self.scale = Scale(), Scale(), Scale()
-        self.least_cost = LeastCost(config.improvement.feasible_quantile)
+        self.reward_critic = Critic(seen_size, actions.size, *sizes)
+        self.cost_critic = Critic(seen_size, actions.size, *sizes)
+        of_each = self.limits.statistic
+        self.reward_scale, self.cost_scale, self.scale = (of_each(Scale) for _ in range(3))
+        self.least_cost = of_each(partial(LeastCost, config.improvement.feasible_quantile))
         # other updates have no gate: p = 1 is never read
         self.gate = make_gate(self.source if update == "gated" else 1.0, feat_size, config)
-        self.multiplier: Multiplier | None = None
+        self.multiplier: Multiplier | MultiplierGrid | None = None
         if update == "lagrangian":
             kind = config.multiplier.kind
             settings = asdict(config.multiplier.plain if kind == "plain" else config.multiplier.pid)
-            self.multiplier = make_multiplier(kind, cost_limit, **settings)
+            self.multiplier = self.limits.multiplier(partial(make_multiplier, kind, **settings))
 
     @property
     def price(self) -> float:
-        """Lagrange multiplier [reward / cost]; 0 for updates that have none."""
+        """Lagrange multiplier [reward / cost], of a range the mean of its knots'; 0 without."""
         return self.multiplier.value if self.multiplier is not None else 0.0
 
     # --- what changes -----------------------------------------------------------------------------
 
     def start_from_behaviour(self) -> None:
         """Make the actor a copy of the prior: the best guess before there are advantages."""
-        self.actor.load_state_dict(self.behaviour.state_dict())
+        self.actor.load_state_dict(self.limits.widened(self.behaviour.state_dict()))
 
     def update_multiplier(self, dream: Dream) -> None:
         """Let the multiplier see the imagined cost of an episode, if dreams begin where it counts.
@@ -134,27 +140,27 @@ class ActorCritic(nn.Module):
         at_first = self.config.multiplier.constraint_states == "first"
         rows = dream.own_rows * (dream.first if at_first else 1.0)  # (N,)
         if self.multiplier is not None and any_of_team(bool((rows > 0).any())):
-            mean = masked_mean(dream.cost_return[:, 0], rows * dream.start_weight)
-            discounted = averaged(mean).item()
-            self.multiplier.update(episode_cost(discounted, *self._conversion()))
+            seen = (dream.cost_return[:, 0], dream.limit, rows * dream.start_weight)
+            self.limits.see_dreams(self.multiplier, *seen, self._conversion())
 
     def update_scales(self, choices: Choices) -> None:
         """Let the scales of the advantages see those of ``choices``."""
         probs = choices.candidates.log_prior.softmax(-1)
         reward, cost = self._advantages(choices.candidates)
-        weight = choices.weight
+        weight, limit = choices.weight, choices.limit
         if self.update == "gated":
-            self.reward_scale.update(reward, probs, weight)
-            self.cost_scale.update(cost, probs, weight)
+            self.limits.update(self.reward_scale, limit, weight, reward, probs)
+            self.limits.update(self.cost_scale, limit, weight, cost, probs)
         else:
-            advantage = extraction.lagrangian_advantage(reward, cost, self.price)
-            self.scale.update(advantage, probs, weight)
+            advantage = extraction.lagrangian_advantage(reward, cost, self._price(limit))
+            self.limits.update(self.scale, limit, weight, advantage, probs)
 
     def update_least_cost(self, choices: Choices) -> None:
         """Let the bound of what is feasible see the least costs of recorded states."""
         candidates, rows = choices.candidates, choices.rows
         if self.update == "gated" and self.config.improvement.feasible_quantile:
-            self.least_cost.update(candidates.q_cost, candidates.log_prior, rows)
+            values = (candidates.q_cost, candidates.log_prior)
+            self.limits.update(self.least_cost, choices.limit, rows, *values)
 
     @torch.no_grad()
     def follow(self) -> None:
@@ -176,10 +182,11 @@ class ActorCritic(nn.Module):
         settings = self.config.imagination
         start = choose_starts(posterior, batch, settings.starts, settings.explore)
         threshold = self.config.improvement.support_threshold
+        limit = self.limits.draw(len(start.rows), start.rows.device)  # (N,)
         imagined = imagine(
             world_model,
             start,
-            self.actor.sample,
+            lambda feat: self.actor.sample(self.limits.seen(feat, limit)),
             lambda feat: self.behaviour.explore(feat, threshold),
             settings.horizon,
         )
@@ -189,7 +196,9 @@ class ActorCritic(nn.Module):
             doubt = penalty * imagined.disagreement
             reward, cost = reward - doubt, cost + doubt
         critics = (self.reward_critic, self.cost_critic)
-        (reward_value, cost_value), evaluation = self.actor.evaluate(imagined.feat, critics)
+        (reward_value, cost_value), evaluation = self.actor.evaluate(
+            self.limits.seen(imagined.feat, limit), critics
+        )
         gamma, lambda_ = settings.gamma, settings.lambda_
         return Dream(
             imagined,
@@ -203,6 +212,7 @@ class ActorCritic(nn.Module):
             lambda_return(cost, cost_value, imagined.cont, gamma, lambda_),
             evaluation,
             start.by_driver,
+            limit,
         )
 
     def choices(self, dream: Dream) -> Choices:
@@ -212,18 +222,22 @@ class ActorCritic(nn.Module):
         rows[:, 0] = dream.rows * dream.start_weight
         if dream.by_driver is not None:
             rows[:, 0] *= dream.by_driver  # branches leave where it is critical
-        feat, gate, weight, rows = self.actor.some_states(
-            feat, self.gate(dream.imagined), self._state_weight(dream), rows
-        )
+        weight = state_weight(dream, self.config.research.data_share, self.gate.looks_ahead)
+        states = [feat, self.gate(dream.imagined), weight, rows]
+        states.append(self.limits.seen(feat, dream.limit))
+        if dream.limit is not None:
+            states.append(dream.limit.unsqueeze(1).expand_as(rows))
+        feat, gate, weight, rows, seen, *limit = self.actor.some_states(*states)
         critics = (self.reward_critic, self.cost_critic)
         candidates = self.actor.compare(
             self.behaviour,  # type: ignore[arg-type]
             feat,
+            seen,
             dream.evaluation,
             critics,
             self.config.improvement,
         )
-        return Choices(candidates, feat, gate, weight, rows)
+        return Choices(candidates, seen, gate, weight, rows, *limit)
 
     # --- losses -----------------------------------------------------------------------------------
 
@@ -254,27 +268,28 @@ class ActorCritic(nn.Module):
 
     def actor_loss(self, choices: Choices) -> tuple[Tensor, Metrics]:
         """``KL(pi* || pi_theta)`` in recorded (j = 0) and imagined states, up to a constant."""
-        candidates, feat, gate, weight, _ = choices
+        candidates, seen, gate, weight, _, limit = choices
         target = extraction.improved_policy(
-            candidates.log_prior, self._log_weight(candidates, gate)
+            candidates.log_prior, self._log_weight(candidates, gate, limit)
         )  # (M, A)
         cross_entropy = -(target * candidates.log_policy).sum(-1)  # (M,)
         loss = masked_mean(cross_entropy, weight)
         with torch.no_grad():
             metrics = {
-                "train/actor_entropy": self.actor.mean_entropy(candidates, feat).item(),
+                "train/actor_entropy": self.actor.mean_entropy(candidates, seen).item(),
                 "train/target_entropy": masked_mean(extraction.entropy(target), weight).item(),
                 "support/kl_to_behaviour": masked_mean(candidates.drift(), weight).item(),
             }
             if self.update == "gated":
                 metrics["imagined/gate"] = masked_mean(gate, weight).item()
-                some = self._feasible(candidates) & candidates.log_prior.isfinite()
+                some = self._feasible(candidates, limit) & candidates.log_prior.isfinite()
                 share = masked_mean(some.any(-1).float(), weight).item()
                 metrics["imagined/feasible"] = share  # of states, that have a feasible action
         return loss, metrics
 
     def _imagined_critic_loss(self, dream: Dream) -> Tensor:
-        feat, action = dream.imagined.feat[:, :-1], dream.imagined.action
+        feat = self.limits.seen(dream.imagined.feat[:, :-1], dream.limit)
+        action = dream.imagined.action
         others = self.actor.others(feat)
         loss = self.reward_critic.loss(feat, action, dream.reward_return, others)  # (N, H)
         loss = loss + self.cost_critic.loss(feat, action, dream.cost_return, others)
@@ -289,8 +304,9 @@ class ActorCritic(nn.Module):
         valid = recorded_steps(batch)  # (B, T - 1)
         discount = settings.gamma * (~batch.is_terminal[:, 1:]).float()  # (B, T - 1)
         action = world_model.action_vector(batch.next_action)  # (B, T, A)
+        prior, feat = feat, self.limits.seen(feat, self.limits.draw(len(feat), feat.device))
         with torch.no_grad():
-            log_ratio = self.actor.log_prob(feat, action) - self.behaviour.log_prob(feat, action)
+            log_ratio = self.actor.log_prob(feat, action) - self.behaviour.log_prob(prior, action)
             trace = settings.lambda_ * log_ratio.exp().clamp_max(1.0)[:, 1:]  # (B, T - 1)
             trace[:, :-1] *= valid[:, 1:]
             trace *= batch.by_driver[:, 1:]  # who acts in branches is not the prior
@@ -304,26 +320,33 @@ class ActorCritic(nn.Module):
     # --- the improved policy ----------------------------------------------------------------------
 
     @torch.no_grad()
-    def _log_weight(self, candidates: Candidates, gate: Tensor) -> Tensor:
+    def _log_weight(
+        self, candidates: Candidates, gate: Tensor, limit: Tensor | None = None
+    ) -> Tensor:
         """Log of the improvement weight, shaped as the candidates."""
         settings, research = self.config.improvement, self.config.research
         reward, cost = self._advantages(candidates)
+        scale = partial(self.limits.value, limit=limit)
         if self.update != "gated":
-            advantage = extraction.lagrangian_advantage(reward, cost, self.price)
-            advantage = advantage / self.scale.value
+            advantage = extraction.lagrangian_advantage(reward, cost, self._price(limit))
+            advantage = advantage / scale(self.scale)
             return extraction.exponential_log_weight(
                 advantage, settings.beta, settings.weight_limit
             )
         return extraction.gated_log_weight(
-            reward / self.reward_scale.value,
-            cost / self.cost_scale.value,
+            reward / scale(self.reward_scale),
+            cost / scale(self.cost_scale),
             gate,
             settings.beta_reward,
             settings.beta_cost,
             candidates.log_prior if research.normalise_gate else None,
-            self._feasible(candidates) if research.feasible_only else None,
+            self._feasible(candidates, limit) if research.feasible_only else None,
             settings.weight_limit,
         )
+
+    def _price(self, limit: Tensor | None) -> float | Tensor:
+        """The multiplier of limits ``(...)``: a number, or ``(..., 1)``."""
+        return 0.0 if self.multiplier is None else self.limits.price(self.multiplier, limit)
 
     def _advantages(self, candidates: Candidates) -> tuple[Tensor, Tensor]:
         """Advantages of reward and cost under the prior, shaped as the candidates."""
@@ -333,34 +356,13 @@ class ActorCritic(nn.Module):
             extraction.behaviour_advantage(candidates.q_cost, log_prior),
         )
 
-    def _state_weight(self, dream: Dream) -> Tensor:
-        """Weight ``(N, H)`` of each state in the actor's loss; sums to 1 over recorded and rest.
-
-        Where a dream explores and the gate looks ahead, the gate of the first state is that of the
-        exploring action and not of the actor, who is to be gated: it does not count.
-        """
-        share = self.config.research.data_share
-        weight = dream.rows[:, None] * dream.weight  # (N, H)
-        recorded, imagined = weight[:, :1], weight[:, 1:]
-
-        def total_of(part: Tensor) -> Tensor:
-            return (averaged(part.sum()) * team_size()).clamp_min(1e-6)
-
-        if self.gate.looks_ahead:
-            recorded = dream.own_rows[:, None] * dream.weight[:, :1]
-        return torch.cat(
-            [
-                share * recorded / total_of(recorded),
-                (1 - share) * imagined / total_of(imagined),
-            ],
-            1,
-        )
-
-    def _feasible(self, candidates: Candidates) -> Tensor:
+    def _feasible(self, candidates: Candidates, limit: Tensor | None) -> Tensor:
         """Which of the candidates are feasible, bool ``(M, A)``."""
-        limit = discounted_limit(self.cost_limit, *self._conversion())
-        floor = self.least_cost.value if self.config.improvement.feasible_quantile else -math.inf
-        return extraction.feasible_actions(candidates.q_cost, limit, floor)
+        bound = discounted_limit(self.limits.of_states(limit), *self._conversion())
+        floor: Tensor | float = -math.inf
+        if self.config.improvement.feasible_quantile:
+            floor = self.limits.value(self.least_cost, limit)
+        return extraction.feasible_actions(candidates.q_cost, bound, floor)
 
     def _conversion(self) -> tuple[float, float]:
         """Discount and mean length of an episode [steps], which convert costs of episodes."""

@@ -275,6 +275,8 @@ class VLSafeConfig:
     # After the warm-up, train the world model in every n-th update; 0: leave it as it is.  The data
     # do not grow, and features that stand still are what critics can rely on.
     model_every: int = 0
+    # K: of a range of cost limits, how many evenly spaced ones are learnt, interpolated between.
+    limit_knots: Annotated[int, 2, None] = 5
     torch_threads: Count | None = None  # None: 1 on a CPU for small presets, else unchanged
 
     def __post_init__(self) -> None:

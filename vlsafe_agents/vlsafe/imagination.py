@@ -9,7 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vlsafe_agents.common.devices import any_of_team, gathered, own_share, team_size
+from vlsafe_agents.common.devices import (
+    any_of_team,
+    averaged,
+    gathered,
+    own_share,
+    team_size,
+)
 from vlsafe_agents.common.returns import discount_weights
 from vlsafe_agents.vlsafe.batch import TensorBatch, masked_mean
 from vlsafe_agents.vlsafe.policy_heads import Evaluation
@@ -53,6 +59,7 @@ class Dream(NamedTuple):
     cost_return: Tensor  # (N, H)
     evaluation: Evaluation | None  # None where actions cannot be counted
     by_driver: Tensor | None = None  # (N,) bool: see Starts
+    limit: Tensor | None = None  # (N,) on its cost; None: one for all
 
 
 @torch.no_grad()
@@ -117,6 +124,33 @@ def imagine(
         return torch.where(pending.pop(), first_act(feat), action) if pending else action
 
     return world_model.imagine(starts.state, policy, horizon)
+
+
+def state_weight(dream: Dream, data_share: float, looks_ahead: bool) -> Tensor:
+    """Weight ``(N, H)`` of each state in the actor's loss; sums to 1 over recorded and rest.
+
+    Where a dream explores and the gate looks ahead, the gate of the first state is that of the
+    exploring action and not of the actor, who is to be gated: it does not count.
+
+    Args:
+        data_share: of the recorded states.
+        looks_ahead: whether the gate does.
+    """
+    weight = dream.rows[:, None] * dream.weight  # (N, H)
+    recorded, imagined = weight[:, :1], weight[:, 1:]
+
+    def total_of(part: Tensor) -> Tensor:
+        return (averaged(part.sum()) * team_size()).clamp_min(1e-6)
+
+    if looks_ahead:
+        recorded = dream.own_rows[:, None] * dream.weight[:, :1]
+    return torch.cat(
+        [
+            data_share * recorded / total_of(recorded),
+            (1 - data_share) * imagined / total_of(imagined),
+        ],
+        1,
+    )
 
 
 def dream_metrics(dream: Dream, gamma: float) -> Metrics:

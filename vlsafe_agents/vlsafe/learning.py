@@ -24,6 +24,7 @@ from vlsafe_agents.data.mixture import Mixture
 from vlsafe_agents.data.replay import Replay
 from vlsafe_agents.data.replay_folder import ReplayFolder
 from vlsafe_agents.vlsafe.config import SMALL_PRESETS, VLSafeConfig, online_config
+from vlsafe_agents.vlsafe.limits import CostLimit
 from vlsafe_agents.vlsafe.online import Collector, drive_and_learn
 from vlsafe_agents.vlsafe.optimisation import Schedule, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
@@ -46,7 +47,8 @@ class LearningLoop(EpisodesGoOn, OfflineAlgorithm):
     scores_learned: bool  # whether the world model's data had safety scores
     train_freq: int | None = None
     gradient_steps: int | None = None
-    cost_limit: float
+    cost_limit: CostLimit
+    _sampler: np.random.Generator
     _encoded: EpisodeDataset | None = None  # the data as a resting model's encoder sees them
     _schedule: Schedule | None = None  # of the last call of learn
     _online: bool | None = None  # whether that drove; None before it

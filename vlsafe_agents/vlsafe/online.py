@@ -18,6 +18,7 @@ from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.common.running import to_arrays
 from vlsafe_agents.common.vector_episodes import pick
 from vlsafe_agents.vlsafe.gates import ORACLE, SHUFFLED
+from vlsafe_agents.vlsafe.limits import middle
 from wrappers.checks import one_number
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ class Collector:
         self._seen, self._explored, self._collided = 0, 0, 0  # since the last row of the log
         self._state: Any = None  # of the policy in each episode
         self._running = np.zeros(agent.n_envs, np.int64)  # [steps] of each episode
+        # the limit that each episode is driven under, of an agent for a range; None: one for all
+        self._limits = np.zeros(agent.n_envs) if isinstance(agent.cost_limit, tuple) else None
+        self._kept_limits: list[float | None] = []  # of the episodes that have just ended
 
     def start(self, afresh: bool) -> None:
         """Get ready to drive; resets the environments if they have to be, or ``afresh``.
@@ -119,7 +123,9 @@ class Collector:
                 "agent.replay_buffer = None"
             )
         limit = self._settings.explore_cost_limit
-        self._limit = agent.cost_limit if limit is None and agent.dataset is not None else limit
+        if limit is None and agent.dataset is not None:
+            limit = middle(agent.cost_limit)
+        self._limit = limit
         if afresh or agent._last_obs is None:
             self._steps = CheckedSteps(env, from_zero=False)
             if afresh:
@@ -168,6 +174,7 @@ class Collector:
             self._state,
             agent._last_episode_starts,
             deterministic=not explores,
+            cost_limit=self._limits,
         )
         return actions, explores
 
@@ -182,6 +189,9 @@ class Collector:
 
     def _begin(self, slot: int, observation: Any) -> None:
         assert self._agent.replay_buffer is not None
+        if self._limits is not None:
+            assert isinstance(self._agent.cost_limit, tuple)
+            self._limits[slot] = self._agent._sampler.uniform(*self._agent.cost_limit)
         info = self._steps.unwrapped.reset_infos[slot]
         score = self._read_score(slot, info, " of its reset")
         self._agent.replay_buffer.begin(slot, self._seen_in(pick(observation, slot)), score)
@@ -210,6 +220,7 @@ class Collector:
             terminated=over and not info.get("TimeLimit.truncated", False),
         )
         if over:
+            self._kept_limits.append(None if self._limits is None else float(self._limits[slot]))
             self._begin(slot, observation)
 
     def _seen_in(self, observation: Any) -> Mapping[str, Any]:
@@ -268,8 +279,11 @@ class Collector:
             steps = self.lengths or [max(int(self._running.max()), 1)]
             actor_critic.episode_steps = float(np.mean(steps))
         if actor_critic.multiplier is not None and agent._n_updates:
-            for cost in finished:  # as measured: dreams are not asked
-                actor_critic.multiplier.update(cost)
+            # as measured: dreams are not asked
+            limits = self._kept_limits[-len(finished) or None :]
+            for cost, limit in zip(finished, limits, strict=True):
+                actor_critic.limits.see_episode(actor_critic.multiplier, cost, limit)
+        self._kept_limits.clear()
 
     # --- telling ----------------------------------------------------------------------------------
 
@@ -319,6 +333,7 @@ class Collector:
         return {
             "state": None if self._state is None else list(self._state),
             "lengths": self._running.copy(),
+            "limits": None if self._limits is None else self._limits.copy(),
             "costs": self._costs.state_dict()["running"],
             "logged": [self._seen, self._explored, self._collided],
             "rows": None if replay is None else replay.rows_added.copy(),
@@ -336,6 +351,8 @@ class Collector:
         self._steps.go_on(steps)
         self._state = None if state is None else tuple(state)
         self._running = to_arrays(running["lengths"])
+        if self._limits is not None:
+            self._limits = to_arrays(running["limits"])
         self._costs = EpisodeCosts(env.num_envs, _RECENT, self._costs.recent)
         recent = list(self._costs.recent)
         self._costs.load_state_dict({"running": to_arrays(running["costs"]), "recent": recent})

@@ -28,6 +28,7 @@ from vlsafe_agents.vlsafe.batch import (
 )
 from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
 from vlsafe_agents.vlsafe.gates import SCORE, Source
+from vlsafe_agents.vlsafe.limits import CostLimit
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 from wrappers.files import reading, replacing
@@ -45,7 +46,7 @@ class VLSafePolicy(BasePolicy):
     Args:
         update: "gated", "lagrangian" or "none"; this and what follows as in :class:`ActorCritic`.
         gate: where p comes from, such as "score" or 0.5.
-        cost_limit: allowed cost per episode [sum].
+        cost_limit: allowed cost per episode [sum], or a range of such limits.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class VLSafePolicy(BasePolicy):
         *,
         update: str,
         gate: Source | None,
-        cost_limit: float,
+        cost_limit: CostLimit,
     ) -> None:
         super().__init__(observation_space, action_space)
         self._config = config
@@ -157,6 +158,7 @@ class VLSafePolicy(BasePolicy):
                 "gate": self.actor_critic.source,
                 "cost_limit": self.actor_critic.cost_limit,
             },
+            "acting_limit": self.acting_limit,
         }
         with replacing(Path(path)) as temporary:
             torch.save({"data": json.dumps(data), "state_dict": self.state_dict()}, temporary)
@@ -175,15 +177,21 @@ class VLSafePolicy(BasePolicy):
             data = json.loads(stored["data"])
             action_space = space_from_json(data["action_space"])
             check_units(action_space, data.get("action_units"))
+            # JSON knows no tuples, and episode_steps was there until 11/2026
+            settings: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in data["settings"].items()
+                if name != "episode_steps"
+            }
             policy = cls(
                 space_from_json(data["observation_space"]),
                 action_space,
                 changed(VLSafeConfig(), data["config"]),
-                **{
-                    k: v for k, v in data["settings"].items() if k != "episode_steps"
-                },  # until 11/2026
+                **settings,
             )
             policy.load_state_dict(stored["state_dict"])
+            if isinstance(policy.actor_critic.cost_limit, tuple):
+                policy.acting_limit = data["acting_limit"]
             return policy.to(get_device(device))
 
         policy: Self = reading(Path(path), "a policy saved by VLSafePolicy.save", read)
@@ -191,12 +199,22 @@ class VLSafePolicy(BasePolicy):
 
     # --- acting -----------------------------------------------------------------------------------
 
+    @property
+    def acting_limit(self) -> float:
+        """The cost limit of whoever does not ask for one: of a range the lowest, unless set."""
+        return self.actor_critic.limits.default
+
+    @acting_limit.setter
+    def acting_limit(self, limit: float) -> None:
+        self.actor_critic.limits.act_under(limit)
+
     def predict(
         self,
         observation: Array | dict[str, Array],
         state: RecurrentState | None = None,
         episode_start: Array | None = None,
         deterministic: bool = False,
+        cost_limit: float | Array | None = None,
     ) -> tuple[Array, RecurrentState | None]:
         """Actions for one observation or a batch of N, and the next recurrent state.
 
@@ -204,10 +222,12 @@ class VLSafePolicy(BasePolicy):
             state: from the last call; None at the start of an episode.
             episode_start: ``(N,)`` bool; where true, the state is forgotten.
             deterministic: modes of latent and action instead of samples.
+            cost_limit: of agents for a range of limits, what an episode may cost: a number, or
+                ``(N,)``; None: ``acting_limit``.
 
         Raises:
-            ValueError: if shapes do not fit the observation space or the state, or if the
-                observation is not finite.
+            ValueError: if shapes do not fit the observation space or the state, if the observation
+                is not finite, or for a limit that the agent was not trained for.
         """
         check_seen(observation)
         self.set_training_mode(False)
@@ -225,8 +245,9 @@ class VLSafePolicy(BasePolicy):
             latent, previous = self._to_latent(state, count)
             is_first = torch.as_tensor(first, device=self.device)
             latent = self.world_model.observe_step(latent, previous, obs, is_first, deterministic)
+            limits, actor = self.actor_critic.limits, self.actor_critic.actor
             feat = self.world_model.feat(latent)
-            actor = self.actor_critic.actor
+            feat = limits.seen(feat, limits.asked(cost_limit, count, self.device))
             action = actor.mode(feat) if deterministic else actor.sample(feat)
         next_state = tuple(x.cpu().numpy() for x in (latent.deter, latent.stoch, action))
         env_action = self.world_model.actions.to_env(action.cpu().numpy())

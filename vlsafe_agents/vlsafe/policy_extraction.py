@@ -114,7 +114,7 @@ def gated_log_weight(
 
 
 def feasible_actions(
-    q_cost: Tensor, cost_limit: float, least_cost: Tensor | float = -math.inf
+    q_cost: Tensor, cost_limit: float | Tensor, least_cost: Tensor | float = -math.inf
 ) -> Tensor:
     """Which actions may be taken for their reward, bool ``(..., A)``.
 
@@ -126,18 +126,23 @@ def feasible_actions(
     way to what the critic expects of the best actions in ordinary states.
 
     Args:
-        cost_limit: on the discounted cost-to-go.
+        cost_limit: on the discounted cost-to-go; a number, or ``(..., 1)``.
         least_cost: of the least costly actions in recorded states
             (:class:`~vlsafe_agents.vlsafe.critics.LeastCost`).
     """
     return q_cost <= torch.as_tensor(least_cost, device=q_cost.device).clamp_min(cost_limit)
 
 
-def lagrangian_advantage(adv_reward: Tensor, adv_cost: Tensor, multiplier: float) -> Tensor:
+def lagrangian_advantage(
+    adv_reward: Tensor, adv_cost: Tensor, multiplier: float | Tensor
+) -> Tensor:
     """``(A_r - lambda A_c) / (1 + lambda)``, ``(..., A)``, both advantages in raw units.
 
     ``lambda`` is a price [reward / cost], so the two must not be normalised apart; the division
     (Ray et al. 2019, Safety Gym) keeps the size of the sum as ``lambda`` grows.
+
+    Args:
+        multiplier: a number, or ``(..., 1)``.
     """
     return (adv_reward - multiplier * adv_cost) / (1.0 + multiplier)
 

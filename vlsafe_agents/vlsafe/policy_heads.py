@@ -117,11 +117,12 @@ class CategoricalHead(nn.Module):
         self,
         prior: CategoricalHead,
         feat: Tensor,
+        seen: Tensor,
         evaluation: Evaluation | None,
         critics: tuple[SlowCritic, SlowCritic],
         settings: ImprovementConfig,
     ) -> Candidates:
-        """Every action in states ``(N, H, F)``."""
+        """Every action in states ``(N, H, F)``; ``seen`` see :meth:`GaussianHead.compare`."""
         assert evaluation is not None
         with torch.no_grad():
             log_prior = restrict_to_support(prior.log_probs(feat), settings.support_threshold)
@@ -226,6 +227,7 @@ class GaussianHead(nn.Module):
         self,
         prior: GaussianHead,
         feat: Tensor,
+        seen: Tensor,
         evaluation: Evaluation | None,
         critics: tuple[SlowCritic, SlowCritic],
         settings: ImprovementConfig,
@@ -235,10 +237,14 @@ class GaussianHead(nn.Module):
         The support holds an action if every axis of it is supported by itself: with many axes,
         nearly all actions of a product of normal variables lie far from its mode, so that a share
         of the joint density at the mode would leave out nearly everything that drivers do.
+
+        Args:
+            feat: features of the states ``(N, F)``, which the prior knows.
+            seen: what this policy and the critics know of them.
         """
         count, threshold = settings.candidates, settings.support_threshold
         half = (count + 1) // 2
-        states = feat.unsqueeze(1).expand(-1, count, -1)  # (N, K, F)
+        states = seen.unsqueeze(1).expand(-1, count, -1)  # (N, K, F)
         with torch.no_grad():
             offered, mass = prior.supported(feat, half, threshold)
             action = torch.cat([offered, self.sample(states[:, half:])], 1)  # (N, K, A)
@@ -248,7 +254,7 @@ class GaussianHead(nn.Module):
             both = torch.stack([log_prior, log_policy])
             share = torch.tensor([half / count, 1 - half / count], device=feat.device)
             log_proposal = (both + share.clamp_min(1e-9).log()[:, None, None]).logsumexp(0)
-        q_reward, q_cost = (_q_of(critic, feat, action, half) for critic in critics)
+        q_reward, q_cost = (_q_of(critic, seen, action, half) for critic in critics)
         return Candidates(log_prior - log_proposal, log_policy, q_reward, q_cost, log_proposal)
 
     def mean_entropy(self, candidates: Candidates, feat: Tensor) -> Tensor:

@@ -29,19 +29,20 @@ from vlsafe_agents.common.saved_agent import COUNTERS, NO_SETTINGS
 from vlsafe_agents.data.audits import warn_of_failed_audit
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.vlsafe import stock_words
+from vlsafe_agents.vlsafe.acting import Acting
 from vlsafe_agents.vlsafe.actions import SPACES, UNITS, check_units
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
 from vlsafe_agents.vlsafe.config import UPDATES, changed, make_config
 from vlsafe_agents.vlsafe.gates import SCORE, check_safety, refuse_change, with_gate
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.learning import LearningLoop
+from vlsafe_agents.vlsafe.limits import CostLimit, check_cost_limit, refuse_other_limits
 from vlsafe_agents.vlsafe.online import Collector
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, in_own_dtype, optimise
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
-from wrappers.checks import one_number
 
 
-class VLSafe(LearningLoop):
+class VLSafe(Acting, LearningLoop):
     """Learns from recorded drives, by driving, or from recorded drives first and by driving then.
 
     A world model (DreamerV3's, with heads for cost and safety score) is fitted to drives; an actor
@@ -65,7 +66,8 @@ class VLSafe(LearningLoop):
             "oracle", "shuffled" and "reachability" are controls, see
             :mod:`~vlsafe_agents.vlsafe.gates`; None switches safety off, whatever ``update`` says.
         cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
-            reads it.
+            reads it.  ``(low, high)``: one policy for all limits of that range, of which
+            ``predict`` takes one (:mod:`~vlsafe_agents.vlsafe.limits`).
         config: replaces settings of the preset: ``{"imagination": {"horizon": 15}}``; see
             :mod:`~vlsafe_agents.vlsafe.config`.
         train_freq: online, steps of each environment between updates, and with ``gradient_steps``
@@ -96,7 +98,7 @@ class VLSafe(LearningLoop):
         preset: str = "cpu",
         update: str = "gated",
         safety: str | float | None = "score",
-        cost_limit: float = 1.0,
+        cost_limit: CostLimit = 1.0,
         seed: int | None = None,
         device: torch.device | str = "auto",
         tensorboard_log: str | None = None,
@@ -140,7 +142,7 @@ class VLSafe(LearningLoop):
         if env is None and dataset is not None:
             self._take_spaces(dataset)
         self.preset, self.update, self.safety = preset, update, safety
-        self.cost_limit = one_number(cost_limit, "cost_limit", "VLSafe", low=0.0)
+        self.cost_limit = check_cost_limit(cost_limit, update, safety)
         self.scores_learned = True  # whether the world model's data had safety scores
         self.dataset: EpisodeDataset | None = None
         if _init_setup_model:
@@ -298,7 +300,7 @@ class VLSafe(LearningLoop):
                 if not self._online:  # there real episodes tell
                     actor_critic.update_multiplier(dream)
                 if actor_critic.multiplier is not None:
-                    metrics["train/lagrange_multiplier"] = actor_critic.price
+                    metrics |= actor_critic.limits.prices(actor_critic.multiplier)
                 choices = actor_critic.choices(dream)  # A actions in each of N * H states
                 actor_critic.update_scales(choices)
                 actor_critic.update_least_cost(choices)
@@ -356,6 +358,7 @@ class VLSafe(LearningLoop):
             "sampler": self._sampler.bit_generator.state,
             "online": self._online,
             "driven": self.collector.state(),
+            "acting_limit": self.policy.acting_limit,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -365,6 +368,8 @@ class VLSafe(LearningLoop):
         self.scores_learned = bool(state.get("scores_learned", True))
         self._sampler.bit_generator.state = state["sampler"]
         self.policy.actor_critic.episode_steps = state["episode_steps"]
+        if isinstance(self.cost_limit, tuple):
+            self.policy.acting_limit = state["acting_limit"]
         stored = state["schedule"]
         self._schedule = None if stored is None else Schedule.from_json(stored)
         self._online = state.get("online", None if stored is None else False)
@@ -395,6 +400,7 @@ class VLSafe(LearningLoop):
         others = {name: value for name, value in changes.items() if name not in words}
         merged = super()._merged(arguments, others)
         refuse_change(arguments, merged)
+        refuse_other_limits(arguments["cost_limit"], merged["cost_limit"])
         stored = make_config(arguments["preset"], arguments["config"])
         sizes = stock_words.with_words(None, {"policy_kwargs": words.pop("policy_kwargs", None)})
         if changed(stored, sizes) != stored:
