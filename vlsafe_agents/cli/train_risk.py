@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from vlsafe_agents.cli.policies import ShownVehicles
     from vlsafe_agents.data.driving import Driver
     from vlsafe_agents.risk import BranchingConfig
+    from vlsafe_agents.risk.judge import Judge
     from vlsafe_agents.risk.training import TrainingConfig
 
 COUNTS = "counts.json"  # of all attempts
+DEFAULT_BELOW = 0.5  # safety score
 DEFAULT_MIX = {"expert": 0.5, "noisy": 0.15, "inattentive": 0.15}
 _COUNTED = {
     "states": "states",
     "drives": "drives",
     "drive_steps": "steps",
-    "drive_events": "crashes",
+    "drive_crashes": "crashes",
     "branches": "branches",
     "branch_steps": "steps in branches",
-    "branch_events": "crashes in branches",
+    "branch_crashes": "crashes in branches",
 }
 
 
@@ -72,6 +74,22 @@ def train_risk(
         ),
     ] = None,
     updates: Annotated[int, typer.Option(help="Gradient updates a round.", min=1)] = 5000,
+    events: Annotated[
+        Literal["simulator", "judge"],
+        typer.Option(help="Learn from crashes, or from frames that a scorer calls unsafe instead."),
+    ] = "simulator",
+    scorer: Annotated[
+        str | None,
+        typer.Option(help="The judge: bundled, distilled, a folder, ... [default: bundled]"),
+    ] = None,
+    below: Annotated[
+        float | None,
+        typer.Option(
+            help=f"Its events: frames of a lower safety score. [default: {DEFAULT_BELOW}]",
+            min=0,
+            max=1,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
 ) -> None:
@@ -110,13 +128,14 @@ def train_risk(
         seed=seed,
         model=RiskConfig(horizon=horizon, updates=updates, threshold=threshold),
     )
-    settings = settings_of(choice, shares, _stated(policy), branching, config, held_out)
+    judge, told = _judge(events, scorer, below, threads)
+    settings = settings_of(choice, shares, _stated(policy), branching, config, held_out, told)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
         if claim(out, settings):
             say(f"{out} is trained already")
         else:
-            facts = _train(choice, out, shares, branching, config, policy, held_out)
+            facts = _train(choice, out, shares, branching, config, policy, held_out, judge)
             write_json(out / TRAINING_FILE, facts)
         _print(out, read_json(out / TRAINING_FILE), threshold)
 
@@ -158,6 +177,30 @@ def _shares(choice: EnvChoice, mix: str | None, tail: str) -> dict[str, float]:
     return shares
 
 
+def _judge(
+    events: str, scorer: str | None, below: float | None, threads: int
+) -> tuple[Judge | None, str | dict[str, Any]]:
+    """Who says what an event is, and how settings tell it.
+
+    Raises:
+        ValueError: for options of a judge where none is asked, and for scorers that can be none.
+    """
+    from vlsafe_agents.cli.scorers import load_scorer
+    from vlsafe_agents.risk.judge import Judge
+    from vlsafe_agents.risk.outcomes import SIMULATOR
+    from wrappers.scorer import BUNDLED
+
+    if events != "judge":
+        for name, value in (("--scorer", scorer), ("--below", below)):
+            if value is not None:
+                raise ValueError(f"{name} {value} is of a judge; say --events judge, too")
+        return None, SIMULATOR
+    spec = scorer or BUNDLED
+    judge = Judge(load_scorer(spec, threads), DEFAULT_BELOW if below is None else below)
+    told = {"scorer": spec, "below": judge.below, "identity": judge.scorer.identity}
+    return judge, told
+
+
 def _stated(policy: Path | None) -> dict[str, str] | None:
     """How settings tell an agent from others."""
     from vlsafe_agents.evaluation.stock import file_sha256
@@ -179,6 +222,7 @@ def _train(
     config: TrainingConfig,
     policy: Path | None,
     held_out: int,
+    judge: Judge | None,
 ) -> dict[str, Any]:
     """Do what is not done yet; returns the facts to be stored."""
     from vlsafe_agents.cli.policies import ShownVehicles, agent_shown_all
@@ -200,7 +244,8 @@ def _train(
             )
         brancher = Brancher(branches, make_macro)
         with _Parts(env, out / COUNTS) as parts:
-            how = (env, out, partial(_mixed, shares), brancher, branching, config, agent, parts)
+            drive = partial(_mixed, shares)
+            how = (env, out, drive, brancher, branching, config, agent, parts, judge)
             model = train(*how)
             examined = examine_on_new_drives(model, held_out, *how)
     finally:
@@ -265,7 +310,6 @@ class _Parts:
 
 def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
     from vlsafe_agents.cli.tables import print_table, say
-    from vlsafe_agents.report.tables import NOT_KNOWN, figure, interval, percent
 
     rows: list[tuple[str, ...]] = [
         (name, *(f"{part[key]:,}" for key in _COUNTED)) for name, part in facts["simulated"].items()
@@ -273,23 +317,57 @@ def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
     print_table("What was simulated", ("", *_COUNTED.values()), rows)
     if facts["env_steps_lost"]:
         say(f"and {facts['env_steps_lost']:,} steps that were lost to kills and driven again")
+    by_judge = facts["held_out_crashes"]
+    event = "event" if by_judge else "crash"
+    rows = [
+        row for name, found in facts["held_out"].items() for row in _examined(name, found, event)
+    ]
+    safe = f"safe: below {threshold:g}; 95% intervals"
+    header = ("drives", "figure", "value")
+    if not by_judge:
+        print_table(f"On drives that were not learnt from ({safe})", header, rows)
+    else:
+        print_table(f"Events by the judge's word, on drives not learnt from ({safe})", header, rows)
+        rows = [
+            row
+            for name, found in by_judge.items()
+            for row in (*_examined(name, found, "crash"), *_agreement(found["agreement"]))
+        ]
+        print_table("The same model and the judge beside the simulator's crashes", header, rows)
+    say(f"{out}: shield an agent with `vlsafe evaluate AGENT --shield {out}`")
+
+
+def _examined(name: str, found: Mapping[str, Any], event: str) -> list[tuple[str, ...]]:
+    """Rows about a model's risks beside what came of branches."""
+    from vlsafe_agents.report.tables import NOT_KNOWN, figure, interval, percent
 
     def estimate(entry: Mapping[str, Any], show: Any) -> str:
         between = interval(entry, show)
         text = NOT_KNOWN if entry["value"] is None else show(entry["value"])
         return f"{text} ({between})" if between else text
 
-    rows = []
-    for name, found in facts["held_out"].items():
-        rate = estimate(found["event_rate"], percent)
-        rows += [
-            (name, "branches", f"{found['branches']:,}, {found['events']:,} with a crash"),
-            ("", "cross-entropy [nat]", estimate(found["cross_entropy"], figure)),
-            ("", "of a constant", figure(found["base_entropy"])),
-            ("", "AUROC", estimate(found["auroc"], figure)),
-            ("", "actions called safe", f"{found['safe_actions']:,} of {found['actions']:,}"),
-            ("", "crashes after these", f"{found['events_after_safe']:,}, {rate}"),
-        ]
-    title = f"On drives that were not learnt from (safe: below {threshold:g}; 95% intervals)"
-    print_table(title, ("drives", "figure", "value"), rows)
-    say(f"{out}: shield an agent with `vlsafe evaluate AGENT --shield {out}`")
+    rate = estimate(found["event_rate"], percent)
+    article = "an" if event == "event" else "a"
+    after = "events" if event == "event" else "crashes"
+    return [
+        (name, "branches", f"{found['branches']:,}, {found['events']:,} with {article} {event}"),
+        ("", "cross-entropy [nat]", estimate(found["cross_entropy"], figure)),
+        ("", "of a constant", figure(found["base_entropy"])),
+        ("", "AUROC", estimate(found["auroc"], figure)),
+        ("", "actions called safe", f"{found['safe_actions']:,} of {found['actions']:,}"),
+        ("", f"{after} after these", f"{found['events_after_safe']:,}, {rate}"),
+    ]
+
+
+def _agreement(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Rows about what a judge's events have to do with crashes."""
+    lead = "" if found["lead"] is None else f"; {found['lead']:.2g} s before on average"
+    return [
+        (
+            "",
+            "crashes that the judge saw",
+            f"{found['foreseen']:,} before, {found['seen']:,} when it had happened, of "
+            f"{found['crashes']:,}{lead}",
+        ),
+        ("", "its events without a crash", f"{found['false_alarms']:,} of {found['calm']:,}"),
+    ]

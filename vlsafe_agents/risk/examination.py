@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.evaluation.resampling import Estimate, Ranking, episode_weights, weighted_share
 from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
+from vlsafe_agents.risk.judge import Judge, source_of
 from vlsafe_agents.risk.model import RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.training import Progress, TrainingConfig, behind_shield, outcome_chunks
@@ -54,6 +55,31 @@ class Examination:
         return {name: _plain(value) for name, value in vars(self).items()}
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """What a judge's events have to do with crashes, in branches."""
+
+    crashes: int
+    foreseen: int  # of them with an event by the judge's word before the frame of the crash
+    seen: int  # with one at last in that frame
+    lead: float  # [s], mean time from event to crash of all that were foreseen or seen; NaN: none
+    calm: int  # branches without a crash
+    false_alarms: int  # of them with an event
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, None for NaN."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+class Examined(NamedTuple):
+    """Outcomes that were not learnt from, and what they say of a model."""
+
+    outcomes: Outcomes
+    found: Examination  # of the events that it has learnt
+    crashes: Examination | None  # of crashes, where its events are a judge's
+    agreement: Agreement | None  # likewise
+
+
 def examine_on_new_drives(
     model: RiskModel,
     states: int,
@@ -65,7 +91,8 @@ def examine_on_new_drives(
     config: TrainingConfig,
     policy: Any = None,
     progress: Progress = lambda part, done, total: None,
-) -> dict[str, tuple[Outcomes, Examination]]:
+    judge: Judge | None = None,
+) -> dict[str, Examined]:
     """Branch from states of drives after training, half of them behind the shield, and compare.
 
     Args:
@@ -80,15 +107,33 @@ def examine_on_new_drives(
     halves: dict[str, Drive] = {"mixed drives": drive, "behind the shield": shielded}
     found = {}
     for number, (name, driven) in enumerate(halves.items(), 1 + config.rounds):
-        branch = partial(branch_outcomes, env, drive=driven, config=branching, brancher=brancher)
+        given = {"drive": driven, "config": branching, "brancher": brancher, "judge": judge}
+        branch = partial(branch_outcomes, env, **given)
         count = max(1, states // 2)
         title = f"examination, {name}"
-        chunks = outcome_chunks(
-            folder / HELD_OUT, number, count, config.seed, branch, title, progress
-        )
-        outcomes = Outcomes.joined(list(chunks))
-        found[name] = outcomes, examine(model, outcomes, config.seed)
+        chunks = (folder / HELD_OUT, number, count, config.seed, branch)
+        outcomes = Outcomes.joined(list(outcome_chunks(*chunks, title, progress, source_of(judge))))
+        examined, crashes, agreement = examine(model, outcomes, config.seed), None, None
+        if judge is not None:
+            crashes = examine(model, outcomes.of_crashes(), config.seed)
+            agreement = agree(outcomes)
+        found[name] = Examined(outcomes, examined, crashes, agreement)
     return found
+
+
+def agree(outcomes: Outcomes) -> Agreement:
+    """What the events of outcomes have to do with their crashes."""
+    crashed, event = np.isfinite(outcomes.crash_time), np.isfinite(outcomes.event_time)
+    both = crashed & event
+    lead = outcomes.crash_time[both] - outcomes.event_time[both]
+    return Agreement(
+        crashes=int(crashed.sum()),
+        foreseen=int((lead > 0).sum()),
+        seen=int((lead == 0).sum()),
+        lead=float(lead.mean()) if len(lead) else math.nan,
+        calm=int((~crashed).sum()),
+        false_alarms=int((event & ~crashed).sum()),
+    )
 
 
 def examine(model: RiskModel, outcomes: Outcomes, seed: int = 0) -> Examination:

@@ -1,14 +1,15 @@
 """What came of actions in states: the table that a risk model learns from.
 
 A row is one branch: from a state, an action was held for a moment, and then a macro-action, the
-*tail*, drove on until the episode ended or the horizon was reached.  An *event* is an episode's
-terminal step with a cost.
+*tail*, drove on until the episode ended or the horizon was reached.  An *event* is what a risk is
+the chance of: by the simulator's truth a *crash*, an episode's terminal step with a cost; by a
+judge's word a frame of low ``safety_score`` (:class:`~.judge.Judge`).  Crashes are always counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,10 +20,11 @@ from vlsafe_agents.common.border import Array
 from wrappers.checks import check_numbers
 from wrappers.files import read_npz, write_npz
 
-_COLUMNS = ("state", "action", "tail", "own", "event_time", "seconds", "reward")
+_COLUMNS = ("state", "action", "tail", "own", "event_time", "crash_time", "seconds", "reward")
 _OBS = "obs."  # before the names of observations in a file
 _REMEDY = "collect them again"
-_NUMBERS = ("simulated", "drives", "drive_steps", "drive_events")
+_NUMBERS = ("simulated", "drives", "drive_steps", "drive_crashes")
+SIMULATOR = "simulator"  # whose word an event is, where no judge is asked
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,16 @@ class Outcomes:
     tail: npt.NDArray[np.int64]  # (N,) which of ``tails`` drove on
     own: npt.NDArray[np.bool_]  # (N,) whether the action is the one with which the tail begins
     event_time: npt.NDArray[np.float32]  # (N,) [s] until the event; inf: there was none
-    seconds: npt.NDArray[np.float32]  # (N,) [s] driven; inf: the episode was over, for good or bad
+    crash_time: npt.NDArray[np.float32]  # (N,) likewise, until the crash
+    seconds: npt.NDArray[np.float32]  # (N,) [s] known of; inf: the episode was over, good or bad
     reward: npt.NDArray[np.float32]  # (N,) sum of its rewards
     tails: tuple[str, ...]  # names of the macro-actions
     drive: npt.NDArray[np.int64]  # (S,) which of the drives each state is of, from 0 on
     simulated: int  # steps of all branches
     drives: int = 0  # episodes that were driven to come to the states
     drive_steps: int = 0  # their steps
-    drive_events: int = 0  # of them that ended with a cost
+    drive_crashes: int = 0  # of them that ended in a crash
+    source: str = SIMULATOR  # whose word an event is; see ``Judge.source``
 
     def __post_init__(self) -> None:
         states = {name: len(column) for name, column in self.obs.items()}
@@ -64,7 +68,7 @@ class Outcomes:
         check_numbers(self.state, "state", "outcomes", low=0, high=most)
         check_numbers(self.tail, "tail", "outcomes", low=0, high=len(self.tails) - 1)
         check_numbers(self.reward, "reward", "outcomes")
-        for name in ("event_time", "seconds"):
+        for name in ("event_time", "crash_time", "seconds"):
             if not (getattr(self, name) > 0).all():
                 raise ValueError(f"outcomes: {name} holds what is no time above 0 s; collect again")
         for name, column in self.obs.items():
@@ -85,16 +89,22 @@ class Outcomes:
         return int(np.isfinite(self.event_time).sum())
 
     @property
+    def crashes(self) -> int:
+        """Branches that ended in a crash."""
+        return int(np.isfinite(self.crash_time).sum())
+
+    @property
     def counts(self) -> dict[str, int]:
-        """What they cost: all drives and branches, their steps and their events."""
+        """What they cost: all drives and branches, their steps and crashes, and the events."""
         return {
             "states": self.num_states,
             "branches": len(self),
             "branch_events": self.events,
+            "branch_crashes": self.crashes,
             "branch_steps": self.simulated,
             "drives": self.drives,
             "drive_steps": self.drive_steps,
-            "drive_events": self.drive_events,
+            "drive_crashes": self.drive_crashes,
         }
 
     def known(self, horizon: float) -> npt.NDArray[np.bool_]:
@@ -103,6 +113,18 @@ class Outcomes:
         Those that were cut before, by a time limit, are left out.
         """
         return (self.event_time <= horizon) | (self.seconds >= horizon - 1e-6)
+
+    def of_crashes(self) -> Self:
+        """The same branches with crashes for events, whoever's word these were."""
+        return replace(self, event_time=self.crash_time, source=SIMULATOR)
+
+    def check_source(self, expected: str, where: object) -> None:
+        """Raise ``ValueError`` for events by another's word, naming ``where`` they are from."""
+        if self.source != expected:
+            raise ValueError(
+                f"{where}: its events are by the word of {self.source}, not of {expected}; keep "
+                f"them in folders of their own, or {_REMEDY}"
+            )
 
     def select(self, branches: Array) -> Self:
         """Some of the branches ``(N,)`` bool or numbers, with all states."""
@@ -122,6 +144,7 @@ class Outcomes:
         for part in parts:
             if part.tails != first.tails or part.obs.keys() != first.obs.keys():
                 raise ValueError("outcomes of different tails or observations cannot be joined")
+            part.check_source(first.source, "outcomes to be joined")
         before = np.cumsum([0, *(part.num_states for part in parts)])
         drives = np.cumsum([0, *(part.drives for part in parts)])
         own: dict[str, Any] = {
@@ -131,7 +154,7 @@ class Outcomes:
         own["state"] = np.concatenate([p.state + b for p, b in zip(parts, before, strict=False)])
         own["drive"] = np.concatenate([p.drive + d for p, d in zip(parts, drives, strict=False)])
         obs = {name: np.concatenate([part.obs[name] for part in parts]) for name in first.obs}
-        return cls(obs=obs, tails=first.tails, **own)
+        return cls(obs=obs, tails=first.tails, source=first.source, **own)
 
     def save(self, path: Path) -> None:
         """Write one ``.npz`` file."""
@@ -153,5 +176,5 @@ class Outcomes:
         obs = {k.removeprefix(_OBS): x for k, x in arrays.items() if k.startswith(_OBS)}
         own: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls)[1:]}
         own["tails"] = tuple(str(name) for name in own["tails"])
-        own |= {name: int(own[name]) for name in _NUMBERS}
+        own |= {name: int(own[name]) for name in _NUMBERS} | {"source": str(own["source"])}
         return cls(obs=obs, **own)
