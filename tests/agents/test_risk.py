@@ -11,102 +11,20 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from ledge import BRANCHER, BRANCHING, GO, SMALL, STAY, Ledge, drive, ledge_outcomes
 
-from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.risk import (
-    BranchingConfig,
     Outcomes,
     RiskConfig,
     RiskModel,
     SafetyShield,
     ShieldedPolicy,
     best_actions,
-    branch_outcomes,
     decide,
 )
 from vlsafe_agents.risk.model import Estimate
 from vlsafe_agents.risk.network import RiskNet, event_loss
 from vlsafe_agents.risk.training import CHUNK, TrainingConfig, train
-
-STAY, GO = 0, 1
-SMALL = RiskConfig(horizon=4.0, units=32, updates=400, batch_size=64, learning_rate=3e-3)
-BRANCHING = BranchingConfig(("go", "stay"), 1.0, horizon=4.0, hold_seconds=1.0, every=1.0)
-
-
-class Ledge(gym.Env[Any, Any]):
-    """Going on is worth 1 a step; from place 5 on there is nothing to stand on.
-
-    A gust takes whoever goes with a chance of ``gust``, so that risks are known: going for 4 steps
-    ends badly with chance 1 from place 1 on, from place 0 with ``1 - (1 - gust)^4``.
-    """
-
-    observation_space = spaces.Dict({"place": spaces.Box(0.0, 10.0, (1,), np.float32)})
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, gust: float = 0.0) -> None:
-        self.gust, self.last_observation = gust, {}
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.place, self.time = 0, 0
-        return self.see(), {"cost": 0.0}
-
-    def step(self, action: Any) -> Any:
-        self.time += 1
-        self.place += int(action == GO)
-        fell = self.place >= 5 or bool(action == GO and self.np_random.random() < self.gust)
-        info = {"cost": float(fell)}
-        return self.see(), float(action == GO), fell, self.time >= 12, info
-
-    def see(self) -> dict[str, np.ndarray]:
-        self.last_observation = {"place": np.array([self.place], np.float32)}
-        return self.last_observation
-
-
-class Always:
-    """Takes one action."""
-
-    def __init__(self, action: int) -> None:
-        self.action = action
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
-
-    def act(self) -> int:
-        return self.action
-
-
-class Sometimes:
-    """Goes in two of three steps."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
-
-    def act(self) -> int:
-        return int(self.rng.random() < 2 / 3)
-
-
-def branches(env: Any, plans: Any, read: Any) -> Any:
-    here = env.place, env.time, env.last_observation
-    for plan in plans:
-        result = read(env, plan)
-        env.place, env.time, env.last_observation = here
-        yield result
-
-
-BRANCHER = Brancher(branches, lambda name, env, rng: Always(GO if name == "go" else STAY))
-
-
-def drive(env: Any, rng: np.random.Generator) -> Sometimes:
-    return Sometimes(rng)
-
-
-def ledge_outcomes(states: int = 200, gust: float = 0.0, **changes: Any) -> Outcomes:
-    config = BranchingConfig(**{**vars(BRANCHING), **changes})
-    return branch_outcomes(Ledge(gust), range(10_000), drive, config, BRANCHER, states)
 
 
 @pytest.fixture(scope="module")
@@ -296,6 +214,7 @@ def test_other_actions(space: spaces.Space[Any]) -> None:
         tail=np.zeros(count, np.int64),
         own=own,
         event_time=np.where(event, 1.0, np.inf).astype(np.float32),
+        crash_time=np.full(len(event), np.inf, np.float32),
         seconds=np.full(count, np.inf, np.float32),
         reward=np.zeros(count, np.float32),
         tails=("stay",),

@@ -107,8 +107,9 @@ def examine_on_new_drives(
     halves: dict[str, Drive] = {"mixed drives": drive, "behind the shield": shielded}
     found = {}
     for number, (name, driven) in enumerate(halves.items(), 1 + config.rounds):
-        given = {"drive": driven, "config": branching, "brancher": brancher, "judge": judge}
-        branch = partial(branch_outcomes, env, **given)
+        branch = partial(
+            branch_outcomes, env, drive=driven, config=branching, brancher=brancher, judge=judge
+        )
         count = max(1, states // 2)
         title = f"examination, {name}"
         chunks = (folder / HELD_OUT, number, count, config.seed, branch)

@@ -95,8 +95,9 @@ def train(
             drive = partial(behind_shield, model, policy)
         states = config.round_states if number else config.states
         title = f"round {number} of {config.rounds}"
-        given = {"drive": drive, "config": branching, "brancher": brancher, "judge": judge}
-        branch = partial(branch_outcomes, env, **given)
+        branch = partial(
+            branch_outcomes, env, drive=drive, config=branching, brancher=brancher, judge=judge
+        )
         chunks = (folder / OUTCOMES, number, states, config.seed, branch)
         found += outcome_chunks(*chunks, title, progress, source_of(judge))
         model = RiskModel(
