@@ -87,7 +87,7 @@ def test_everything_that_was_simulated_is_counted(trained: Path) -> None:
     assert sorted(part.num_states for part in parts) == [1, 1, 1, 3, 3, 3, 3, 3]
     assert facts["env_steps_lost"] == 0
     assert facts["env_steps"] == sum(part.simulated + part.drive_steps for part in parts)
-    assert facts["collisions_caused"] == sum(part.crashes + part.drive_crashes for part in parts)
+    assert facts["collisions_caused"] == sum(part.events + part.drive_events for part in parts)
     learnt = facts["simulated"]["learnt from"]
     assert learnt == RiskModel.load(trained / "risk").facts
     assert learnt["states"] == 10
@@ -100,26 +100,24 @@ def test_risk_is_learnt_from_a_judge_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run" / "risk"
-    judge = ("--events", "judge", "--scorer", "distilled", "--below", "0.6")
+    judge = ("--events", "judge", "--scorer", "distilled")
     assert vlsafe("train-risk", *HERE, *FEW, *judge, "--out", str(out)) == 0
     shown = capsys.readouterr().out
-    for words in ("Events by the judge's word", "crashes that the judge saw", "crashes after"):
+    for words in ("AUROC of the judge itself", "before the crash shows", "crashes after"):
         assert words in shown
     parts = [Outcomes.load(file) for file in out.glob("outcomes/*.npz")]
-    sources = {part.source for part in parts}
-    assert len(sources) == 1
-    told = json.loads(sources.pop())
-    assert (told["below"], told["scorer"]["name"]) == (0.6, "distilled")
-    facts = json.loads((out / "training.json").read_text())
-    learnt = facts["simulated"]["learnt from"]
-    assert learnt["branch_events"] == sum(part.events for part in parts)
-    assert learnt["branch_crashes"] == sum(part.crashes for part in parts)
-    assert set(facts["held_out_crashes"]) == {"mixed drives", "behind the shield"}
+    whose = {part.judge for part in parts}
+    assert len(whose) == 1
+    assert json.loads(whose.pop())["name"] == "distilled"
+    model, facts = RiskModel.load(out), json.loads((out / "training.json").read_text())
+    assert model.judge == parts[0].judge
+    assert model.config.threshold == 0.2
+    assert facts["simulated"]["learnt from"]["branch_events"] == sum(p.events for p in parts)
+    assert set(facts["judgement"]) == {"mixed drives", "behind the shield"}
     assert vlsafe("train-risk", *HERE, *FEW, "--out", str(out)) == 2
-    assert "something of another events" in capsys.readouterr().err
+    assert "something of another model, judge" in capsys.readouterr().err
     assert vlsafe("evaluate", str(out), *SHORT, "--no-record") == 0
-    line = "--events judge --scorer distilled --below 0.6"
-    assert line in commands(read_run_folder(out.parent))
+    assert "--events judge --scorer distilled" in commands(read_run_folder(out.parent))
 
 
 class Killed(BaseException):
@@ -163,7 +161,7 @@ def test_the_same_command_goes_on_where_it_was_ended(
     lost = Outcomes.load(out / "outcomes" / "1_0000_3.npz")  # the third, which was not saved
     assert facts["env_steps_lost"] == lost.simulated + lost.drive_steps
     assert facts["env_steps"] == usual["env_steps"] + facts["env_steps_lost"]
-    caused = usual["collisions_caused"] + lost.crashes + lost.drive_crashes
+    caused = usual["collisions_caused"] + lost.events + lost.drive_events
     assert facts["collisions_caused"] == caused
     assert facts["wall_s"] is None  # of the first attempt it is not known
 
@@ -189,10 +187,8 @@ def test_a_finished_training_is_shown_and_no_other_takes_its_place(
         ((*HERE, "--mix", "racer=0.5"), "unknown driver 'racer'; VLSafe-Highway-v0 has expert"),
         ((*HERE, "--mix", "expert=0.7, noisy=0.7"), "add up to 1.4"),
         ((*HERE, "--mix", "expert=-1"), "--mix: expert is -1"),
-        ((*HERE, "--scorer", "bundled"), "--scorer bundled is of a judge"),
-        ((*HERE, "--below", "0.2"), "--below 0.2 is of a judge"),
+        ((*HERE, "--scorer", "bundled"), "--scorer bundled is a judge"),
         ((*HERE, "--events", "judge", "--scorer", "oracle"), "reads the simulator's truth"),
-        ((*HERE, "--events", "judge", "--below", "0"), "nothing would be an event"),
         ((*HERE, "--policy", "nowhere"), "no model.zip in nowhere"),
     ],
 )
@@ -228,7 +224,6 @@ def test_a_model_is_held_against_what_came_of_it() -> None:
         tail=np.tile([0, 1], 4),
         own=np.zeros(8, bool),
         event_time=np.where(event, 1.0, np.inf).astype(np.float32),
-        crash_time=np.full(len(event), np.inf, np.float32),
         seconds=np.array([np.inf] * 7 + [1.0], np.float32),
         reward=np.zeros(8, np.float32),
         tails=("go", "hold"),

@@ -136,12 +136,19 @@ def test_chances_are_joined_as_independent_ones() -> None:
 
 def test_the_loss_is_cross_entropy_and_finite_at_the_ends() -> None:
     log_safe = torch.tensor([-1e-9, -0.5, -40.0], requires_grad=True)
-    event = torch.tensor([True, False, False])
-    loss = event_loss(log_safe, event)
+    loss = event_loss(log_safe, torch.tensor([1.0, 0.0, 0.0]))
     torch.testing.assert_close(loss[1:].detach(), torch.tensor([0.5, 40.0]))
     assert loss[0].item() == pytest.approx(-np.log(1e-6), rel=1e-3)
     loss.sum().backward()
     assert torch.isfinite(log_safe.grad).all()  # type: ignore[union-attr]
+
+
+def test_the_loss_of_a_chance_is_least_at_that_chance() -> None:
+    risk = torch.linspace(0.01, 0.99, 99)
+    loss = event_loss(torch.log1p(-risk), torch.full((99,), 0.3))
+    assert risk[loss.argmin()].item() == pytest.approx(0.3)
+    expected = -(0.3 * risk.log() + 0.7 * (1 - risk).log())
+    torch.testing.assert_close(loss, expected)
 
 
 def test_known_chances_are_learnt(model: RiskModel) -> None:
@@ -214,7 +221,6 @@ def test_other_actions(space: spaces.Space[Any]) -> None:
         tail=np.zeros(count, np.int64),
         own=own,
         event_time=np.where(event, 1.0, np.inf).astype(np.float32),
-        crash_time=np.full(len(event), np.inf, np.float32),
         seconds=np.full(count, np.inf, np.float32),
         reward=np.zeros(count, np.float32),
         tails=("stay",),

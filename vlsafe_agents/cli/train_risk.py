@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from vlsafe_agents.risk.training import TrainingConfig
 
 COUNTS = "counts.json"  # of all attempts
-DEFAULT_BELOW = 0.5  # safety score
+THRESHOLD, JUDGE_THRESHOLD = 0.05, 0.2  # chance of a crash; danger by a judge's word
 DEFAULT_MIX = {"expert": 0.5, "noisy": 0.15, "inattentive": 0.15}
 _COUNTED = {
     "states": "states",
     "drives": "drives",
     "drive_steps": "steps",
-    "drive_crashes": "crashes",
+    "drive_events": "crashes",
     "branches": "branches",
     "branch_steps": "steps in branches",
-    "branch_crashes": "crashes in branches",
+    "branch_events": "crashes in branches",
 }
 
 
@@ -59,9 +59,22 @@ def train_risk(
         float, typer.Option(help="Crashes within so many seconds count [s].", min=0.1)
     ] = 6.0,
     threshold: Annotated[
-        float,
-        typer.Option(help="Chance of a crash from which on the shield steps in.", min=0, max=1),
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            help="Chance of a crash from which on the shield steps in, or danger by the judge's "
+            f"word. [default: {THRESHOLD}; {JUDGE_THRESHOLD} by a judge]",
+            min=0,
+            max=1,
+        ),
+    ] = None,
+    events: Annotated[
+        Literal["simulator", "judge"],
+        typer.Option(help="Learn from crashes, or without, from what a scorer says of frames."),
+    ] = "simulator",
+    scorer: Annotated[
+        str | None,
+        typer.Option(help="The judge: bundled, distilled, a folder, ... [default: bundled]"),
+    ] = None,
     policy: Annotated[
         Path | None,
         typer.Option(help="Folder of a trained agent that drives behind the shield in rounds."),
@@ -74,22 +87,6 @@ def train_risk(
         ),
     ] = None,
     updates: Annotated[int, typer.Option(help="Gradient updates a round.", min=1)] = 5000,
-    events: Annotated[
-        Literal["simulator", "judge"],
-        typer.Option(help="Learn from crashes, or from frames that a scorer calls unsafe instead."),
-    ] = "simulator",
-    scorer: Annotated[
-        str | None,
-        typer.Option(help="The judge: bundled, distilled, a folder, ... [default: bundled]"),
-    ] = None,
-    below: Annotated[
-        float | None,
-        typer.Option(
-            help=f"Its events: frames of a lower safety score. [default: {DEFAULT_BELOW}]",
-            min=0,
-            max=1,
-        ),
-    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
 ) -> None:
@@ -121,6 +118,9 @@ def train_risk(
     traffic = make_scenario(row_of(choice.env_id).name, **choice.kwargs).traffic
     shares = _shares(choice, mix, tails[0])
     branching = BranchingConfig(tails, float(traffic.policy_frequency), horizon=horizon)
+    judge, judged = _judge(events, scorer, threads)
+    if threshold is None:
+        threshold = THRESHOLD if judge is None else JUDGE_THRESHOLD
     config = TrainingConfig(
         states=states,
         rounds=rounds,
@@ -128,8 +128,7 @@ def train_risk(
         seed=seed,
         model=RiskConfig(horizon=horizon, updates=updates, threshold=threshold),
     )
-    judge, told = _judge(events, scorer, below, threads)
-    settings = settings_of(choice, shares, _stated(policy), branching, config, held_out, told)
+    settings = settings_of(choice, shares, _stated(policy), branching, config, held_out, judged)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
         if claim(out, settings):
@@ -178,27 +177,24 @@ def _shares(choice: EnvChoice, mix: str | None, tail: str) -> dict[str, float]:
 
 
 def _judge(
-    events: str, scorer: str | None, below: float | None, threads: int
-) -> tuple[Judge | None, str | dict[str, Any]]:
-    """Who says what an event is, and how settings tell it.
+    events: str, scorer: str | None, threads: int
+) -> tuple[Judge | None, dict[str, Any] | None]:
+    """Who looks at the frames, and how settings tell it.
 
     Raises:
-        ValueError: for options of a judge where none is asked, and for scorers that can be none.
+        ValueError: for a scorer where none is asked, and for one that can be no judge.
     """
     from vlsafe_agents.cli.scorers import load_scorer
     from vlsafe_agents.risk.judge import Judge
-    from vlsafe_agents.risk.outcomes import SIMULATOR
     from wrappers.scorer import BUNDLED
 
     if events != "judge":
-        for name, value in (("--scorer", scorer), ("--below", below)):
-            if value is not None:
-                raise ValueError(f"{name} {value} is of a judge; say --events judge, too")
-        return None, SIMULATOR
+        if scorer is not None:
+            raise ValueError(f"--scorer {scorer} is a judge; say --events judge, too")
+        return None, None
     spec = scorer or BUNDLED
-    judge = Judge(load_scorer(spec, threads), DEFAULT_BELOW if below is None else below)
-    told = {"scorer": spec, "below": judge.below, "identity": judge.scorer.identity}
-    return judge, told
+    judge = Judge(load_scorer(spec, threads))
+    return judge, {"scorer": spec, "identity": judge.scorer.identity}
 
 
 def _stated(policy: Path | None) -> dict[str, str] | None:
@@ -310,6 +306,7 @@ class _Parts:
 
 def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
     from vlsafe_agents.cli.tables import print_table, say
+    from vlsafe_agents.report.tables import NOT_KNOWN, figure, interval, percent
 
     rows: list[tuple[str, ...]] = [
         (name, *(f"{part[key]:,}" for key in _COUNTED)) for name, part in facts["simulated"].items()
@@ -317,57 +314,29 @@ def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
     print_table("What was simulated", ("", *_COUNTED.values()), rows)
     if facts["env_steps_lost"]:
         say(f"and {facts['env_steps_lost']:,} steps that were lost to kills and driven again")
-    by_judge = facts["held_out_crashes"]
-    event = "event" if by_judge else "crash"
-    rows = [
-        row for name, found in facts["held_out"].items() for row in _examined(name, found, event)
-    ]
-    safe = f"safe: below {threshold:g}; 95% intervals"
-    header = ("drives", "figure", "value")
-    if not by_judge:
-        print_table(f"On drives that were not learnt from ({safe})", header, rows)
-    else:
-        print_table(f"Events by the judge's word, on drives not learnt from ({safe})", header, rows)
-        rows = [
-            row
-            for name, found in by_judge.items()
-            for row in (*_examined(name, found, "crash"), *_agreement(found["agreement"]))
-        ]
-        print_table("The same model and the judge beside the simulator's crashes", header, rows)
-    say(f"{out}: shield an agent with `vlsafe evaluate AGENT --shield {out}`")
-
-
-def _examined(name: str, found: Mapping[str, Any], event: str) -> list[tuple[str, ...]]:
-    """Rows about a model's risks beside what came of branches."""
-    from vlsafe_agents.report.tables import NOT_KNOWN, figure, interval, percent
 
     def estimate(entry: Mapping[str, Any], show: Any) -> str:
         between = interval(entry, show)
         text = NOT_KNOWN if entry["value"] is None else show(entry["value"])
         return f"{text} ({between})" if between else text
 
-    rate = estimate(found["event_rate"], percent)
-    article = "an" if event == "event" else "a"
-    after = "events" if event == "event" else "crashes"
-    return [
-        (name, "branches", f"{found['branches']:,}, {found['events']:,} with {article} {event}"),
-        ("", "cross-entropy [nat]", estimate(found["cross_entropy"], figure)),
-        ("", "of a constant", figure(found["base_entropy"])),
-        ("", "AUROC", estimate(found["auroc"], figure)),
-        ("", "actions called safe", f"{found['safe_actions']:,} of {found['actions']:,}"),
-        ("", f"{after} after these", f"{found['events_after_safe']:,}, {rate}"),
-    ]
-
-
-def _agreement(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Rows about what a judge's events have to do with crashes."""
-    lead = "" if found["lead"] is None else f"; {found['lead']:.2g} s before on average"
-    return [
-        (
-            "",
-            "crashes that the judge saw",
-            f"{found['foreseen']:,} before, {found['seen']:,} when it had happened, of "
-            f"{found['crashes']:,}{lead}",
-        ),
-        ("", "its events without a crash", f"{found['false_alarms']:,} of {found['calm']:,}"),
-    ]
+    rows = []
+    for name, found in facts["held_out"].items():
+        rate = estimate(found["event_rate"], percent)
+        rows += [
+            (name, "branches", f"{found['branches']:,}, {found['events']:,} with a crash"),
+            ("", "cross-entropy [nat]", estimate(found["cross_entropy"], figure)),
+            ("", "of a constant", figure(found["base_entropy"])),
+            ("", "AUROC", estimate(found["auroc"], figure)),
+            ("", "actions called safe", f"{found['safe_actions']:,} of {found['actions']:,}"),
+            ("", "crashes after these", f"{found['events_after_safe']:,}, {rate}"),
+        ]
+        if name in facts.get("judgement", {}):
+            said = facts["judgement"][name]
+            rows += [
+                ("", "AUROC of the judge itself", estimate(said["auroc"], figure)),
+                ("", "before the crash shows", estimate(said["auroc_before"], figure)),
+            ]
+    title = f"On drives that were not learnt from (safe: below {threshold:g}; 95% intervals)"
+    print_table(title, ("drives", "figure", "value"), rows)
+    say(f"{out}: shield an agent with `vlsafe evaluate AGENT --shield {out}`")

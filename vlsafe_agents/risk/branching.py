@@ -3,7 +3,7 @@
 At some decisions of a drive the simulator goes on several ways and comes back: an action is held
 for ``hold_seconds``, then each tail drives on.  The actions are the drive's own, those with which
 the tails begin, and some at random; of a ``Discrete`` space of a few, all.  States are chosen more
-often where something is near, or, with a judge, where the frame looks dangerous.
+often where something is near, or, by a judge, where the frame looks dangerous.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, action_dtype
 from vlsafe_agents.data.branching import Brancher, urgency
 from vlsafe_agents.data.driving import Driver
-from vlsafe_agents.risk.judge import Judge, first_event, source_of
+from vlsafe_agents.risk.judge import NO_FRAME, Judge, name_of
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.vlsafe.actions import action_kind
 from wrappers.checks import one_number, whole_number
 from wrappers.safety_frames import SafetyFrames
-from wrappers.scorer import Frames
+from wrappers.scorer import Frames, Scores
 
 FEW_ACTIONS = 6  # of a Discrete space that are all tried
 _EVENLY = 0.5  # added to how urgent a state is, in [0, 1]: it may be chosen whatever is going on
@@ -88,12 +87,10 @@ class Result(NamedTuple):
     """What came of a plan."""
 
     steps: int
-    crashed: bool  # it ended in a terminal step with a cost
+    event: bool  # it ended in a terminal step with a cost
     over: bool  # the episode ended by itself
     reward: float
-    event: int  # step of the event, from 1 on; 0: there was none
-    known: int  # steps of which it is known whether they are events
-    frames: tuple[Frames, ...] = ()  # after each step, until they are judged
+    frames: tuple[Frames, ...] = ()  # after each step, for a judge
 
 
 @dataclass
@@ -103,18 +100,26 @@ class _Table:
     obs: list[Mapping[str, Array]] = field(default_factory=list)
     drive_of: list[int] = field(default_factory=list)  # the drive of each state
     rows: list[tuple[int, Plan, Result]] = field(default_factory=list)
+    scores: list[Scores] = field(default_factory=list)  # (D,) of each row, where a judge is asked
     drives: int = 0
     drive_steps: int = 0
-    drive_crashes: int = 0
+    drive_events: int = 0
 
-    def outcomes(self, config: BranchingConfig, space: gym.Space[Any], source: str) -> Outcomes:
-        results = [result for _, _, result in self.rows]
-        steps = np.array([result.steps for result in results])
-        crashed = np.array([result.crashed for result in results], bool)
-        event = np.array([result.event for result in results])
-        known = np.array([result.known for result in results])
-        finished = np.array([result.over for result in results], bool) & (known == steps)
-        least = 0.5  # steps: of a branch without labels no moment is known, and no time is 0
+    def judged(self, results: list[Result], judge: Judge, decisions: int) -> list[Result]:
+        """Keep a judge's word on the frames of results, in one look at all; not the frames."""
+        scores = judge.scores([frame for result in results for frame in result.frames])
+        ends = np.cumsum([result.steps for result in results])
+        for part in np.split(scores, ends[:-1]):
+            self.scores.append(np.pad(part, (0, decisions - len(part)), constant_values=NO_FRAME))
+        return [result._replace(frames=()) for result in results]
+
+    def outcomes(
+        self, config: BranchingConfig, space: gym.Space[Any], judge: Judge | None
+    ) -> Outcomes:
+        steps = np.array([result.steps for _, _, result in self.rows])
+        seconds = (steps / config.frequency).astype(np.float32)
+        event = np.array([result.event for _, _, result in self.rows], bool)
+        over = np.array([result.over for _, _, result in self.rows], bool)
         actions = np.array([plan.action for _, plan, _ in self.rows], action_dtype(space))
         return Outcomes(
             obs={name: np.stack([seen[name] for seen in self.obs]) for name in self.obs[0]},
@@ -122,22 +127,19 @@ class _Table:
             action=actions,
             tail=np.array([plan.tail for _, plan, _ in self.rows], np.int64),
             own=np.array([plan.own for _, plan, _ in self.rows], bool),
-            event_time=_seconds(np.where(event, event, np.inf), config),
-            crash_time=_seconds(np.where(crashed, steps, np.inf), config),
-            seconds=_seconds(np.where(finished, np.inf, np.maximum(known, least)), config),
-            reward=np.array([result.reward for result in results], np.float32),
+            event_time=np.where(event, seconds, np.inf).astype(np.float32),
+            seconds=np.where(over, np.inf, seconds).astype(np.float32),
+            reward=np.array([result.reward for _, _, result in self.rows], np.float32),
             tails=config.tails,
             drive=np.array(self.drive_of, np.int64),
             simulated=int(steps.sum()),
             drives=self.drives,
             drive_steps=self.drive_steps,
-            drive_crashes=self.drive_crashes,
-            source=source,
+            drive_events=self.drive_events,
+            judge=name_of(judge),
+            scores=None if judge is None else np.stack(self.scores),
+            interval=0.0 if judge is None else 1.0 / config.frequency,
         )
-
-
-def _seconds(steps: Array, config: BranchingConfig) -> npt.NDArray[np.float32]:
-    return (steps / config.frequency).astype(np.float32)
 
 
 def branch_outcomes(
@@ -157,7 +159,7 @@ def branch_outcomes(
         seeds: of the episodes, each of which decides all that is random in it.
         drive: ``(env, rng)``: who drives an episode.
         progress: hears how many states there are.
-        judge: whose word an event is; None: the simulator's, a crash.
+        judge: looks at all frames; None: nobody does.
 
     Raises:
         ValueError: where the seeds are used up before.
@@ -167,7 +169,7 @@ def branch_outcomes(
         _drive_one(env, seed, drive, config, brancher, states, table, judge)
         progress(min(len(table.obs), states))
         if len(table.obs) >= states:
-            return table.outcomes(config, env.action_space, source_of(judge))
+            return table.outcomes(config, env.action_space, judge)
     raise ValueError(f"{len(table.obs)} states from all seeds, {states} were asked for; give more")
 
 
@@ -194,26 +196,16 @@ def _drive_one(
         if drawn < _EVENLY + near:
             plans = _plans(env, action, config, brancher, rng)
             results = list(brancher.branches(env, plans, _Attempt(config, brancher, seed, show)))
-            results = results if judge is None else _judged(results, judge)
+            if judge is not None:
+                results = table.judged(results, judge, config.decisions)
             table.rows += [(len(table.obs), p, r) for p, r in zip(plans, results, strict=True)]
             table.drive_of.append(table.drives)
             table.obs.append({name: np.array(part) for name, part in observation.items()})
         observation, _, terminated, truncated, info = env.step(action)
         table.drive_steps += 1
         over = terminated or truncated
-        table.drive_crashes += bool(terminated and info["cost"] > 0)
+        table.drive_events += bool(terminated and info["cost"] > 0)
     table.drives += 1
-
-
-def _judged(results: list[Result], judge: Judge) -> list[Result]:
-    """The same results with events by a judge's word, in one look at all frames."""
-    scores = judge.scores([frame for result in results for frame in result.frames])
-    ends = np.cumsum([result.steps for result in results])
-    found = [first_event(part, judge.below) for part in np.split(scores, ends[:-1])]
-    return [
-        result._replace(event=event, known=known, frames=())
-        for result, (event, known) in zip(results, found, strict=True)
-    ]
 
 
 def _plans(
@@ -281,6 +273,5 @@ class _Attempt:
                 frames.append(self.show())
             if terminated or truncated:
                 break
-        steps, crashed = step + 1, bool(terminated and info["cost"] > 0)
-        event = steps if crashed else 0
-        return Result(steps, crashed, bool(terminated), total, event, steps, tuple(frames))
+        event = bool(terminated and info["cost"] > 0)
+        return Result(step + 1, event, bool(terminated), total, tuple(frames))

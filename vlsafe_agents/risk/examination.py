@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.evaluation.resampling import Estimate, Ranking, episode_weights, weighted_share
 from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
-from vlsafe_agents.risk.judge import Judge, source_of
+from vlsafe_agents.risk.judge import NO_FRAME, Judge, name_of
 from vlsafe_agents.risk.model import RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.training import Progress, TrainingConfig, behind_shield, outcome_chunks
@@ -56,28 +57,17 @@ class Examination:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """What a judge's events have to do with crashes, in branches."""
+class Judgement:
+    """What a judge's own look at branches has to do with events in them; NaN: cannot be said."""
 
-    crashes: int
-    foreseen: int  # of them with an event by the judge's word before the frame of the crash
-    seen: int  # with one at last in that frame
-    lead: float  # [s], mean time from event to crash of all that were foreseen or seen; NaN: none
-    calm: int  # branches without a crash
-    false_alarms: int  # of them with an event
+    auroc: Estimate  # of 1 - p of the worst frame
+    auroc_before: Estimate  # the last frame, which shows the event, left out
+    mean_danger_event: float  # 1 - p of the worst frame, of branches with an event
+    mean_danger_calm: float  # and without
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, None for NaN."""
         return {name: _plain(value) for name, value in vars(self).items()}
-
-
-class Examined(NamedTuple):
-    """Outcomes that were not learnt from, and what they say of a model."""
-
-    outcomes: Outcomes
-    found: Examination  # of the events that it has learnt
-    crashes: Examination | None  # of crashes, where its events are a judge's
-    agreement: Agreement | None  # likewise
 
 
 def examine_on_new_drives(
@@ -92,7 +82,7 @@ def examine_on_new_drives(
     policy: Any = None,
     progress: Progress = lambda part, done, total: None,
     judge: Judge | None = None,
-) -> dict[str, Examined]:
+) -> dict[str, tuple[Outcomes, Examination]]:
     """Branch from states of drives after training, half of them behind the shield, and compare.
 
     Args:
@@ -113,32 +103,13 @@ def examine_on_new_drives(
         count = max(1, states // 2)
         title = f"examination, {name}"
         chunks = (folder / HELD_OUT, number, count, config.seed, branch)
-        outcomes = Outcomes.joined(list(outcome_chunks(*chunks, title, progress, source_of(judge))))
-        examined, crashes, agreement = examine(model, outcomes, config.seed), None, None
-        if judge is not None:
-            crashes = examine(model, outcomes.of_crashes(), config.seed)
-            agreement = agree(outcomes)
-        found[name] = Examined(outcomes, examined, crashes, agreement)
+        outcomes = Outcomes.joined(list(outcome_chunks(*chunks, title, progress, name_of(judge))))
+        found[name] = outcomes, examine(model, outcomes, config.seed)
     return found
 
 
-def agree(outcomes: Outcomes) -> Agreement:
-    """What the events of outcomes have to do with their crashes."""
-    crashed, event = np.isfinite(outcomes.crash_time), np.isfinite(outcomes.event_time)
-    both = crashed & event
-    lead = outcomes.crash_time[both] - outcomes.event_time[both]
-    return Agreement(
-        crashes=int(crashed.sum()),
-        foreseen=int((lead > 0).sum()),
-        seen=int((lead == 0).sum()),
-        lead=float(lead.mean()) if len(lead) else math.nan,
-        calm=int((~crashed).sum()),
-        false_alarms=int((event & ~crashed).sum()),
-    )
-
-
 def examine(model: RiskModel, outcomes: Outcomes, seed: int = 0) -> Examination:
-    """Compare a model with outcomes.
+    """Compare a model with the events of outcomes, whoever's word it has learnt from.
 
     Args:
         outcomes: with the model's tails, of other drives than it was trained on.
@@ -174,6 +145,47 @@ def examine(model: RiskModel, outcomes: Outcomes, seed: int = 0) -> Examination:
         events_after_safe=int(event[safe].sum()),
         event_rate=weighted_share(event[safe], drive[safe], weights, CONFIDENCE),
     )
+
+
+def judgement(outcomes: Outcomes, horizon: float, seed: int = 0) -> Judgement:
+    """Compare what a judge said of outcomes with the events in them.
+
+    Args:
+        outcomes: of which a judge was asked.
+        horizon: [s] that counts.
+        seed: of the resamples.
+    """
+    assert outcomes.scores is not None
+    kept = np.flatnonzero(~np.isnan(outcomes.targets(horizon)))
+    seen = outcomes.select(kept)
+    danger, event = seen.targets(horizon), seen.event_time <= horizon
+    before = _without_events(seen).targets(horizon)
+    left = np.flatnonzero(np.isfinite(before))  # not those that end in their first step
+    return Judgement(
+        auroc=_ranking(danger, event, seen, seed),
+        auroc_before=_ranking(before[left], event[left], seen.select(left), seed),
+        mean_danger_event=float(danger[event].mean()) if event.any() else math.nan,
+        mean_danger_calm=float(danger[~event].mean()) if not event.all() else math.nan,
+    )
+
+
+def _without_events(outcomes: Outcomes) -> Outcomes:
+    """The same without the judge's word on the frames that show an event."""
+    assert outcomes.scores is not None
+    scores, rows = outcomes.scores.copy(), np.flatnonzero(np.isfinite(outcomes.event_time))
+    last = np.round(outcomes.event_time[rows] / outcomes.interval).astype(np.int64) - 1
+    scores[rows, last] = NO_FRAME
+    return replace(outcomes, scores=scores)
+
+
+def _ranking(risk: Array, event: Array, outcomes: Outcomes, seed: int) -> Estimate:
+    """AUROC of a risk ``(N,)``, with an interval over drives."""
+    if not len(risk):
+        return Estimate(math.nan, math.nan, math.nan)
+    drives, drive = np.unique(outcomes.drive[outcomes.state], return_inverse=True)
+    weights = episode_weights(np.zeros(len(drives), np.int64), RESAMPLES, seed)
+    ranking = Ranking(risk, event, drive)
+    return _known(Estimate.of(float(ranking()[0][0]), ranking(weights)[0], CONFIDENCE), drives)
 
 
 def predicted(model: RiskModel, outcomes: Outcomes) -> Floats:

@@ -11,9 +11,9 @@ from typing import Any
 from vlsafe_agents.common.typed_config import changed_keys
 from vlsafe_agents.evaluation.roles import RISK_PLANNER, role_of
 from vlsafe_agents.risk.branching import BranchingConfig
-from vlsafe_agents.risk.examination import Examined
+from vlsafe_agents.risk.examination import Examination, judgement
 from vlsafe_agents.risk.model import RiskModel
-from vlsafe_agents.risk.outcomes import SIMULATOR
+from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.training import TrainingConfig
 from vlsafe_agents.training.facts import TRAINING_FILE
 from vlsafe_agents.training.settings import SETTINGS_FILE, EnvName
@@ -41,13 +41,13 @@ def settings_of(
     branching: BranchingConfig,
     training: TrainingConfig,
     held_out: int,
-    events: str | Mapping[str, Any] = SIMULATOR,
+    judge: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that decides what comes out, as ``settings.json`` holds it.
 
     Args:
         held_out: states that the model is examined on.
-        events: whose word they are: the simulator's, or which judge's.
+        judge: who was asked; None: nobody.
     """
     given = {
         "algo": RISK_PLANNER.key,
@@ -57,7 +57,7 @@ def settings_of(
         **asdict(branching),
         **asdict(training),
         "held_out": held_out,
-        "events": events if isinstance(events, str) else dict(events),
+        "judge": judge,
     }
     found: dict[str, Any] = json.loads(json.dumps(given))
     return found
@@ -65,31 +65,31 @@ def settings_of(
 
 def facts_of(
     model: RiskModel,
-    examined: Mapping[str, Examined],
+    examined: Mapping[str, tuple[Outcomes, Examination]],
     config: TrainingConfig,
     seconds: float | None,
     attempts: tuple[int, int] | None,
 ) -> dict[str, Any]:
     """What a training cost, as ``training.json`` holds it, and how good the model is.
 
-    Collisions caused are all crashes, also those off the road, in drives and in branches, held-out
-    ones too.
+    Collisions caused are all events, also those of leaving the road, in drives and in branches,
+    held-out ones too.
 
     Args:
         examined: on which outcomes, by whose drives they are.
         seconds: that it took [s]; None: not known.
-        attempts: steps and crashes that were simulated in all, more than there are outcomes of
-            where an attempt was killed; None: not known.
+        attempts: steps and events that were simulated in all, more than there are outcomes of where
+            an attempt was killed; None: not known.
     """
-    held_out = {name: each.outcomes.counts for name, each in examined.items()}
+    held_out = {name: outcomes.counts for name, (outcomes, _) in examined.items()}
     parts = [model.facts, *held_out.values()]
     steps = sum(part["drive_steps"] + part["branch_steps"] for part in parts)
-    crashes = sum(part["drive_crashes"] + part["branch_crashes"] for part in parts)
-    all_steps, all_crashes = attempts or (steps, crashes)
+    events = sum(part["drive_events"] + part["branch_events"] for part in parts)
+    all_steps, all_events = attempts or (steps, events)
     return {
         "env_steps": all_steps,
         "env_steps_lost": None if attempts is None else all_steps - steps,
-        "collisions_caused": all_crashes,
+        "collisions_caused": all_events,
         "dataset_steps": 0,
         "dataset_collisions": 0,
         "gradient_steps": config.model.updates * (1 + config.rounds),
@@ -98,11 +98,11 @@ def facts_of(
             "learnt from": model.facts,
             **{f"held out, {name}": counts for name, counts in held_out.items()},
         },
-        "held_out": {name: each.found.to_json() for name, each in examined.items()},
-        "held_out_crashes": {
-            name: {**each.crashes.to_json(), "agreement": each.agreement.to_json()}
-            for name, each in examined.items()
-            if each.crashes is not None and each.agreement is not None
+        "held_out": {name: examination.to_json() for name, (_, examination) in examined.items()},
+        "judgement": {
+            name: judgement(outcomes, config.model.horizon, config.seed).to_json()
+            for name, (outcomes, _) in examined.items()
+            if outcomes.judge
         },
     }
 

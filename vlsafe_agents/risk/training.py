@@ -18,9 +18,9 @@ import numpy as np
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.data.driving import Driver
 from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
-from vlsafe_agents.risk.judge import Judge, source_of
+from vlsafe_agents.risk.judge import Judge, name_of
 from vlsafe_agents.risk.model import MODEL_FILE, RiskConfig, RiskModel
-from vlsafe_agents.risk.outcomes import SIMULATOR, Outcomes
+from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.shield import ShieldedPolicy
 from wrappers.checks import whole_number
 
@@ -81,7 +81,7 @@ def train(
         env: shows dictionaries, and as ``last_observation`` the last of them.
         drive: makes the drivers of the first round.
         policy: has ``predict``; driven behind the shield; None: the model's best actions.
-        judge: whose word an event is; None: the simulator's, a crash.
+        judge: from whose word is learnt; None: from the simulator's, crashes.
 
     Raises:
         ValueError: where ``folder`` holds outcomes by another's word.
@@ -99,7 +99,7 @@ def train(
             branch_outcomes, env, drive=drive, config=branching, brancher=brancher, judge=judge
         )
         chunks = (folder / OUTCOMES, number, states, config.seed, branch)
-        found += outcome_chunks(*chunks, title, progress, source_of(judge))
+        found += outcome_chunks(*chunks, title, progress, name_of(judge))
         model = RiskModel(
             env.observation_space, env.action_space, branching.tails, config.model, config.seed
         )
@@ -122,12 +122,12 @@ def outcome_chunks(
     branch: Callable[..., Outcomes],
     title: str,
     progress: Progress,
-    source: str = SIMULATOR,
+    judge: str = "",
 ) -> Iterator[Outcomes]:
     """Outcomes of a round, from files as far as they are there.
 
     Raises:
-        ValueError: for files with events by another's word than ``source``.
+        ValueError: for files by the word of another ``judge``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for chunk, done in enumerate(range(0, states, CHUNK)):
@@ -139,7 +139,7 @@ def outcome_chunks(
             hear = partial(_hear_more, progress, f"{title}: driving", states, done)
             branch(seeds=seeds, states=count, progress=hear).save(file)
         found = Outcomes.load(file)
-        found.check_source(source, file)
+        found.check_judge(judge, file)
         yield found
 
 
