@@ -1,6 +1,7 @@
 """Risk: chances of a cost event after an action, learnt from outcomes, and shields of them."""
 
 from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
+from vlsafe_agents.risk.judge import Judge
 from vlsafe_agents.risk.model import RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.shield import SafetyShield, ShieldedPolicy, best_actions, decide
@@ -8,6 +9,7 @@ from vlsafe_agents.risk.vector_shield import ShieldedVectorEnv
 
 __all__ = [
     "BranchingConfig",
+    "Judge",
     "Outcomes",
     "RiskConfig",
     "RiskModel",

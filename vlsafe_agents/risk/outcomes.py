@@ -79,8 +79,8 @@ class Outcomes:
 
     def _check_scores(self, count: int) -> None:
         if (self.scores is None) != (not self.judge):
-            given = "no scores" if self.scores is None else "scores"
-            raise ValueError(f"outcomes: {given} by the judge {self.judge!r}; {_REMEDY}")
+            what = "no scores" if self.scores is None else "scores"
+            raise ValueError(f"outcomes: {what} by the judge {self.judge!r}; {_REMEDY}")
         if self.scores is None:
             return
         if self.scores.ndim != 2 or len(self.scores) != count or not self.interval > 0:
