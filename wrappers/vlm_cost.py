@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, SupportsFloat, get_args
 
 import gymnasium as gym
@@ -14,6 +14,7 @@ from wrappers.checks import check_numbers, one_cost, one_number, reset_values, s
 from wrappers.combinator import Wrapper
 from wrappers.frame_windows import FrameHistory
 from wrappers.registry import make_scorer
+from wrappers.safety_frames import SafetyFrames
 from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, check_scores
 
 CostMode = Literal["either", "env", "vlm"]
@@ -151,9 +152,7 @@ FrameJudge = FrameCost  # its name before
 class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Scores the frame of every step and writes ``safety_score``, ``vlm_cost`` and ``cost``.
 
-    The frame is ``env.safety_frame()`` where some layer of ``env`` has that method, otherwise
-    ``env.render()``, uint8 ``(H, W, 3)``.  An environment whose ``safety_frame_sizes`` hold the
-    scorer's ``frame_size`` is asked for ``env.safety_frame(frame_size)``.
+    What the frame is, :class:`~.safety_frames.SafetyFrames` says.
 
     ``info["env_cost"]`` is the simulator's own cost; an environment that only has ``info["cost"]``
     (Safety-Gymnasium's habit) gets it copied there, and one that has neither counts 0, with a
@@ -196,16 +195,12 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         self.frame_cost = FrameCost(scorer, cost, threshold, terminal_weight)
         length = self.frame_cost.context_frames
         self._history = FrameHistory(length) if length > 1 else None
-        self._frame_sizes: Sequence[int] = ()  # that the environment can draw when asked to
-        if env.has_wrapper_attr("safety_frame_sizes"):
-            self._frame_sizes = env.get_wrapper_attr("safety_frame_sizes")
+        self._frame = SafetyFrames(env, self.frame_cost.scorer)
         self._name = type(env.unwrapped).__name__ if env.spec is None else env.spec.id
         self._step = 0
         self._cost_missed = False
         # in this order: some scorers hash their weights, or ask a server, to say who they are
-        if not env.has_wrapper_attr("safety_frame") and _is_bundled(
-            self.frame_cost.scorer.identity
-        ):
+        if not self._frame.drawn_for_scorers and _is_bundled(self.frame_cost.scorer.identity):
             warnings.warn(
                 "the bundled scorer has only seen the drawings of vlsafe's own roads, which this "
                 f"environment, {self._name}, does not offer (it has no safety_frame()): what it "
@@ -274,24 +269,6 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
                 raise ValueError(f"{message}, of which cost='env' is made; use cost='vlm'")
             warnings.warn(f"{message}: its own cost counts as 0", stacklevel=4)
         return 0.0 if cost is None else cost
-
-    def _frame(self) -> Frames:
-        if self.env.has_wrapper_attr("safety_frame"):
-            draw, size = self.env.get_wrapper_attr("safety_frame"), self.frame_cost.frame_size
-            name, frame = "safety_frame", draw(size) if size in self._frame_sizes else draw()
-        else:
-            name, frame = "render", self.env.render()
-        if not isinstance(frame, np.ndarray):
-            raise ValueError(
-                f"env.{name}() returned {type(frame).__name__}, not a frame; make the environment "
-                'with render_mode="rgb_array" or give it a safety_frame() method'
-            )
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(
-                f"env.{name}() returned {frame.dtype} {frame.shape}; expected a frame, uint8 "
-                "(height, width, 3): wrap the environment, or give it a safety_frame() method"
-            )
-        return frame
 
 
 def _is_bundled(identity: Any) -> bool:

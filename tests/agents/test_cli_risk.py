@@ -101,6 +101,30 @@ def test_everything_that_was_simulated_is_counted(trained: Path) -> None:
     assert seen.drive.max() == seen.drives - 1  # of joined tables, each drive has its own number
 
 
+def test_risk_is_learnt_from_a_judge_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run" / "risk"
+    judge = ("--events", "judge", "--scorer", "distilled")
+    assert vlsafe("train-risk", *HERE, *FEW, *judge, "--out", str(out)) == 0
+    shown = capsys.readouterr().out
+    for words in ("AUROC of the judge itself", "before the crash shows", "crashes after"):
+        assert words in shown
+    parts = [Outcomes.load(file) for file in out.glob("outcomes/*.npz")]
+    whose = {part.judge for part in parts}
+    assert len(whose) == 1
+    assert json.loads(whose.pop())["name"] == "distilled"
+    model, facts = RiskModel.load(out), json.loads((out / "training.json").read_text())
+    assert model.judge == parts[0].judge
+    assert model.config.threshold == 0.2
+    assert facts["simulated"]["learnt from"]["branch_events"] == sum(p.events for p in parts)
+    assert set(facts["judgement"]) == {"mixed drives", "behind the shield"}
+    assert vlsafe("train-risk", *HERE, *FEW, "--out", str(out)) == 2
+    assert "something of another model, judge" in capsys.readouterr().err
+    assert vlsafe("evaluate", str(out), *SHORT, "--no-record") == 0
+    assert "--events judge --scorer distilled" in commands(read_run_folder(out.parent))
+
+
 class Killed(BaseException):
     """As sudden as a signal."""
 
@@ -168,6 +192,8 @@ def test_a_finished_training_is_shown_and_no_other_takes_its_place(
         ((*HERE, "--mix", "racer=0.5"), "unknown driver 'racer'; VLSafe-Highway-v0 has expert"),
         ((*HERE, "--mix", "expert=0.7, noisy=0.7"), "add up to 1.4"),
         ((*HERE, "--mix", "expert=-1"), "--mix: expert is -1"),
+        ((*HERE, "--scorer", "bundled"), "--scorer bundled is a judge"),
+        ((*HERE, "--events", "judge", "--scorer", "oracle"), "reads the simulator's truth"),
         ((*HERE, "--policy", "nowhere"), "no model.zip in nowhere"),
     ],
 )

@@ -11,102 +11,20 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from ledge import BRANCHER, BRANCHING, GO, SMALL, STAY, Ledge, drive, ledge_outcomes
 
-from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.risk import (
-    BranchingConfig,
     Outcomes,
     RiskConfig,
     RiskModel,
     SafetyShield,
     ShieldedPolicy,
     best_actions,
-    branch_outcomes,
     decide,
 )
 from vlsafe_agents.risk.model import Estimate
 from vlsafe_agents.risk.network import RiskNet, event_loss
 from vlsafe_agents.risk.training import CHUNK, TrainingConfig, train
-
-STAY, GO = 0, 1
-SMALL = RiskConfig(horizon=4.0, units=32, updates=400, batch_size=64, learning_rate=3e-3)
-BRANCHING = BranchingConfig(("go", "stay"), 1.0, horizon=4.0, hold_seconds=1.0, every=1.0)
-
-
-class Ledge(gym.Env[Any, Any]):
-    """Going on is worth 1 a step; from place 5 on there is nothing to stand on.
-
-    A gust takes whoever goes with a chance of ``gust``, so that risks are known: going for 4 steps
-    ends badly with chance 1 from place 1 on, from place 0 with ``1 - (1 - gust)^4``.
-    """
-
-    observation_space = spaces.Dict({"place": spaces.Box(0.0, 10.0, (1,), np.float32)})
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, gust: float = 0.0) -> None:
-        self.gust, self.last_observation = gust, {}
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.place, self.time = 0, 0
-        return self.see(), {"cost": 0.0}
-
-    def step(self, action: Any) -> Any:
-        self.time += 1
-        self.place += int(action == GO)
-        fell = self.place >= 5 or bool(action == GO and self.np_random.random() < self.gust)
-        info = {"cost": float(fell)}
-        return self.see(), float(action == GO), fell, self.time >= 12, info
-
-    def see(self) -> dict[str, np.ndarray]:
-        self.last_observation = {"place": np.array([self.place], np.float32)}
-        return self.last_observation
-
-
-class Always:
-    """Takes one action."""
-
-    def __init__(self, action: int) -> None:
-        self.action = action
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
-
-    def act(self) -> int:
-        return self.action
-
-
-class Sometimes:
-    """Goes in two of three steps."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
-
-    def reset(self) -> None:
-        """Nothing is remembered."""
-
-    def act(self) -> int:
-        return int(self.rng.random() < 2 / 3)
-
-
-def branches(env: Any, plans: Any, read: Any) -> Any:
-    here = env.place, env.time, env.last_observation
-    for plan in plans:
-        result = read(env, plan)
-        env.place, env.time, env.last_observation = here
-        yield result
-
-
-BRANCHER = Brancher(branches, lambda name, env, rng: Always(GO if name == "go" else STAY))
-
-
-def drive(env: Any, rng: np.random.Generator) -> Sometimes:
-    return Sometimes(rng)
-
-
-def ledge_outcomes(states: int = 200, gust: float = 0.0, **changes: Any) -> Outcomes:
-    config = BranchingConfig(**{**vars(BRANCHING), **changes})
-    return branch_outcomes(Ledge(gust), range(10_000), drive, config, BRANCHER, states)
 
 
 @pytest.fixture(scope="module")
@@ -218,12 +136,19 @@ def test_chances_are_joined_as_independent_ones() -> None:
 
 def test_the_loss_is_cross_entropy_and_finite_at_the_ends() -> None:
     log_safe = torch.tensor([-1e-9, -0.5, -40.0], requires_grad=True)
-    event = torch.tensor([True, False, False])
-    loss = event_loss(log_safe, event)
+    loss = event_loss(log_safe, torch.tensor([1.0, 0.0, 0.0]))
     torch.testing.assert_close(loss[1:].detach(), torch.tensor([0.5, 40.0]))
     assert loss[0].item() == pytest.approx(-np.log(1e-6), rel=1e-3)
     loss.sum().backward()
     assert torch.isfinite(log_safe.grad).all()  # type: ignore[union-attr]
+
+
+def test_the_loss_of_a_chance_is_least_at_that_chance() -> None:
+    risk = torch.linspace(0.01, 0.99, 99)
+    loss = event_loss(torch.log1p(-risk), torch.full((99,), 0.3))
+    assert risk[loss.argmin()].item() == pytest.approx(0.3)
+    expected = -(0.3 * risk.log() + 0.7 * (1 - risk).log())
+    torch.testing.assert_close(loss, expected)
 
 
 def test_known_chances_are_learnt(model: RiskModel) -> None:

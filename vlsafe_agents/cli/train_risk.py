@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from vlsafe_agents.cli.policies import ShownVehicles
     from vlsafe_agents.data.driving import Driver
     from vlsafe_agents.risk import BranchingConfig
+    from vlsafe_agents.risk.judge import Judge
     from vlsafe_agents.risk.training import TrainingConfig
 
 COUNTS = "counts.json"  # of all attempts
+THRESHOLD, JUDGE_THRESHOLD = 0.05, 0.2  # chance of a crash; danger by a judge's word
 DEFAULT_MIX = {"expert": 0.5, "noisy": 0.15, "inattentive": 0.15}
 _COUNTED = {
     "states": "states",
@@ -57,9 +59,22 @@ def train_risk(
         float, typer.Option(help="Crashes within so many seconds count [s].", min=0.1)
     ] = 6.0,
     threshold: Annotated[
-        float,
-        typer.Option(help="Chance of a crash from which on the shield steps in.", min=0, max=1),
-    ] = 0.05,
+        float | None,
+        typer.Option(
+            help="Chance of a crash from which on the shield steps in, or danger by the judge's "
+            f"word. [default: {THRESHOLD}; {JUDGE_THRESHOLD} by a judge]",
+            min=0,
+            max=1,
+        ),
+    ] = None,
+    events: Annotated[
+        Literal["simulator", "judge"],
+        typer.Option(help="Learn from crashes, or without, from what a scorer says of frames."),
+    ] = "simulator",
+    scorer: Annotated[
+        str | None,
+        typer.Option(help="The judge: bundled, distilled, a folder, ... [default: bundled]"),
+    ] = None,
     policy: Annotated[
         Path | None,
         typer.Option(help="Folder of a trained agent that drives behind the shield in rounds."),
@@ -103,6 +118,9 @@ def train_risk(
     traffic = make_scenario(row_of(choice.env_id).name, **choice.kwargs).traffic
     shares = _shares(choice, mix, tails[0])
     branching = BranchingConfig(tails, float(traffic.policy_frequency), horizon=horizon)
+    judge, judged = _judge(events, scorer, threads)
+    if threshold is None:
+        threshold = THRESHOLD if judge is None else JUDGE_THRESHOLD
     config = TrainingConfig(
         states=states,
         rounds=rounds,
@@ -110,13 +128,13 @@ def train_risk(
         seed=seed,
         model=RiskConfig(horizon=horizon, updates=updates, threshold=threshold),
     )
-    settings = settings_of(choice, shares, _stated(policy), branching, config, held_out)
+    settings = settings_of(choice, shares, _stated(policy), branching, config, held_out, judged)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
         if claim(out, settings):
             say(f"{out} is trained already")
         else:
-            facts = _train(choice, out, shares, branching, config, policy, held_out)
+            facts = _train(choice, out, shares, branching, config, policy, held_out, judge)
             write_json(out / TRAINING_FILE, facts)
         _print(out, read_json(out / TRAINING_FILE), threshold)
 
@@ -158,6 +176,27 @@ def _shares(choice: EnvChoice, mix: str | None, tail: str) -> dict[str, float]:
     return shares
 
 
+def _judge(
+    events: str, scorer: str | None, threads: int
+) -> tuple[Judge | None, dict[str, Any] | None]:
+    """Who looks at the frames, and how settings tell it.
+
+    Raises:
+        ValueError: for a scorer where none is asked, and for one that can be no judge.
+    """
+    from vlsafe_agents.cli.scorers import load_scorer
+    from vlsafe_agents.risk.judge import Judge
+    from wrappers.scorer import BUNDLED
+
+    if events != "judge":
+        if scorer is not None:
+            raise ValueError(f"--scorer {scorer} is a judge; say --events judge, too")
+        return None, None
+    spec = scorer or BUNDLED
+    judge = Judge(load_scorer(spec, threads))
+    return judge, {"scorer": spec, "identity": judge.scorer.identity}
+
+
 def _stated(policy: Path | None) -> dict[str, str] | None:
     """How settings tell an agent from others."""
     from vlsafe_agents.evaluation.stock import file_sha256
@@ -179,6 +218,7 @@ def _train(
     config: TrainingConfig,
     policy: Path | None,
     held_out: int,
+    judge: Judge | None,
 ) -> dict[str, Any]:
     """Do what is not done yet; returns the facts to be stored."""
     from vlsafe_agents.cli.policies import ShownVehicles, agent_shown_all
@@ -200,7 +240,8 @@ def _train(
             )
         brancher = Brancher(branches, make_macro)
         with _Parts(env, out / COUNTS) as parts:
-            how = (env, out, partial(_mixed, shares), brancher, branching, config, agent, parts)
+            drive = partial(_mixed, shares)
+            how = (env, out, drive, brancher, branching, config, agent, parts, judge)
             model = train(*how)
             examined = examine_on_new_drives(model, held_out, *how)
     finally:
@@ -290,6 +331,12 @@ def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
             ("", "actions called safe", f"{found['safe_actions']:,} of {found['actions']:,}"),
             ("", "crashes after these", f"{found['events_after_safe']:,}, {rate}"),
         ]
+        if name in facts.get("judgement", {}):
+            said = facts["judgement"][name]
+            rows += [
+                ("", "AUROC of the judge itself", estimate(said["auroc"], figure)),
+                ("", "before the crash shows", estimate(said["auroc_before"], figure)),
+            ]
     title = f"On drives that were not learnt from (safe: below {threshold:g}; 95% intervals)"
     print_table(title, ("drives", "figure", "value"), rows)
     say(f"{out}: shield an agent with `vlsafe evaluate AGENT --shield {out}`")

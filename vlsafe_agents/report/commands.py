@@ -139,6 +139,9 @@ def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
     names = ("states", "rounds", "round_states", "held_out", "horizon", "threshold")
     given = {name: settings.get(name) for name in names}
     given |= {"policy": policy.get("folder"), "updates": model.get("updates")}
+    judge = settings.get("judge")
+    if isinstance(judge, Mapping):
+        given |= {"events": "judge", "scorer": judge.get("scorer")}
     given["mix"] = ",".join(f"{name}={share}" for name, share in mix.items()) or None
     parts = _environment(env.get("env_id"), env.get("kwargs"))
     for name, value in (given | {"seed": settings.get("seed")}).items():

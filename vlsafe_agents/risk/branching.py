@@ -2,7 +2,8 @@
 
 At some decisions of a drive the simulator goes on several ways and comes back: an action is held
 for ``hold_seconds``, then each tail drives on.  The actions are the drive's own, those with which
-the tails begin, and some at random; of a ``Discrete`` space of a few, all.
+the tails begin, and some at random; of a ``Discrete`` space of a few, all.  States are chosen more
+often where something is near, or, by a judge, where the frame looks dangerous.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import numpy as np
 from vlsafe_agents.common.border import Array, action_dtype
 from vlsafe_agents.data.branching import Brancher, urgency
 from vlsafe_agents.data.driving import Driver
+from vlsafe_agents.risk.judge import NO_FRAME, Judge, name_of
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.vlsafe.actions import action_kind
 from wrappers.checks import one_number, whole_number
+from wrappers.safety_frames import SafetyFrames
+from wrappers.scorer import Frames, Scores
 
 FEW_ACTIONS = 6  # of a Discrete space that are all tried
 _EVENLY = 0.5  # added to how urgent a state is, in [0, 1]: it may be chosen whatever is going on
@@ -86,6 +90,7 @@ class Result(NamedTuple):
     event: bool  # it ended in a terminal step with a cost
     over: bool  # the episode ended by itself
     reward: float
+    frames: tuple[Frames, ...] = ()  # after each step, for a judge
 
 
 @dataclass
@@ -95,11 +100,22 @@ class _Table:
     obs: list[Mapping[str, Array]] = field(default_factory=list)
     drive_of: list[int] = field(default_factory=list)  # the drive of each state
     rows: list[tuple[int, Plan, Result]] = field(default_factory=list)
+    scores: list[Scores] = field(default_factory=list)  # (D,) of each row, where a judge is asked
     drives: int = 0
     drive_steps: int = 0
     drive_events: int = 0
 
-    def outcomes(self, config: BranchingConfig, space: gym.Space[Any]) -> Outcomes:
+    def judged(self, results: list[Result], judge: Judge, decisions: int) -> list[Result]:
+        """Keep a judge's word on the frames of results, in one look at all; not the frames."""
+        scores = judge.scores([frame for result in results for frame in result.frames])
+        ends = np.cumsum([result.steps for result in results])
+        for part in np.split(scores, ends[:-1]):
+            self.scores.append(np.pad(part, (0, decisions - len(part)), constant_values=NO_FRAME))
+        return [result._replace(frames=()) for result in results]
+
+    def outcomes(
+        self, config: BranchingConfig, space: gym.Space[Any], judge: Judge | None
+    ) -> Outcomes:
         steps = np.array([result.steps for _, _, result in self.rows])
         seconds = (steps / config.frequency).astype(np.float32)
         event = np.array([result.event for _, _, result in self.rows], bool)
@@ -120,6 +136,9 @@ class _Table:
             drives=self.drives,
             drive_steps=self.drive_steps,
             drive_events=self.drive_events,
+            judge=name_of(judge),
+            scores=None if judge is None else np.stack(self.scores),
+            interval=0.0 if judge is None else 1.0 / config.frequency,
         )
 
 
@@ -131,6 +150,7 @@ def branch_outcomes(
     brancher: Brancher,
     states: int,
     progress: Callable[[int], None] = lambda done: None,
+    judge: Judge | None = None,
 ) -> Outcomes:
     """Drive one episode after another until there are ``states`` states, and branch from them.
 
@@ -139,16 +159,17 @@ def branch_outcomes(
         seeds: of the episodes, each of which decides all that is random in it.
         drive: ``(env, rng)``: who drives an episode.
         progress: hears how many states there are.
+        judge: looks at all frames; None: nobody does.
 
     Raises:
         ValueError: where the seeds are used up before.
     """
     table = _Table()
     for seed in seeds:
-        _drive_one(env, seed, drive, config, brancher, states, table)
+        _drive_one(env, seed, drive, config, brancher, states, table, judge)
         progress(min(len(table.obs), states))
         if len(table.obs) >= states:
-            return table.outcomes(config, env.action_space)
+            return table.outcomes(config, env.action_space, judge)
     raise ValueError(f"{len(table.obs)} states from all seeds, {states} were asked for; give more")
 
 
@@ -160,7 +181,9 @@ def _drive_one(
     brancher: Brancher,
     states: int,
     table: _Table,
+    judge: Judge | None,
 ) -> None:
+    show = None if judge is None else judge.frames_of(env)
     rng = np.random.default_rng([seed, 4])
     observation, info = env.reset(seed=seed)
     driver = drive(env, np.random.default_rng([seed, 1]))
@@ -168,9 +191,13 @@ def _drive_one(
     over = False
     while not over and len(table.obs) < states:
         action = driver.act()
-        if rng.random() * config.every * config.frequency < _EVENLY + urgency(info):
+        drawn = rng.random() * config.every * config.frequency
+        near = urgency(info) if judge is None or show is None else judge.danger(show())
+        if drawn < _EVENLY + near:
             plans = _plans(env, action, config, brancher, rng)
-            results = brancher.branches(env, plans, _Attempt(config, brancher, seed))
+            results = list(brancher.branches(env, plans, _Attempt(config, brancher, seed, show)))
+            if judge is not None:
+                results = table.judged(results, judge, config.decisions)
             table.rows += [(len(table.obs), p, r) for p, r in zip(plans, results, strict=True)]
             table.drive_of.append(table.drives)
             table.obs.append({name: np.array(part) for name, part in observation.items()})
@@ -228,9 +255,10 @@ class _Attempt:
     config: BranchingConfig
     brancher: Brancher
     seed: int
+    show: SafetyFrames | None  # the frames for a judge
 
     def __call__(self, env: gym.Env[Any, Any], plan: Plan) -> Result:
-        total, driver = 0.0, None
+        total, driver, frames = 0.0, None, list[Frames]()
         for step in range(self.config.decisions):
             if step < self.config.held:
                 action = plan.action
@@ -241,7 +269,9 @@ class _Attempt:
                 action = driver.act()
             _, reward, terminated, truncated, info = env.step(action)
             total += float(reward)
+            if self.show is not None:
+                frames.append(self.show())
             if terminated or truncated:
-                event = bool(terminated and info["cost"] > 0)
-                return Result(step + 1, event, bool(terminated), total)
-        return Result(self.config.decisions, False, False, total)
+                break
+        event = bool(terminated and info["cost"] > 0)
+        return Result(step + 1, event, bool(terminated), total, tuple(frames))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.evaluation.resampling import Estimate, Ranking, episode_weights, weighted_share
 from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
+from vlsafe_agents.risk.judge import NO_FRAME, Judge, name_of
 from vlsafe_agents.risk.model import RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.training import Progress, TrainingConfig, behind_shield, outcome_chunks
@@ -54,6 +56,20 @@ class Examination:
         return {name: _plain(value) for name, value in vars(self).items()}
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge's own look at branches has to do with events in them; NaN: cannot be said."""
+
+    auroc: Estimate  # of 1 - p of the worst frame
+    auroc_before: Estimate  # the last frame, which shows the event, left out
+    mean_danger_event: float  # 1 - p of the worst frame, of branches with an event
+    mean_danger_calm: float  # and without
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, None for NaN."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
 def examine_on_new_drives(
     model: RiskModel,
     states: int,
@@ -65,6 +81,7 @@ def examine_on_new_drives(
     config: TrainingConfig,
     policy: Any = None,
     progress: Progress = lambda part, done, total: None,
+    judge: Judge | None = None,
 ) -> dict[str, tuple[Outcomes, Examination]]:
     """Branch from states of drives after training, half of them behind the shield, and compare.
 
@@ -80,19 +97,19 @@ def examine_on_new_drives(
     halves: dict[str, Drive] = {"mixed drives": drive, "behind the shield": shielded}
     found = {}
     for number, (name, driven) in enumerate(halves.items(), 1 + config.rounds):
-        branch = partial(branch_outcomes, env, drive=driven, config=branching, brancher=brancher)
+        branch = partial(
+            branch_outcomes, env, drive=driven, config=branching, brancher=brancher, judge=judge
+        )
         count = max(1, states // 2)
         title = f"examination, {name}"
-        chunks = outcome_chunks(
-            folder / HELD_OUT, number, count, config.seed, branch, title, progress
-        )
-        outcomes = Outcomes.joined(list(chunks))
+        chunks = (folder / HELD_OUT, number, count, config.seed, branch)
+        outcomes = Outcomes.joined(list(outcome_chunks(*chunks, title, progress, name_of(judge))))
         found[name] = outcomes, examine(model, outcomes, config.seed)
     return found
 
 
 def examine(model: RiskModel, outcomes: Outcomes, seed: int = 0) -> Examination:
-    """Compare a model with outcomes.
+    """Compare a model with the events of outcomes, whoever's word it has learnt from.
 
     Args:
         outcomes: with the model's tails, of other drives than it was trained on.
@@ -128,6 +145,47 @@ def examine(model: RiskModel, outcomes: Outcomes, seed: int = 0) -> Examination:
         events_after_safe=int(event[safe].sum()),
         event_rate=weighted_share(event[safe], drive[safe], weights, CONFIDENCE),
     )
+
+
+def judgement(outcomes: Outcomes, horizon: float, seed: int = 0) -> Judgement:
+    """Compare what a judge said of outcomes with the events in them.
+
+    Args:
+        outcomes: of which a judge was asked.
+        horizon: [s] that counts.
+        seed: of the resamples.
+    """
+    assert outcomes.scores is not None
+    kept = np.flatnonzero(~np.isnan(outcomes.targets(horizon)))
+    seen = outcomes.select(kept)
+    danger, event = seen.targets(horizon), seen.event_time <= horizon
+    before = _without_events(seen).targets(horizon)
+    left = np.flatnonzero(np.isfinite(before))  # not those that end in their first step
+    return Judgement(
+        auroc=_ranking(danger, event, seen, seed),
+        auroc_before=_ranking(before[left], event[left], seen.select(left), seed),
+        mean_danger_event=float(danger[event].mean()) if event.any() else math.nan,
+        mean_danger_calm=float(danger[~event].mean()) if not event.all() else math.nan,
+    )
+
+
+def _without_events(outcomes: Outcomes) -> Outcomes:
+    """The same without the judge's word on the frames that show an event."""
+    assert outcomes.scores is not None
+    scores, rows = outcomes.scores.copy(), np.flatnonzero(np.isfinite(outcomes.event_time))
+    last = np.round(outcomes.event_time[rows] / outcomes.interval).astype(np.int64) - 1
+    scores[rows, last] = NO_FRAME
+    return replace(outcomes, scores=scores)
+
+
+def _ranking(risk: Array, event: Array, outcomes: Outcomes, seed: int) -> Estimate:
+    """AUROC of a risk ``(N,)``, with an interval over drives."""
+    if not len(risk):
+        return Estimate(math.nan, math.nan, math.nan)
+    drives, drive = np.unique(outcomes.drive[outcomes.state], return_inverse=True)
+    weights = episode_weights(np.zeros(len(drives), np.int64), RESAMPLES, seed)
+    ranking = Ranking(risk, event, drive)
+    return _known(Estimate.of(float(ranking()[0][0]), ranking(weights)[0], CONFIDENCE), drives)
 
 
 def predicted(model: RiskModel, outcomes: Outcomes) -> Floats:

@@ -46,8 +46,8 @@ class RiskConfig:
         batch_size: branches an update.
         learning_rate: of AdamW, falling to a twentieth along a cosine.
         weight_decay: of AdamW.
-        threshold: of shields made of it, unless they are given another: the chance of an event from
-            which on an action is not taken.
+        threshold: of shields made of it, unless they are given another: the risk from which on an
+            action is not taken.
 
     Raises:
         ValueError: for numbers out of range.
@@ -70,7 +70,7 @@ class RiskConfig:
 class Estimate(NamedTuple):
     """What a risk model says of N states, A actions and each of its T tails."""
 
-    risk: npt.NDArray[np.float32]  # (N, A, T) chance of an event within the horizon
+    risk: npt.NDArray[np.float32]  # (N, A, T) chance of an event within the horizon, or danger
     reward: npt.NDArray[np.float32]  # (N, A, T) sum of rewards within the horizon
 
 
@@ -79,7 +79,8 @@ class RiskModel:
 
     An *event* is a terminal step with a cost: a collision, leaving the road.  It is learnt from
     :class:`Outcomes`, by cross-entropy: outcomes of the same state differ where it does not show
-    what others are up to.
+    what others are up to.  From outcomes by a judge's word (:attr:`judge`) the expected *danger* is
+    learnt instead, 1 - p of the worst frame within the horizon, which is no chance of a crash.
 
     Args:
         observation_space: a ``Dict`` of a set of vehicles (``vehicle_rows``), vectors, or both.
@@ -104,6 +105,7 @@ class RiskModel:
         self.tails, self.seed = tuple(tails), seed
         self.config = RiskConfig() if config is None else config
         self.facts: dict[str, Any] = {}  # what the outcomes cost, see :meth:`fit`
+        self.judge = ""  # from whose word it has learnt (``Outcomes.judge``); "": the simulator's
         parts = self.observation_space.spaces
         self._sets = [name for name, part in parts.items() if is_vehicle_set(name, part)]
         self._vectors = sorted(parts.keys() - set(self._sets))
@@ -136,13 +138,14 @@ class RiskModel:
         """
         if outcomes.tails != self.tails:
             raise ValueError(f"the outcomes' tails are {outcomes.tails}, the model's {self.tails}")
-        known = np.flatnonzero(outcomes.known(self.config.horizon))
+        targets = outcomes.targets(self.config.horizon)
+        known = np.flatnonzero(~np.isnan(targets))
         if not len(known):
             raise ValueError(
                 f"no outcome says what comes within {self.config.horizon} s; lower the horizon, or "
                 "collect longer branches"
             )
-        data = self._tensors(outcomes)
+        data = self._tensors(outcomes, targets)
         config, rng = self.config, np.random.default_rng(self.seed)
         optimizer = torch.optim.AdamW(
             self.net.parameters(), config.learning_rate, weight_decay=config.weight_decay
@@ -157,10 +160,10 @@ class RiskModel:
             optimizer.step()
             schedule.step()
             progress(done + 1, loss.item())
-        self.facts = dict(outcomes.counts)
+        self.facts, self.judge = dict(outcomes.counts), outcomes.judge
         return self
 
-    def _tensors(self, outcomes: Outcomes) -> _Data:
+    def _tensors(self, outcomes: Outcomes, targets: Array) -> _Data:
         features, rows = self._read(outcomes.obs)
         self.net.standardise.learn(features)
         reward = torch.as_tensor(outcomes.reward)
@@ -173,17 +176,17 @@ class RiskModel:
             action=self._kind.vector(torch.as_tensor(outcomes.action)),
             tail=F.one_hot(torch.as_tensor(outcomes.tail), len(self.tails)).float(),
             own=torch.as_tensor(outcomes.own),
-            event=torch.as_tensor(outcomes.event_time <= self.config.horizon),
+            target=torch.as_tensor(targets),
             reward=reward,
         )
 
     def _loss(self, data: _Data, batch: Tensor) -> Tensor:
-        """Of events, rewards and beginnings, of the branches ``(B,)``."""
+        """Of events or danger, rewards and beginnings, of the branches ``(B,)``."""
         state, action, tail = data.state[batch], data.action[batch], data.tail[batch]
         features = data.features[state]
         rows = None if data.rows is None else data.rows[state]
         choice = torch.cat([action, tail], -1)
-        loss = event_loss(self.net.log_safe(features, rows, choice), data.event[batch]).mean()
+        loss = event_loss(self.net.log_safe(features, rows, choice), data.target[batch]).mean()
         loss = loss + self.net.reward_loss(features, choice, data.reward[batch]).mean()
         begun = self.net.begin(features).view(-1, len(self.tails), self._kind.size)  # (B, T, A)
         begun = (begun * tail.unsqueeze(-1)).sum(1)  # (B, A)
@@ -263,6 +266,7 @@ class RiskModel:
             "config": asdict(self.config),
             "seed": self.seed,
             "facts": self.facts,
+            "judge": self.judge,
         }
         write_agent(path, data, {"policy": self.net.state_dict()})
 
@@ -290,7 +294,7 @@ class RiskModel:
             data["seed"],
         )
         model.net.load_state_dict(params["policy"])
-        model.facts = dict(data["facts"])
+        model.facts, model.judge = dict(data["facts"]), str(data.get("judge", ""))
         return model
 
 
@@ -303,7 +307,7 @@ class _Data(NamedTuple):
     action: Tensor  # (N, A)
     tail: Tensor  # (N, T)
     own: Tensor  # (N,) bool
-    event: Tensor  # (N,) bool
+    target: Tensor  # (N,) see ``Outcomes.targets``; NaN where it is not known
     reward: Tensor  # (N,)
 
 

@@ -77,10 +77,10 @@ class RiskNet(nn.Module):
         return error.square() / 2
 
 
-def event_loss(log_safe: Tensor, event: Tensor) -> Tensor:
-    """Cross-entropy ``(B,)`` of events ``(B,)`` bool to ``log(1 - P)`` ``(B,)``."""
+def event_loss(log_safe: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy ``(B,)`` of chances ``(B,)`` in [0, 1] to ``log(1 - P)`` ``(B,)``."""
     log_risk = torch.log(-torch.expm1(log_safe.clamp_max(-1e-6)))
-    return -torch.where(event, log_risk, log_safe)
+    return -(target * log_risk + (1 - target) * log_safe)
 
 
 def scaled(rows: Tensor | None) -> Tensor | None:

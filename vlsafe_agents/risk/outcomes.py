@@ -2,7 +2,8 @@
 
 A row is one branch: from a state, an action was held for a moment, and then a macro-action, the
 *tail*, drove on until the episode ended or the horizon was reached.  An *event* is an episode's
-terminal step with a cost.
+terminal step with a cost.  Where a judge was asked, the table also holds what it said of the frame
+after every step, and a model learns from that instead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
+from vlsafe_agents.risk.judge import danger_ahead
 from wrappers.checks import check_numbers
 from wrappers.files import read_npz, write_npz
 
@@ -23,6 +25,7 @@ _COLUMNS = ("state", "action", "tail", "own", "event_time", "seconds", "reward")
 _OBS = "obs."  # before the names of observations in a file
 _REMEDY = "collect them again"
 _NUMBERS = ("simulated", "drives", "drive_steps", "drive_events")
+_OF_A_JUDGE = ("judge", "scores", "interval")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class Outcomes:
     drives: int = 0  # episodes that were driven to come to the states
     drive_steps: int = 0  # their steps
     drive_events: int = 0  # of them that ended with a cost
+    judge: str = ""  # who was asked (``Judge.name``); "": nobody
+    scores: npt.NDArray[np.float32] | None = None  # (N, D) safety score after each step, NaN: none
+    interval: float = 0.0  # [s] between two scores
 
     def __post_init__(self) -> None:
         states = {name: len(column) for name, column in self.obs.items()}
@@ -69,6 +75,21 @@ class Outcomes:
                 raise ValueError(f"outcomes: {name} holds what is no time above 0 s; collect again")
         for name, column in self.obs.items():
             check_numbers(column, f"obs[{name!r}]", "outcomes")
+        self._check_scores(count)
+
+    def _check_scores(self, count: int) -> None:
+        if (self.scores is None) != (not self.judge):
+            what = "no scores" if self.scores is None else "scores"
+            raise ValueError(f"outcomes: {what} by the judge {self.judge!r}; {_REMEDY}")
+        if self.scores is None:
+            return
+        if self.scores.ndim != 2 or len(self.scores) != count or not self.interval > 0:
+            raise ValueError(
+                f"outcomes: scores {self.scores.shape}, {self.interval} s apart, for {count} "
+                f"branches; {_REMEDY}"
+            )
+        given = self.scores[np.isfinite(self.scores)]
+        check_numbers(given, "scores", "outcomes", low=0, high=1)
 
     def __len__(self) -> int:
         """Branches."""
@@ -104,14 +125,37 @@ class Outcomes:
         """
         return (self.event_time <= horizon) | (self.seconds >= horizon - 1e-6)
 
+    def targets(self, horizon: float) -> npt.NDArray[np.float32]:
+        """What a risk model learns of each branch ``(N,)``, NaN where it is not known.
+
+        1 for an event within ``horizon`` [s], else 0; with a judge 1 - p of the worst frame.
+        """
+        if self.scores is None:
+            found = (self.event_time <= horizon).astype(np.float32)
+        else:
+            found = danger_ahead(self.scores, max(1, round(horizon / self.interval)))
+        return np.where(self.known(horizon), found, np.float32(np.nan))
+
+    def check_judge(self, expected: str, where: object) -> None:
+        """Raise ``ValueError`` for outcomes by another's word, naming ``where`` they are."""
+        if self.judge != expected:
+            own, other = (name or "the simulator" for name in (self.judge, expected))
+            raise ValueError(
+                f"{where}: these are outcomes by the word of {own}, not of {other}; keep them "
+                f"apart, or {_REMEDY}"
+            )
+
     def select(self, branches: Array) -> Self:
         """Some of the branches ``(N,)`` bool or numbers, with all states."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**own | {name: getattr(self, name)[branches] for name in _COLUMNS})
+        own |= {name: getattr(self, name)[branches] for name in _COLUMNS}
+        if self.scores is not None:
+            own["scores"] = self.scores[branches]
+        return type(self)(**own)
 
     @classmethod
     def joined(cls, parts: Sequence[Outcomes]) -> Outcomes:
-        """The branches of several tables with the same tails and observations, in order.
+        """The branches of several tables with the same tails, observations and judge, in order.
 
         Raises:
             ValueError: where they differ, and for no table.
@@ -122,6 +166,7 @@ class Outcomes:
         for part in parts:
             if part.tails != first.tails or part.obs.keys() != first.obs.keys():
                 raise ValueError("outcomes of different tails or observations cannot be joined")
+            part.check_judge(first.judge, "outcomes to be joined")
         before = np.cumsum([0, *(part.num_states for part in parts)])
         drives = np.cumsum([0, *(part.drives for part in parts)])
         own: dict[str, Any] = {
@@ -131,12 +176,18 @@ class Outcomes:
         own["state"] = np.concatenate([p.state + b for p, b in zip(parts, before, strict=False)])
         own["drive"] = np.concatenate([p.drive + d for p, d in zip(parts, drives, strict=False)])
         obs = {name: np.concatenate([part.obs[name] for part in parts]) for name in first.obs}
+        if first.scores is not None:
+            own |= {"judge": first.judge, "interval": first.interval}
+            own["scores"] = np.concatenate(
+                [part.scores for part in parts if part.scores is not None]
+            )
         return cls(obs=obs, tails=first.tails, **own)
 
     def save(self, path: Path) -> None:
         """Write one ``.npz`` file."""
         arrays = {f"{_OBS}{name}": column for name, column in self.obs.items()}
-        arrays |= {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)[1:]}
+        kept = [f.name for f in fields(self)[1:] if self.judge or f.name not in _OF_A_JUDGE]
+        arrays |= {name: np.asarray(getattr(self, name)) for name in kept}
         write_npz(path, arrays)
 
     @classmethod
@@ -147,11 +198,15 @@ class Outcomes:
             ValueError: for a file that holds something else.
         """
         arrays = read_npz(path, "outcomes (.npz)", _REMEDY)
-        missing = [f.name for f in fields(cls)[1:] if f.name not in arrays]
+        judged = "judge" in arrays  # files without one do not mention it
+        names = [f.name for f in fields(cls)[1:] if judged or f.name not in _OF_A_JUDGE]
+        missing = [name for name in names if name not in arrays]
         if missing:
             raise ValueError(f"{path} has no {', '.join(missing)}: it holds no outcomes; {_REMEDY}")
         obs = {k.removeprefix(_OBS): x for k, x in arrays.items() if k.startswith(_OBS)}
-        own: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls)[1:]}
+        own: dict[str, Any] = {name: arrays[name] for name in names}
         own["tails"] = tuple(str(name) for name in own["tails"])
         own |= {name: int(own[name]) for name in _NUMBERS}
+        if judged:
+            own |= {"judge": str(own["judge"]), "interval": float(own["interval"])}
         return cls(obs=obs, **own)

@@ -11,7 +11,7 @@ from typing import Any
 from vlsafe_agents.common.typed_config import changed_keys
 from vlsafe_agents.evaluation.roles import RISK_PLANNER, role_of
 from vlsafe_agents.risk.branching import BranchingConfig
-from vlsafe_agents.risk.examination import Examination
+from vlsafe_agents.risk.examination import Examination, judgement
 from vlsafe_agents.risk.model import RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.training import TrainingConfig
@@ -41,11 +41,13 @@ def settings_of(
     branching: BranchingConfig,
     training: TrainingConfig,
     held_out: int,
+    judge: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that decides what comes out, as ``settings.json`` holds it.
 
     Args:
         held_out: states that the model is examined on.
+        judge: who was asked; None: nobody.
     """
     given = {
         "algo": RISK_PLANNER.key,
@@ -55,6 +57,7 @@ def settings_of(
         **asdict(branching),
         **asdict(training),
         "held_out": held_out,
+        "judge": judge,
     }
     found: dict[str, Any] = json.loads(json.dumps(given))
     return found
@@ -96,6 +99,11 @@ def facts_of(
             **{f"held out, {name}": counts for name, counts in held_out.items()},
         },
         "held_out": {name: examination.to_json() for name, (_, examination) in examined.items()},
+        "judgement": {
+            name: judgement(outcomes, config.model.horizon, config.seed).to_json()
+            for name, (outcomes, _) in examined.items()
+            if outcomes.judge
+        },
     }
 
 

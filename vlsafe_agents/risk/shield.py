@@ -3,7 +3,8 @@
 An action may be taken if, of the ways in which one could drive on after it, at least one keeps the
 chance of a cost event below the threshold: while one could still stop, going on is fine.  Where the
 proposed action may not be taken, the best of those that may is: of the beginnings of the tails and,
-where they are few, of all actions.  Where none may, the least risky one is taken.
+where they are few, of all actions.  Where none may, the least risky one is taken.  Of a model by a
+judge's word all this holds with the danger in place of the chance.
 
 Shielding by a learnt critic is that of Srinivasan et al. 2020 (Learning to be Safe, arXiv
 2010.14603) and Thananjeyan et al. 2021 (Recovery RL, arXiv 2010.15920).  Departures: the critic is

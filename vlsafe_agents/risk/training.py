@@ -18,6 +18,7 @@ import numpy as np
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.data.driving import Driver
 from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
+from vlsafe_agents.risk.judge import Judge, name_of
 from vlsafe_agents.risk.model import MODEL_FILE, RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.shield import ShieldedPolicy
@@ -72,6 +73,7 @@ def train(
     config: TrainingConfig,
     policy: Any = None,
     progress: Progress = lambda part, done, total: None,
+    judge: Judge | None = None,
 ) -> RiskModel:
     """Collect outcomes and learn from them; what is in ``folder`` already is not driven again.
 
@@ -79,6 +81,10 @@ def train(
         env: shows dictionaries, and as ``last_observation`` the last of them.
         drive: makes the drivers of the first round.
         policy: has ``predict``; driven behind the shield; None: the model's best actions.
+        judge: from whose word is learnt; None: from the simulator's, crashes.
+
+    Raises:
+        ValueError: where ``folder`` holds outcomes by another's word.
 
     Returns:
         The model, which is also in ``folder``.
@@ -89,10 +95,11 @@ def train(
             drive = partial(behind_shield, model, policy)
         states = config.round_states if number else config.states
         title = f"round {number} of {config.rounds}"
-        branch = partial(branch_outcomes, env, drive=drive, config=branching, brancher=brancher)
-        found += outcome_chunks(
-            folder / OUTCOMES, number, states, config.seed, branch, title, progress
+        branch = partial(
+            branch_outcomes, env, drive=drive, config=branching, brancher=brancher, judge=judge
         )
+        chunks = (folder / OUTCOMES, number, states, config.seed, branch)
+        found += outcome_chunks(*chunks, title, progress, name_of(judge))
         model = RiskModel(
             env.observation_space, env.action_space, branching.tails, config.model, config.seed
         )
@@ -115,8 +122,13 @@ def outcome_chunks(
     branch: Callable[..., Outcomes],
     title: str,
     progress: Progress,
+    judge: str = "",
 ) -> Iterator[Outcomes]:
-    """Outcomes of a round, from files as far as they are there."""
+    """Outcomes of a round, from files as far as they are there.
+
+    Raises:
+        ValueError: for files by the word of another ``judge``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for chunk, done in enumerate(range(0, states, CHUNK)):
         count = min(CHUNK, states - done)
@@ -126,7 +138,9 @@ def outcome_chunks(
             seeds = range(first, first + _SEEDS)
             hear = partial(_hear_more, progress, f"{title}: driving", states, done)
             branch(seeds=seeds, states=count, progress=hear).save(file)
-        yield Outcomes.load(file)
+        found = Outcomes.load(file)
+        found.check_judge(judge, file)
+        yield found
 
 
 def _hear_more(progress: Progress, part: str, total: int, before: int, done: int) -> None:
