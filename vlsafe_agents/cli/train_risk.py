@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.cli.policies import ShownVehicles
     from vlsafe_agents.data.driving import Driver
+    from vlsafe_agents.detection import Detector
     from vlsafe_agents.risk import BranchingConfig
     from vlsafe_agents.risk.training import TrainingConfig
 
@@ -72,6 +74,26 @@ def train_risk(
         ),
     ] = None,
     updates: Annotated[int, typer.Option(help="Gradient updates a round.", min=1)] = 5000,
+    observation: Annotated[
+        str,
+        typer.Option(
+            help="vehicles: the simulator says where they are. image: a detector finds them in the "
+            "agent's pictures; only its training is told where they are."
+        ),
+    ] = "vehicles",
+    pictures: Annotated[
+        int, typer.Option(help="Pictures of drives that the detector learns from.", min=1)
+    ] = 12_000,
+    picture_density: Annotated[
+        str | None,
+        typer.Option(
+            help="Traffic density in them, such as 1.3:2.6; nobody has to drive safely there. "
+            "[default: as elsewhere]"
+        ),
+    ] = None,
+    detector_updates: Annotated[
+        int, typer.Option(help="Gradient updates of the detector.", min=1)
+    ] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
 ) -> None:
@@ -82,6 +104,7 @@ def train_risk(
     """
     import torch
 
+    from vlsafe_agents.cli.detecting import detection_config, learn_to_see
     from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_density
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.risk import BranchingConfig, RiskConfig
@@ -110,15 +133,29 @@ def train_risk(
         seed=seed,
         model=RiskConfig(horizon=horizon, updates=updates, threshold=threshold),
     )
-    settings = settings_of(choice, shares, _stated(policy), branching, config, held_out)
+    seeing, known = None, None
+    if _sees_images(observation):
+        seeing = detection_config(branching.frequency, pictures, detector_updates)
+        known = {"density": parse_density(picture_density), **asdict(seeing)}
+    settings = settings_of(choice, shares, _stated(policy), branching, config, held_out, known)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
         if claim(out, settings):
             say(f"{out} is trained already")
         else:
-            facts = _train(choice, out, shares, branching, config, policy, held_out)
+            learn = None
+            if seeing is not None:
+                density_seen = parse_density(picture_density)
+                learn = partial(learn_to_see, choice, density_seen, out, config=seeing, seed=seed)
+            facts = _train(choice, out, shares, branching, config, policy, held_out, learn)
             write_json(out / TRAINING_FILE, facts)
         _print(out, read_json(out / TRAINING_FILE), threshold)
+
+
+def _sees_images(observation: str) -> bool:
+    if observation not in ("vehicles", "image"):
+        raise ValueError(f"--observation {observation!r}: a risk model sees vehicles or image")
+    return observation == "image"
 
 
 @contextmanager
@@ -179,6 +216,7 @@ def _train(
     config: TrainingConfig,
     policy: Path | None,
     held_out: int,
+    learn_to_see: Callable[..., Detector] | None = None,
 ) -> dict[str, Any]:
     """Do what is not done yet; returns the facts to be stored."""
     from vlsafe_agents.cli.policies import ShownVehicles, agent_shown_all
@@ -191,7 +229,9 @@ def _train(
 
     begin, fresh = time.monotonic(), not (out / OUTCOMES).exists()
     agent, observation = (None, "vehicles") if policy is None else agent_shown_all(policy)
-    env = ShownVehicles(choice.factory(observation=observation, scorer=None)())
+    sees = learn_to_see is not None
+    made = choice.factory(observation="all" if sees else observation, scorer=None)()
+    env = ShownVehicles(made, image=sees)
     try:
         if agent is not None and agent.action_space != env.action_space:
             raise ValueError(
@@ -200,8 +240,10 @@ def _train(
             )
         brancher = Brancher(branches, make_macro)
         with _Parts(env, out / COUNTS) as parts:
-            how = (env, out, partial(_mixed, shares), brancher, branching, config, agent, parts)
-            model = train(*how)
+            drive = partial(_mixed, shares)
+            detector = learn_to_see(drive=drive, progress=parts) if learn_to_see else None
+            how = (env, out, drive, brancher, branching, config, agent, parts)
+            model = train(*how, detector)
             examined = examine_on_new_drives(model, held_out, *how)
     finally:
         env.close()
@@ -264,6 +306,7 @@ class _Parts:
 
 
 def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
+    from vlsafe_agents.cli.detecting import print_finds
     from vlsafe_agents.cli.tables import print_table, say
     from vlsafe_agents.report.tables import NOT_KNOWN, figure, interval, percent
 
@@ -290,6 +333,8 @@ def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
             ("", "actions called safe", f"{found['safe_actions']:,} of {found['actions']:,}"),
             ("", "crashes after these", f"{found['events_after_safe']:,}, {rate}"),
         ]
+    if facts.get("detector"):
+        print_finds(facts["detector"])
     title = f"On drives that were not learnt from (safe: below {threshold:g}; 95% intervals)"
     print_table(title, ("drives", "figure", "value"), rows)
     say(f"{out}: shield an agent with `vlsafe evaluate AGENT --shield {out}`")

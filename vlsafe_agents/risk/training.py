@@ -17,6 +17,7 @@ import numpy as np
 
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.data.driving import Driver
+from vlsafe_agents.detection.detector import Detector
 from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
 from vlsafe_agents.risk.model import MODEL_FILE, RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
@@ -72,6 +73,7 @@ def train(
     config: TrainingConfig,
     policy: Any = None,
     progress: Progress = lambda part, done, total: None,
+    detector: Detector | None = None,
 ) -> RiskModel:
     """Collect outcomes and learn from them; what is in ``folder`` already is not driven again.
 
@@ -79,11 +81,13 @@ def train(
         env: shows dictionaries, and as ``last_observation`` the last of them.
         drive: makes the drivers of the first round.
         policy: has ``predict``; driven behind the shield; None: the model's best actions.
+        detector: the model looks at pictures by it, which the environment shows as well.
 
     Returns:
         The model, which is also in ``folder``.
     """
     model, found = None, list[Outcomes]()
+    space = env.observation_space if detector is None else detector.shown
     for number in range(1 + config.rounds):
         if model is not None:
             drive = partial(behind_shield, model, policy)
@@ -94,7 +98,7 @@ def train(
             folder / OUTCOMES, number, states, config.seed, branch, title, progress
         )
         model = RiskModel(
-            env.observation_space, env.action_space, branching.tails, config.model, config.seed
+            space, env.action_space, branching.tails, config.model, config.seed, detector
         )
         hear = partial(_hear, progress, f"{title}: learning", config.model.updates)
         model.fit(Outcomes.joined(found), hear)

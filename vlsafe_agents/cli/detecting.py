@@ -1,0 +1,82 @@
+"""The detector of ``vlsafe train-risk --observation image``: made of our pictures' geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vlsafe_agents.cli.environments import Density, EnvChoice
+    from vlsafe_agents.detection import DetectionConfig, Detector
+
+_SECONDS = 0.5  # between two pictures of a drive
+
+
+def detection_config(frequency: float, pictures: int, updates: int) -> DetectionConfig:
+    """How a detector of our pictures comes about.
+
+    Args:
+        frequency: decisions a second [Hz].
+    """
+    from vlsafe_agents.detection import DetectionConfig, DetectorConfig, View
+    from vlsafe_envs.render.frames import image_view
+    from vlsafe_envs.vehicle_set import VEHICLE_SET_FEATURES
+
+    return DetectionConfig(
+        view=View(*image_view()),
+        distances=sum(name.startswith("plan_distance") for name in VEHICLE_SET_FEATURES),
+        pictures=pictures,
+        every=max(1, round(_SECONDS * frequency)),
+        detector=DetectorConfig(updates=updates),
+    )
+
+
+def learn_to_see(
+    choice: EnvChoice,
+    density: Density | None,
+    out: Path,
+    drive: Any,
+    config: DetectionConfig,
+    seed: int,
+    progress: Callable[[str, int, int], None],
+) -> Detector:
+    """The detector in ``out``, or a new one.
+
+    Args:
+        density: of the traffic in its pictures; None: the environment's.
+        drive: makes the drivers.
+    """
+    from vlsafe_agents.cli.policies import ShownVehicles
+    from vlsafe_agents.detection import train_detector
+
+    own = {} if density is None else {"density": density}
+    env = ShownVehicles(
+        choice.with_kwargs(own).factory(observation="all", scorer=None)(), image=True
+    )
+    try:
+        return train_detector(env, out, drive, config, seed, progress)
+    finally:
+        env.close()
+
+
+def print_finds(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """What was found in pictures of drives that were not learnt from, by whose drives they are."""
+    from vlsafe_agents.cli.tables import print_table
+    from vlsafe_agents.report.tables import NOT_KNOWN, figure, percent
+
+    def shown(value: Any, show: Any = figure) -> str:
+        return NOT_KNOWN if value is None else str(show(value))
+
+    rows = [
+        (
+            name,
+            f"{part['pictures']:,}",
+            f"{part['vehicles']:,}",
+            shown(part["recall"], percent),
+            *(shown(part[key]) for key in ("false_alarms", "place_error", "velocity_error")),
+        )
+        for name, part in found.items()
+    ]
+    titles = ("drives", "pictures", "vehicles", "found", "false alarms a picture")
+    print_table("The detector", (*titles, "off [m]", "off [m/s]"), rows)
