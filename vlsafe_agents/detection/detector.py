@@ -164,7 +164,10 @@ class Detector:
 
     @torch.no_grad()
     def _learn_scales(self, rows: Tensor, vectors: Tensor) -> None:
-        net, present = self.net, rows[rows[..., 0] > 0.5][:, _REST : rows.shape[-1] - self.distances]
+        net, present = (
+            self.net,
+            rows[rows[..., 0] > 0.5][:, _REST : rows.shape[-1] - self.distances],
+        )
         for mean, deviation, values in (
             (net.column_mean, net.column_deviation, present),
             (net.vector_mean, net.vector_deviation, vectors),
@@ -181,24 +184,29 @@ class Detector:
             seen.logit, wanted.present.float(), reduction="none"
         )
         loss = (error * wanted.counted).sum() / count
-        guess = (net.vectors(seen.whole) - (vectors - net.vector_mean) / net.vector_deviation)
+        guess = net.vectors(seen.whole) - (vectors - net.vector_mean) / net.vector_deviation
         loss = loss + guess.square().sum(-1).mean()
         offset, columns = net.vehicles(seen, wanted.picture, wanted.cell)
         row = rows[wanted.picture, wanted.row]  # (K, F)
         rest = row[:, _REST : row.shape[1] - self.distances]
         rest = (rest - net.column_mean) / net.column_deviation
         found = max(len(row), 1)
-        loss = loss + _PLACE_WEIGHT * F.smooth_l1_loss(
-            offset, wanted.offset, reduction="sum", beta=0.1
-        ) / found
+        loss = (
+            loss
+            + _PLACE_WEIGHT
+            * F.smooth_l1_loss(offset, wanted.offset, reduction="sum", beta=0.1)
+            / found
+        )
         loss = loss + F.smooth_l1_loss(columns, rest, reduction="sum", beta=0.5) / found
         if self.distances:
             drift = self._drift(seen)[wanted.picture]
             least = least_distances(row[:, _PLACE], row[:, _VELOCITY], drift, LOOKS)
             error = torch.log1p(least) - torch.log1p(row[:, -self.distances :])
-            loss = loss + F.smooth_l1_loss(
-                error, torch.zeros_like(error), reduction="sum", beta=0.1
-            ) / found
+            loss = (
+                loss
+                + F.smooth_l1_loss(error, torch.zeros_like(error), reduction="sum", beta=0.1)
+                / found
+            )
         return loss
 
     def _drift(self, seen: Features) -> Tensor:

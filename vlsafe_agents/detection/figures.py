@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.common.vehicle_rows import VEHICLES
-from vlsafe_agents.detection.detector import IMAGE, Detector
+from vlsafe_agents.detection.detector import Detector
 
 MATCH = 2.0  # [m]: no farther apart are the centres of a vehicle and of what is taken for it
 

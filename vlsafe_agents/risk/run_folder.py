@@ -21,8 +21,6 @@ from vlsafe_agents.training.settings import SETTINGS_FILE, EnvName
 from wrappers.files import read_json, write_json
 
 
-
-
 @dataclass(frozen=True)
 class RiskRun:
     """A finished training."""

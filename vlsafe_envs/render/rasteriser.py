@@ -115,7 +115,7 @@ class Rasteriser:
 
 
 def ego_centre(size: int, row_fraction: float = EGO_ROW_FRACTION) -> tuple[float, float]:
-    """Row and column [px] of the ego vehicle's centre in a frame of ``size`` px: a pixel's middle."""
+    """Row and column [px] of the ego vehicle's centre, which is a pixel's, in a square frame."""
     return min(int(row_fraction * size), size - 1) + 0.5, size // 2 + 0.5
 
 
