@@ -15,19 +15,20 @@ import vlsafe_envs  # noqa: F401  # registers the ids
 from vlsafe_agents.detection import DetectionConfig, Detector, DetectorConfig, View, finds
 from vlsafe_agents.detection.figures import matches
 from vlsafe_agents.detection.grid import BORDER, least_distances, strongest, targets
+from vlsafe_agents.detection.network import along
 from vlsafe_agents.detection.training import Pictures, collect_pictures, train_detector
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.render.frames import image_view
 
 SIZE, CELL, MOST = 32, 4, 4  # [px], [px], rows
 VIEW = View(metres=0.5, row=24.5, column=16.5)
-COLUMNS = 8  # present, place, velocity, one more, two distances
+COLUMNS = 10  # present, place, velocity, heading, one more, two distances
 SEEN = spaces.Dict(
     {
         "ego": spaces.Box(-1.0, 1.0, (1,), np.float32),
         "vehicles": spaces.Box(
-            np.tile(np.float32([0, -50, -50, -50, -50, -50, 0, 0]), (MOST, 1)),
-            np.tile(np.float32([1, 50, 50, 50, 50, 50, 99, 99]), (MOST, 1)),
+            np.tile(np.float32([0, -50, -50, -50, -50, -1, -1, -50, 0, 0]), (MOST, 1)),
+            np.tile(np.float32([1, 50, 50, 50, 50, 1, 1, 50, 99, 99]), (MOST, 1)),
         ),
     }
 )
@@ -57,8 +58,8 @@ def drawn(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
             speed = rng.uniform(0, 4)
             images[n, top : top + 3, left : left + 3] = 130 + 30 * speed
             ahead, right = (VIEW.row - top - 1.5) * 0.5, (left + 1.5 - VIEW.column) * 0.5
-            rows[n, k, :6] = 1, ahead, right, speed, 0, 2 * speed
-            rows[n, k, 6:] = slow_distances(rows[n, k, 1:3], rows[n, k, 3:5], np.zeros((10, 2)))
+            rows[n, k, :8] = 1, ahead, right, speed, 0, 1, 0, 2 * speed
+            rows[n, k, 8:] = slow_distances(rows[n, k, 1:3], rows[n, k, 3:5], np.zeros((10, 2)))
         order = np.argsort(np.where(rows[n, :, 0] > 0, np.hypot(*rows[n, :, 1:3].T), np.inf))
         rows[n] = rows[n, order]
     return {"image": images, "ego": ego, "vehicles": rows}
@@ -144,6 +145,22 @@ def test_distances_from_a_plan() -> None:
     ).shape == ((0, 2))
 
 
+def test_pixels_along_an_axis() -> None:
+    """Of a picture in which every pixel says where it is."""
+    row, column = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    pixels = torch.stack([row, column, torch.ones(32, 32)])[None].expand(2, -1, -1, -1)
+    point = torch.tensor([[16.5, 10.5], [8.0, 24.0]])  # the middle of pixel (16, 10), and (7.5, 23.5)
+    angle = torch.tensor([0.0, 0.7])
+    found = along(pixels, point, torch.stack([angle.cos(), angle.sin()], -1))
+    assert found.shape == (2, 3, 19, 3)  # from 15 px behind to 3 px ahead, 1 px to each side
+    assert found[0, 0, 18, 1] == 13  # ahead is up
+    assert found[0, 1, 15, 2] == 11  # and then right is right
+    assert found[0, 0, 0].tolist() == [31.0, 31.0, 31.0]
+    torch.testing.assert_close(found[1, 0, 14, 1], 7.5 + angle[1].cos())
+    torch.testing.assert_close(found[1, 1, 14, 1], 23.5 - angle[1].sin())
+    assert not along(pixels, point + 40, torch.eye(2)).any()
+
+
 def test_pairs_are_made_from_the_closest_on() -> None:
     one, other = rows_of((0, 0), (3, 0), (9, 9)).numpy(), rows_of((1, 0), (1.5, 0), (3, 1)).numpy()
     picture, row, column = matches(one, other, 2.0)
@@ -187,7 +204,7 @@ def test_what_it_cannot_look_at_is_refused(trained: Detector) -> None:
         Detector(spaces.Box(0, 255, (30, 30, 3), np.uint8), SEEN, VIEW)
     with pytest.raises(ValueError, match="a set of vehicles and vectors"):
         Detector(IMAGE, spaces.Dict({"ego": SEEN["ego"]}), VIEW)
-    with pytest.raises(ValueError, match="leaves no velocity"):
+    with pytest.raises(ValueError, match="leave no heading"):
         Detector(IMAGE, SEEN, VIEW, 5)
     with pytest.raises(ValueError, match="needs \\['image'\\]"):
         trained.detect({"vehicles": np.zeros((1, MOST, COLUMNS))})

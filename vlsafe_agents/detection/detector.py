@@ -33,9 +33,10 @@ _KIND = "detector"  # what its files say that they are
 LOOKS = 5  # at the ego vehicle's plan, a second
 CANDIDATES = 32  # cells that are looked at closely
 _AT_ONCE = 128  # pictures
-_PLACE, _VELOCITY, _REST = slice(1, 3), slice(3, 5), 3  # columns of a row
+_PLACE, _VELOCITY, _HEADING = slice(1, 3), slice(3, 5), slice(5, 7)  # columns of a row
+_FIRST_OTHER = 7
 _PACE = 5.0  # [m/s] that a plan's velocity changes by, roughly
-_PLACE_WEIGHT = 4.0
+_PLACE_WEIGHT, _COLUMN_WEIGHT = 4.0, 2.0
 _LEAST_DEVIATION = 1e-2
 
 
@@ -82,7 +83,8 @@ class Detector:
     Args:
         image: ``Box (H, H, 3)`` of bytes.
         shown: what is to be found, a ``Dict`` of vectors and a set of vehicles (``vehicle_rows``;
-            columns 3 and 4 are velocities minus the ego vehicle's [m/s]).
+            columns 3 and 4 are velocities minus the ego vehicle's [m/s], 5 and 6 cosine and sine of
+            the heading).
         view: of the picture.
         distances: columns, the last of a row, with the least distance of a vehicle at constant
             velocity from the ego vehicle's plan, in one second after the other [m].
@@ -111,10 +113,12 @@ class Detector:
             if name != VEHICLES
         }
         self._set: Any = self.shown[VEHICLES]
-        columns = self._set.shape[1] - distances - _REST
+        others = range(_FIRST_OTHER, self._set.shape[1] - distances)
+        self._columns = [*range(_VELOCITY.start, _VELOCITY.stop), *others]
+        columns = len(self._columns)
         features = sum(self._vectors.values())
-        if columns < 2:
-            raise ValueError(f"distances={distances} leaves no velocity in rows {self._set.shape}")
+        if self._set.shape[1] - distances < _FIRST_OTHER:
+            raise ValueError(f"distances={distances} leave no heading in rows {self._set.shape}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = DetectionNet(
@@ -164,10 +168,7 @@ class Detector:
 
     @torch.no_grad()
     def _learn_scales(self, rows: Tensor, vectors: Tensor) -> None:
-        net, present = (
-            self.net,
-            rows[rows[..., 0] > 0.5][:, _REST : rows.shape[-1] - self.distances],
-        )
+        net, present = self.net, rows[rows[..., 0] > 0.5][:, self._columns]
         for mean, deviation, values in (
             (net.column_mean, net.column_deviation, present),
             (net.vector_mean, net.vector_deviation, vectors),
@@ -184,20 +185,20 @@ class Detector:
             seen.logit, wanted.present.float(), reduction="none"
         )
         loss = (error * wanted.counted).sum() / count
-        guess = net.vectors(seen.whole) - (vectors - net.vector_mean) / net.vector_deviation
-        loss = loss + guess.square().sum(-1).mean()
-        offset, columns = net.vehicles(seen, wanted.picture, wanted.cell)
+        guess = net.vectors(seen.whole)
+        known = (vectors - net.vector_mean) / net.vector_deviation
+        loss = loss + F.smooth_l1_loss(guess, known, reduction="sum") / count
+        vehicles = net.vehicles(seen, wanted.picture, wanted.cell)
         row = rows[wanted.picture, wanted.row]  # (K, F)
-        rest = row[:, _REST : row.shape[1] - self.distances]
-        rest = (rest - net.column_mean) / net.column_deviation
+        rest = (row[:, self._columns] - net.column_mean) / net.column_deviation
         found = max(len(row), 1)
-        loss = (
-            loss
-            + _PLACE_WEIGHT
-            * F.smooth_l1_loss(offset, wanted.offset, reduction="sum", beta=0.1)
-            / found
-        )
-        loss = loss + F.smooth_l1_loss(columns, rest, reduction="sum", beta=0.5) / found
+        for guess, right, weight in (
+            (vehicles.offset, wanted.offset, _PLACE_WEIGHT),
+            (vehicles.heading, row[:, _HEADING], _PLACE_WEIGHT),
+            (vehicles.columns, rest, _COLUMN_WEIGHT),
+        ):
+            error = F.smooth_l1_loss(guess, right, reduction="sum", beta=0.1)
+            loss = loss + weight * error / found
         if self.distances:
             drift = self._drift(seen)[wanted.picture]
             least = least_distances(row[:, _PLACE], row[:, _VELOCITY], drift, LOOKS)
@@ -255,11 +256,12 @@ class Detector:
         picture, candidate = torch.nonzero(kept, as_tuple=True)
         index = best[picture, candidate]
         cell = torch.stack([index // cells, index % cells], -1)
-        offset, columns = net.vehicles(seen, picture, cell)
+        vehicles = net.vehicles(seen, picture, cell)
         row = torch.zeros(len(index), width)
         row[:, 0] = 1.0
-        row[:, _PLACE] = self.view.to_place(cell + 0.5 + offset, CELL)
-        row[:, _REST : width - self.distances] = columns * net.column_deviation + net.column_mean
+        row[:, _PLACE] = self.view.to_place(cell + 0.5 + vehicles.offset, CELL)
+        row[:, _HEADING] = F.normalize(vehicles.heading, dim=-1)
+        row[:, self._columns] = vehicles.columns * net.column_deviation + net.column_mean
         if self.distances:
             drift = self._drift(seen)[picture]
             row[:, -self.distances :] = least_distances(
