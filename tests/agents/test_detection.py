@@ -149,7 +149,9 @@ def test_pixels_along_an_axis() -> None:
     """Of a picture in which every pixel says where it is."""
     row, column = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
     pixels = torch.stack([row, column, torch.ones(32, 32)])[None].expand(2, -1, -1, -1)
-    point = torch.tensor([[16.5, 10.5], [8.0, 24.0]])  # the middle of pixel (16, 10), and (7.5, 23.5)
+    point = torch.tensor(
+        [[16.5, 10.5], [8.0, 24.0]]
+    )  # the middle of pixel (16, 10), and (7.5, 23.5)
     angle = torch.tensor([0.0, 0.7])
     found = along(pixels, point, torch.stack([angle.cos(), angle.sin()], -1))
     assert found.shape == (2, 3, 19, 3)  # from 15 px behind to 3 px ahead, 1 px to each side

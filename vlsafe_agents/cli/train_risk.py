@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +16,10 @@ from vlsafe_agents.cli.options import EnvArg
 if TYPE_CHECKING:
     import numpy as np
 
+    from vlsafe_agents.cli.detecting import Seeing
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.cli.policies import ShownVehicles
     from vlsafe_agents.data.driving import Driver
-    from vlsafe_agents.detection import Detector
     from vlsafe_agents.risk import BranchingConfig
     from vlsafe_agents.risk.training import TrainingConfig
 
@@ -104,7 +103,7 @@ def train_risk(
     """
     import torch
 
-    from vlsafe_agents.cli.detecting import detection_config, learn_to_see
+    from vlsafe_agents.cli.detecting import seeing
     from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_density
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.risk import BranchingConfig, RiskConfig
@@ -133,29 +132,18 @@ def train_risk(
         seed=seed,
         model=RiskConfig(horizon=horizon, updates=updates, threshold=threshold),
     )
-    seeing, known = None, None
-    if _sees_images(observation):
-        seeing = detection_config(branching.frequency, pictures, detector_updates)
-        known = {"density": parse_density(picture_density), **asdict(seeing)}
+    frequency = branching.frequency
+    eyes = seeing(observation, choice, picture_density, frequency, pictures, detector_updates)
+    known = None if eyes is None else eyes.stated
     settings = settings_of(choice, shares, _stated(policy), branching, config, held_out, known)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
         if claim(out, settings):
             say(f"{out} is trained already")
         else:
-            learn = None
-            if seeing is not None:
-                density_seen = parse_density(picture_density)
-                learn = partial(learn_to_see, choice, density_seen, out, config=seeing, seed=seed)
-            facts = _train(choice, out, shares, branching, config, policy, held_out, learn)
+            facts = _train(choice, out, shares, branching, config, policy, held_out, eyes)
             write_json(out / TRAINING_FILE, facts)
         _print(out, read_json(out / TRAINING_FILE), threshold)
-
-
-def _sees_images(observation: str) -> bool:
-    if observation not in ("vehicles", "image"):
-        raise ValueError(f"--observation {observation!r}: a risk model sees vehicles or image")
-    return observation == "image"
 
 
 @contextmanager
@@ -216,7 +204,7 @@ def _train(
     config: TrainingConfig,
     policy: Path | None,
     held_out: int,
-    learn_to_see: Callable[..., Detector] | None = None,
+    eyes: Seeing | None,
 ) -> dict[str, Any]:
     """Do what is not done yet; returns the facts to be stored."""
     from vlsafe_agents.cli.policies import ShownVehicles, agent_shown_all
@@ -229,9 +217,13 @@ def _train(
 
     begin, fresh = time.monotonic(), not (out / OUTCOMES).exists()
     agent, observation = (None, "vehicles") if policy is None else agent_shown_all(policy)
-    sees = learn_to_see is not None
-    made = choice.factory(observation="all" if sees else observation, scorer=None)()
-    env = ShownVehicles(made, image=sees)
+    drive, detector = partial(_mixed, shares), None
+    if eyes is not None:  # before there is another environment: on MetaDrive there can be one only
+        observation = "all"
+        with _Parts(None, out / COUNTS) as parts:
+            detector = eyes.learn(out, drive, config.seed, parts)
+    made = choice.factory(observation=observation, scorer=None)()
+    env = ShownVehicles(made, image=eyes is not None)
     try:
         if agent is not None and agent.action_space != env.action_space:
             raise ValueError(
@@ -240,8 +232,6 @@ def _train(
             )
         brancher = Brancher(branches, make_macro)
         with _Parts(env, out / COUNTS) as parts:
-            drive = partial(_mixed, shares)
-            detector = learn_to_see(drive=drive, progress=parts) if learn_to_see else None
             how = (env, out, drive, brancher, branching, config, agent, parts)
             model = train(*how, detector)
             examined = examine_on_new_drives(model, held_out, *how)
@@ -267,11 +257,11 @@ class _Parts:
     """The progress of one part of the work after another; notes what each drive has simulated.
 
     Args:
-        env: in which is driven.
+        env: in which is driven; None: one that does not count.
         file: where the numbers are kept for the next attempt, if this one is killed.
     """
 
-    def __init__(self, env: ShownVehicles, file: Path) -> None:
+    def __init__(self, env: ShownVehicles | None, file: Path) -> None:
         from wrappers.files import read_json
 
         self._env, self._file = env, file
@@ -281,6 +271,8 @@ class _Parts:
     @property
     def counts(self) -> tuple[int, int]:
         """Steps and events of all attempts."""
+        if self._env is None:
+            return self._before
         return self._before[0] + self._env.steps, self._before[1] + self._env.events
 
     def __enter__(self) -> _Parts:
