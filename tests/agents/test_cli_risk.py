@@ -30,7 +30,7 @@ from vlsafe_agents.foresight.signals import RiskSignal
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.report.tables import results_table
-from vlsafe_agents.risk import Outcomes, RiskModel, SafetyShield, training
+from vlsafe_agents.risk import Outcomes, RiskModel, SafetyShield, ShieldedPolicy, training
 from vlsafe_agents.risk.examination import examine
 from vlsafe_agents.risk.model import RiskConfig
 from vlsafe_agents.risk.run_folder import RiskRun
@@ -478,3 +478,93 @@ def test_recorded_drives_are_judged_by_a_risk_model(trained: Path, tmp_path: Pat
         sensed=dataset.select(model.observation_space),
     )
     np.testing.assert_allclose(found.signals["risk"], said.risk[:, 0].min(-1), rtol=1e-5)
+
+
+# --- from pictures --------------------------------------------------------------------------------
+
+SEES = ("--observation", "image", "--pictures", "40", "--detector-updates", "5")
+DENSER = ("--picture-density", "1.3:2")
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a risk model in ``risk`` that sees pictures."""
+    folder = tmp_path_factory.mktemp("seeing")
+    out = ("--out", str(folder / "risk"))
+    assert vlsafe("train-risk", *HERE, *FEW, *SEES, *DENSER, *out) == 0
+    return folder
+
+
+def test_a_risk_model_of_pictures_is_told_nothing_else(seeing: Path) -> None:
+    model = RiskModel.load(seeing / "risk")
+    assert set(model.observation_space.spaces) == {"image"}
+    outcomes = Outcomes.load(seeing / "risk" / "outcomes" / "0_0000_6.npz")
+    assert set(outcomes.obs) == {"ego", "image", "vehicles"}
+    only = {"image": outcomes.obs["image"]}
+    lying = {**only, "ego": np.ones((6, 16)), "vehicles": np.ones((6, 16, 14))}
+    actions = np.zeros((6, 1), np.int64)
+    np.testing.assert_array_equal(
+        model.estimate(only, actions).risk, model.estimate(lying, actions).risk
+    )
+    facts = json.loads((seeing / "risk" / "training.json").read_text())
+    pictures = facts["simulated"]["pictures"]
+    assert pictures["states"] == 40
+    assert set(facts["detector"]) == {"mixed drives", "behind the shield"}
+    learnt = [part for name, part in facts["simulated"].items() if name != "pictures"]
+    driven = sum(part["drive_steps"] + part["branch_steps"] for part in learnt)
+    assert facts["env_steps"] == driven + pictures["drive_steps"]
+    assert facts["gradient_steps"] == 2 * 5 + 5
+    (line,) = (x for x in commands(read_run_folder(seeing)).splitlines() if "train-risk" in x)
+    assert "--observation image --pictures 40 --picture-density 1.3:2 --detector-updates 5" in line
+
+
+def test_a_training_from_pictures_goes_on_after_a_kill(
+    seeing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "risk"
+    command = ("train-risk", *HERE, *FEW, *SEES, *DENSER, "--out", str(out))
+    with monkeypatch.context() as ended:
+        ended.setattr(Outcomes, "save", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            cli.main(command)
+    stamp = (out / "detector.zip").stat().st_mtime_ns
+    assert vlsafe(*command) == 0
+    assert (out / "detector.zip").stat().st_mtime_ns == stamp
+    found, whole = (read_agent(folder / "risk.zip") for folder in (out, seeing / "risk"))
+    assert found[0] == whole[0]
+    for part in ("policy", "detector"):
+        for name, value in found[1][part].items():
+            np.testing.assert_array_equal(value, whole[1][part][name])
+
+
+def test_it_drives_and_shields_by_pictures_alone(
+    seeing: Path, sees_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlsafe_envs.env.vehicle_set", lambda *_: pytest.fail("it was told"))
+    risk = str(seeing / "risk")
+    assert vlsafe("evaluate", risk, *SHORT, "--no-record") == 0
+    assert read_evaluation(seeing / "risk" / "evaluation.json").settings is not None
+    for envs in ("1", "3"):
+        out = ("--out", str(seeing / f"bc{envs}"), "--no-record", "--envs", envs)
+        assert vlsafe("evaluate", str(sees_images), "--shield", risk, *SHORT, *out) == 0
+    alone, together = (
+        read_evaluation(seeing / f"bc{envs}" / "evaluation_shield-risk-0.05.json").records
+        for envs in (1, 3)
+    )
+    assert alone == together
+
+
+def test_an_image_without_a_name_is_what_it_looks_at(seeing: Path) -> None:
+    env = gym.make(ENV, observation="image", scorer=None, duration=6, vehicles=10)
+    shield = SafetyShield(env, seeing / "risk")
+    observation, _ = shield.reset(seed=0)
+    *_, info = shield.step(1)
+    assert 0 <= info["shield_risk"] <= 1
+    planner = ShieldedPolicy(None, shield.model)
+    assert planner.predict(observation)[0] == planner.predict({"image": observation})[0]
+
+
+def test_another_observation_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ("--out", str(tmp_path / "risk"))
+    assert vlsafe("train-risk", *HERE, *FEW, "--observation", "vector", *out) == 2
+    assert "sees vehicles or image" in capsys.readouterr().err

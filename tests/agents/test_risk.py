@@ -253,6 +253,9 @@ def test_nobody_waits_for_later_where_going_may_be_taken_back() -> None:
     class Told:
         action_space, tails = Ledge.action_space, ("go", "stay")
 
+        def look(self, obs: Any) -> Any:
+            return obs
+
         def beginnings(self, obs: Any) -> Any:
             return np.array([[GO, STAY]])
 

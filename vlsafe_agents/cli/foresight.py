@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -145,7 +146,7 @@ def _measured(
 
 def _risk(subject: Subject, folder: Path | None) -> tuple[RiskModel | None, Sense | None]:
     """The risk model to ask, and how it sees environments; None: as the agent does."""
-    from vlsafe_agents.cli.shielding import read_shield, vehicles_of_all
+    from vlsafe_agents.cli.shielding import read_shield, seen_by_all
     from vlsafe_agents.risk import ShieldedPolicy
 
     if isinstance(subject.agent, ShieldedPolicy):
@@ -154,7 +155,8 @@ def _risk(subject: Subject, folder: Path | None) -> tuple[RiskModel | None, Sens
         return subject.agent.model, None
     if folder is None:
         return None, None
-    return read_shield(folder, None, subject.env, "--risk").run.model, vehicles_of_all
+    run = read_shield(folder, None, subject.env, "--risk").run
+    return run.model, partial(seen_by_all, run.observation)
 
 
 def _places(

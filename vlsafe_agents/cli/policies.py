@@ -53,18 +53,21 @@ class Watched(gym.Wrapper[Any, Any, Any, Any]):
 
 
 class ShownVehicles(Watched):
-    """Returns the set of vehicles only, and keeps all that the environment shows for a driver.
+    """Returns the set of vehicles, and keeps all that the environment shows for a driver.
 
     Counts steps, and events: terminal ones with a cost; also those that are taken back.
+
+    Args:
+        image: whether the picture is returned as well.
     """
 
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
+    def __init__(self, env: gym.Env[Any, Any], image: bool = False) -> None:
         from vlsafe_envs.observations import PARTS
 
         super().__init__(env)
         self.steps, self.events = 0, 0
         shown: Any = env.observation_space
-        self._names = PARTS["vehicles"]
+        self._names = PARTS["vehicles"] + (PARTS["image"] if image else ())
         self.observation_space = gym.spaces.Dict({name: shown[name] for name in self._names})
 
     def step(self, action: Any) -> Any:

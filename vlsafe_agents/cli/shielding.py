@@ -32,11 +32,13 @@ class Shield:
 
     def env(self, make_env: Callable[[], Any]) -> Callable[[], Any]:
         """``make_env`` with the shield around what it makes."""
-        return partial(_shielded, make_env, self.run.model, self.threshold)
+        return partial(_shielded, make_env, self.run.model, self.threshold, self.run.observation)
 
     def vector(self, make_envs: Callable[[int], Any]) -> Callable[[int], Any]:
         """The same for several environments that are stepped together."""
-        return partial(_shielded_together, make_envs, self.run.model, self.threshold)
+        return partial(
+            _shielded_together, make_envs, self.run.model, self.threshold, self.run.observation
+        )
 
     def costs(self, training: Mapping[str, Any], has_learned: bool) -> dict[str, Any]:
         """What the agent's learning cost, and the risk model's with it."""
@@ -80,21 +82,28 @@ def read_shield(
     return Shield(folder, run, shield_threshold(run.model, threshold, OPTION), sha256)
 
 
-def _shielded(make_env: Callable[[], Any], model: Any, threshold: float) -> Any:
+def _shielded(make_env: Callable[[], Any], model: Any, threshold: float, kind: str) -> Any:
     from vlsafe_agents.risk import SafetyShield
-    from vlsafe_envs import vehicles_seen
 
-    return SafetyShield(make_env(), model, threshold, vehicles_seen)
+    return SafetyShield(make_env(), model, threshold, partial(_seen, kind))
+
+
+def _seen(kind: str, env: Any) -> Any:
+    return _named(kind, env.unwrapped.observe(kind))
+
+
+def _named(kind: str, seen: Any) -> Mapping[str, Any]:
+    return seen if isinstance(seen, Mapping) else {kind: seen}
 
 
 def _shielded_together(
-    make_envs: Callable[[int], Any], model: Any, threshold: float, num_envs: int
+    make_envs: Callable[[int], Any], model: Any, threshold: float, kind: str, num_envs: int
 ) -> Any:
     from vlsafe_agents.risk import ShieldedVectorEnv
 
-    return ShieldedVectorEnv(make_envs(num_envs), model, vehicles_of_all, threshold)
+    return ShieldedVectorEnv(make_envs(num_envs), model, partial(seen_by_all, kind), threshold)
 
 
-def vehicles_of_all(envs: Any) -> Any:
+def seen_by_all(kind: str, envs: Any) -> Any:
     """What a risk model sees in environments that are stepped together, a mapping for each."""
-    return envs.call("observe", "vehicles")
+    return [_named(kind, seen) for seen in envs.call("observe", kind)]

@@ -142,7 +142,7 @@ def _planner(folder: Path, given: Given) -> Subject:
         name=folder.resolve().name,
         kind="agent",
         env=EnvChoice(env["env_id"], env["kwargs"]),
-        observation="vehicles",
+        observation=run.observation,
         folder=given.out or folder,
         training=figures(run.facts),
         settings={**run.settings, "threshold": threshold},

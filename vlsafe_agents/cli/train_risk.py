@@ -16,6 +16,7 @@ from vlsafe_agents.cli.options import EnvArg
 if TYPE_CHECKING:
     import numpy as np
 
+    from vlsafe_agents.cli.detecting import Seeing
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.cli.policies import ShownVehicles
     from vlsafe_agents.data.driving import Driver
@@ -87,6 +88,26 @@ def train_risk(
         ),
     ] = None,
     updates: Annotated[int, typer.Option(help="Gradient updates a round.", min=1)] = 5000,
+    observation: Annotated[
+        str,
+        typer.Option(
+            help="vehicles: the simulator says where they are. image: a detector finds them in the "
+            "agent's pictures; only its training is told where they are."
+        ),
+    ] = "vehicles",
+    pictures: Annotated[
+        int, typer.Option(help="Pictures of drives that the detector learns from.", min=1)
+    ] = 12_000,
+    picture_density: Annotated[
+        str | None,
+        typer.Option(
+            help="Traffic density in them, such as 1.3:2.6; nobody has to drive safely there. "
+            "[default: as elsewhere]"
+        ),
+    ] = None,
+    detector_updates: Annotated[
+        int, typer.Option(help="Gradient updates of the detector.", min=1)
+    ] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
     threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
 ) -> None:
@@ -97,6 +118,7 @@ def train_risk(
     """
     import torch
 
+    from vlsafe_agents.cli.detecting import seeing
     from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_density
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.risk import BranchingConfig, RiskConfig
@@ -128,13 +150,17 @@ def train_risk(
         seed=seed,
         model=RiskConfig(horizon=horizon, updates=updates, threshold=threshold),
     )
-    settings = settings_of(choice, shares, _stated(policy), branching, config, held_out, judged)
+    frequency = branching.frequency
+    eyes = seeing(observation, choice, picture_density, frequency, pictures, detector_updates)
+    known = None if eyes is None else eyes.stated
+    told = (_stated(policy), branching, config, held_out, judged, known)
+    settings = settings_of(choice, shares, *told)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
         if claim(out, settings):
             say(f"{out} is trained already")
         else:
-            facts = _train(choice, out, shares, branching, config, policy, held_out, judge)
+            facts = _train(choice, out, shares, branching, config, policy, held_out, judge, eyes)
             write_json(out / TRAINING_FILE, facts)
         _print(out, read_json(out / TRAINING_FILE), threshold)
 
@@ -219,6 +245,7 @@ def _train(
     policy: Path | None,
     held_out: int,
     judge: Judge | None,
+    eyes: Seeing | None,
 ) -> dict[str, Any]:
     """Do what is not done yet; returns the facts to be stored."""
     from vlsafe_agents.cli.policies import ShownVehicles, agent_shown_all
@@ -231,7 +258,13 @@ def _train(
 
     begin, fresh = time.monotonic(), not (out / OUTCOMES).exists()
     agent, observation = (None, "vehicles") if policy is None else agent_shown_all(policy)
-    env = ShownVehicles(choice.factory(observation=observation, scorer=None)())
+    drive, detector = partial(_mixed, shares), None
+    if eyes is not None:  # before there is another environment: on MetaDrive there can be one only
+        observation = "all"
+        with _Parts(None, out / COUNTS) as parts:
+            detector = eyes.learn(out, drive, config.seed, parts)
+    made = choice.factory(observation=observation, scorer=None)()
+    env = ShownVehicles(made, image=eyes is not None)
     try:
         if agent is not None and agent.action_space != env.action_space:
             raise ValueError(
@@ -242,7 +275,7 @@ def _train(
         with _Parts(env, out / COUNTS) as parts:
             drive = partial(_mixed, shares)
             how = (env, out, drive, brancher, branching, config, agent, parts, judge)
-            model = train(*how)
+            model = train(*how, detector)
             examined = examine_on_new_drives(model, held_out, *how)
     finally:
         env.close()
@@ -266,11 +299,11 @@ class _Parts:
     """The progress of one part of the work after another; notes what each drive has simulated.
 
     Args:
-        env: in which is driven.
+        env: in which is driven; None: one that does not count.
         file: where the numbers are kept for the next attempt, if this one is killed.
     """
 
-    def __init__(self, env: ShownVehicles, file: Path) -> None:
+    def __init__(self, env: ShownVehicles | None, file: Path) -> None:
         from wrappers.files import read_json
 
         self._env, self._file = env, file
@@ -280,6 +313,8 @@ class _Parts:
     @property
     def counts(self) -> tuple[int, int]:
         """Steps and events of all attempts."""
+        if self._env is None:
+            return self._before
         return self._before[0] + self._env.steps, self._before[1] + self._env.events
 
     def __enter__(self) -> _Parts:
@@ -305,6 +340,7 @@ class _Parts:
 
 
 def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
+    from vlsafe_agents.cli.detecting import print_finds
     from vlsafe_agents.cli.tables import print_table, say
     from vlsafe_agents.report.tables import NOT_KNOWN, figure, interval, percent
 
@@ -337,6 +373,8 @@ def _print(out: Path, facts: Mapping[str, Any], threshold: float) -> None:
                 ("", "AUROC of the judge itself", estimate(said["auroc"], figure)),
                 ("", "before the crash shows", estimate(said["auroc_before"], figure)),
             ]
+    if facts.get("detector"):
+        print_finds(facts["detector"])
     title = f"On drives that were not learnt from (safe: below {threshold:g}; 95% intervals)"
     print_table(title, ("drives", "figure", "value"), rows)
     say(f"{out}: shield an agent with `vlsafe evaluate AGENT --shield {out}`")

@@ -1,7 +1,8 @@
 """Vehicles as a set: an observation ``(M, F)`` with a row for each vehicle, in any order.
 
 Column 0 is 1 for a vehicle and 0 for an empty row; columns 1 and 2 are its place beside the ego
-vehicle.  Networks see each row alone and pool what they make of it (Deep Sets, Zaheer et al. 2017,
+vehicle.  A detector (``detection``) also knows columns 3 and 4 as velocity, 5 and 6 as heading.
+Networks see each row alone and pool what they make of it (Deep Sets, Zaheer et al. 2017,
 arXiv 1703.06114): who stands in which row means nothing, and empty rows count as nobody.
 """
 

@@ -131,6 +131,11 @@ def _training(agent: AgentRun) -> Iterator[str]:
     yield _command(*parts)
 
 
+def _density(value: Any) -> Any:
+    """A density, or the two ends of a range, as options have it."""
+    return ":".join(f"{end:g}" for end in value) if isinstance(value, list) else value
+
+
 def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
     env, mix, model, policy = (settings.get(key) for key in ("env", "mix", "model", "policy"))
     env, mix, model, policy = (
@@ -143,6 +148,12 @@ def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
     if isinstance(judge, Mapping):
         given |= {"events": "judge", "scorer": judge.get("scorer")}
     given["mix"] = ",".join(f"{name}={share}" for name, share in mix.items()) or None
+    seeing = settings.get("detection")
+    if isinstance(seeing, Mapping):
+        detector = seeing.get("detector")
+        updates = detector.get("updates") if isinstance(detector, Mapping) else None
+        given |= {"observation": "image", "pictures": seeing.get("pictures")}
+        given |= {"picture_density": _density(seeing.get("density")), "detector_updates": updates}
     parts = _environment(env.get("env_id"), env.get("kwargs"))
     for name, value in (given | {"seed": settings.get("seed")}).items():
         parts += _option(f"--{name.replace('_', '-')}", value)

@@ -25,6 +25,7 @@ from vlsafe_agents.common.agent_file import (
 from vlsafe_agents.common.border import Array, check_seen
 from vlsafe_agents.common.typed_config import Count, Share, check_config, replaced
 from vlsafe_agents.common.vehicle_rows import VEHICLES, is_vehicle_set
+from vlsafe_agents.detection.detector import Detector
 from vlsafe_agents.risk.network import RiskNet, event_loss, scaled
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.vlsafe.actions import action_kind
@@ -32,6 +33,7 @@ from wrappers.checks import one_number
 
 MODEL_FILE = "risk.zip"  # in the folder of a training
 _KIND = "risk_model"  # what its files say that they are
+_DETECTOR = "detector"  # their part of what looks at pictures
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,13 @@ class Estimate(NamedTuple):
     reward: npt.NDArray[np.float32]  # (N, A, T) sum of rewards within the horizon
 
 
+class Seen(NamedTuple):
+    """What N observations tell a risk model."""
+
+    features: Tensor  # (N, D) vectors, in their own units
+    rows: Tensor | None  # (N, M, F) vehicles; None without a set of them
+
+
 class RiskModel:
     """Chances of a cost event if an action is held for a moment and a macro-action drives on.
 
@@ -88,9 +97,11 @@ class RiskModel:
         tails: names of the macro-actions.
         config: settings.
         seed: of the first weights and of the batches.
+        detector: finds what is in ``observation_space`` in pictures; the model then looks at
+            pictures only, and learns from what is found in them. None: it is shown all that.
 
     Raises:
-        ValueError: for other observations and actions.
+        ValueError: for other observations and actions, and a detector of others.
     """
 
     def __init__(
@@ -100,13 +111,18 @@ class RiskModel:
         tails: Sequence[str],
         config: RiskConfig | None = None,
         seed: int = 0,
+        detector: Detector | None = None,
     ) -> None:
-        self.observation_space, self.action_space = _checked(observation_space), action_space
+        self._known, self.action_space = _checked(observation_space), action_space
+        if detector is not None and detector.shown != self._known:
+            raise ValueError(f"the detector finds {detector.shown}, not {self._known}")
+        self.detector = detector
+        self.observation_space = self._known if detector is None else detector.observation_space
         self.tails, self.seed = tuple(tails), seed
         self.config = RiskConfig() if config is None else config
         self.facts: dict[str, Any] = {}  # what the outcomes cost, see :meth:`fit`
         self.judge = ""  # from whose word it has learnt (``Outcomes.judge``); "": the simulator's
-        parts = self.observation_space.spaces
+        parts = self._known.spaces
         self._sets = [name for name, part in parts.items() if is_vehicle_set(name, part)]
         self._vectors = sorted(parts.keys() - set(self._sets))
         self._kind = action_kind(action_space)
@@ -164,7 +180,7 @@ class RiskModel:
         return self
 
     def _tensors(self, outcomes: Outcomes, targets: Array) -> _Data:
-        features, rows = self._read(outcomes.obs)
+        features, rows = self.look(outcomes.obs)
         self.net.standardise.learn(features)
         reward = torch.as_tensor(outcomes.reward)
         self.net.reward_mean.copy_(reward.mean())
@@ -199,18 +215,41 @@ class RiskModel:
 
     # --- use --------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def estimate(self, obs: Mapping[str, Array], actions: Array) -> Estimate:
-        """Chances and rewards after each of some actions.
+    def look(self, obs: Mapping[str, Array]) -> Seen:
+        """What observations ``(N, ...)`` say; found in their pictures, if there is a detector.
 
         Args:
             obs: each ``(N, ...)``; more than the model sees is left out.
-            actions: ``(N, A, *action_space.shape)``.
 
         Raises:
             ValueError: for observations that are missing or not finite.
         """
-        features, rows = self._read(obs)
+        missing = [name for name in self.observation_space.spaces if name not in obs]
+        if missing:
+            kind = "vehicles" if self.detector is None else "image"
+            raise ValueError(
+                f"the risk model sees {missing}, the observation has {list(obs)}; make the "
+                f'environment with observation="{kind}" or "all", or give the shield a `sense`'
+            )
+        found = obs if self.detector is None else self.detector.detect(obs)
+        seen = {name: np.array(found[name], np.float32) for name in self._known.spaces}
+        check_seen(seen)
+        flat = [torch.as_tensor(seen[name]).flatten(1) for name in self._vectors]
+        features = torch.cat(flat, -1) if flat else torch.zeros(len(seen[VEHICLES]), 0)
+        return Seen(features, torch.as_tensor(seen[VEHICLES]) if self._sets else None)
+
+    @torch.no_grad()
+    def estimate(self, obs: Mapping[str, Array] | Seen, actions: Array) -> Estimate:
+        """Chances and rewards after each of some actions.
+
+        Args:
+            obs: as of :meth:`look`, or what it has returned.
+            actions: ``(N, A, *action_space.shape)``.
+
+        Raises:
+            ValueError: as :meth:`look`.
+        """
+        features, rows = obs if isinstance(obs, Seen) else self.look(obs)
         features, rows = self.net.standardise(features), scaled(rows)
         vector = self._kind.vector(torch.as_tensor(np.asarray(actions)))  # (N, A, size)
         count, tried, tails = len(vector), vector.shape[1], len(self.tails)
@@ -230,9 +269,9 @@ class RiskModel:
         return Estimate(risk.view(shape).numpy(), reward.view(shape).numpy())
 
     @torch.no_grad()
-    def beginnings(self, obs: Mapping[str, Array]) -> Array:
+    def beginnings(self, obs: Mapping[str, Array] | Seen) -> Array:
         """The action with which each tail begins, ``(N, T, *action_space.shape)``."""
-        features, _ = self._read(obs)
+        features, _ = obs if isinstance(obs, Seen) else self.look(obs)
         begun = self.net.begin(self.net.standardise(features))
         vector = begun.view(-1, self._kind.size).clamp(-1e6, 1e6).numpy()
         if not self._kind.countable:
@@ -240,27 +279,13 @@ class RiskModel:
         actions = self._kind.to_env(vector)
         return actions.reshape(len(features), len(self.tails), *actions.shape[1:])
 
-    def _read(self, obs: Mapping[str, Array]) -> tuple[Tensor, Tensor | None]:
-        """Features ``(N, D)`` and rows ``(N, M, F)`` of observations, each ``(N, ...)``."""
-        missing = [name for name in self.observation_space.spaces if name not in obs]
-        if missing:
-            raise ValueError(
-                f"the risk model sees {missing}, the observation has {list(obs)}; make the "
-                'environment with observation="vehicles" or "all", or give the shield a `sense`'
-            )
-        seen = {name: np.array(obs[name], np.float32) for name in self.observation_space.spaces}
-        check_seen(seen)
-        flat = [torch.as_tensor(seen[name]).flatten(1) for name in self._vectors]
-        features = torch.cat(flat, -1) if flat else torch.zeros(len(seen[VEHICLES]), 0)
-        return features, torch.as_tensor(seen[VEHICLES]) if self._sets else None
-
     # --- files ------------------------------------------------------------------------------------
 
     def save(self, path: AgentPath) -> None:
         """Write settings, spaces, facts and weights to one file, which holds no code."""
         data = {
             "kind": _KIND,
-            "observation_space": space_to_json(self.observation_space),
+            "observation_space": space_to_json(self._known),
             "action_space": space_to_json(self.action_space),
             "tails": list(self.tails),
             "config": asdict(self.config),
@@ -268,7 +293,11 @@ class RiskModel:
             "facts": self.facts,
             "judge": self.judge,
         }
-        write_agent(path, data, {"policy": self.net.state_dict()})
+        weights = {"policy": self.net.state_dict()}
+        if self.detector is not None:
+            data[_DETECTOR] = self.detector.to_data()
+            weights[_DETECTOR] = self.detector.net.state_dict()
+        write_agent(path, data, weights)
 
     @classmethod
     def load(cls, path: AgentPath) -> Self:
@@ -286,12 +315,16 @@ class RiskModel:
         data, params = read_agent(path)
         if data.get("kind") != _KIND:
             raise ValueError(f"{path} holds no risk model; train one with `vlsafe train-risk`")
+        detector = None
+        if _DETECTOR in data:
+            detector = Detector.from_data(data[_DETECTOR], params[_DETECTOR])
         model = cls(
             space_from_json(data["observation_space"]),
             space_from_json(data["action_space"]),
             data["tails"],
             replaced(RiskConfig(), data["config"]),
             data["seed"],
+            detector,
         )
         model.net.load_state_dict(params["policy"])
         model.facts, model.judge = dict(data["facts"]), str(data.get("judge", ""))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlsafe_agents.common.typed_config import changed_keys
+from vlsafe_agents.detection.figures import finds
 from vlsafe_agents.evaluation.roles import RISK_PLANNER, role_of
 from vlsafe_agents.risk.branching import BranchingConfig
 from vlsafe_agents.risk.examination import Examination, judgement
@@ -33,6 +34,11 @@ class RiskRun:
         """Of the shield behind which was driven."""
         return self.model.config.threshold
 
+    @property
+    def observation(self) -> str:
+        """What the model looks at."""
+        return "vehicles" if self.model.detector is None else "image"
+
 
 def settings_of(
     env: EnvName,
@@ -42,12 +48,14 @@ def settings_of(
     training: TrainingConfig,
     held_out: int,
     judge: Mapping[str, Any] | None = None,
+    seeing: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that decides what comes out, as ``settings.json`` holds it.
 
     Args:
         held_out: states that the model is examined on.
         judge: who was asked; None: nobody.
+        seeing: how its detector comes about; None: it is shown the vehicles.
     """
     given = {
         "algo": RISK_PLANNER.key,
@@ -57,7 +65,8 @@ def settings_of(
         **asdict(branching),
         **asdict(training),
         "held_out": held_out,
-        "judge": judge,
+        **({} if judge is None else {"judge": judge}),
+        **({} if seeing is None else {"detection": seeing}),
     }
     found: dict[str, Any] = json.loads(json.dumps(given))
     return found
@@ -86,15 +95,24 @@ def facts_of(
     steps = sum(part["drive_steps"] + part["branch_steps"] for part in parts)
     events = sum(part["drive_events"] + part["branch_events"] for part in parts)
     all_steps, all_events = attempts or (steps, events)
+    pictures = {} if model.detector is None else {"pictures": model.detector.facts}
+    found = {
+        name: finds(model.detector, outcomes.obs).to_json()
+        for name, (outcomes, _) in examined.items()
+        if model.detector is not None
+    }
+    updates = config.model.updates * (1 + config.rounds)
     return {
-        "env_steps": all_steps,
+        "env_steps": all_steps + sum(part["drive_steps"] for part in pictures.values()),
         "env_steps_lost": None if attempts is None else all_steps - steps,
-        "collisions_caused": all_events,
+        "collisions_caused": all_events + sum(p["drive_events"] for p in pictures.values()),
         "dataset_steps": 0,
         "dataset_collisions": 0,
-        "gradient_steps": config.model.updates * (1 + config.rounds),
+        "gradient_steps": updates + (model.detector.config.updates if model.detector else 0),
         "wall_s": seconds,
+        "detector": found,
         "simulated": {
+            **pictures,
             "learnt from": model.facts,
             **{f"held out, {name}": counts for name, counts in held_out.items()},
         },

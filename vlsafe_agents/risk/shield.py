@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, action_dtype
 from vlsafe_agents.risk.branching import few_actions
-from vlsafe_agents.risk.model import Estimate, RiskModel
+from vlsafe_agents.risk.model import Estimate, RiskModel, Seen
 from wrappers.checks import one_number
 
 Sense = Callable[[gym.Env[Any, Any]], Mapping[str, Array]]
@@ -50,9 +50,13 @@ def decide(
         proposed: ``(N, *action_space.shape)``.
         threshold: chance of an event from which on an action is not taken, in [0, 1].
     """
+    return _decide(model, model.look(obs), proposed, threshold)
+
+
+def _decide(model: RiskModel, seen: Seen, proposed: Array, threshold: float) -> Decision:
     proposed = np.asarray(proposed, action_dtype(model.action_space))
-    tried = np.concatenate([proposed[:, None], _candidates(model, obs, len(proposed))], 1)
-    estimate = model.estimate(obs, tried)  # (N, A, T)
+    tried = np.concatenate([proposed[:, None], _candidates(model, seen, len(proposed))], 1)
+    estimate = model.estimate(seen, tried)  # (N, A, T)
     risk = estimate.risk.min(-1)  # (N, A)
     taken = np.where(risk[:, 0] < threshold, 0, _best(estimate, threshold))
     rows = np.arange(len(tried))
@@ -73,10 +77,11 @@ def best_actions(model: RiskModel, obs: Mapping[str, Array], threshold: float) -
     asked about that, since to wait now and go on later looks as good, and can be put off again.
     With a single tail, of the actions that may be taken the one with most reward is.
     """
+    seen = model.look(obs)
     if len(model.tails) > 1:
-        return decide(model, obs, model.beginnings(obs)[:, 0], threshold).action
-    tried = _candidates(model, obs, len(next(iter(obs.values()))))
-    best = _best(model.estimate(obs, tried), threshold)
+        return _decide(model, seen, model.beginnings(seen)[:, 0], threshold).action
+    tried = _candidates(model, seen, len(seen.features))
+    best = _best(model.estimate(seen, tried), threshold)
     return tried[np.arange(len(tried)), best]
 
 
@@ -87,9 +92,9 @@ def _best(estimate: Estimate, threshold: float) -> Array:
     return np.where(np.isfinite(reward).any(1), reward.argmax(1), risk.argmin(1))
 
 
-def _candidates(model: RiskModel, obs: Mapping[str, Array], count: int) -> Array:
+def _candidates(model: RiskModel, seen: Seen, count: int) -> Array:
     """Actions ``(N, A, *shape)`` that may stand in for others."""
-    begun, every = model.beginnings(obs), few_actions(model.action_space)
+    begun, every = model.beginnings(seen), few_actions(model.action_space)
     if every is None:
         return begun
     return np.concatenate([begun, np.broadcast_to(every, (count, len(every)))], 1)
@@ -141,9 +146,8 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> Any:
         """Take the action, or another in its place."""
         seen = self._seen if self._sense is None else self._sense(self.env)
-        if not isinstance(seen, Mapping):
-            seen = {}  # the model says what it misses
-        obs = {name: np.asarray(part)[None] for name, part in seen.items()}
+        named = _named(self.model, seen) or {}  # the model says what it misses
+        obs = {name: np.asarray(part)[None] for name, part in named.items()}
         decision = decide(self.model, obs, np.asarray(action)[None], self.threshold)
         taken = action
         if decision.replaced[0]:
@@ -214,14 +218,15 @@ class ShieldedPolicy:
         deterministic: bool = False,
     ) -> tuple[Array, Any]:
         """Actions and the policy's next state, for one observation or a batch."""
-        if not isinstance(observation, Mapping):
+        shown = _named(self.model, observation)
+        if shown is None:
             raise ValueError(
                 f"the shield sees {list(self.model.observation_space.spaces)}, the observation is "
                 "no dictionary; shield the environment instead (SafetyShield with a `sense`)"
             )
         name, space = next(iter(self.model.observation_space.spaces.items()))
-        single = np.ndim(observation[name]) == len(space.shape or ())
-        obs = {k: np.asarray(x)[None] if single else np.asarray(x) for k, x in observation.items()}
+        single = np.ndim(shown[name]) == len(space.shape or ())
+        obs = {k: np.asarray(x)[None] if single else np.asarray(x) for k, x in shown.items()}
         if self.policy is None:
             action = best_actions(self.model, obs, self.threshold)
             return action[0] if single else action, state
@@ -229,6 +234,17 @@ class ShieldedPolicy:
         proposed = np.asarray(proposed)[None] if single else proposed
         action = decide(self.model, obs, proposed, self.threshold).action
         return action[0] if single else action, state
+
+
+def _named(model: RiskModel, observation: Any) -> Mapping[str, Any] | None:
+    """An observation by its parts' names; None where one without a name is none of the model's."""
+    if isinstance(observation, Mapping):
+        return observation
+    (name, space), *others = model.observation_space.spaces.items()
+    shape = np.shape(observation)
+    if others or space.shape not in (shape, shape[1:]):
+        return None
+    return {name: observation}
 
 
 def shield_threshold(model: RiskModel, given: float | None, name: str = "threshold") -> float:

@@ -17,6 +17,7 @@ import numpy as np
 
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.data.driving import Driver
+from vlsafe_agents.detection.detector import Detector
 from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
 from vlsafe_agents.risk.judge import Judge, name_of
 from vlsafe_agents.risk.model import MODEL_FILE, RiskConfig, RiskModel
@@ -74,6 +75,7 @@ def train(
     policy: Any = None,
     progress: Progress = lambda part, done, total: None,
     judge: Judge | None = None,
+    detector: Detector | None = None,
 ) -> RiskModel:
     """Collect outcomes and learn from them; what is in ``folder`` already is not driven again.
 
@@ -82,6 +84,7 @@ def train(
         drive: makes the drivers of the first round.
         policy: has ``predict``; driven behind the shield; None: the model's best actions.
         judge: from whose word is learnt; None: from the simulator's, crashes.
+        detector: the model looks at pictures by it, which the environment shows as well.
 
     Raises:
         ValueError: where ``folder`` holds outcomes by another's word.
@@ -90,6 +93,7 @@ def train(
         The model, which is also in ``folder``.
     """
     model, found = None, list[Outcomes]()
+    space = env.observation_space if detector is None else detector.shown
     for number in range(1 + config.rounds):
         if model is not None:
             drive = partial(behind_shield, model, policy)
@@ -101,7 +105,7 @@ def train(
         chunks = (folder / OUTCOMES, number, states, config.seed, branch)
         found += outcome_chunks(*chunks, title, progress, name_of(judge))
         model = RiskModel(
-            env.observation_space, env.action_space, branching.tails, config.model, config.seed
+            space, env.action_space, branching.tails, config.model, config.seed, detector
         )
         hear = partial(_hear, progress, f"{title}: learning", config.model.updates)
         model.fit(Outcomes.joined(found), hear)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vlsafe_envs.observations import IMAGE_SIZE
 from vlsafe_envs.render.many import draw_many
-from vlsafe_envs.render.rasteriser import Rasteriser
+from vlsafe_envs.render.rasteriser import Rasteriser, ego_centre
 from vlsafe_envs.render.road_shape import RoadShape
 from vlsafe_envs.scene import Scene
 
@@ -19,6 +19,11 @@ FRAME_SIZES = (FRAME_SIZE, IMAGE_SIZE)  # [px], of the frames that scorers may a
 GROUND = 64.0  # [m], side of the square that a frame shows
 
 Frame = npt.NDArray[np.uint8]
+
+
+def image_view() -> tuple[float, float, float]:
+    """Of the agent's image: metres a pixel, and row and column of the ego vehicle's centre [px]."""
+    return (GROUND / IMAGE_SIZE, *ego_centre(IMAGE_SIZE))
 
 
 class SceneFrames:

@@ -18,6 +18,7 @@ TRAIL_SECONDS = 0.45  # as long as the ego vehicle's fits into a frame at 30 m/s
 TRAIL_WIDTH = 0.8  # of the vehicle's width
 TRAIL_COVER = (0.6, 0.3)  # opacity at the bumper and at the far end
 ROUTE_WIDTH = 1.0  # [m]
+EGO_ROW_FRACTION = 0.75  # of the height, from the upper edge
 
 # Handed to the compiled code, not compiled into it: its cache does not notice another palette.
 _COLOURS = np.array(
@@ -63,7 +64,7 @@ class Rasteriser:
         road: RoadShape,
         size: int,
         metres: float = 64.0,
-        ego_row_fraction: float = 0.75,
+        ego_row_fraction: float = EGO_ROW_FRACTION,
         trails: bool = False,
     ) -> None:
         check_integer("size", size, 8, 4096)
@@ -72,7 +73,7 @@ class Rasteriser:
         self.size = size
         self.pixel = metres / size  # [m]
         self.trails = trails
-        self.ego_row = min(int(ego_row_fraction * size), size - 1)  # [px]
+        self._ego_row = ego_centre(size, ego_row_fraction)[0]  # [px]
         texture = road_texture(road, self.pixel)
         self._texels = texture.texels
         self._map = np.array(
@@ -110,7 +111,12 @@ class Rasteriser:
     @property
     def style(self) -> tuple[float, float, npt.NDArray[np.float64], bool]:
         """What :func:`draw_scene` needs before the frame: scale, place, colours, trails."""
-        return self.pixel, self.ego_row + 0.5, _COLOURS, self.trails
+        return self.pixel, self._ego_row, _COLOURS, self.trails
+
+
+def ego_centre(size: int, row_fraction: float = EGO_ROW_FRACTION) -> tuple[float, float]:
+    """Row and column [px] of the ego vehicle's centre, which is a pixel's, in a square frame."""
+    return min(int(row_fraction * size), size - 1) + 0.5, size // 2 + 0.5
 
 
 @drawing()
