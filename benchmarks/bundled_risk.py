@@ -17,21 +17,35 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vlsafe_agents.cli.environments import EnvChoice
+from vlsafe_agents.cli.policies import ShownVehicles
+from vlsafe_agents.cli.train_risk import mixed
+from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.evaluation import read_evaluation
 from vlsafe_agents.evaluation.stored import StoredEvaluation
 from vlsafe_agents.report.tables import figure, interval, percent
+from vlsafe_agents.risk.branching import BranchingConfig
 from vlsafe_agents.risk.bundled import FOLDER
+from vlsafe_agents.risk.examination import Examination, examine_on_new_drives
 from vlsafe_agents.risk.model import MODEL_FILE
+from vlsafe_agents.risk.run_folder import read_risk
+from vlsafe_agents.risk.training import TrainingConfig
 from vlsafe_agents.training.facts import TRAINING_FILE
 from vlsafe_agents.training.settings import SETTINGS_FILE
+from vlsafe_envs.drivers.macros import make_macro
 from vlsafe_envs.options import option_defaults
 from vlsafe_envs.registry import row_of
+from vlsafe_envs.snapshots import branches
 from wrappers.files import read_json, write_text
 
 DEFAULT_FOLDER = Path("runs/bundled_risk")
+STATES, SAFE = 1000, 0.02  # of the examination: states, and a chance that counts as safe
+EXAMINATION_SEED = 777
 DENSER = 1.5  # times the density that was learnt from
 LATER = ("--states", "5000", "--round-states", "2000", "--updates", "3000", "--horizon", "5")
 HARD = ("--env-arg", "traffic=hard")
@@ -40,7 +54,6 @@ ROADS: dict[str, tuple[tuple[str, ...], tuple[str, ...], float]] = {
     "VLSafe-Highway-v0": ((), LATER, 0.02),
     "VLSafe-Merge-v0": ((), (), 0.02),
     "VLSafe-Roundabout-v0": ((), (), 0.05),
-    "VLSafe-Intersection-v0": ((), (), 0.05),
     "VLSafe-LeftTurn-v0": (HARD, ("--seed", "2"), 0.05),
     "VLSafe-RightTurn-v0": (HARD, (), 0.05),
 }
@@ -94,6 +107,43 @@ def result_file(density: float) -> str:
     return f"evaluation_density_{density:g}.json"
 
 
+def examined(env_id: str, folder: Path, density: float) -> dict[str, Examination]:
+    """What came of actions in traffic of a density, branched from drives of nobody's training."""
+    run = read_risk(folder / env_id)
+    model, known = run.model, run.settings
+    model.config = replace(model.config, threshold=SAFE)
+    choice = EnvChoice(env_id, {**known["env"]["kwargs"], "density": density})
+    env = ShownVehicles(choice.factory(observation="vehicles", scorer=None)())
+    branching = BranchingConfig(
+        tuple(known["tails"]),
+        *(known[name] for name in ("frequency", "horizon", "hold_seconds", "every")),
+        random_actions=known["random_actions"],
+    )
+    how = TrainingConfig(seed=EXAMINATION_SEED, model=model.config)
+    drive, brancher = partial(mixed, known["mix"]), Brancher(branches, make_macro)
+    place = folder / f"{env_id}-examined" / f"{density:g}"
+    found = examine_on_new_drives(model, STATES, env, place, drive, brancher, branching, how)
+    env.close()
+    return {name: examination for name, (_, examination) in found.items()}
+
+
+def examination_rows(env_id: str, folder: Path) -> list[str]:
+    """A table of what came of actions that the model calls safe."""
+    rows = [
+        f"| traffic | drives | AUROC | actions with P < {SAFE:.0%} | crashes after these |",
+        "|---|---|---|---|---|",
+    ]
+    for density in densities(env_id):
+        for name, found in examined(env_id, folder, density).items():
+            rate = found.event_rate
+            rows.append(
+                f"| density {density:g} | {name} | {found.auroc.value:.3f} | "
+                f"{found.safe_actions:,} of {found.actions:,} | {found.events_after_safe}, "
+                f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%}) |"
+            )
+    return rows
+
+
 def row(name: str, found: StoredEvaluation) -> str:
     """A row of the card's table."""
     cells = []
@@ -137,6 +187,11 @@ def card(env_id: str, folder: Path, commands: Sequence[str], episodes: int) -> s
             "one training seed:",
             "",
             *rows,
+            "",
+            f"What came of single actions, branched from {STATES:,} states a density of other "
+            "drives:",
+            "",
+            *examination_rows(env_id, folder),
             "",
             "It knows this environment's traffic and nobody else's, sees no pedestrians or lights, "
             "and its threshold is a chance in this simulator. Made by `python "

@@ -258,7 +258,7 @@ def _train(
 
     begin, fresh = time.monotonic(), not (out / OUTCOMES).exists()
     agent, observation = (None, "vehicles") if policy is None else agent_shown_all(policy)
-    drive, detector = partial(_mixed, shares), None
+    drive, detector = partial(mixed, shares), None
     if eyes is not None:  # before there is another environment: on MetaDrive there can be one only
         observation = "all"
         with _Parts(None, out / COUNTS) as parts:
@@ -273,7 +273,6 @@ def _train(
             )
         brancher = Brancher(branches, make_macro)
         with _Parts(env, out / COUNTS) as parts:
-            drive = partial(_mixed, shares)
             how = (env, out, drive, brancher, branching, config, agent, parts, judge)
             model = train(*how, detector)
             examined = examine_on_new_drives(model, held_out, *how)
@@ -284,7 +283,7 @@ def _train(
     return facts_of(model, examined, config, seconds, counts)
 
 
-def _mixed(shares: Mapping[str, float], env: Any, rng: np.random.Generator) -> Driver:
+def mixed(shares: Mapping[str, float], env: Any, rng: np.random.Generator) -> Driver:
     """A driver of the mix, by chance."""
     from vlsafe_envs.drivers import driver_names, make_driver
     from vlsafe_envs.drivers.macros import make_macro

@@ -113,12 +113,13 @@ class Detector:
             if name != VEHICLES
         }
         self._set: Any = self.shown[VEHICLES]
-        others = range(_FIRST_OTHER, self._set.shape[1] - distances)
+        row = (self.shown[VEHICLES].shape or (0, 0))[1]  # numbers of a vehicle
+        others = range(_FIRST_OTHER, row - distances)
         self._columns = [*range(_VELOCITY.start, _VELOCITY.stop), *others]
         columns = len(self._columns)
         features = sum(self._vectors.values())
-        if self._set.shape[1] - distances < _FIRST_OTHER:
-            raise ValueError(f"distances={distances} leave no heading in rows {self._set.shape}")
+        if row - distances < _FIRST_OTHER:
+            raise ValueError(f"distances={distances} leave no heading in rows of {row} numbers")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = DetectionNet(

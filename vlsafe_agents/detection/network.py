@@ -73,6 +73,7 @@ class DetectionNet(nn.Module):
         )
         self.around = nn.Sequential(*_convolution(second, second))
         self.present = nn.Conv2d(second, 1, 1)
+        assert self.present.bias is not None
         nn.init.constant_(self.present.bias, -4.0)  # most cells are empty
         self.whole = nn.Sequential(
             nn.Conv2d(second, _NARROW, 1),
