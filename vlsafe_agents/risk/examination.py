@@ -160,7 +160,7 @@ def judgement(outcomes: Outcomes, horizon: float, seed: int = 0) -> Judgement:
     seen = outcomes.select(kept)
     danger, event = seen.targets(horizon), seen.event_time <= horizon
     before = _without_events(seen).targets(horizon)
-    left = np.flatnonzero(np.isfinite(before))  # not those that end in their first step
+    left = np.flatnonzero(~np.isnan(before))  # not those that end in their first step
     return Judgement(
         auroc=_ranking(danger, event, seen, seed),
         auroc_before=_ranking(before[left], event[left], seen.select(left), seed),

@@ -74,10 +74,11 @@ def name_of(judge: Judge | None) -> str:
 
 
 def danger_ahead(scores: npt.NDArray[np.float32], steps: int) -> npt.NDArray[np.float32]:
-    """1 - p of the worst of a branch's first frames ``(N,)``; NaN where one has no label.
+    """1 - p of the worst of a branch's first frames ``(N,)``; NaN where a label is missing.
 
     Args:
         scores: ``(N, D)`` after each step, :data:`NO_FRAME` after the end.
         steps: how many of them count, at least 1.
     """
-    return 1.0 - scores[:, :steps].min(1)
+    least = scores[:, :steps].min(1)
+    return np.where(least == NO_FRAME, np.float32(np.nan), 1.0 - least)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
-from vlsafe_agents.risk.judge import danger_ahead
+from vlsafe_agents.risk.judge import NO_FRAME, danger_ahead
 from wrappers.checks import check_numbers
 from wrappers.files import read_npz, write_npz
 
@@ -88,7 +88,7 @@ class Outcomes:
                 f"outcomes: scores {self.scores.shape}, {self.interval} s apart, for {count} "
                 f"branches; {_REMEDY}"
             )
-        given = self.scores[np.isfinite(self.scores)]
+        given = self.scores[~np.isnan(self.scores) & (self.scores != NO_FRAME)]
         check_numbers(given, "scores", "outcomes", low=0, high=1)
 
     def __len__(self) -> int:
