@@ -80,10 +80,12 @@ def model(data: EpisodeDataset) -> VLSafe:
     return make(data, model_warmup=1.0).learn(1_000)
 
 
-def make(data: EpisodeDataset, model_warmup: float = 0.6, **kwargs: Any) -> VLSafe:
+def make(
+    data: EpisodeDataset, model_warmup: float = 0.6, cost_limit: Any = LIMIT, **kwargs: Any
+) -> VLSafe:
     return VLSafe(
         "MlpPolicy", TwoLanes(), data, "debug", seed=0, device="cpu",
-        config=CONFIG | {"model_warmup": model_warmup}, cost_limit=LIMIT, **kwargs,
+        config=CONFIG | {"model_warmup": model_warmup}, cost_limit=cost_limit, **kwargs,
     )  # fmt: skip
 
 
@@ -105,6 +107,23 @@ def test_offline_the_lagrangian_update_reaches_the_constrained_optimum(
     assert found.paid == pytest.approx(LIMIT, abs=0.25)
     assert found.earned > best.earned - 0.4
     assert found.price == pytest.approx(best.price, abs=0.4)
+
+
+@pytest.mark.slow  # as long as for one limit
+@pytest.mark.timeout(1800)
+def test_offline_one_policy_reaches_the_optimum_of_every_limit(
+    data: EpisodeDataset, model: VLSafe
+) -> None:
+    """Three of the limits are knots, two lie between them."""
+    agent = make(data, cost_limit=(0.5, 4.5), update="lagrangian")
+    agent.adopt_world_model(model)
+    agent.learn(600)
+    for limit in (0.5, 1.5, 2.0, 3.0, 4.5):
+        agent.policy.acting_limit = limit
+        earned, paid = drive(agent, EPISODES)
+        print(f"any limit, here {limit}: return {earned:.2f}, cost {paid:.2f}")
+        assert paid == pytest.approx(limit, abs=0.4)
+        assert earned > optimum(paid).earned - 0.4
 
 
 @pytest.mark.slow
