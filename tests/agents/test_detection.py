@@ -27,8 +27,8 @@ SEEN = spaces.Dict(
     {
         "ego": spaces.Box(-1.0, 1.0, (1,), np.float32),
         "vehicles": spaces.Box(
-            np.tile(np.float32([0, -50, -50, -50, -50, -1, -1, -50, 0, 0]), (MOST, 1)),
-            np.tile(np.float32([1, 50, 50, 50, 50, 1, 1, 50, 99, 99]), (MOST, 1)),
+            np.tile(np.array([0, -50, -50, -50, -50, -1, -1, -50, 0, 0], np.float32), (MOST, 1)),
+            np.tile(np.array([1, 50, 50, 50, 50, 1, 1, 50, 99, 99], np.float32), (MOST, 1)),
         ),
     }
 )
@@ -137,7 +137,8 @@ def test_distances_from_a_plan() -> None:
     rng = np.random.default_rng(0)
     place, velocity = rng.uniform(-20, 20, (30, 2)), rng.uniform(-8, 8, (30, 2))
     drift = rng.normal(0, 1, (30, 10, 2)).cumsum(1)
-    found = least_distances(*(torch.as_tensor(x).float() for x in (place, velocity, drift)), 5)
+    given = [torch.as_tensor(x).float() for x in (place, velocity, drift)]
+    found = least_distances(given[0], given[1], given[2], looks=5)
     slow = [slow_distances(*each) for each in zip(place, velocity, drift, strict=True)]
     np.testing.assert_allclose(found, slow, atol=0.02)
     assert least_distances(

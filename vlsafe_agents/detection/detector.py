@@ -86,7 +86,7 @@ class Detector:
             columns 3 and 4 are velocities minus the ego vehicle's [m/s], 5 and 6 cosine and sine of
             the heading).
         view: of the picture.
-        distances: columns, the last of a row, with the least distance of a vehicle at constant
+        distances: how many of a row's last columns hold the least distance of a vehicle at constant
             velocity from the ego vehicle's plan, in one second after the other [m].
         config: settings.
         seed: of the first weights and of the batches.
@@ -112,18 +112,20 @@ class Detector:
             for name, space in sorted(self.shown.spaces.items())
             if name != VEHICLES
         }
-        self._set: Any = self.shown[VEHICLES]
-        row = (self.shown[VEHICLES].shape or (0, 0))[1]  # numbers of a vehicle
-        others = range(_FIRST_OTHER, row - distances)
+        self._most, self._width = self.shown[VEHICLES].shape or (0, 0)
+        self._cells = (self.image.shape or (0,))[0] // CELL  # of the grid, along a side
+        others = range(_FIRST_OTHER, self._width - distances)
         self._columns = [*range(_VELOCITY.start, _VELOCITY.stop), *others]
         columns = len(self._columns)
         features = sum(self._vectors.values())
-        if row - distances < _FIRST_OTHER:
-            raise ValueError(f"distances={distances} leave no heading in rows of {row} numbers")
+        if not 0 <= distances <= self._width - _FIRST_OTHER:
+            raise ValueError(
+                f"distances={distances} leave no heading in rows of {self._width} columns"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = DetectionNet(
-                self.image.shape[0], columns, features, LOOKS * distances, self.config.channels
+                self._cells, columns, features, LOOKS * distances, self.config.channels
             )
         self.facts: dict[str, Any] = {}  # what it was learnt from, see :meth:`fit`
 
@@ -250,7 +252,7 @@ class Detector:
 
     def _rows(self, seen: Features) -> Tensor:
         """Rows ``(N, M, F)``, the nearest first."""
-        net, (most, width) = self.net, self._set.shape
+        net, most, width = self.net, self._most, self._width
         count, cells = seen.logit.shape[:2]
         chance, best = seen.logit.sigmoid().flatten(1).topk(min(CANDIDATES, cells**2))  # (N, K)
         kept = chance > self.config.threshold
@@ -279,8 +281,8 @@ class Detector:
 
     def shows(self, rows: Array) -> Array:
         """Of which places ``(N, M, F)`` a picture shows the centre, bool ``(N, M)``."""
-        cells = self.image.shape[0] // CELL
-        return inside(self.view.to_cells(torch.as_tensor(rows[..., _PLACE]), CELL), cells).numpy()
+        points = self.view.to_cells(torch.as_tensor(rows[..., _PLACE]), CELL)
+        return inside(points, self._cells).numpy()
 
     def _flat(self, obs: Mapping[str, Array]) -> Tensor:
         """Vectors ``(N, D)``."""

@@ -44,7 +44,7 @@ class DetectionNet(nn.Module):
     itself, which tells its speed, is read off along its axis.
 
     Args:
-        size: side of a picture [px].
+        cells: along a side of a picture.
         columns: numbers that describe a vehicle, without its place.
         features: numbers of the vectors.
         steps: of the ego vehicle's plan.
@@ -57,7 +57,7 @@ class DetectionNet(nn.Module):
     vector_deviation: Tensor
 
     def __init__(
-        self, size: int, columns: int, features: int, steps: int, channels: tuple[int, int]
+        self, cells: int, columns: int, features: int, steps: int, channels: tuple[int, int]
     ) -> None:
         super().__init__()
         for name, length in (("column", columns), ("vector", features)):
@@ -79,7 +79,7 @@ class DetectionNet(nn.Module):
             nn.Conv2d(second, _NARROW, 1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(_NARROW * (size // CELL) ** 2, _UNITS),
+            nn.Linear(_NARROW * cells**2, _UNITS),
             nn.ReLU(),
         )
         known = second + 2 + _UNITS + 3 * len(_ALONG) * len(_ACROSS)
