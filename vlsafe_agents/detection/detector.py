@@ -20,13 +20,13 @@ from vlsafe_agents.common.agent_file import (
     space_to_json,
     write_agent,
 )
+from vlsafe_agents.common.bfloat16 import bfloat16_is_fast
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.common.typed_config import Count, Share, check_config, replaced
 from vlsafe_agents.common.vehicle_rows import VEHICLES, is_vehicle_set
 from vlsafe_agents.detection.grid import View, inside, least_distances, strongest, targets
 from vlsafe_agents.detection.network import CELL, DetectionNet
 from vlsafe_agents.detection.network import Seen as Features
-from vlsafe_agents.ppo_lag.policies import bfloat16_is_fast
 
 IMAGE = "image"  # the observation's name
 _KIND = "detector"  # what its files say that they are

@@ -22,6 +22,7 @@ from stable_baselines3.common.torch_layers import (
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from vlsafe_agents.common.bfloat16 import bfloat16_is_fast
 from vlsafe_agents.common.vehicle_policies import SeesVehicles
 
 
@@ -142,14 +143,6 @@ class CostActorCriticPolicy(ActorCriticPolicy):
         values = self.value_net(self.mlp_extractor.forward_critic(vf_features))
         cost_values = self.cost_value_net(self.cost_mlp.forward_critic(cost_features))
         return latent_pi, values, cost_values
-
-
-def bfloat16_is_fast(device: th.device) -> bool:
-    """Whether a device multiplies matrices in bfloat16 faster than in float32."""
-    if device.type != "cpu":
-        return True
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of PyTorch 2.6 and later
-    return any(getattr(th.cpu, name, lambda: False)() for name in names)
 
 
 def _convolve_in_bfloat16(extractor: NatureCNN) -> None:
