@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.cli.environments import EnvChoice, parse_pairs
-from vlsafe_agents.cli.evaluate import FIRST_SEED
+from vlsafe_agents.cli.options import FIRST_SEED
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.training import load_agent
 from vlsafe_envs.actions import ACCELERATIONS, STEERINGS

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlsafe_agents.cli.collect import DEFAULT_MIX
+from vlsafe_agents.cli.options import Threads
 from vlsafe_agents.cli.scorers import load_scorer, source_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def audit(
         bool, typer.Option("--write", help="Keep the verdicts in the data sets' metadata.")
     ] = False,
     batch_size: Annotated[int, typer.Option(help="Frames scored at once.", min=1)] = 64,
-    threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
+    threads: Threads = 1,
     workers: Annotated[int, typer.Option(help="Processes that drive.", min=1)] = 2,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep scores of other runs.")

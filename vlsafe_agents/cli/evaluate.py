@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlsafe_agents.cli.options import CostFunction, CostKey, Wrapper
+from vlsafe_agents.cli.options import (
+    FIRST_SEED,
+    AllowImport,
+    AllowPickle,
+    CostFunction,
+    CostKey,
+    FirstSeed,
+    Threads,
+    Wrapper,
+)
 from vlsafe_agents.cli.subjects import Given, find_subject
 
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv
     from vlsafe_agents.cli.subjects import Subject
     from vlsafe_agents.evaluation import Evaluation
-
-FIRST_SEED = 3_000_000_000  # data sets are collected with seeds below 2**31
 
 
 def evaluate(
@@ -49,9 +56,7 @@ def evaluate(
     wrapper: Wrapper = None,
     cost_key: CostKey = None,
     cost_function: CostFunction = None,
-    allow_import: Annotated[
-        bool, typer.Option("--allow-import", help="Use an environment that files name and not we.")
-    ] = False,
+    allow_import: AllowImport = False,
     env_arg: Annotated[
         list[str] | None,
         typer.Option(help="The environment's arguments, key=value; others than trained with."),
@@ -84,20 +89,13 @@ def evaluate(
         typer.Option("--judge-all/--judge-recorded", help="Score all or the recorded ones."),
     ] = True,
     record: Annotated[bool, typer.Option(help="Record the best and the worst episode.")] = True,
-    first_seed: Annotated[int, typer.Option(help="Seed of the first episode.", min=0)] = FIRST_SEED,
+    first_seed: FirstSeed = FIRST_SEED,
     envs: Annotated[int, typer.Option(help="Episodes side by side in a process.", min=1)] = 16,
     workers: Annotated[
         int, typer.Option(help="Processes; with several, each drives one by one.", min=1)
     ] = 1,
-    threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
-    allow_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--allow-pickle",
-            help="Also load a model saved by Stable-Baselines3 itself, whose file can run code: "
-            "only if you trust where it came from.",
-        ),
-    ] = False,
+    threads: Threads = 1,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Drive fixed seeds and write evaluation.json, with recordings for the report."""
     from vlsafe_agents.cli.environments import EnvChoice, parse_env_args

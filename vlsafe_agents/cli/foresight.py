@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vlsafe_agents.cli.evaluate import FIRST_SEED, set_threads
-from vlsafe_agents.cli.options import CostFunction, CostKey, Wrapper
+from vlsafe_agents.cli.evaluate import set_threads
+from vlsafe_agents.cli.options import (
+    FIRST_SEED,
+    AllowImport,
+    AllowPickle,
+    CostFunction,
+    CostKey,
+    FirstSeed,
+    Threads,
+    Wrapper,
+)
 from vlsafe_agents.cli.subjects import Given, Subject, of_training
 
 if TYPE_CHECKING:
@@ -60,20 +69,11 @@ def foresight(
     wrapper: Wrapper = None,
     cost_key: CostKey = None,
     cost_function: CostFunction = None,
-    allow_import: Annotated[
-        bool, typer.Option("--allow-import", help="Use an environment that files name and not we.")
-    ] = False,
-    first_seed: Annotated[int, typer.Option(help="Seed of the first drive.", min=0)] = FIRST_SEED,
+    allow_import: AllowImport = False,
+    first_seed: FirstSeed = FIRST_SEED,
     dreams: Annotated[int, typer.Option(help="Dreams of each state.", min=1)] = 8,
-    threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
-    allow_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--allow-pickle",
-            help="Also load a model saved by Stable-Baselines3 itself, whose file can run code: "
-            "only if you trust where it came from.",
-        ),
-    ] = False,
+    threads: Threads = 1,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Measure how well an agent's danger signals foresee real crashes.
 

@@ -1,4 +1,4 @@
-"""Options that several commands have, for environments of other people."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -19,3 +19,18 @@ CostFunction = Annotated[
 RewardFunction = Annotated[
     str | None, typer.Option(help="Another environment's reward, module:function.")
 ]
+AllowImport = Annotated[
+    bool, typer.Option("--allow-import", help="Use an environment that files name and not we.")
+]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        help="Also load a model saved by Stable-Baselines3 itself, whose file can run code: only "
+        "if you trust where it came from.",
+    ),
+]
+FirstSeed = Annotated[int, typer.Option(help="Seed of the first episode.", min=0)]
+Threads = Annotated[int, typer.Option(help="PyTorch threads.", min=1)]
+
+FIRST_SEED = 3_000_000_000  # of drives that are measured; data sets have seeds below 2**31

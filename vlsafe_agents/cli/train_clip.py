@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli.options import Threads
 from vlsafe_agents.cli.tables import print_table
 
 TRAIN_DENSITIES = (0.5, 1.0, 1.5, 2.0, 2.5)
@@ -25,7 +26,7 @@ def train_clip(
     held_out_frames: Annotated[int, typer.Option(help="Frames to examine on.", min=100)] = 12_000,
     steps: Annotated[int, typer.Option(help="Training steps.", min=1)] = 5_000,
     batch_size: Annotated[int, typer.Option(help="Frames a step.", min=2)] = 64,
-    threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
+    threads: Threads = 1,
     processes: Annotated[int, typer.Option(help="Processes that drive.", min=1)] = 2,
     captions: Annotated[int, typer.Option(help="Captions a step.", min=1)] = 24,
     pairs: Annotated[int, typer.Option(help="Safe and unsafe sentences a step.", min=1)] = 10,

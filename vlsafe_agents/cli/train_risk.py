@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from vlsafe_agents.cli.options import EnvArg
+from vlsafe_agents.cli.options import EnvArg, Threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ def train_risk(
         int, typer.Option(help="Gradient updates of the detector.", min=1)
     ] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
-    threads: Annotated[int, typer.Option(help="PyTorch threads.", min=1)] = 1,
+    threads: Threads = 1,
 ) -> None:
     """Learn the chance of a crash after an action, for `vlsafe evaluate --shield`.
 
