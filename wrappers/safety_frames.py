@@ -6,28 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from wrappers.scorer import Frames, SafetyScorer, frame_size
+from wrappers.scorer import Frames
 
 
 class SafetyFrames:
-    """Shows an environment's present frame, as a scorer looks at it.
+    """Shows an environment's present frame, as a scorer wants to see it.
 
     The frame is ``env.safety_frame()`` where some layer of ``env`` has that method, otherwise
-    ``env.render()``.  An environment whose ``safety_frame_sizes`` hold the scorer's ``frame_size``
-    is asked for ``env.safety_frame(frame_size)``.
+    ``env.render()``.  An environment whose ``safety_frame_sizes`` hold ``size`` is asked for
+    ``env.safety_frame(size)``.
 
     Args:
         env: any Gymnasium environment, which may be wrapped.
-        scorer: see :class:`~.scorer.SafetyScorer`.
+        size: that the scorer wants (``scorer.frame_size``) [px]; None: any.
     """
 
-    def __init__(self, env: Any, scorer: SafetyScorer) -> None:
+    def __init__(self, env: Any, size: int | None) -> None:
         self._env = env
         self.drawn_for_scorers = bool(env.has_wrapper_attr("safety_frame"))
-        sizes, wanted = (), frame_size(scorer)
+        sizes = ()
         if env.has_wrapper_attr("safety_frame_sizes"):
             sizes = env.get_wrapper_attr("safety_frame_sizes")
-        self._size = (wanted,) if wanted in sizes else ()
+        self._size = (size,) if size in sizes else ()
 
     def __call__(self) -> Frames:
         """The frame, uint8 ``(H, W, 3)``.

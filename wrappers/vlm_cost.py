@@ -15,7 +15,7 @@ from wrappers.combinator import Wrapper
 from wrappers.frame_windows import FrameHistory
 from wrappers.registry import make_scorer
 from wrappers.safety_frames import SafetyFrames
-from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, check_scores
+from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, check_scores, frame_size
 
 CostMode = Literal["either", "env", "vlm"]
 COST_MODES = get_args(CostMode)
@@ -195,7 +195,7 @@ class VLMCost(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         self.frame_cost = FrameCost(scorer, cost, threshold, terminal_weight)
         length = self.frame_cost.context_frames
         self._history = FrameHistory(length) if length > 1 else None
-        self._frame = SafetyFrames(env, self.frame_cost.scorer)
+        self._frame = SafetyFrames(env, frame_size(self.frame_cost.scorer))
         self._name = type(env.unwrapped).__name__ if env.spec is None else env.spec.id
         self._step = 0
         self._cost_missed = False

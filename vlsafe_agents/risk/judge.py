@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from wrappers.frame_windows import context_frames
 from wrappers.safety_frames import SafetyFrames
-from wrappers.scorer import Frames, SafetyScorer, Scores, check_scores, reads_infos
+from wrappers.scorer import Frames, SafetyScorer, Scores, check_scores, frame_size, reads_infos
 
 NO_FRAME = np.inf  # in place of the score after a branch's end
 
@@ -57,7 +57,7 @@ class Judge:
 
     def frames_of(self, env: Any) -> SafetyFrames:
         """Shows the frames of ``env`` that are judged."""
-        return SafetyFrames(env, self.scorer)
+        return SafetyFrames(env, frame_size(self.scorer))
 
     def scores(self, frames: Sequence[Frames]) -> Scores:
         """Safety scores ``(N,)`` of frames, each ``(H, W, 3)`` uint8; NaN: no label."""
