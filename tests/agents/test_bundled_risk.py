@@ -7,6 +7,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from load_script import script
 
 import vlsafe_envs
 from vlsafe_agents.cli import main as cli
@@ -28,6 +29,13 @@ def test_each_is_of_its_environment_and_described(env_id: str) -> None:
     card = (FOLDER / env_id / "card.md").read_text(encoding="utf-8")
     assert f"{run.facts['simulated']['learnt from']['states']:,} states" in card
     assert sum(file.stat().st_size for file in (FOLDER / env_id).iterdir()) < MOST_BYTES
+
+
+def test_they_are_those_that_the_script_makes() -> None:
+    roads = script("benchmarks/bundled_risk.py").ROADS
+    assert set(bundled_ids()) == set(roads)
+    for env_id, (_, _, threshold) in roads.items():
+        assert read_risk(FOLDER / env_id).threshold == threshold
 
 
 def test_an_unknown_one_is_refused_by_name() -> None:

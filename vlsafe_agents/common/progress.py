@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+# Hears how far a part of the work is: its name, what is done, what there is in all.
+PartProgress = Callable[[str, int, int], None]
 
 
 class ProgressReport:

@@ -35,6 +35,9 @@ class Driver(Protocol):
         """An action of the environment's action space for the situation now."""
 
 
+Drive = Callable[[gym.Env[Any, Any], np.random.Generator], Driver]  # makes who drives an episode
+
+
 class DriverTeam(Protocol):
     """Drivers of all environments of the vector environment that it was made for."""
 

@@ -22,6 +22,7 @@ from vlsafe_agents.common.agent_file import (
 )
 from vlsafe_agents.common.bfloat16 import bfloat16_is_fast
 from vlsafe_agents.common.border import Array
+from vlsafe_agents.common.fitting import fit
 from vlsafe_agents.common.typed_config import Count, Share, check_config, replaced
 from vlsafe_agents.common.vehicle_rows import VEHICLES, is_vehicle_set
 from vlsafe_agents.detection.grid import View, inside, least_distances, strongest, targets
@@ -153,19 +154,12 @@ class Detector:
         vectors = self._flat(obs)
         self._learn_scales(rows, vectors)
         config, rng = self.config, np.random.default_rng(self.seed)
-        optimizer = torch.optim.AdamW(
-            self.net.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        )
-        least = config.learning_rate / 20
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.updates, least)
-        for done in range(config.updates):
+
+        def loss() -> Tensor:
             batch = torch.as_tensor(rng.choice(len(pictures), config.batch_size))
-            loss = self._loss(pictures[batch], rows[batch], vectors[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            progress(done + 1, loss.item())
+            return self._loss(pictures[batch], rows[batch], vectors[batch])
+
+        fit(self.net, config, loss, progress)
         self.facts = {"pictures": len(pictures)}
         return self
 

@@ -11,7 +11,9 @@ import gymnasium as gym
 import numpy as np
 
 from vlsafe_agents.common.border import Array
-from vlsafe_agents.data.driving import Driver
+from vlsafe_agents.common.progress import PartProgress
+from vlsafe_agents.common.seeds import chunk_seeds
+from vlsafe_agents.data.driving import Drive
 from vlsafe_agents.detection.detector import IMAGE, Detector, DetectorConfig
 from vlsafe_agents.detection.grid import View
 from wrappers.checks import whole_number
@@ -20,13 +22,9 @@ from wrappers.files import read_npz, write_npz
 DETECTOR_FILE = "detector.zip"  # in the folder of a training
 PICTURES = "pictures"  # folder of what drives showed
 CHUNK = 4000  # pictures a file: what a kill can lose
-_SEEDS = 10**6  # a chunk has at most
 _OBS = "obs."  # before the names of observations in a file
 _COUNTS = ("drives", "steps", "events")
 _STREAM = 6  # of a seed, apart from those of outcomes
-
-Drive = Callable[[gym.Env[Any, Any], np.random.Generator], Driver]
-Progress = Callable[[str, int, int], None]  # part, done, total
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def train_detector(
     drive: Drive,
     config: DetectionConfig,
     seed: int,
-    progress: Progress = lambda part, done, total: None,
+    progress: PartProgress = lambda part, done, total: None,
 ) -> Detector:
     """Drive, and learn to find what the pictures show; what is in ``folder`` is not done again.
 
@@ -133,7 +131,7 @@ def _pictures(
     drive: Drive,
     config: DetectionConfig,
     seed: int,
-    progress: Progress,
+    progress: PartProgress,
 ) -> list[Pictures]:
     """Pictures, from files as far as they are there."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -142,9 +140,7 @@ def _pictures(
         count = min(CHUNK, config.pictures - done)
         file = folder / f"{chunk:04d}_{count}.npz"
         if not file.exists():
-            rng = np.random.default_rng([seed, _STREAM, chunk])
-            first = int(rng.integers(2**31)) * _SEEDS
-            seeds = range(first, first + _SEEDS)
+            seeds = chunk_seeds(seed, _STREAM, chunk)
 
             def hear(more: int, before: int = done) -> None:
                 progress("detector: driving", before + more, config.pictures)

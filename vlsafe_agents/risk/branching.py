@@ -17,7 +17,7 @@ import numpy as np
 
 from vlsafe_agents.common.border import Array, action_dtype
 from vlsafe_agents.data.branching import Brancher, urgency
-from vlsafe_agents.data.driving import Driver
+from vlsafe_agents.data.driving import Drive
 from vlsafe_agents.risk.judge import NO_FRAME, Judge, name_of
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.vlsafe.actions import action_kind
@@ -27,8 +27,6 @@ from wrappers.scorer import Frames, Scores
 
 FEW_ACTIONS = 6  # of a Discrete space that are all tried
 _EVENLY = 0.5  # added to how urgent a state is, in [0, 1]: it may be chosen whatever is going on
-
-Drive = Callable[[gym.Env[Any, Any], np.random.Generator], Driver]
 
 
 @dataclass(frozen=True)

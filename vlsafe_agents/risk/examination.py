@@ -18,13 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
+from vlsafe_agents.common.progress import PartProgress
 from vlsafe_agents.data.branching import Brancher
+from vlsafe_agents.data.driving import Drive
 from vlsafe_agents.evaluation.resampling import Estimate, Ranking, episode_weights, weighted_share
-from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
+from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
 from vlsafe_agents.risk.judge import NO_FRAME, Judge, name_of
 from vlsafe_agents.risk.model import RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
-from vlsafe_agents.risk.training import Progress, TrainingConfig, behind_shield, outcome_chunks
+from vlsafe_agents.risk.training import TrainingConfig, behind_shield, outcome_chunks
 
 HELD_OUT = "held_out"  # folder of the outcomes
 RESAMPLES = 1000
@@ -80,7 +82,7 @@ def examine_on_new_drives(
     branching: BranchingConfig,
     config: TrainingConfig,
     policy: Any = None,
-    progress: Progress = lambda part, done, total: None,
+    progress: PartProgress = lambda part, done, total: None,
     judge: Judge | None = None,
 ) -> dict[str, tuple[Outcomes, Examination]]:
     """Branch from states of drives after training, half of them behind the shield, and compare.

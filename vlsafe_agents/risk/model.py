@@ -23,6 +23,7 @@ from vlsafe_agents.common.agent_file import (
     write_agent,
 )
 from vlsafe_agents.common.border import Array, check_seen
+from vlsafe_agents.common.fitting import fit
 from vlsafe_agents.common.typed_config import Count, Share, check_config, replaced
 from vlsafe_agents.common.vehicle_rows import VEHICLES, is_vehicle_set
 from vlsafe_agents.detection.detector import Detector
@@ -163,19 +164,11 @@ class RiskModel:
             )
         data = self._tensors(outcomes, targets)
         config, rng = self.config, np.random.default_rng(self.seed)
-        optimizer = torch.optim.AdamW(
-            self.net.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        )
-        least = config.learning_rate / 20
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.updates, least)
-        for done in range(config.updates):
-            batch = torch.as_tensor(rng.choice(known, config.batch_size))
-            loss = self._loss(data, batch)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            progress(done + 1, loss.item())
+
+        def loss() -> Tensor:
+            return self._loss(data, torch.as_tensor(rng.choice(known, config.batch_size)))
+
+        fit(self.net, config, loss, progress)
         self.facts, self.judge = dict(outcomes.counts), outcomes.judge
         return self
 

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from vlsafe_agents.common.progress import PartProgress
+from vlsafe_agents.common.seeds import chunk_seeds
 from vlsafe_agents.data.branching import Brancher
-from vlsafe_agents.data.driving import Driver
+from vlsafe_agents.data.driving import Drive, Driver
 from vlsafe_agents.detection.detector import Detector
-from vlsafe_agents.risk.branching import BranchingConfig, Drive, branch_outcomes
+from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
 from vlsafe_agents.risk.judge import Judge, name_of
 from vlsafe_agents.risk.model import MODEL_FILE, RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
@@ -28,7 +30,6 @@ from wrappers.checks import whole_number
 OUTCOMES = "outcomes"  # folder of what the simulator showed
 CHUNK = 500  # states a file: what a kill can lose
 THRESHOLDS = (0.5, 1.0, 2.0, 4.0)  # times the threshold: behind these shields drives are made
-_SEEDS = 10**6  # a chunk has at most
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,6 @@ class TrainingConfig:
         whole_number(self.seed, "seed", "risk", low=0)
 
 
-class Progress(Protocol):
-    """Hears how far a part of the work is."""
-
-    def __call__(self, part: str, done: int, total: int) -> None: ...
-
-
 def train(
     env: gym.Env[Any, Any],
     folder: Path,
@@ -73,7 +68,7 @@ def train(
     branching: BranchingConfig,
     config: TrainingConfig,
     policy: Any = None,
-    progress: Progress = lambda part, done, total: None,
+    progress: PartProgress = lambda part, done, total: None,
     judge: Judge | None = None,
     detector: Detector | None = None,
 ) -> RiskModel:
@@ -114,7 +109,7 @@ def train(
     return model
 
 
-def _hear(progress: Progress, part: str, total: int, done: int, loss: float) -> None:
+def _hear(progress: PartProgress, part: str, total: int, done: int, loss: float) -> None:
     progress(part, done, total)
 
 
@@ -125,7 +120,7 @@ def outcome_chunks(
     seed: int,
     branch: Callable[..., Outcomes],
     title: str,
-    progress: Progress,
+    progress: PartProgress,
     judge: str = "",
 ) -> Iterator[Outcomes]:
     """Outcomes of a round, from files as far as they are there.
@@ -138,8 +133,7 @@ def outcome_chunks(
         count = min(CHUNK, states - done)
         file = folder / f"{number}_{chunk:04d}_{count}.npz"
         if not file.exists():
-            first = int(np.random.default_rng([seed, number, chunk]).integers(2**31)) * _SEEDS
-            seeds = range(first, first + _SEEDS)
+            seeds = chunk_seeds(seed, number, chunk)
             hear = partial(_hear_more, progress, f"{title}: driving", states, done)
             branch(seeds=seeds, states=count, progress=hear).save(file)
         found = Outcomes.load(file)
@@ -147,7 +141,7 @@ def outcome_chunks(
         yield found
 
 
-def _hear_more(progress: Progress, part: str, total: int, before: int, done: int) -> None:
+def _hear_more(progress: PartProgress, part: str, total: int, before: int, done: int) -> None:
     progress(part, before + done, total)
 
 
