@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-all lint type format clean
+.PHONY: demo test test-all docs lint type format clean
 
 demo: $(STAMP)  ## drive, label, imagine, drive more safely: the whole chain, ends with a report
 	$(BIN)/vlsafe demo --out runs/demo
@@ -21,6 +21,10 @@ test: $(STAMP) lint type  ## lint, types and the tests that fit in minutes
 
 test-all: $(STAMP) lint type
 	$(BIN)/python -m pytest $(PARALLEL)
+
+docs: $(STAMP)  ## the documentation as a site in docs/_build/html; the notebooks are executed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build/html
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -34,7 +38,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build docs/site docs/tutorials docs/jupyter_execute *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # torch comes first and alone: its pinned CPU build keeps pip from fetching CUDA packages later.
 $(STAMP): pyproject.toml constraints.txt

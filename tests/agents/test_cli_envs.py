@@ -9,6 +9,7 @@ import gymnasium as gym
 import pytest
 
 from vlsafe_agents.cli import main as cli
+from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.common.version import vlsafe_version
 from vlsafe_envs import known_ids
 from vlsafe_envs.drivers import driver_names
@@ -74,3 +75,16 @@ def test_what_was_meant_is_guessed(
         cli.main(arguments)
     assert stop.value.code == 2
     assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_quiet_is_said_before_the_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ProgressReport, "quiet", False)  # so that it is False again afterwards
+    arguments = ["collect", "--steps", "20", "--workers", "1", "--out"]
+    for quiet, shown in ((["--quiet"], False), ([], True)):
+        with pytest.raises(SystemExit):
+            cli.main([*quiet, *arguments, str(tmp_path / str(shown))])
+        answer = capsys.readouterr()
+        assert ("collect: done" in answer.err) == shown
+        assert answer.out

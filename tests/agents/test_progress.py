@@ -30,3 +30,12 @@ def test_nothing_is_said_where_nothing_is_wanted(capsys: pytest.CaptureFixture[s
     with ProgressReport("collect", 10, enabled=False) as report:
         report.update(10)
     assert capsys.readouterr().err == ""
+
+
+def test_a_quiet_process_shows_no_progress_at_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ProgressReport, "quiet", True)
+    with ProgressReport("collect", 10) as report:
+        report.update(10)
+    assert capsys.readouterr().err == ""

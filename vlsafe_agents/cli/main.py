@@ -27,6 +27,7 @@ from vlsafe_agents.cli import (
     train_clip,
     train_risk,
 )
+from vlsafe_agents.common.progress import ProgressReport
 
 app = typer.Typer(
     name="vlsafe",
@@ -67,12 +68,15 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
 
 @app.callback()
 def _common(
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress; results and warnings stay.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", help="Show versions and exit.", callback=_show, is_eager=True),
     ] = False,
 ) -> None:
-    pass
+    ProgressReport.quiet = quiet
 
 
 app.command("envs")(_told(envs.envs))

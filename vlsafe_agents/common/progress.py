@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 T = TypeVar("T")
 
@@ -18,14 +18,17 @@ class ProgressReport:
     """Shows how much of a known total is done.  Use as a context manager.
 
     On a terminal it draws rich's bar; elsewhere it prints a line at the start, one after 2 s and
-    then one every ``every`` [s], so that a log stays readable.  ``enabled=False`` shows nothing.
+    then one every ``every`` [s], so that a log stays readable.  ``enabled=False`` shows nothing,
+    and ``ProgressReport.quiet = True`` (``vlsafe --quiet``) nothing of any in this process.
     """
+
+    quiet: ClassVar[bool] = False
 
     def __init__(
         self, title: str, total: float, unit: str = "steps", enabled: bool = True, every: float = 10
     ) -> None:
         self._title, self._total, self._unit, self._every = title, total, unit, every
-        self._enabled = enabled
+        self._enabled = enabled and not self.quiet
         self._first_line = min(every, 2.0)  # [s]: the remaining time is wanted early
         self._bar: Any = None
         self._task: Any = None

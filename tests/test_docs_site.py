@@ -1,0 +1,98 @@
+"""The documentation's site holds every document, and no link of one is lost in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def conf() -> dict[str, Any]:
+    return runpy.run_path(str(DOCS / "conf.py"))
+
+
+def tracked(pattern: str) -> list[Path]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in names.split()]
+
+
+def test_every_document_has_a_place_in_the_contents(conf: dict[str, Any]) -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^([\w/]+)$", index, re.MULTILINE)) - {"vlsafe"}
+    pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in tracked("docs/**.md")}
+    copies = {str(Path(page).with_suffix("")) for page in conf["COPIES"].values()}
+    assert listed == (pages | copies) - {"index"}
+
+
+def test_what_is_copied_exists(conf: dict[str, Any]) -> None:
+    assert conf["COPIES"]
+    assert all((ROOT / source).is_file() for source in conf["COPIES"])
+
+
+def test_links_lead_to_the_copies(conf: dict[str, Any]) -> None:
+    led = conf["led_to_copies"]
+    text = "[a](docs/scorers.md#frames) [b](CHANGELOG.md) [c](https://x.org/docs) [d](#here)"
+    assert led(text, "CONTRIBUTING.md", "site/contributing.md") == (
+        "[a](../scorers.md#frames) [b](changes.md) [c](https://x.org/docs) [d](#here)"
+    )
+    text = "[a](../wrappers/bundled_clip/README.md) [b](scorers.md) [c](../LICENSE)"
+    assert led(text, "docs/environments.md", "environments.md") == (
+        "[a](site/bundled_clip.md) [b](scorers.md) [c](../LICENSE)"
+    )
+
+
+def swallowed(text: str) -> list[str]:
+    """Headings that stand within a block of code that nobody closed, and one still open."""
+    inside, found = False, []
+    for line in text.splitlines():
+        if line.startswith("```"):
+            inside = not inside
+        elif inside and line.startswith("## "):
+            found.append(line)
+    return found + ["the end of the document"] * inside
+
+
+@pytest.mark.parametrize(
+    "path", tracked("*.md"), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_every_block_of_code_is_closed(path: Path) -> None:
+    assert swallowed(path.read_text(encoding="utf-8")) == []
+
+
+def test_the_check_sees_an_open_block() -> None:
+    assert swallowed("```bash\nls\n\n## Next\n```bash\n```") == [
+        "## Next",
+        "the end of the document",
+    ]
+
+
+def test_links_between_files_lead_to_files(conf: dict[str, Any]) -> None:
+    lost = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in tracked("*.md")
+        for target in conf["LINK"].findall(path.read_text(encoding="utf-8"))
+        if not (path.parent / target).exists()
+    ]
+    assert lost == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    """Without the notebooks' results, which `make docs` adds."""
+    pytest.importorskip("sphinx", reason="needs the extra docs")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", "docs", str(tmp_path)]
+    environment = {**os.environ, "VLSAFE_DOCS_EXECUTE": "0"}
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr[-3000:]
