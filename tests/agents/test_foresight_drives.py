@@ -17,6 +17,7 @@ from tiny_agents import make
 from vlsafe_agents import VLSafe
 from vlsafe_agents.data import Episode, EpisodeDataset
 from vlsafe_agents.data.episode import Branch
+from vlsafe_agents.foresight import CHANCES
 from vlsafe_agents.foresight.drives import decisions_apart, drive, replay, seconds_of
 from vlsafe_agents.foresight.signals import (
     InverseTime,
@@ -73,6 +74,8 @@ class Still:
 
 class SeesAll:
     """A risk model that gives back what it sees."""
+
+    judge = ""
 
     def estimate(self, obs: Any, actions: Any) -> Estimate:
         assert actions.tolist() == [[1]] * len(obs["x"])  # what `Still` does
@@ -148,8 +151,12 @@ def test_what_is_not_reported_is_not_known() -> None:
     np.testing.assert_array_equal(inverse_time(np.array([np.inf, 1e3, 4.0])), [0.0, 0.0, 0.25])
 
 
-def test_a_risk_is_the_least_over_the_ways_to_drive_on() -> None:
+@pytest.mark.parametrize(("judge", "name"), [("", "risk"), ("bundled", "danger")])
+def test_a_risk_is_the_least_over_the_ways_to_drive_on(judge: str, name: str) -> None:
     class Model:
+        def __init__(self) -> None:
+            self.judge = judge
+
         def estimate(self, obs: Any, actions: Any) -> Estimate:
             assert actions.tolist() == [[2], [0]]
             risk = np.stack([obs["x"], 1 - obs["x"]], -1)[:, None]  # (N, 1, T)
@@ -158,7 +165,8 @@ def test_a_risk_is_the_least_over_the_ways_to_drive_on() -> None:
     signal = RiskSignal(Model())  # type: ignore[arg-type]
     action = np.array([2, 0])
     found = signal.values(Moment(None, [{}, {}], action, {"x": np.array([0.25, 0.75])}))
-    assert found["risk"].tolist() == [0.25, 0.25]
+    assert {key: values.tolist() for key, values in found.items()} == {name: [0.25, 0.25]}
+    assert (name in CHANCES) == (judge == "")  # what a judge sees is no chance of a crash
     with pytest.raises(ValueError, match="needs to see something"):
         signal.values(Moment(None, [{}, {}], action))
 

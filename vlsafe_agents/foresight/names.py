@@ -7,6 +7,8 @@
 ``dream``              chance that the drive ends with a cost within the imagination's horizon, when
                        the chosen action is followed by the policy's
 ``risk``               what a risk model says of the chosen action (:mod:`vlsafe_agents.risk`)
+``danger``             the same of a risk model that has learnt by a judge's word: 1 - p of
+                       the worst frame that it expects, no chance of a crash
 ``1 / TTC``            inverse of the simulator's time to collision [1 / s], for comparison
 ====================== ===========================================================================
 """
@@ -14,5 +16,5 @@
 from __future__ import annotations
 
 UNSAFE, COST, Q_COST = "1 - p", "predicted cost", "Q_c"
-DREAM, RISK, INVERSE_TIME = "dream", "risk", "1 / TTC"
-CHANCES = (UNSAFE, DREAM, RISK)  # in [0, 1]: meant as the chance of danger
+DREAM, RISK, DANGER, INVERSE_TIME = "dream", "risk", "danger", "1 / TTC"
+CHANCES = (UNSAFE, DREAM, RISK)  # in [0, 1]: meant as the chance of a crash

@@ -15,7 +15,7 @@ from torch import Tensor
 from vlsafe_agents.common.returns import discount_weights
 from vlsafe_agents.data.driving import LONGEST_TIME
 from vlsafe_agents.evaluation.resampling import Array, Floats
-from vlsafe_agents.foresight.names import COST, DREAM, INVERSE_TIME, Q_COST, RISK, UNSAFE
+from vlsafe_agents.foresight.names import COST, DANGER, DREAM, INVERSE_TIME, Q_COST, RISK, UNSAFE
 from vlsafe_agents.risk.model import RiskModel
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.rssm import RSSMState
@@ -155,4 +155,5 @@ class RiskSignal:
         if moment.sensed is None:
             raise ValueError("a risk model needs to see something: give what it senses")
         estimate = self._model.estimate(moment.sensed, np.asarray(moment.action)[:, None])
-        return {RISK: estimate.risk[:, 0].min(-1).astype(np.float64)}
+        name = DANGER if self._model.judge else RISK
+        return {name: estimate.risk[:, 0].min(-1).astype(np.float64)}

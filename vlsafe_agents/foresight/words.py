@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from vlsafe_agents.evaluation.resampling import Estimate
 from vlsafe_agents.foresight.measure import Measured, Rate, Safe, Signal
-from vlsafe_agents.foresight.names import DREAM, RISK, UNSAFE
+from vlsafe_agents.foresight.names import DANGER, DREAM, RISK, UNSAFE
 from vlsafe_agents.foresight.results import Foresight
 
 MAIN = 2.0  # [s], of the figures that are shown of one horizon only
-FIRST = (RISK, DREAM, UNSAFE)  # signals that a sentence is about, the best known one first
+FIRST = (RISK, DANGER, DREAM, UNSAFE)  # signals that a sentence is about, the best known one first
 EVERYTHING = "all decisions"
 NONE = "-"
 
