@@ -18,6 +18,7 @@ from vlsafe_agents.training.settings import (
     TrainSettings,
     flag,
     read_settings,
+    read_settings_file,
 )
 
 
@@ -69,6 +70,10 @@ def _option(name: str, hint: Any) -> inspect.Parameter:
 def train(
     *,
     out: Annotated[Path, typer.Option(help="Folder of the agent, for example runs/mine/vlsafe.")],
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="A run's settings.json; options that are given go first."),
+    ] = None,
     env: Annotated[
         str | None, typer.Option(help="Environment id. [default: the data set's, or Highway]")
     ] = None,
@@ -104,12 +109,7 @@ def train(
 
     given = {k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None}
     given["config"] = parse_pairs(given.get("config", []), "--config")
-    started = given.get("start_from")
-    known: Any = None
-    if started is not None:
-        earlier = read_settings(Path(started), partial(stored_env, allow_import=allow_import))
-        given["config"] = {**earlier.config, **given["config"]}
-        given, known = {**_inherited(earlier), **given}, earlier.env
+    given, known = _taken_over(settings, given, partial(stored_env, allow_import=allow_import))
     spec = find_algorithm(given.get("algo", METADATA["algo"]["default"]))
     data, dataset = given.get("data"), None
     if "online" in spec.reads and data is None:
@@ -132,7 +132,8 @@ def train(
         given.setdefault("steps", int(steps))
     if known is not None and env is None:
         if density is not None or env_arg or any(own.values()):
-            raise ValueError("--start-from names its environment; to change it give --env, too")
+            source = "--start-from" if settings is None else "--settings"
+            raise ValueError(f"{source} names its environment; to change it give --env, too")
         choice: Any = known
     elif dataset is not None and env is None and "env_id" not in (metadata or {}):
         if not offline:
@@ -142,11 +143,9 @@ def train(
         choice = choose_env(env, env_arg or [], density, metadata, own, allow_import)
     if isinstance(choice, OtherEnv):
         given = {**_for_other(choice, spec, dataset, given), **given}
-    settings = TrainSettings(env=choice, **given)
+    wanted = TrainSettings(env=choice, **given)
     torch.set_num_threads(threads)
-    facts = run.train(
-        settings, out, lambda: make_env(settings, dataset), dataset, overwrite=overwrite
-    )
+    facts = run.train(wanted, out, lambda: make_env(wanted, dataset), dataset, overwrite=overwrite)
     _show(out, facts)
 
 
@@ -166,6 +165,26 @@ def open_data(data: str, cost: str | None, cost_key: str | None, spec: Any) -> A
         return from_dsrl(data)
     mode: Any = cost if "cost" in spec.reads else "env"
     return EpisodeDataset.from_minari(data, cost=mode, cost_key=cost_key)
+
+
+def _taken_over(
+    settings: Path | None, given: dict[str, Any], env: Callable[..., Any]
+) -> tuple[dict[str, Any], Any]:
+    """Settings with those of a file, or of an agent to go on from, and their environment or None.
+
+    What is given goes first.
+    """
+    started = given.get("start_from")
+    if settings is not None:
+        earlier = read_settings_file(settings, env)
+        taken = earlier.given()
+    elif started is not None:
+        earlier = read_settings(Path(started), env)
+        taken = _inherited(earlier)
+    else:
+        return given, None
+    config = {**earlier.config, **given["config"]}
+    return {**taken, **given, "config": config}, earlier.env
 
 
 def _inherited(earlier: TrainSettings) -> dict[str, Any]:

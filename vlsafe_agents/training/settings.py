@@ -235,6 +235,12 @@ class TrainSettings:
             values["options"]["safety"] = None
         return values
 
+    def given(self) -> dict[str, Any]:
+        """Arguments that make the same settings again, but for the environment; None left out."""
+        off = self.spec.switched_off({name: getattr(self, name) for name in READ_BY_SOME})
+        values = {name: getattr(self, name) for name in METADATA if name != "env"}
+        return {k: v for k, v in values.items() if v is not None and k not in off}
+
     @classmethod
     def from_json(
         cls, stored: Mapping[str, Any], env: Callable[[str, dict[str, Any]], EnvName] = EnvName
@@ -319,10 +325,17 @@ def read_settings(
         FileNotFoundError: where there are none.
         ValueError: for a file that is damaged or foreign, naming it.
     """
+    remedy = f"train the agent again with `vlsafe train --out {folder}`"
+    return read_settings_file(folder / SETTINGS_FILE, env, remedy)
+
+
+def read_settings_file(
+    path: Path, env: Callable[[str, dict[str, Any]], EnvName] = EnvName, remedy: str = ""
+) -> TrainSettings:
+    """Settings in a file, as :func:`read_settings`."""
     from wrappers.files import read_json
 
-    path = folder / SETTINGS_FILE
-    stored = read_json(path, remedy=f"train the agent again with `vlsafe train --out {folder}`")
+    stored = read_json(path, remedy=remedy)
     try:
         return TrainSettings.from_json(stored, env)
     except (TypeError, ValueError, KeyError) as error:

@@ -1,0 +1,68 @@
+"""``vlsafe train --settings``: what a run used is a file that runs it again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlsafe_agents.cli import main as cli
+from vlsafe_agents.training import TrainSettings, load_agent
+from vlsafe_agents.training.settings import EnvName, read_settings_file
+
+QUICK = ("--config", "n_steps=8", "--config", "n_epochs=1", "--config", "batch_size=16")
+FIRST = ("--algo", "ppo_lag", "--scorer", "none", "--cost", "env", "--envs", "2", "--steps", "16")
+WORLD = ("--observation", "vector", "--env-arg", "duration=4", "--env-arg", "vehicles=3")
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    return int(stop.value.code or 0)
+
+
+def settings_of(folder: Path) -> dict[str, object]:
+    return dict(json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+
+
+def test_a_runs_settings_run_it_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    assert run("train", "--out", str(first), *FIRST, *WORLD, *QUICK, "--seed", "3") == 0
+    file = first / "settings.json"
+    assert run("train", "--out", str(again), "--settings", str(file)) == 0
+    assert settings_of(again) == settings_of(first)
+    one, two = (load_agent(folder)[0].policy.state_dict() for folder in (first, again))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+    changed = ("--seed", "4", "--config", "n_epochs=2")
+    assert run("train", "--out", str(other), "--settings", str(file), *changed) == 0
+    settings = {**settings_of(first), "seed": 4}
+    settings["config"] = {**settings["config"], "n_epochs": 2}  # type: ignore[dict-item]
+    assert settings_of(other) == settings
+
+    assert run("train", "--out", str(tmp_path / "x"), "--settings", str(file), *WORLD[2:]) == 2
+    assert "--settings names its environment" in capsys.readouterr().err
+    file.write_text(json.dumps({**settings_of(first), "sped": 3}), encoding="utf-8")
+    assert run("train", "--out", str(tmp_path / "x"), "--settings", str(file)) == 2
+    said = capsys.readouterr().err
+    assert f"{file} holds no settings of `vlsafe train`" in said
+    assert "sped" in said
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        TrainSettings(algo="bc", env=EnvName("CartPole-v1"), observation="vector", steps=3),
+        TrainSettings(env=EnvName("CartPole-v1"), safety="none"),
+        TrainSettings(env=EnvName("CartPole-v1"), update="lagrangian", cost_limit="0.5:2"),
+        TrainSettings(env=EnvName("CartPole-v1"), online=True, config={"online.train_ratio": 2.0}),
+    ],
+    ids=lambda settings: f"{settings.algo}-{settings.update}",
+)
+def test_what_was_given_makes_the_same_settings(settings: TrainSettings, tmp_path: Path) -> None:
+    assert TrainSettings(env=settings.env, **settings.given()) == settings
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(settings.to_json()), encoding="utf-8")
+    assert TrainSettings(env=settings.env, **read_settings_file(file).given()) == settings
