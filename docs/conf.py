@@ -55,6 +55,7 @@ nb_execution_mode = "off" if os.environ.get("VLSAFE_DOCS_EXECUTE") == "0" else "
 nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_render_text_lexer = "none"  # tables of the terminal are no language
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -88,6 +89,7 @@ def link_to_others(app: Any, config: Any) -> None:
     config.intersphinx_mapping = {k: (url, None) for k, url in OTHERS.items() if reachable(url)}
 
 
+ESCAPE = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|\][^\x1b\x07]*(\x07|\x1b\\\\))")
 LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)")  # of a file, not of the net
 
 
@@ -125,8 +127,20 @@ def lead(app: Any, docname: str, text: list[str]) -> None:
         text[0] = led_to_copies(text[0], f"docs/{page}", page)
 
 
+def without_colours(app: Any, document: Any) -> None:
+    """What commands print in notebooks comes with the terminal's codes, also for links."""
+    from docutils import nodes
+
+    for block in document.findall(nodes.literal_block):
+        text = ESCAPE.sub("", block.astext())
+        if text != block.astext():
+            block.rawsource = text
+            block.children = [nodes.Text(text)]
+
+
 def setup(app: Any) -> None:
     """Registers the hooks above."""
     app.connect("config-inited", link_to_others, priority=1)
     app.connect("builder-inited", copy_documents)
     app.connect("source-read", lead)
+    app.connect("doctree-read", without_colours)
