@@ -52,6 +52,7 @@ html_extra_path = ["gallery.html"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off" if os.environ.get("VLSAFE_DOCS_EXECUTE") == "0" else "cache"
+nb_execution_in_temp = True  # what they write is not a page
 nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_merge_streams = True
