@@ -24,7 +24,6 @@ LESS = {
     },
     "shield_a_stock_agent": {"learn(2_000)": "learn(256)", "20_020": "20_002"},
 }
-SHELL = "%%bash\n"
 
 
 def cells(name: str) -> list[dict[str, object]]:
@@ -39,10 +38,9 @@ def program(name: str, less: bool) -> str:
         if cell["cell_type"] != "code":
             continue
         source = "".join(cell["source"])  # type: ignore[call-overload]
-        if source.startswith(SHELL):
-            script = source.removeprefix(SHELL).replace(
-                "vlsafe ", '"$PYTHON" -m vlsafe_agents.cli.main '
-            )
+        if source.startswith("!"):  # commands of the shell, one a line
+            script = source.replace("!vlsafe ", '"$PYTHON" -m vlsafe_agents.cli.main ')
+            script = script.replace("!", "")
             source = f"import subprocess; subprocess.run(['bash', '-ec', {script!r}], check=True)"
         parts.append(source)
     text = "\n".join(parts)
