@@ -254,9 +254,7 @@ class _Place:
 
     # --- evaluation -------------------------------------------------------------------------------
 
-    def _evaluation(
-        self, row: Row, seed: int | None, condition: str, changes: Condition
-    ) -> Cell:
+    def _evaluation(self, row: Row, seed: int | None, condition: str, changes: Condition) -> Cell:
         suite, own = self._suite, self._environment
         where = "" if seed is None else f"seed{seed}/"
         folder = f"{self._name}/drives/{condition}/{where}{row.name}"

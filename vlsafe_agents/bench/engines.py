@@ -79,7 +79,9 @@ def make_engine(name: str, workers: int) -> Engine:
         ImportError: without Ray, naming the remedy.
     """
     if name not in get_args(EngineName):
-        raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(get_args(EngineName))}")
+        raise ValueError(
+            f"unknown engine {name!r}; choose one of {', '.join(get_args(EngineName))}"
+        )
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     return Processes(workers) if name == "processes" else RayTasks(workers)

@@ -1,6 +1,4 @@
-"""Running the cells of a suite: each after those that it needs, as many side by side as there is
-room for, and none that is done.
-"""
+"""Running the cells of a suite: each after those that it needs, and none that is done."""
 
 from __future__ import annotations
 
@@ -96,11 +94,8 @@ class Runner:
         for cell in waiting:
             needs = [self.progress.status[name].status for name in cell.after]
             if "failed" in needs or "blocked" in needs:
-                if not any(name in self.progress.begun for name in cell.after):
-                    self._block(cell)
-                    continue
-            job = self._job(cell)
-            if all(status == "done" for status in needs) and self._engine.fits(job):
+                self._block(cell)
+            elif set(needs) <= {"done"} and self._engine.fits(job := self._job(cell)):
                 self._start(cell, job)
             else:
                 left.append(cell)

@@ -62,8 +62,8 @@ class Environment:
 class Row:
     """An algorithm with its settings: a row of the tables.
 
-    One of these makes it what it is: ``driver``, a rule-based driver; ``agent``, another row, driven
-    under other options of ``vlsafe evaluate`` (a shield, a cost limit); ``risk``, options of
+    One of these makes it what it is: ``driver``, a rule-based driver; ``agent``, another row,
+    driven under other options of ``vlsafe evaluate`` (a shield, a cost limit); ``risk``, options of
     ``vlsafe train-risk``; ``command``, a program that trains; ``model``, a file that is there; or
     else ``algo`` and further options of ``vlsafe train``.
 
@@ -155,15 +155,15 @@ def read_suite(path: Path) -> Suite:
 def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
     import yaml
 
+    given = set()
+    for key_node, _ in node.value:
+        if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
+            if key_node.value in given:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line} has {key_node.value!r} a second time")
+            given.add(key_node.value)
     loader.flatten_mapping(node)  # merges <<
-    found: dict[Any, Any] = {}
-    merged = 0
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in found and key_node.start_mark.index >= merged:
-            line = key_node.start_mark.line + 1
-            raise yaml.YAMLError(f"line {line} gives {key!r} a second time; leave one out")
-        found[key] = loader.construct_object(value_node, deep=True)
+    found: dict[Any, Any] = loader.construct_mapping(node, deep=True)
     return found
 
 
@@ -202,7 +202,9 @@ def _entries(parts: Mapping[str, Any], part: str) -> list[tuple[str, Any]]:
     entries = [(str(key), value) for key, value in _names(parts[part], part).items()]
     for key, _ in entries:
         if not _NAME.match(key):
-            raise ValueError(f"{part}: {key!r} cannot be a folder's name; use letters, digits and -")
+            raise ValueError(
+                f"{part}: {key!r} cannot be a folder's name; use letters, digits and -"
+            )
     if not entries and part != "data":
         raise ValueError(f"the suite has no {part}; name at least one")
     return entries
@@ -245,7 +247,9 @@ def _environment(values: Any, where: str, recipes: Mapping[str, Recipe]) -> Envi
     for key in conditions:
         if not _NAME.match(key):
             raise ValueError(f"{where}.conditions: {key!r} cannot be a folder's name")
-    found = replace(_made(Environment, given, where), conditions=conditions or {"same": Condition()})
+    found = replace(
+        _made(Environment, given, where), conditions=conditions or {"same": Condition()}
+    )
     if not found.env:
         raise ValueError(f"{where}: env is missing; name one, such as VLSafe-Highway-v0")
     if found.data is None and len(recipes) == 1:
@@ -334,11 +338,15 @@ def _other(suite: Suite, row: Row, name: Any, where: str) -> None:
             raise ValueError(f"{where}: {name!r} is not run in {environment!r}")
     missing = set(suite.seeds_of(row)) - set(suite.seeds_of(other)) - {None}
     if missing:
-        raise ValueError(f"{where}: {name!r} is not trained with the seeds {sorted(map(str, missing))}")
+        raise ValueError(
+            f"{where}: {name!r} is not trained with the seeds {sorted(map(str, missing))}"
+        )
 
 
 def _known(name: Any, known: Sequence[str] | Mapping[str, Any], where: str, what: str) -> None:
     if name is None or name in known:
         return
     listed = ", ".join(known) or "none"
-    raise ValueError(f"{where}: there is no {what} {name!r}; known: {listed}{did_you_mean(name, known)}")
+    raise ValueError(
+        f"{where}: there is no {what} {name!r}; known: {listed}{did_you_mean(name, known)}"
+    )

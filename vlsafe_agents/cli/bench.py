@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from vlsafe_agents.bench.record import Found
     from vlsafe_agents.bench.suite import Suite
 
-SUITE = "suite.json"  # in the suite's folder: what was run
 COMMANDS = ("collect", "label", "train", "train-risk", "evaluate")  # that cells are made of
 _PROGRAM = (sys.executable, "-m", "vlsafe_agents.cli.main")
 
@@ -46,11 +45,12 @@ def bench(
     from vlsafe_agents.bench.cells import chosen, plan
     from vlsafe_agents.bench.record import Records
     from vlsafe_agents.bench.suite import read_suite
+    from vlsafe_agents.bench.summary import SUITE_FILE
     from vlsafe_agents.cli.tables import say
     from wrappers.files import one_writer
 
     read = read_suite(suite)
-    out = out.absolute()
+    typed, out = str(out), out.absolute()
     cells = plan(read)
     check(read, cells)
     wanted = chosen(cells, only)
@@ -58,9 +58,10 @@ def bench(
     if dry_run:
         _list(wanted, Records(out).status(wanted), out)
         return
-    with one_writer(out / SUITE, f"vlsafe bench --out {out}"):
-        _keep(read, suite, out)
-        failed = _run(suite, read, cells, wanted, out, workers, engine)
+    with one_writer(out / SUITE_FILE, f"vlsafe bench --out {out}"):
+        again = ("vlsafe", "bench", str(suite), "--out", typed)
+        _keep(read, suite, out, again)
+        failed = _run(read, again, cells, wanted, out, workers, engine)
     _write_report(out)
     for name, why in failed:
         say(f"{name}: {why}")
@@ -70,8 +71,8 @@ def bench(
 
 
 def _run(
-    path: Path,
     suite: Suite,
+    again: Sequence[str],
     cells: Sequence[Cell],
     wanted: Sequence[Cell],
     out: Path,
@@ -84,17 +85,13 @@ def _run(
     from vlsafe_agents.bench.run import Runner
     from vlsafe_agents.cli.tables import say
 
-    def remake(cell: Cell) -> str:
-        only = ("--only", cell.name)
-        return shlex.join(("vlsafe", "bench", str(path), "--out", out.name, *only))
-
     runner = Runner(
         wanted,
         out,
         make_engine(engine, workers),
         workers,
         lambda cell: command_of(cell, out),
-        remake,
+        lambda cell: shlex.join((*again, "--only", cell.name)),
         lambda text: say(f"[{suite.name}] {text}"),
     )
     try:
@@ -114,19 +111,21 @@ def _run(
 
 def _require_own(out: Path, suite: Suite) -> None:
     """Refuse a folder that holds anything but this suite's results."""
+    from vlsafe_agents.bench.summary import SUITE_FILE
     from wrappers.files import read_json
 
     remedy = "give another --out, or remove the folder"
-    if (out / SUITE).exists():
-        name = read_json(out / SUITE, dict, remedy).get("name")
+    if (out / SUITE_FILE).exists():
+        name = read_json(out / SUITE_FILE, dict, remedy).get("name")
         if name != suite.name:
             raise FileExistsError(f"{out} holds the suite {name!r}, not {suite.name!r}; {remedy}")
     elif out.exists() and any(file.name[:1] != "." for file in out.iterdir()):
         raise FileExistsError(f"{out} holds something else than a suite's results; {remedy}")
 
 
-def _keep(suite: Suite, path: Path, out: Path) -> None:
+def _keep(suite: Suite, path: Path, out: Path, again: Sequence[str]) -> None:
     """Write down what is run: the file as it is, and what a report has to know."""
+    from vlsafe_agents.bench.summary import SUITE_FILE
     from wrappers.files import read_text, write_json, write_text
 
     out.mkdir(parents=True, exist_ok=True)
@@ -137,9 +136,9 @@ def _keep(suite: Suite, path: Path, out: Path) -> None:
         "about": suite.about,
         "reference": suite.reference,
         "algorithms": labels,
-        "command": shlex.join(("vlsafe", "bench", str(path), "--out", out.name)),
+        "command": shlex.join(again),
     }
-    write_json(out / SUITE, facts)
+    write_json(out / SUITE_FILE, facts)
 
 
 def _list(cells: Sequence[Cell], status: Mapping[str, Found], out: Path) -> None:

@@ -1,5 +1,7 @@
-"""Statistics of few training runs on several tasks, after Agarwal et al. 2021, "Deep Reinforcement
-Learning at the Edge of the Statistical Precipice" (arXiv 2108.13264).
+"""Statistics of few training runs on several tasks.
+
+After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice"
+(arXiv 2108.13264), whose library is rliable.
 
 Scores of an algorithm are ``(R, M)``: R training runs (seeds) on M tasks, here an environment under
 a condition such as a traffic density.  Intervals are percentiles of a stratified bootstrap: in

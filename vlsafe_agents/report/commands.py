@@ -227,9 +227,9 @@ def _own_environment(agent: AgentRun, found: StoredEvaluation) -> list[str]:
     known = trained.get("env_id") if isinstance(trained, Mapping) else None
     if known is not None and known != found.env_id:
         return _environment(found.env_id, found.env_kwargs)
-    pairs = pairs("--env-arg", found.options.get("env_args", _changed(agent, found)))
+    given = pairs("--env-arg", found.options.get("env_args", _changed(agent, found)))
     ours = found.kind == "driver" or found.env_id.startswith("VLSafe-")
-    return pairs if ours else [*pairs, "--allow-import"]
+    return given if ours else [*given, "--allow-import"]
 
 
 def _changed(agent: AgentRun, found: StoredEvaluation) -> dict[str, Any]:
