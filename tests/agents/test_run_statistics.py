@@ -86,9 +86,9 @@ def test_closed_forms() -> None:
     exact = 2 * (0.75**3 - 0.25**3) / 3
     assert float(interquartile_mean(square)) == pytest.approx(exact, abs=1e-4)
     rng = np.random.default_rng(0)
-    x, y = rng.normal(0.5, 1.0, (3000, 1)), rng.normal(0.0, 1.0, (3000, 1))
+    x, y = rng.normal(0.5, 1.0, (1000, 4)), rng.normal(0.0, 1.0, (1000, 4))
     exact = norm.cdf(0.5 / math.sqrt(2))
-    assert float(improvement(x, y)) == pytest.approx(exact, abs=0.015)
+    assert float(improvement(x, y)) == pytest.approx(exact, abs=0.02)
     assert float(improvement(x, x)) == 0.5
     assert float(improvement(x, y) + improvement(y, x)) == pytest.approx(1.0)
 

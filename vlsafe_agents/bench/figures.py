@@ -12,7 +12,7 @@ from vlsafe_agents.pages.charts import canvas, legend_height, legend_of, literal
 from vlsafe_agents.report.figures import draw_against
 
 _WIDTH, _COLUMNS = 9.0, 2  # [inch]
-_LEVELS = 60  # thresholds of a profile
+_LEVELS = 120  # thresholds of a profile
 
 
 def frontier(found: SuiteResults) -> Any:

@@ -248,13 +248,15 @@ def check(suite: Suite, cells: Sequence[Cell]) -> None:
     for cell in cells:
         if cell.command == "command":
             continue
+        key = (cell.command, cell.environment, cell.condition, cell.row or cell.folder)
+        if key in checked:  # seeds differ in nothing else
+            continue
+        checked.add(key)
         where = _place_of(cell)
         try:
             words = options_of(cell.command, cell.options)
             _commands()[cell.command].make_context(cell.command, [*cell.arguments, *words])
-            key = (cell.environment, cell.row)
-            if cell.command == "train" and key not in checked:  # seeds differ in nothing else
-                checked.add(key)
+            if cell.command == "train":
                 _check_training(cell)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{where}: {error}") from error
