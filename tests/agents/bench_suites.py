@@ -17,7 +17,7 @@ from vlsafe_agents.evaluation import EpisodeRecord, Evaluation, summarise
 def program(name: str, code: str, needs: Sequence[Cell] = (), **more: Any) -> Cell:
     """A cell that runs Python code in its folder, which has to leave ``made``."""
     folder = f"made/{name}"
-    start = f"import os, time; os.makedirs({{folder!r}}, exist_ok=True); os.chdir({{folder!r}})\n"
+    start = "import os, time; os.makedirs({folder!r}, exist_ok=True); os.chdir({folder!r})\n"
     return Cell(
         name=name,
         command="command",

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rliable_reference import SHAPES, scores
 from scipy.stats import norm, trim_mean
 
-from rliable_reference import SHAPES, scores
 from vlsafe_agents.evaluation.run_statistics import (
     estimate,
     estimate_improvement,

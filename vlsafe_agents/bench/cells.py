@@ -241,7 +241,8 @@ class _Place:
 
     def _program(self, row: Row, seed: int) -> Cell:
         folder = f"{OUT}/{self._name}/agents/seed{seed}/{row.name}"
-        needs, known = (), {"seed": str(seed), "out": folder, "env": self._environment.env}
+        needs: tuple[Cell, ...] = ()
+        known = {"seed": str(seed), "out": folder, "env": self._environment.env}
         if row.data is not None:
             data = self._data(row.data)
             needs, known = (data,), {**known, "data": f"{OUT}/{data.folder}"}

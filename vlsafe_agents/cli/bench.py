@@ -172,7 +172,13 @@ def _commands() -> dict[str, Any]:
     """The commands that cells are made of, as the command line knows them."""
     from vlsafe_agents.cli import collect, evaluate, label, train, train_risk
 
-    homes = (collect.collect, label.label, train.train, train_risk.train_risk, evaluate.evaluate)
+    homes: tuple[Any, ...] = (
+        collect.collect,
+        label.label,
+        train.train,
+        train_risk.train_risk,
+        evaluate.evaluate,
+    )
     app = typer.Typer()
     for name, home in zip(COMMANDS, homes, strict=True):
         app.command(name)(home)
