@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 EngineName = Literal["processes", "ray"]
@@ -40,7 +41,13 @@ class Job:
     lock: str
     slots: int = 1
     gpus: float = 0.0
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(ONE_THREAD))
+    environment: Mapping[str, str] = field(default_factory=lambda: job_environment())
+
+
+def job_environment() -> dict[str, str]:
+    """Variables of a job: one thread, and ``python`` is the one that runs this."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**ONE_THREAD, "PATH": path}
 
 
 @dataclass(frozen=True)
