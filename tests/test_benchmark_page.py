@@ -25,7 +25,11 @@ def folder(tmp_path: Path) -> Path:
     text = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
     for name, content in BLOCK.findall(text):
         (tmp_path / name).write_text(content, encoding="utf-8")
-    assert {file.name for file in tmp_path.iterdir()} == {"crossing.py", "learn_dqn.py", "mine.yaml"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "crossing.py",
+        "learn_dqn.py",
+        "mine.yaml",
+    }
     return tmp_path
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from bench_suites import MAKES, program, run, runner
 
-from vlsafe_agents.bench.engines import Outcome, Processes, make_engine
+from vlsafe_agents.bench.engines import Job, Outcome, Processes, make_engine
 from vlsafe_agents.bench.record import Records, read_results
 from vlsafe_agents.bench.run import expected_seconds, last_words, makespan
 
@@ -77,12 +77,11 @@ def test_what_is_done_is_not_done_again_and_a_failure_is_tried_again(tmp_path: P
 
 def test_a_changed_definition_is_made_again_with_all_that_needs_it(tmp_path: Path) -> None:
     said: list[str] = []
-    a, other = program("a", MAKES), program("other", MAKES)
-    run([a, program("b", MAKES, [a]), other], tmp_path)
+    a = program("a", MAKES)
+    run([a, program("b", MAKES, [a])], tmp_path)
     changed = program("a", MAKES + " ")
-    cells = [changed, program("b", MAKES, [changed]), other]
-    runner(cells, tmp_path, say=said.append).run()
-    assert [made(tmp_path, name) for name in ("a", "b", "other")] == ["x", "x", "x"]
+    runner([changed, program("b", MAKES, [changed])], tmp_path, say=said.append).run()
+    assert [made(tmp_path, name) for name in ("a", "b")] == ["x", "x"]
     again = [line for line in said if "made again" in line]
     assert [line.partition(":")[0] for line in again] == ["a", "b"]
     assert "arguments" in again[0]
@@ -109,11 +108,20 @@ def test_no_more_run_at_once_than_there_is_room_for(tmp_path: Path) -> None:
     run(cells, tmp_path, slots=1)
     spans = sorted(tuple(map(float, made(tmp_path, name).split())) for name in "ab")
     assert all(one[1] <= other[0] for one, other in pairwise(spans))
-    wide = [program("d", code, options={"workers": 2}), program("e", code)]
-    assert wide[0].slots == 2
-    run(wide, tmp_path, slots=2)
-    spans = sorted(tuple(map(float, made(tmp_path, name).split())) for name in "de")
-    assert spans[0][1] <= spans[1][0]
+
+
+def test_wide_jobs_wait_for_room_and_too_wide_ones_run_alone() -> None:
+    class Standing(Processes):
+        def start(self, job: Job) -> None:
+            self._running[job.name] = job, None  # type: ignore[assignment]
+
+    assert program("w", "", options={"workers": 3}).slots == 3
+    one, wide = Job("one", [], "", "", 1), Job("wide", [], "", "", 3)
+    engine = Standing(2)
+    assert engine.fits(wide)
+    engine.start(one)
+    assert engine.fits(one)
+    assert not engine.fits(wide)
 
 
 def wait_for(holds: Callable[[], bool], seconds: float = 60.0) -> None:
