@@ -9,7 +9,7 @@ import numpy as np
 from vlsafe_agents.bench.summary import SuiteResults, Task
 from vlsafe_agents.evaluation.run_statistics import profile_of_episodes
 from vlsafe_agents.pages.charts import canvas, legend_height, legend_of, literal, short, svg
-from vlsafe_agents.report.figures import draw_against
+from vlsafe_agents.report.figures import draw_against, spread
 
 _WIDTH, _COLUMNS = 9.0, 2  # [inch]
 _LEVELS = 120  # thresholds of a profile
@@ -33,6 +33,36 @@ def safety(found: SuiteResults) -> Any:
     def draw(axes: Any, task: Task) -> None:
         draw_against(axes, task.entries, "mean_speed", "collision_rate")
         axes.set_xlabel("Mean speed [m/s]")
+        axes.set_ylabel("Drives with a collision [%]")
+
+    return _panels(found, draw)
+
+
+def efficiency(found: SuiteResults) -> Any:
+    """Collisions against the crashes that learning has caused, one panel a task."""
+
+    def draw(axes: Any, task: Task) -> None:
+        for entry in task.entries:
+            rate, caused = entry.summary("collision_rate"), entry.costs("collisions_caused")
+            if rate is None or not entry.has_learned or None in caused:
+                continue
+            counts = [float(value or 0) for value in caused]
+            mean = sum(counts) / len(counts)
+            axes.errorbar(
+                mean,
+                100 * rate["mean"],
+                xerr=[[mean - min(counts)], [max(counts) - mean]],
+                yerr=np.c_[spread(rate, 100.0)],
+                fmt="o",
+                color=entry.colour,
+                markersize=7,
+                elinewidth=1.4,
+                label=literal(short(entry.title)),
+            )
+        axes.set_xscale("symlog", linthresh=1.0)  # offline agents cause none
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlim(left=-0.3)
+        axes.set_xlabel("Crashes caused while learning")
         axes.set_ylabel("Drives with a collision [%]")
 
     return _panels(found, draw)

@@ -65,6 +65,7 @@ def write_suite_report(out: Path, page: Path | None = None) -> tuple[Path, list[
         for name, draw in (
             ("frontier", figures.frontier),
             ("safety", figures.safety),
+            ("efficiency", figures.efficiency),
             ("profiles", figures.profiles),
         ):
             charts[name] = figures.drawn(draw(found), name)

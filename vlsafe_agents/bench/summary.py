@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -119,30 +119,24 @@ class SuiteResults:
         """Any row of an algorithm: its label and colour."""
         return next(found for task in self.tasks if (found := task.entry(name)) is not None)
 
-    def scores(self, name: str, score: Callable[[Entry, int], float | None]) -> Floats | None:
-        """``(runs, tasks)`` of an algorithm, where every run knows its score on every task.
+    def metric_scores(self, name: str, metric: str, sign: float = 1.0) -> Floats | None:
+        """A metric of an algorithm times a sign, ``(runs, tasks)``.
 
-        Args:
-            score: of an entry's run, by its place.
+        Of the training seeds that drove on every task; None where there are none, or where the
+        metric is not known of one of them.
         """
-        columns = []
+        columns: list[dict[int | None, float | None]] = []
         for task in self.tasks:
             entry = task.entry(name)
             if entry is None:
                 return None
-            columns.append([score(entry, place) for place in range(len(entry.runs))])
-        if len({len(column) for column in columns}) != 1 or any(None in c for c in columns):
+            seeds = (run.seed for run in entry.runs)
+            columns.append(dict(zip(seeds, entry.all_metrics[metric]["per_seed"], strict=True)))
+        common = [seed for seed in columns[0] if all(seed in column for column in columns)]
+        rows = [[column[seed] for column in columns] for seed in common]
+        if not rows or any(value is None for row in rows for value in row):
             return None
-        return np.array(columns, dtype=np.float64).T
-
-    def metric_scores(self, name: str, metric: str, sign: float = 1.0) -> Floats | None:
-        """``(runs, tasks)`` of a metric times a sign, as :meth:`scores`."""
-
-        def score(entry: Entry, place: int) -> float | None:
-            value = entry.all_metrics[metric]["per_seed"][place]
-            return None if value is None else sign * float(value)
-
-        return self.scores(name, score)
+        return sign * np.array(rows, dtype=np.float64)
 
     def interquartile(self, name: str, metric: str, relative: bool = False) -> Estimate | None:
         """Interquartile mean of a metric over runs and tasks; None where it is not known.

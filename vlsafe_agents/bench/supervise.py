@@ -80,5 +80,7 @@ def watch(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(watch(json.loads(sys.argv[1]))), flush=True)
+    told = watch(json.loads(sys.argv[1]))
+    with suppress(BrokenPipeError):  # whoever has started this is gone
+        print(json.dumps(told), flush=True)
     os._exit(0)  # not waiting for timers
