@@ -13,6 +13,7 @@ import typer
 
 from vlsafe_agents.cli import (
     audit,
+    bench,
     calibrate,
     collect,
     compare,
@@ -89,6 +90,7 @@ app.command("train")(_told(train.train))
 app.command("evaluate")(_told(evaluate.evaluate))
 app.command("foresight")(_told(foresight.foresight))
 app.command("compare")(_told(compare.compare))
+app.command("bench")(_told(bench.bench))
 app.command("report")(_told(report.report))
 app.command("demo")(_told(demo.demo))
 app.command("train-risk")(_told(train_risk.train_risk))

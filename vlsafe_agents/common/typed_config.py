@@ -94,7 +94,7 @@ def check_config(config: Any, path: str = "") -> None:
 
 
 def _check(value: Any, path: str, hint: Any) -> None:
-    """Check one value against int, float, bool, Annotated, Literal, tuple[int, ...], or None."""
+    """Check one value against int, float, bool, Annotated, Literal, tuple, dict, or None."""
     if get_origin(hint) in (Union, UnionType):
         if value is None and NoneType in get_args(hint):
             return
@@ -113,6 +113,8 @@ def _check(value: Any, path: str, hint: Any) -> None:
     elif get_origin(hint) is tuple and isinstance(value, tuple) and value:
         for entry in value:
             _check(entry, path, get_args(hint)[0])
+    elif get_origin(hint) is dict and isinstance(value, dict):
+        return  # of any entries
     elif get_origin(hint) is not None or not isinstance(value, hint):
         wanted = getattr(get_origin(hint) or hint, "__name__", str(hint))
         raise ValueError(f"config: {path} is {value!r}; expected a {wanted}")

@@ -5,13 +5,13 @@ Where a fact is not recorded, a comment says so; nothing is made up.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from vlsafe_agents.algorithms import ALGORITHMS
+from vlsafe_agents.common.command_line import density, option, pairs
 from vlsafe_agents.evaluation.roles import RISK_PLANNER
 from vlsafe_agents.evaluation.stock import stock_options
 from vlsafe_agents.evaluation.stored import StoredEvaluation
@@ -68,20 +68,20 @@ def _data(run: RunFolder) -> Iterator[str]:
         yield _command(
             "collect",
             *_environment(collection["env_id"], collection.get("env_kwargs")),
-            *_option("--steps", collection.get("steps")),
-            *_option("--episodes", collection.get("episodes")),
-            *_option("--mix", shares),
-            *_option("--branches", branches.get("states")),
-            *_option("--branch-seconds", branches.get("seconds")),
-            *_option("--seed", collection.get("seed")),
-            *_option("--out", folder),
+            *option("--steps", collection.get("steps")),
+            *option("--episodes", collection.get("episodes")),
+            *option("--mix", shares),
+            *option("--branches", branches.get("states")),
+            *option("--branch-seconds", branches.get("seconds")),
+            *option("--seed", collection.get("seed")),
+            *option("--out", folder),
         )
     if run.dataset.get("scorer"):
         scorer = scorer_of(run.dataset)
         if scorer is None:
             yield f"# by which command {_quoted(folder)} was labelled is not known"
         else:
-            yield _command("label", str(folder), *_option("--scorer", scorer))
+            yield _command("label", str(folder), *option("--scorer", scorer))
 
 
 def scorer_of(dataset: Mapping[str, Any]) -> str | None:
@@ -109,7 +109,7 @@ def _training(agent: AgentRun) -> Iterator[str]:
     if row is None or not isinstance(env, Mapping):
         yield f"# how {_quoted(folder)} was trained is not known"
         return
-    parts = ["train", *_option("--algo", row.name), *_option("--data", settings.get("data"))]
+    parts = ["train", *option("--algo", row.name), *option("--data", settings.get("data"))]
     online = bool(settings.get("online"))
     if online or not row.offline:  # others take the environment from the data
         parts += _environment(env.get("env_id"), env.get("kwargs"))
@@ -126,14 +126,9 @@ def _training(agent: AgentRun) -> Iterator[str]:
         given.pop(key, None)
     for key, value in given.items():
         if value != _USUAL.get(key):
-            parts += _option(f"--{key.replace('_', '-')}", value)
-    parts += _pairs("--config", settings.get("config")) + _option("--out", folder)
+            parts += option(f"--{key.replace('_', '-')}", value)
+    parts += pairs("--config", settings.get("config")) + option("--out", folder)
     yield _command(*parts)
-
-
-def _density(value: Any) -> Any:
-    """A density, or the two ends of a range, as options have it."""
-    return ":".join(f"{end:g}" for end in value) if isinstance(value, list) else value
 
 
 def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
@@ -153,11 +148,11 @@ def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
         detector = seeing.get("detector")
         updates = detector.get("updates") if isinstance(detector, Mapping) else None
         given |= {"observation": "image", "pictures": seeing.get("pictures")}
-        given |= {"picture_density": _density(seeing.get("density")), "detector_updates": updates}
+        given |= {"picture_density": density(seeing.get("density")), "detector_updates": updates}
     parts = _environment(env.get("env_id"), env.get("kwargs"))
     for name, value in (given | {"seed": settings.get("seed")}).items():
-        parts += _option(f"--{name.replace('_', '-')}", value)
-    return _command("train-risk", *parts, *_option("--out", folder))
+        parts += option(f"--{name.replace('_', '-')}", value)
+    return _command("train-risk", *parts, *option("--out", folder))
 
 
 def _evaluation(
@@ -179,19 +174,19 @@ def _evaluation(
     parts = ["evaluate", str(found.agent) if is_driver else str(folder)]
     if stock is not None:
         parts = ["evaluate", *stock, *_environment(found.env_id, found.env_kwargs)]
-    parts += _option("--data", options.get("data"))
+    parts += option("--data", options.get("data"))
     if is_driver and not options.get("data"):
-        parts += _option("--env", found.env_id)
-    parts += _option("--density", options.get("density"))
+        parts += option("--env", found.env_id)
+    parts += option("--density", options.get("density"))
     if stock is None:
         parts += _own_environment(agent, found)
-    parts += _shield(agent, found) + _option("--cost-limit", limit)
-    parts += [*_option("--episodes", episodes), *_option("--first-seed", first)]
+    parts += _shield(agent, found) + option("--cost-limit", limit)
+    parts += [*option("--episodes", episodes), *option("--first-seed", first)]
     if "scorer" in options:
-        parts += _option("--scorer", options["scorer"] or "none")
+        parts += option("--scorer", options["scorer"] or "none")
     if options.get("judge_all") is False:
         parts.append("--judge-recorded")
-    command = _command(*parts, *(_option("--out", folder) if is_driver or stock else ()))
+    command = _command(*parts, *(option("--out", folder) if is_driver or stock else ()))
     yield command if "scorer" in options else f"{command}  # with which scorer is not known"
 
 
@@ -203,7 +198,7 @@ def _foresight(folder: Path, agent: AgentRun) -> Iterator[str]:
     for key in ("data", "risk", "episodes", "first_seed", "density", "env_arg", "dreams"):
         given = options.get(key)
         for value in given if isinstance(given, list) else [given]:
-            parts += _option(f"--{key.replace('_', '-')}", value)
+            parts += option(f"--{key.replace('_', '-')}", value)
     yield _command(*parts)
 
 
@@ -211,18 +206,18 @@ def _shield(agent: AgentRun, found: StoredEvaluation) -> list[str]:
     """Options for a shield, or of a risk model that drives by itself."""
     shielded = found.shielded or {}
     stated = found.settings if agent.role == RISK_PLANNER else shielded
-    threshold = _option("--shield-threshold", (stated or {}).get("threshold"))
-    return [*_option("--shield", shielded.get("model")), *threshold]
+    threshold = option("--shield-threshold", (stated or {}).get("threshold"))
+    return [*option("--shield", shielded.get("model")), *threshold]
 
 
 def _environment(env_id: Any, kwargs: Any) -> list[str]:
     """Options that name an environment with all its arguments."""
     arguments = dict(kwargs) if isinstance(kwargs, Mapping) else {}
     own = {name: arguments.pop(name) for name in OWN if name in arguments}
-    parts = _option("--env", env_id) + _pairs("--env-arg", arguments)
+    parts = option("--env", env_id) + pairs("--env-arg", arguments)
     for name, value in own.items():
         for text in value if isinstance(value, list) else [value]:
-            parts += _option(f"--{name.replace('_', '-')}", text)
+            parts += option(f"--{name.replace('_', '-')}", text)
     return parts
 
 
@@ -232,9 +227,9 @@ def _own_environment(agent: AgentRun, found: StoredEvaluation) -> list[str]:
     known = trained.get("env_id") if isinstance(trained, Mapping) else None
     if known is not None and known != found.env_id:
         return _environment(found.env_id, found.env_kwargs)
-    pairs = _pairs("--env-arg", found.options.get("env_args", _changed(agent, found)))
+    given = pairs("--env-arg", found.options.get("env_args", _changed(agent, found)))
     ours = found.kind == "driver" or found.env_id.startswith("VLSafe-")
-    return pairs if ours else [*pairs, "--allow-import"]
+    return given if ours else [*given, "--allow-import"]
 
 
 def _changed(agent: AgentRun, found: StoredEvaluation) -> dict[str, Any]:
@@ -250,28 +245,3 @@ def _command(*parts: str) -> str:
 
 def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
-
-
-def _option(name: str, value: Any) -> list[str]:
-    """An option with its value; nothing where there is none."""
-    if value is None:
-        return []
-    short = f"{value:g}" if isinstance(value, float) else ""
-    return [name, short if short and float(short) == value else str(value)]
-
-
-def _pairs(name: str, values: Any) -> list[str]:
-    """``key=value`` for each entry, as the command line reads it back: JSON, or else text."""
-    parts: list[str] = []
-    for key, value in values.items() if isinstance(values, Mapping) else ():
-        parts += [name, f"{key}={_text(value)}"]
-    return parts
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str) and value not in ("None", "True", "False"):
-        try:
-            json.loads(value)
-        except ValueError:
-            return value
-    return json.dumps(value)

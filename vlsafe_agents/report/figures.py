@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from vlsafe_agents.evaluation.metrics import METRICS
 from vlsafe_agents.pages import ABSENT, decimal
 from vlsafe_agents.pages.charts import INK, PALETTE, canvas, legend_of, literal, shortened, svg
 from vlsafe_agents.pages.html import png_uri
@@ -42,6 +43,39 @@ _CLIMB = 0.05  # of the last value, in the last quarter of training
 LineColours = dict[tuple[str, str], str]  # by panel and quantity
 
 
+class Shown(Protocol):
+    """Whoever has metrics to draw."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def colour(self) -> str: ...
+
+    def summary(self, metric: str) -> Mapping[str, Any] | None:
+        """``{"mean", "low", "high"}``; None where it is not known."""
+
+
+def draw_against(axes: Any, agents: Sequence[Shown], x: str, y: str) -> None:
+    """One metric against another, one point with intervals for each agent that knows both."""
+    scales = [100.0 if METRICS[metric].in_percent else 1.0 for metric in (x, y)]
+    for agent in agents:
+        across, up = agent.summary(x), agent.summary(y)
+        if across is None or up is None:
+            continue
+        axes.errorbar(
+            scales[0] * across["mean"],
+            scales[1] * up["mean"],
+            xerr=np.c_[spread(across, scales[0])],
+            yerr=np.c_[spread(up, scales[1])],
+            fmt="o",
+            color=agent.colour,
+            markersize=7,
+            elinewidth=1.4,
+            label=literal(shortened(agent.title)),
+        )
+
+
 def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     """Collision rate against mean speed, one point with intervals for each agent."""
     points = [(a, a.mean("mean_speed"), a.mean("collision_rate")) for a in agents]
@@ -52,18 +86,7 @@ def tradeoff_chart(agents: Sequence[AgentRun]) -> str | None:
     side_by_side = 2 if max(map(len, titles)) <= 40 else 1  # in the legend
     below = 0.18 * -(-len(known) // side_by_side) + 0.1  # [inch]
     figure, axes = canvas(7.2, 3.1 + below, below=below)
-    for (agent, speed, rate), title in zip(known, titles, strict=True):
-        axes.errorbar(
-            speed,
-            100 * rate,
-            xerr=np.c_[spread(agent.summary("mean_speed"))],
-            yerr=np.c_[spread(agent.summary("collision_rate"), 100.0)],
-            fmt="o",
-            color=agent.colour,
-            markersize=7,
-            elinewidth=1.4,
-            label=literal(title),
-        )
+    draw_against(axes, [agent for agent, _, _ in known], "mean_speed", "collision_rate")
     axes.set_xlabel("Mean speed [m/s]")
     axes.set_ylabel("Episodes with a collision [%]")
     top = max(10.0, axes.get_ylim()[1])

@@ -215,7 +215,7 @@ def learning_table(agents: Sequence[AgentRun]) -> tuple[list[str], list[Row]]:
         if lost := agent.training("env_steps_lost"):
             cells[0] = replace(cells[0], interval=f"{count(lost)} lost to kills")
         cells.append(_with_shared(agent, "gradient_steps", count))
-        cells.append(_with_shared(agent, "wall_s", _duration))
+        cells.append(_with_shared(agent, "wall_s", time_taken))
         rows.append(_row(agent, cells))
     return [*(title for _, title in _LEARNING), "Gradient steps", "Time"], rows
 
@@ -228,7 +228,8 @@ def _with_shared(agent: AgentRun, key: str, show: Callable[[float | None], str])
     return Cell(show(add(own, shared)), f"{show(own)} + {show(shared)} shared")
 
 
-def _duration(seconds: float | None) -> str:
+def time_taken(seconds: float | None) -> str:
+    """A time [s] in the unit that suits it."""
     if seconds is None:
         return NOT_KNOWN
     if seconds < 90:
