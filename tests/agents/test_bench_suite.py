@@ -92,6 +92,8 @@ def test_rows_of_other_kinds(tmp_path: Path) -> None:
         "file": {"model": "zips/dqn_{seed}.zip", "algo": "dqn"},
         "danger": {"risk": {"states": 50}},
         "safer": {"agent": "own", "evaluate": {"shield": "danger", "shield_threshold": 0.1}},
+        "wild": {"driver": "aggressive"},
+        "tame": {"agent": "wild", "evaluate": {"shield": "danger"}},
         "limits": {"algo": "vlsafe", "grid": {"cost_limit": [0.5, 2], "update": ["gated"]}},
     }
     cells = cells_of(algorithms=rows)
@@ -110,6 +112,9 @@ def test_rows_of_other_kinds(tmp_path: Path) -> None:
     assert safer.after == ("train road/seed0/own", "train road/seed0/danger")
     assert safer.options["shield"] == "{out}/road/agents/seed0/danger"
     assert safer.options["allow_pickle"]  # as the row whose agent it is
+    behind = cells["evaluate road/easy/seed1/tame"]  # once for each shield, though it is a driver
+    assert behind.after == ("train road/seed1/danger",)
+    assert behind.arguments == ("aggressive",)
     limit = cells["train road/seed0/limits,cost_limit=2,update=gated"]
     assert (limit.options["cost_limit"], limit.options["update"]) == (2, "gated")
 

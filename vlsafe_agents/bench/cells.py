@@ -260,7 +260,7 @@ class _Place:
         where = "" if seed is None else f"seed{seed}/"
         folder = f"{self._name}/drives/{condition}/{where}{row.name}"
         who = suite.algorithms[str(row.agent)] if row.kind == "agent" else row
-        options: Options = {"record": False, **suite.evaluation, **who.evaluate, **row.evaluate}
+        options: Options = {"record": False, **suite.evaluate_options(row)}
         training = self._training(row, seed)
         needs = [] if training is None else [training]
         files: tuple[str, ...] = ()
@@ -289,8 +289,7 @@ class _Place:
             options["density"] = density
         if own.allow_import:
             options["allow_import"] = True
-        shield = suite.algorithms.get(str(options.get("shield")))
-        if shield is not None and shield.kind == "risk":
+        if (shield := suite.shield_of(row)) is not None:
             model = self._training(shield, seed if seed is not None else suite.seeds[0])
             assert model is not None
             options["shield"] = f"{OUT}/{model.folder}"

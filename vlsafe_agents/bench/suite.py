@@ -116,8 +116,21 @@ class Suite:
     def seeds_of(self, row: Row) -> tuple[int | None, ...]:
         """Training seeds of a row; ``(None,)`` where there is nothing to be seeded."""
         if row.kind == "agent":
-            return self.seeds_of(self.algorithms[str(row.agent)])
+            own = self.seeds_of(self.algorithms[str(row.agent)])
+            shield = self.shield_of(row)
+            return self.seeds_of(shield) if own == (None,) and shield is not None else own
         return (row.seeds or self.seeds) if row.is_seeded else (None,)
+
+    def evaluate_options(self, row: Row) -> Options:
+        """Options of `vlsafe evaluate`: the suite's, those of the row's agent, its own."""
+        base = {} if row.kind != "agent" else self.algorithms[str(row.agent)].evaluate
+        return {**self.evaluation, **base, **row.evaluate}
+
+    def shield_of(self, row: Row) -> Row | None:
+        """The risk model of this suite that a row drives behind; None: of none of it."""
+        name = self.evaluate_options(row).get("shield")
+        shield = self.algorithms.get(str(name))
+        return shield if shield is not None and shield.kind == "risk" else None
 
     def rows_in(self, environment: str) -> list[Row]:
         """Rows that are run in an environment."""
@@ -321,6 +334,8 @@ def _check(suite: Suite) -> None:
             _other(suite, row, row.train.get(option), f"{where}.{option}")
         if row.kind == "agent":
             _other(suite, row, row.agent, f"{where}.agent")
+            if (shield := suite.shield_of(row)) is not None:
+                _other(suite, row, shield.name, f"{where}.evaluate.shield")
             if suite.algorithms[str(row.agent)].kind == "agent":
                 raise ValueError(f"{where}.agent: {row.agent!r} is itself another row's agent")
 
@@ -336,8 +351,9 @@ def _other(suite: Suite, row: Row, name: Any, where: str) -> None:
     for environment in suite.environments:
         if row in suite.rows_in(environment) and other not in suite.rows_in(environment):
             raise ValueError(f"{where}: {name!r} is not run in {environment!r}")
-    missing = set(suite.seeds_of(row)) - set(suite.seeds_of(other)) - {None}
-    if missing:
+    theirs = set(suite.seeds_of(other))
+    missing = set(suite.seeds_of(row)) - theirs - {None}
+    if missing and theirs != {None}:  # a driver has no seeds
         raise ValueError(
             f"{where}: {name!r} is not trained with the seeds {sorted(map(str, missing))}"
         )

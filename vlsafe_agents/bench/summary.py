@@ -50,8 +50,9 @@ class Entry:
 
     @property
     def has_learned(self) -> bool:
-        """Whether something was trained, here or before."""
-        return any(run.evaluation.kind != "driver" for run in self.runs)
+        """Whether something was trained, here or before: the agent, or its shield."""
+        found = (run.evaluation for run in self.runs)
+        return any(one.kind != "driver" or one.shielded is not None for one in found)
 
     @cached_property
     def all_metrics(self) -> dict[str, dict[str, Any]]:

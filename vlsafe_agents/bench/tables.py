@@ -129,7 +129,7 @@ def _metric(entry: Entry, column: Column) -> Cell:
 
 def _own(values: Sequence[float | None], show: Callable[[float], str]) -> str:
     """The training seeds' own values; empty where there is one."""
-    if len(values) < 2:
+    if len(values) < 2 or all(value is None for value in values):
         return ""
     return ", ".join(NOT_KNOWN if value is None else show(value) for value in values)
 
