@@ -35,6 +35,12 @@ GIVEN: dict[str, dict[str, Any]] = {
             "patience": 3,
         },
     },
+    "cpq": {
+        "steps": 24,
+        "cost": "env",
+        "cost_limit": 0.5,
+        "config": {"batch_size": 16, "alpha_learning_rate": 0.1},
+    },
     "ppo_lag": {"steps": 108, "envs": 2, "cost": "env", "cost_limit": 0.1, "config": ROLLOUT},
     "ppo": {"steps": 108, "envs": 2, "config": ROLLOUT},
 }

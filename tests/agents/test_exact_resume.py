@@ -27,7 +27,7 @@ from stable_baselines3.common.vec_env import (
 )
 from tiny_agents import make, weights
 
-from vlsafe_agents import BC, PPOLag, VLSafe
+from vlsafe_agents import BC, CPQ, CQL, IQL, PPOLag, VLSafe
 from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.common.agent_file import read_agent
 from vlsafe_agents.common.random_states import common_random_states
@@ -134,6 +134,18 @@ def test_vlsafe_goes_on_in_each_phase(limit: Any, dataset: EpisodeDataset, tmp_p
         folder=tmp_path,
     )
     assert agent._gap.updates > 0
+
+
+@pytest.mark.parametrize("kind", [IQL, CQL, CPQ])
+def test_offline_baselines_go_on(kind: Any, dataset: EpisodeDataset, tmp_path: Path) -> None:
+    small = {"batch_size": 16, "seed": 0, "device": "cpu", "policy_kwargs": {"net_arch": [16]}}
+    check_going_on(
+        kind("MlpPolicy", SpeedLimit(), dataset, **small),
+        lambda path: kind.load(path, device="cpu", dataset=dataset),
+        total=20,
+        stops=(1, 13),
+        folder=tmp_path,
+    )
 
 
 class CheckpointAt(SaveAt):
@@ -450,6 +462,7 @@ KILLS: dict[str, tuple[tuple[str, int], ...]] = {
     "vlsafe_online": (("step", 25), ("replay", 3), ("half", 4), ("update", 3), ("whole", 5)),
     "vlsafe": (("update", 7), ("half", 2), ("update", 13), ("update", 18)),  # each of the phases
     "bc": (("update", 3), ("half", 3), ("update", 15)),
+    "cpq": (("update", 7), ("half", 2)),
     "ppo_lag": (("step", 25), ("half", 2), ("step", 40)),
     "ppo": (("step", 31), ("whole", 2)),
 }
