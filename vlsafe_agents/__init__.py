@@ -18,10 +18,22 @@ if TYPE_CHECKING:
     from vlsafe_agents.ppo import PPO
     from vlsafe_agents.ppo_lag import PPOLag
     from vlsafe_agents.ppo_lag.recurrent import RecurrentPPOLag
+    from vlsafe_agents.sac_lag import SACLag
     from vlsafe_agents.trpo_lag import TRPOLag
     from vlsafe_agents.vlsafe import VLSafe
 
-__all__ = ["BC", "CPQ", "CQL", "IQL", "PPO", "PPOLag", "RecurrentPPOLag", "TRPOLag", "VLSafe"]
+__all__ = [
+    "BC",
+    "CPQ",
+    "CQL",
+    "IQL",
+    "PPO",
+    "PPOLag",
+    "RecurrentPPOLag",
+    "SACLag",
+    "TRPOLag",
+    "VLSafe",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -191,6 +191,11 @@ def _recurrent_arguments(settings: TrainSettings) -> dict[str, Any]:
     return own
 
 
+def _sac_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
+    # an update for each step that is driven, however many environments there are
+    return {"gradient_steps": -1, **_limited_arguments(settings)}
+
+
 def _ppo_lag_limit(name: str) -> float:
     from vlsafe_agents.ppo_lag.presets import preset
 
@@ -211,16 +216,8 @@ def _trpo_updates(model: Any) -> int:
 
 # --- the rows, in the order in which tables show them ---------------------------------------------
 
-_LAGRANGIAN = (
-    "data",
-    "cost",
-    "cost_limit",
-    "scorer",
-    "envs",
-    "frame_stack",
-    "reward_scale",
-    "preset",
-)
+_LIMITED = ("data", "cost", "cost_limit", "scorer", "envs", "frame_stack", "reward_scale")
+_LAGRANGIAN = (*_LIMITED, "preset")
 _ROWS = (
     AlgorithmSpec(
         name="bc",
@@ -303,6 +300,17 @@ _ROWS = (
         presets=("highway", "route"),
         cost_limit=_ppo_lag_limit,
         gradient_steps=_ppo_updates,
+    ),
+    AlgorithmSpec(
+        name="sac_lag",
+        label="SAC-Lag",
+        home="vlsafe_agents.sac_lag:SACLag",
+        offline=False,
+        reads=_LIMITED,
+        arguments=_sac_lag_arguments,
+        cost_limit=lambda preset: COST_LIMIT,
+        gradient_steps=lambda model: int(model._n_updates),
+        role=_stacking_role("sac_lag", "SAC-Lag"),
     ),
     AlgorithmSpec(
         name="ppo",

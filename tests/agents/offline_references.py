@@ -52,9 +52,7 @@ def conservative_q(alpha: float) -> np.ndarray:
     q, ahead = np.zeros((STEPS, 2, 2)), np.zeros(2)
     for k in reversed(range(STEPS)):
         for lane in range(2):
-            target = [
-                sum(p * (new + ahead[new]) for new, p in arrivals(lane, a)) for a in range(2)
-            ]
+            target = [sum(p * (new + ahead[new]) for new, p in arrivals(lane, a)) for a in range(2)]
             q[k, lane] = balanced(np.array(target))
         ahead = q[k].max(-1)
     return q

@@ -119,8 +119,13 @@ def bandit(space: Any, taken: Any, rewards: Any, costs: Any) -> EpisodeDataset:
     """Episodes of one step, with these actions."""
     blank = np.ones((2, 3), np.float32)
     episodes = [
-        Episode({"vector": blank}, np.array([a], np.float32 if isinstance(space, spaces.Box) else
-                np.int64), np.array([r]), np.array([0.0, c]), terminated=True)  # fmt: skip
+        Episode(
+            {"vector": blank},
+            np.array([a], np.float32 if isinstance(space, spaces.Box) else np.int64),
+            np.array([r]),
+            np.array([0.0, c]),
+            terminated=True,
+        )  # fmt: skip
         for a, r, c in zip(taken, rewards, costs, strict=True)
     ]
     seen = spaces.Dict({"vector": spaces.Box(-np.inf, np.inf, (3,), np.float32)})
@@ -176,9 +181,7 @@ def test_the_expectile_loss_and_whom_it_favours() -> None:
 
 def test_the_conservative_penalty_is_written_out() -> None:
     q, taken = [[1.0, 2.0, -1.0], [0.0, 0.0, 3.0]], [0, 2]
-    expected = [
-        math.log(sum(map(math.exp, row))) - row[a] for row, a in zip(q, taken, strict=True)
-    ]
+    expected = [math.log(sum(map(math.exp, row))) - row[a] for row, a in zip(q, taken, strict=True)]
     found = conservative_penalty(th.tensor(q), th.tensor(taken))
     assert found.item() == pytest.approx(sum(expected) / 2)
 
@@ -199,7 +202,9 @@ def test_iqls_loss_from_its_networks_on(coin: EpisodeDataset) -> None:
     with th.no_grad():
         obs, after = (th.as_tensor(o["vector"]) for o in (batch.obs, batch.next_obs))
         value, next_value = (numbers(policy.predict_values(o))[:, 0] for o in (obs, after))
-        fast, slow = (numbers(c["reward"].of_all(obs)) for c in (policy.critics, policy.slow_critics))
+        fast, slow = (
+            numbers(c["reward"].of_all(obs)) for c in (policy.critics, policy.slow_critics)
+        )
         chance = numbers(policy.get_distribution(obs).distribution.probs)
     total = 0.0
     for i, action in enumerate(batch.action):

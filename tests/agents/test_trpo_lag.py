@@ -65,7 +65,9 @@ def test_without_a_price_it_is_trpo() -> None:
     assert any(not th.equal(first[name], value) for name, value in moved.items())
 
 
-@pytest.mark.parametrize(("policy", "observation"), [("CnnPolicy", "image"), ("MlpPolicy", "vector")])
+@pytest.mark.parametrize(
+    ("policy", "observation"), [("CnnPolicy", "image"), ("MlpPolicy", "vector")]
+)
 def test_the_cost_critic_learns_and_leaves_what_the_policy_reads(
     policy: str, observation: str
 ) -> None:

@@ -161,7 +161,9 @@ class MixedDataset(EpisodeDataset):
         """
         kept = episode_mask(kept, self.num_episodes)
         masks = np.split(kept, self._before[1:-1])
-        left = [(p, w, m) for p, w, m in zip(self.parts, self.weights, masks, strict=True) if m.any()]
+        left = [
+            (p, w, m) for p, w, m in zip(self.parts, self.weights, masks, strict=True) if m.any()
+        ]
         return MixedDataset((p.where(m) for p, _, m in left), [w for _, w, _ in left])
 
     @property

@@ -27,8 +27,8 @@ class IQL(LearnsFromSteps):
 
     Implicit Q-learning (Kostrikov, Nair and Levine 2021, arXiv 2110.06169): V is an upper expectile
     of Q over the recorded actions (equation 5), Q is fitted to r + gamma V(o') (equation 6), and
-    the policy imitates the recorded actions weighted by exp(beta (Q - V)) (equation 7). Two critics,
-    of which the lesser slow one counts.
+    the policy imitates the recorded actions weighted by exp(beta (Q - V)) (equation 7). There are
+    two critics; the lesser of their slow copies counts.
 
     Departures: the networks and their optimiser are SB3's (no cosine schedule unless
     `learning_rate` is one); a `Box` policy is a normal variable clipped to the bounds, without the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -10,25 +10,22 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 
-from vlsafe_agents.common.checked_steps import count_collisions
-from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
-from vlsafe_agents.common.driving import DrivingAlgorithm
+from vlsafe_agents.common.cost_limit import KeepsLimit
 from vlsafe_agents.common.frame_stack import StacksFrames
-from vlsafe_agents.common.lagrange import make_multiplier
 from vlsafe_agents.ppo_lag.buffers import CostDictRolloutBuffer, CostRolloutBuffer
 from vlsafe_agents.ppo_lag.policies import (
     CostActorCriticCnnPolicy,
     CostActorCriticPolicy,
     CostMultiInputActorCriticPolicy,
 )
-from wrappers.checks import one_number, whole_number
 
 
-class LagrangianRollouts(StacksFrames, DrivingAlgorithm):
+class LagrangianRollouts(StacksFrames, KeepsLimit, OnPolicyAlgorithm):
     """Mixin, to be named before SB3's on-policy class: costs beside rewards, and their price.
 
     The constructor calls :meth:`_take_lagrangian`; `train` calls :meth:`_update_multiplier` first.
@@ -45,7 +42,6 @@ class LagrangianRollouts(StacksFrames, DrivingAlgorithm):
         CostRolloutBuffer,
         CostDictRolloutBuffer,
     )
-    _blind: ClassVar[str]  # who learns without costs, for messages
 
     def _take_lagrangian(
         self,
@@ -62,14 +58,9 @@ class LagrangianRollouts(StacksFrames, DrivingAlgorithm):
         Raises:
             ValueError: on an unknown multiplier or setting
         """
-        self.lagrange_kwargs = dict(lagrange_kwargs or {})
-        make_multiplier(lagrange, cost_limit, **self.lagrange_kwargs)  # refuses wrong settings
-        self.cost_limit, self.lagrange = cost_limit, lagrange
+        self._take_limit(cost_limit, lagrange, lagrange_kwargs, cost_window)
         self.cost_gamma, self.cost_gae_lambda = cost_gamma, cost_gae_lambda
-        self.cost_window = cost_window
         self.advantage_normalization = advantage_normalization
-        self.collisions_caused: int | None = None
-        self._caused_before = 0  # before the present rollout
 
     def _setup_model(self) -> None:
         if not issubclass(self.policy_class, CostActorCriticPolicy):
@@ -81,8 +72,7 @@ class LagrangianRollouts(StacksFrames, DrivingAlgorithm):
         self.rollout_buffer_class = self._buffers[is_dict]
         self.rollout_buffer_kwargs = self._buffer_arguments()
         super()._setup_model()
-        self.multiplier = make_multiplier(self.lagrange, self.cost_limit, **self.lagrange_kwargs)
-        self._forget_episodes()
+        self._setup_limit()
 
     def _buffer_arguments(self) -> dict[str, Any]:
         """What the rollout buffer takes beyond SB3's arguments."""
@@ -92,20 +82,6 @@ class LagrangianRollouts(StacksFrames, DrivingAlgorithm):
                 self.gae_lambda if self.cost_gae_lambda is None else self.cost_gae_lambda
             ),
         }
-
-    def _forget_episodes(self, recent: Iterable[float] = ()) -> None:
-        """Begin to sum up costs anew, with the sums of `recent` finished episodes known."""
-        kept = max(self.cost_window, self._stats_window_size)
-        self._episode_costs = EpisodeCosts(self.n_envs, kept, recent)
-
-    @property
-    def lagrange_multiplier(self) -> float:
-        """The current price of one unit of episode cost, in units of return."""
-        return self.multiplier.value
-
-    def _begin_episodes(self, afresh: bool) -> None:
-        super()._begin_episodes(afresh)
-        self._forget_episodes(() if afresh else self._episode_costs.recent)
 
     def collect_rollouts(
         self,
@@ -120,8 +96,7 @@ class LagrangianRollouts(StacksFrames, DrivingAlgorithm):
         rollout_buffer = cast(CostRolloutBuffer, rollout_buffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
-        self._episode_costs.start_rollout()
-        self._caused_before = self.collisions_caused or 0
+        self._start_counting()
         if self.use_sde:
             self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
@@ -135,12 +110,8 @@ class LagrangianRollouts(StacksFrames, DrivingAlgorithm):
             actions = action_tensor.cpu().numpy()
             clipped_actions = self._env_actions(actions)
             new_obs, rewards, dones, infos = steps.step(clipped_actions)
-            costs = read_costs(infos, steps, type(self).__name__, f"use {self._blind}")
+            costs = self._count(steps, dones, infos)
             self.num_timesteps += env.num_envs
-            self._episode_costs.add(costs, dones)
-            collisions = count_collisions(dones, infos)
-            if collisions is not None:
-                self.collisions_caused = (self.collisions_caused or 0) + collisions
 
             callback.update_locals(locals())
             if not callback.on_step():
@@ -220,18 +191,9 @@ class LagrangianRollouts(StacksFrames, DrivingAlgorithm):
                 rewards[index] += self.gamma * float(value)
                 costs[index] += cost_gamma * float(cost_value)
 
-    def _record_rollout(self) -> None:
-        episodes = self._episode_costs
-        if episodes.recent:
-            self.logger.record("rollout/ep_cost_mean", episodes.mean(self._stats_window_size))
-        if self.collisions_caused is not None:
-            self.logger.record("rollout/collisions", self.collisions_caused - self._caused_before)
-            self.logger.record("rollout/collisions_caused", self.collisions_caused)
-
     def _update_multiplier(self) -> None:
         """One step for the episodes that have ended; advantages in the form that is asked for."""
-        if self._episode_costs.ended:
-            self.multiplier.update(self._episode_costs.mean(self.cost_window))
+        self._pay()
         if self.advantage_normalization == "separate":
             self.rollout_buffer.normalise_separately()
 
@@ -242,32 +204,3 @@ class LagrangianRollouts(StacksFrames, DrivingAlgorithm):
         explained = explained_variance(predicted, target)
         self.logger.record("train/cost_explained_variance", explained)
         self.logger.record("train/lagrange_multiplier", self.lagrange_multiplier)
-
-    def _state(self) -> dict[str, Any]:
-        own = {
-            "collisions_caused": self.collisions_caused,
-            "episode_costs": list(self._episode_costs.recent),
-        }
-        return {**super()._state(), **own, "multiplier": self.multiplier.state_dict()}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
-        caused = state["collisions_caused"]
-        self.collisions_caused = (
-            None if caused is None else whole_number(caused, "collisions_caused")
-        )
-        self.multiplier.load_state_dict(state["multiplier"])
-        sums = state.get("episode_costs", [])  # not in files of before the window
-        self._forget_episodes(one_number(cost, "a cost", "episode_costs", low=0.0) for cost in sums)
-
-    def _running(self) -> dict[str, Any]:
-        own = {"collisions_caused": self.collisions_caused}
-        return {**super()._running(), **own, "episode_costs": self._episode_costs.state_dict()}
-
-    def _go_on(self, running: dict[str, Any]) -> None:
-        super()._go_on(running)
-        self.collisions_caused = running["collisions_caused"]
-        costs = running["episode_costs"]
-        if running.get("new_episodes"):
-            costs = {**costs, "running": np.zeros(self.n_envs)}
-        self._episode_costs.load_state_dict(costs)
