@@ -27,7 +27,7 @@ from stable_baselines3.common.vec_env import (
 )
 from tiny_agents import make, weights
 
-from vlsafe_agents import BC, CPQ, CQL, IQL, PPOLag, VLSafe
+from vlsafe_agents import BC, CPQ, CQL, IQL, PPOLag, TRPOLag, VLSafe
 from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.common.agent_file import read_agent
 from vlsafe_agents.common.random_states import common_random_states
@@ -321,8 +321,9 @@ def driving(kind: Any, make_env: Callable[[], VecEnv], folder: Path, **more: Any
         envs.append(make_env())
         return envs[-1]
 
+    rollout = {k: v for k, v in ROLLOUT.items() if k != "n_epochs" or kind is not TRPOLag}
     check_going_on(
-        kind("MlpPolicy", new(), **ROLLOUT, **more),
+        kind("MlpPolicy", new(), **rollout, **more),
         lambda path: kind.load(path, env=new(), device="cpu"),
         total=27 * 6,
         stops=(27 * 2 + 3, 27 * 4 + 12, 27 * 6),  # in the middle of rollouts, and at the end of one
@@ -332,7 +333,7 @@ def driving(kind: Any, make_env: Callable[[], VecEnv], folder: Path, **more: Any
         env.close()
 
 
-@pytest.mark.parametrize("kind", [PPO, PPOLag])
+@pytest.mark.parametrize("kind", [PPO, PPOLag, TRPOLag])
 def test_episodes_go_on_where_they_were(kind: Any, tmp_path: Path) -> None:
     driving(kind, plain, tmp_path)
 
@@ -465,6 +466,8 @@ KILLS: dict[str, tuple[tuple[str, int], ...]] = {
     "cpq": (("update", 7), ("half", 2)),
     "ppo_lag": (("step", 25), ("half", 2), ("step", 40)),
     "ppo": (("step", 31), ("whole", 2)),
+    "trpo_lag": (("step", 25),),
+    "sac_lag": (("step", 25), ("half", 8), ("step", 40)),
 }
 
 

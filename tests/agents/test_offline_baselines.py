@@ -125,7 +125,7 @@ def bandit(space: Any, taken: Any, rewards: Any, costs: Any) -> EpisodeDataset:
             np.array([r]),
             np.array([0.0, c]),
             terminated=True,
-        )  # fmt: skip
+        )
         for a, r, c in zip(taken, rewards, costs, strict=True)
     ]
     seen = spaces.Dict({"vector": spaces.Box(-np.inf, np.inf, (3,), np.float32)})
@@ -321,8 +321,8 @@ def test_iql_and_bc_learn_several_choices_at_once(space: Any) -> None:
     taken = np.array([space.sample() for _ in range(200)])
     data = bandit(space, taken, taken.sum(1).astype(float), np.zeros(200))
     seen = {"vector": np.ones(3, np.float32)}
-    agent = IQL("MultiInputPolicy", None, data, beta=10.0, learning_rate=5e-3, policy_kwargs={"net_arch": [32]},
-                **SMALL).learn(120)  # fmt: skip
+    small: dict[str, Any] = {**SMALL, "policy_kwargs": {"net_arch": [32]}}
+    agent = IQL("MultiInputPolicy", None, data, beta=10.0, learning_rate=5e-3, **small).learn(120)
     best = agent.predict(seen, deterministic=True)[0]
     assert space.contains(best)
     assert best.sum() == taken.sum(1).max()

@@ -108,7 +108,7 @@ def continuous() -> Any:
 
 
 def test_a_checkpoint_goes_on_exactly_when_the_replay_has_gone_round(tmp_path: Path) -> None:
-    """60 rows are full after 60 steps; checkpoints before learning, in the first round and later."""
+    """The replay is full after 60 steps; checkpoints before learning, before that and after it."""
     given: dict[str, Any] = {**SMALL, "multiplier_interval": 10, "cost_limit": 0.1}
     whole = SACLag("MlpPolicy", continuous(), **given)
     stops = (8, 40, 120)
@@ -157,10 +157,12 @@ def test_what_it_is_given_is_checked() -> None:
     for wrong in ({"tau": 2.0}, {"batch_size": 0}, {"multiplier_interval": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             SACLag("MlpPolicy", Counting(), **wrong)
+    with pytest.raises(ValueError, match="SACLag learns Box actions, not Discrete"):
+        SACLag("MlpPolicy", CountingEnv(), **SMALL)
     refused: dict[str, Any] = {"n_steps": 3}
     with pytest.raises(ValueError, match="leave n_steps out"):
         SACLag("MlpPolicy", Counting(), **refused)
-    with pytest.raises(KeyError, match="SACLag needs one .* use SB3's SAC"):
+    with pytest.raises(KeyError, match=r"SACLag needs one .* use SB3's SAC"):
         SACLag("MlpPolicy", "Pendulum-v1", **SMALL).learn(3)
     normalised = VecNormalize(make_vec_env(Counting, 1))
     with pytest.raises(ValueError, match="leave VecNormalize out"):

@@ -89,28 +89,30 @@ def test_what_it_is_given_is_checked() -> None:
             TRPOLag("MlpPolicy", SpeedLimitEnv(), **wrong)
     with pytest.raises(ValueError, match="TRPOLag brings its own rollout buffer"):
         TRPOLag("MlpPolicy", SpeedLimitEnv(), rollout_buffer_kwargs={})
-    with pytest.raises(KeyError, match="TRPOLag needs one .* use sb3-contrib's TRPO"):
+    with pytest.raises(KeyError, match=r"TRPOLag needs one .* use sb3-contrib's TRPO"):
         TRPOLag("MlpPolicy", "CartPole-v1", **SMALL).learn(10)
     for name in PRESETS:
         TRPOLag("MlpPolicy", SpeedLimitEnv(), **trpo_preset(name, device="cpu"))
 
 
-@pytest.mark.slow  # about 30 s of one core each
+@pytest.mark.slow  # about 9 s of one core each
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_trpo_lag_reaches_the_constrained_optimum(seed: int) -> None:
+    """With sb3-contrib's `target_kl` of 0.01 policy and price are still on their way up by then."""
     look = Rollouts()
     TRPOLag(
         "MlpPolicy", make_vec_env(TradeOff, n_envs=8), cost_limit=LIMIT, seed=seed, n_steps=40,
-        batch_size=80, lagrange_kwargs={"learning_rate": 0.05}, device="cpu",
-        policy_kwargs={"net_arch": [16], "log_std_init": -1.0},
+        batch_size=80, target_kl=0.05, cost_window=32, lagrange_kwargs={"learning_rate": 0.05},
+        device="cpu", policy_kwargs={"net_arch": [16], "log_std_init": -1.0},
     ).learn(80 * 320, look)  # fmt: skip
     cost, earned, multiplier, _ = np.mean(look.rows[-20:], 0)
     print(f"seed {seed}: cost {cost:.2f}, return {earned:.2f}, multiplier {multiplier:.2f}")
-    assert cost == pytest.approx(LIMIT, abs=0.4)
-    assert earned == pytest.approx(BEST_RETURN, abs=0.4)
+    assert cost == pytest.approx(LIMIT, abs=0.3)
+    assert earned == pytest.approx(BEST_RETURN, abs=0.3)
+    assert multiplier == pytest.approx(1.0, abs=0.25)
 
 
 def test_the_shared_rollouts_say_who_needs_costs() -> None:
-    with pytest.raises(KeyError, match="PPOLag needs one .* use SB3's PPO"):
+    with pytest.raises(KeyError, match=r"PPOLag needs one .* use SB3's PPO"):
         PPOLag("MlpPolicy", "CartPole-v1", **SMALL).learn(10)

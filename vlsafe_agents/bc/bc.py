@@ -30,7 +30,7 @@ class BC(LearnsFromSteps):
     feed-forward actor-critic policies; their value head stays untrained.
 
     With a `cost_limit` only the episodes that keep it are imitated: BC-Safe of DSRL (Liu et al.
-    2023, arXiv 2306.09303, section 5.1).
+    2023, arXiv 2306.09303).
 
     Args:
         policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an `ActorCriticPolicy` class

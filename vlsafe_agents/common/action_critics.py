@@ -82,7 +82,7 @@ class ActionCritic(nn.Module):
         return th.stack([net(joined).squeeze(-1) for net in self.nets])
 
     def _features(self, obs: PyTorchObs) -> th.Tensor:
-        seen = preprocess_obs(obs, self.observation_space, self.normalize_images)  # type: ignore[arg-type]
+        seen = preprocess_obs(obs, self.observation_space, self.normalize_images)
         features: th.Tensor = self.features_extractor(seen)
         return features
 

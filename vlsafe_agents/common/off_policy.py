@@ -1,4 +1,4 @@
-"""SB3's off-policy algorithms with checked environments, and with checkpoints that hold a replay."""
+"""SB3's off-policy algorithms: environments are checked, and checkpoints hold the replay."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ class CPQ(LearnsFromSteps):
 
     Constraints-penalised Q-learning (Xu, Zhan and Zhu 2022, arXiv 2107.09003). The cost critic is
     fitted to the policy's cost and pushed up on unsupported actions until it says `margin` times
-    the threshold there (equation 8); the reward critic's targets and the policy count
-    1(Q_c <= l) Q (equations 9 and 10). The threshold `l` is `cost_limit` discounted over an episode
+    the threshold there; the reward critic's targets and the policy count
+    1(Q_c <= l) Q. The threshold `l` is `cost_limit` discounted over an episode
     of the data's mean length, as in OSRL and OmniSafe. It is kept from every state on, not on
     average: the policy stays below what a constrained MDP's best one earns. Rewards should be at
     least 0, as in the paper: an action that breaks the limit counts as 0, and less would be worse.
@@ -181,7 +181,7 @@ class CPQ(LearnsFromSteps):
         return values[foreign].mean() if foreign.any() else None
 
     def _update_alpha(self, cost: float) -> None:
-        """Dual ascent: the push grows while unsupported actions look cheap (equation 8)."""
+        """Dual ascent: the push grows while unsupported actions look cheap."""
         lacking = self.margin * float(self.policy.threshold) - cost
         self.alpha = float(
             np.clip(self.alpha + self.alpha_learning_rate * lacking, 0.0, self.alpha_max)

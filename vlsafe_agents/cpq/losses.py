@@ -6,7 +6,7 @@ import torch as th
 
 
 def penalised(q: th.Tensor, cost_q: th.Tensor, threshold: float | th.Tensor) -> th.Tensor:
-    """1(Q_c <= l) Q: values of actions, 0 where their cost breaks the threshold (equation 9)."""
+    """1(Q_c <= l) Q: values of actions, 0 where their cost breaks the threshold."""
     return th.where(cost_q <= threshold, q, 0.0)
 
 

@@ -46,7 +46,7 @@ class SquashedActor(nn.Module):
 
     def forward(self, obs: PyTorchObs) -> tuple[th.Tensor, th.Tensor]:
         """Mean and deviation (N, A) before squashing."""
-        seen = preprocess_obs(obs, self.observation_space, self.normalize_images)  # type: ignore[arg-type]
+        seen = preprocess_obs(obs, self.observation_space, self.normalize_images)
         mean, log_std = self.net(self.features_extractor(seen)).chunk(2, -1)
         return mean, log_std.clamp(*_LOG_STD).exp()
 

@@ -157,6 +157,12 @@ class SACLag(StacksFrames, KeepsLimit, DrivesOffPolicy, SAC):
         self.multiplier_interval = multiplier_interval
         self._next_price = multiplier_interval  # timesteps at the multiplier's next step
         self.frame_stack = int(frame_stack)
+        space = getattr(env, "action_space", None)  # an id has none yet
+        if space is not None and not isinstance(space, spaces.Box):
+            raise ValueError(
+                f"SACLag learns Box actions, not {space}; make the environment with continuous "
+                "ones, or take PPOLag or TRPOLag"
+            )
         super().__init__(
             policy, stack_env(SACLag, env, self.frame_stack), buffer_size=buffer_size, **sac_kwargs
         )
@@ -203,10 +209,7 @@ class SACLag(StacksFrames, KeepsLimit, DrivesOffPolicy, SAC):
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """Updates of temperature, critics and actor, in SB3's order."""
         self.policy.set_training_mode(True)
-        optimizers = [
-            part.optimizer
-            for part in (self.actor, self.critic, self.cost_critic)  # type: ignore[union-attr]
-        ]
+        optimizers = [part.optimizer for part in (self.actor, self.critic, self.cost_critic)]
         if self.ent_coef_optimizer is not None:
             optimizers.append(self.ent_coef_optimizer)
         self._update_learning_rate(optimizers)
@@ -233,18 +236,18 @@ class SACLag(StacksFrames, KeepsLimit, DrivesOffPolicy, SAC):
         obs = batch.observations
         if self.use_sde:
             self.actor.reset_noise()
-        actions, log_prob = self.actor.action_log_prob(obs)  # type: ignore[arg-type]
+        actions, log_prob = self.actor.action_log_prob(obs)
         log_prob = log_prob.reshape(-1, 1)
         ent_coef = self._update_temperature(log_prob, logs)
         target, cost_target = self._targets(batch, ent_coef)
-        known = self.critic(obs, batch.actions)  # type: ignore[arg-type]
+        known = self.critic(obs, batch.actions)
         critic_loss = 0.5 * th.stack([F.mse_loss(q, target) for q in known]).sum()
         _descend(self.critic.optimizer, critic_loss)
-        [cost_q] = self.cost_critic(obs, batch.actions)  # type: ignore[arg-type]
+        [cost_q] = self.cost_critic(obs, batch.actions)
         cost_loss = 0.5 * F.mse_loss(cost_q, cost_target)
         _descend(self.cost_critic.optimizer, cost_loss)
-        q = th.cat(self.critic(obs, actions), 1).amin(1, keepdim=True)  # type: ignore[arg-type]
-        [cost_q] = self.cost_critic(obs, actions)  # type: ignore[arg-type]
+        q = th.cat(self.critic(obs, actions), 1).amin(1, keepdim=True)
+        [cost_q] = self.cost_critic(obs, actions)
         loss = actor_loss(q, cost_q, log_prob, ent_coef, self.lagrange_multiplier)
         _descend(self.actor.optimizer, loss)
         logs["critic_loss"].append(critic_loss.item())
