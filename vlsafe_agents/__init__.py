@@ -12,12 +12,28 @@ from vlsafe_agents.algorithms import ALGORITHMS
 
 if TYPE_CHECKING:
     from vlsafe_agents.bc import BC
+    from vlsafe_agents.cpq import CPQ
+    from vlsafe_agents.cql import CQL
+    from vlsafe_agents.iql import IQL
     from vlsafe_agents.ppo import PPO
     from vlsafe_agents.ppo_lag import PPOLag
     from vlsafe_agents.ppo_lag.recurrent import RecurrentPPOLag
+    from vlsafe_agents.sac_lag import SACLag
+    from vlsafe_agents.trpo_lag import TRPOLag
     from vlsafe_agents.vlsafe import VLSafe
 
-__all__ = ["BC", "PPO", "PPOLag", "RecurrentPPOLag", "VLSafe"]
+__all__ = [
+    "BC",
+    "CPQ",
+    "CQL",
+    "IQL",
+    "PPO",
+    "PPOLag",
+    "RecurrentPPOLag",
+    "SACLag",
+    "TRPOLag",
+    "VLSafe",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,7 @@ class AlgorithmSpec:
         arguments: the constructor's arguments made of settings, without ``seed`` and ``device``.
         nested_config: whether the constructor takes ``config`` as one nested argument.
         presets: names of its presets, the default first.
-        cost_limit: the limit that a preset stands for.
+        cost_limit: the limit that a preset stands for; "" is none, of rows without presets.
         many_limits: whether it may be given a range of limits, ``"0.5:2"``.
         switched_off: of given settings, those that others leave without effect, each with the
             option that does so.
@@ -140,7 +140,9 @@ def _vlsafe_role(stored: Stored) -> tuple[str, str]:
     return ("vlsafe", label) if safety == "score" else ("control", f"{label}, p = {safety}")
 
 
-# --- BC, PPO and PPO-Lag --------------------------------------------------------------------------
+# --- the baselines --------------------------------------------------------------------------------
+
+COST_LIMIT = 1.0  # of an episode, where no preset says otherwise
 
 
 def _stacking_role(name: str, label: str) -> Callable[[Stored], tuple[str, str]]:
@@ -154,8 +156,12 @@ def _stacking_role(name: str, label: str) -> Callable[[Stored], tuple[str, str]]
     return role
 
 
-def _bc_arguments(settings: TrainSettings) -> dict[str, Any]:
+def _stacking_arguments(settings: TrainSettings) -> dict[str, Any]:
     return {"frame_stack": settings.frame_stack, **settings.config}
+
+
+def _limited_arguments(settings: TrainSettings) -> dict[str, Any]:
+    return {"cost_limit": settings.limits(), **_stacking_arguments(settings)}
 
 
 def _ppo_arguments(settings: TrainSettings) -> dict[str, Any]:
@@ -172,10 +178,22 @@ def _ppo_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
     return {**own, **_ppo_arguments(settings)}
 
 
+def _trpo_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
+    from vlsafe_agents.ppo_lag.presets import trpo_preset
+
+    own = trpo_preset(str(settings.preset), cost_limit=settings.limits())
+    return {**own, **_ppo_arguments(settings)}
+
+
 def _recurrent_arguments(settings: TrainSettings) -> dict[str, Any]:
     own = _ppo_lag_arguments(settings)
     own.pop("frame_stack")  # it has a memory instead
     return own
+
+
+def _sac_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
+    # an update for each step that is driven, however many environments there are
+    return {"gradient_steps": -1, **_limited_arguments(settings)}
 
 
 def _ppo_lag_limit(name: str) -> float:
@@ -190,8 +208,16 @@ def _ppo_updates(model: Any) -> int:
     return int(model._n_updates * batches)
 
 
+def _trpo_updates(model: Any) -> int:
+    """Steps of the policy, and minibatch updates of both critics."""
+    batches = -(-model.n_steps * model.n_envs // model.batch_size)
+    return int(model._n_updates * (1 + 2 * model.n_critic_updates * batches))
+
+
 # --- the rows, in the order in which tables show them ---------------------------------------------
 
+_LIMITED = ("data", "cost", "cost_limit", "scorer", "envs", "frame_stack", "reward_scale")
+_LAGRANGIAN = (*_LIMITED, "preset")
 _ROWS = (
     AlgorithmSpec(
         name="bc",
@@ -199,29 +225,70 @@ _ROWS = (
         home="vlsafe_agents.bc:BC",
         offline=True,
         reads=("data", "frame_stack"),
-        arguments=_bc_arguments,
+        arguments=_stacking_arguments,
         role=_stacking_role("bc", "Behaviour cloning"),
+    ),
+    AlgorithmSpec(
+        name="bc_safe",
+        label="BC-Safe",
+        home="vlsafe_agents.bc:BC",
+        offline=True,
+        reads=("data", "cost", "cost_limit", "frame_stack"),
+        arguments=_limited_arguments,
+        cost_limit=lambda preset: COST_LIMIT,
+        role=_stacking_role("bc_safe", "BC-Safe"),
+    ),
+    AlgorithmSpec(
+        name="iql",
+        label="IQL",
+        home="vlsafe_agents.iql:IQL",
+        offline=True,
+        reads=("data", "frame_stack"),
+        arguments=_stacking_arguments,
+        role=_stacking_role("iql", "IQL"),
+    ),
+    AlgorithmSpec(
+        name="cql",
+        label="CQL",
+        home="vlsafe_agents.cql:CQL",
+        offline=True,
+        reads=("data", "frame_stack"),
+        arguments=_stacking_arguments,
+        role=_stacking_role("cql", "CQL"),
+    ),
+    AlgorithmSpec(
+        name="cpq",
+        label="CPQ",
+        home="vlsafe_agents.cpq:CPQ",
+        offline=True,
+        reads=("data", "cost", "cost_limit", "frame_stack"),
+        arguments=_limited_arguments,
+        cost_limit=lambda preset: COST_LIMIT,
+        role=_stacking_role("cpq", "CPQ"),
     ),
     AlgorithmSpec(
         name="ppo_lag",
         label="PPO-Lag",
         home="vlsafe_agents.ppo_lag:PPOLag",
         offline=False,
-        reads=(
-            "data",
-            "cost",
-            "cost_limit",
-            "scorer",
-            "envs",
-            "frame_stack",
-            "reward_scale",
-            "preset",
-        ),
+        reads=_LAGRANGIAN,
         arguments=_ppo_lag_arguments,
         presets=("highway", "route"),
         cost_limit=_ppo_lag_limit,
         gradient_steps=_ppo_updates,
         role=_stacking_role("ppo_lag", "PPO-Lag"),
+    ),
+    AlgorithmSpec(
+        name="trpo_lag",
+        label="TRPO-Lag",
+        home="vlsafe_agents.trpo_lag:TRPOLag",
+        offline=False,
+        reads=_LAGRANGIAN,
+        arguments=_trpo_lag_arguments,
+        presets=("highway", "route"),
+        cost_limit=_ppo_lag_limit,
+        gradient_steps=_trpo_updates,
+        role=_stacking_role("trpo_lag", "TRPO-Lag"),
     ),
     AlgorithmSpec(
         name="recurrent_ppo_lag",
@@ -233,6 +300,17 @@ _ROWS = (
         presets=("highway", "route"),
         cost_limit=_ppo_lag_limit,
         gradient_steps=_ppo_updates,
+    ),
+    AlgorithmSpec(
+        name="sac_lag",
+        label="SAC-Lag",
+        home="vlsafe_agents.sac_lag:SACLag",
+        offline=False,
+        reads=_LIMITED,
+        arguments=_sac_lag_arguments,
+        cost_limit=lambda preset: COST_LIMIT,
+        gradient_steps=lambda model: int(model._n_updates),
+        role=_stacking_role("sac_lag", "SAC-Lag"),
     ),
     AlgorithmSpec(
         name="ppo",
@@ -255,7 +333,7 @@ _ROWS = (
         arguments=_vlsafe_arguments,
         nested_config=True,
         presets=("cpu", "route", "debug", "12M", "25M", "50M"),
-        cost_limit=lambda preset: 1.0,
+        cost_limit=lambda preset: COST_LIMIT,
         many_limits=True,
         switched_off=_vlsafe_switched_off,
         gradient_steps=_vlsafe_updates,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,34 @@ GIVEN: dict[str, dict[str, Any]] = {
             "patience": 3,
         },
     },
+    "cpq": {
+        "steps": 24,
+        "cost": "env",
+        "cost_limit": 0.5,
+        "config": {"batch_size": 16, "alpha_learning_rate": 0.1},
+    },
     "ppo_lag": {"steps": 108, "envs": 2, "cost": "env", "cost_limit": 0.1, "config": ROLLOUT},
     "ppo": {"steps": 108, "envs": 2, "config": ROLLOUT},
+    "trpo_lag": {
+        "steps": 108,
+        "envs": 2,
+        "cost": "env",
+        "cost_limit": 0.1,
+        "config": {"n_steps": 9, "batch_size": 6, "n_critic_updates": 2},
+    },
+    "sac_lag": {
+        "env": EnvName("SpeedLimit-v0", {"continuous": True}),
+        "steps": 108,
+        "envs": 2,
+        "cost": "env",
+        "cost_limit": 0.1,
+        "config": {
+            "buffer_size": 60,
+            "learning_starts": 20,
+            "batch_size": 8,
+            "multiplier_interval": 10,
+        },
+    },
 }
 
 
@@ -87,7 +114,8 @@ def run(name: str, out: str, kill: tuple[str, int] | None, every: float = 0.0) -
         _die_in_a_save(what, number)
     settings = settings_of(name)
     drives = record(12) if settings.offline else None
-    train(settings, out, Mortal, drives, checkpoint_seconds=every)
+    made = partial(Mortal, **settings.env.kwargs)
+    train(settings, out, made, drives, checkpoint_seconds=every)
 
 
 def _die_in_a_save(when: str, number: int) -> None:

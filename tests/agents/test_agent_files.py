@@ -20,21 +20,23 @@ from stable_baselines3 import PPO as StockPPO
 from stable_baselines3.common.utils import LinearSchedule
 from tiny_agents import make
 
-from vlsafe_agents import BC, PPOLag, VLSafe
+from vlsafe_agents import BC, CPQ, CQL, IQL, PPOLag, VLSafe
 from vlsafe_agents.ppo import PPO
 from vlsafe_agents.ppo_lag import MlpPolicy
 
 OBS = np.linspace(-1, 1, 40, dtype=np.float32).reshape(10, 4)
 GOLDEN = Path(__file__).parent / "golden" / "vlsafe_2026_11.zip"
-KINDS = {"vlsafe": VLSafe, "bc": BC, "ppo_lag": PPOLag, "ppo": PPO}
+OFFLINE = {"bc": BC, "iql": IQL, "cql": CQL, "cpq": CPQ}
+KINDS = {"vlsafe": VLSafe, **OFFLINE, "ppo_lag": PPOLag, "ppo": PPO}
 SMALL: dict[str, Any] = {"n_steps": 8, "batch_size": 8, "n_epochs": 1, "device": "cpu", "seed": 0}
 
 
 def trained(name: str, **more: Any) -> Any:
     if name == "vlsafe":
         return make(record(10), **more).learn(6)
-    if name == "bc":
-        return BC("MlpPolicy", SpeedLimit(), record(10), device="cpu", seed=0, **more).learn(3)
+    if name in OFFLINE:
+        kind: Any = OFFLINE[name]
+        return kind("MlpPolicy", SpeedLimit(), record(10), device="cpu", seed=0, **more).learn(3)
     return KINDS[name]("MlpPolicy", SpeedLimit(), **SMALL, **more).learn(16)
 
 

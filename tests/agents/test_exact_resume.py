@@ -27,7 +27,7 @@ from stable_baselines3.common.vec_env import (
 )
 from tiny_agents import make, weights
 
-from vlsafe_agents import BC, PPOLag, VLSafe
+from vlsafe_agents import BC, CPQ, CQL, IQL, PPOLag, TRPOLag, VLSafe
 from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.common.agent_file import read_agent
 from vlsafe_agents.common.random_states import common_random_states
@@ -134,6 +134,18 @@ def test_vlsafe_goes_on_in_each_phase(limit: Any, dataset: EpisodeDataset, tmp_p
         folder=tmp_path,
     )
     assert agent._gap.updates > 0
+
+
+@pytest.mark.parametrize("kind", [IQL, CQL, CPQ])
+def test_offline_baselines_go_on(kind: Any, dataset: EpisodeDataset, tmp_path: Path) -> None:
+    small = {"batch_size": 16, "seed": 0, "device": "cpu", "policy_kwargs": {"net_arch": [16]}}
+    check_going_on(
+        kind("MlpPolicy", SpeedLimit(), dataset, **small),
+        lambda path: kind.load(path, device="cpu", dataset=dataset),
+        total=20,
+        stops=(1, 13),
+        folder=tmp_path,
+    )
 
 
 class CheckpointAt(SaveAt):
@@ -309,8 +321,9 @@ def driving(kind: Any, make_env: Callable[[], VecEnv], folder: Path, **more: Any
         envs.append(make_env())
         return envs[-1]
 
+    rollout = {k: v for k, v in ROLLOUT.items() if k != "n_epochs" or kind is not TRPOLag}
     check_going_on(
-        kind("MlpPolicy", new(), **ROLLOUT, **more),
+        kind("MlpPolicy", new(), **rollout, **more),
         lambda path: kind.load(path, env=new(), device="cpu"),
         total=27 * 6,
         stops=(27 * 2 + 3, 27 * 4 + 12, 27 * 6),  # in the middle of rollouts, and at the end of one
@@ -320,7 +333,7 @@ def driving(kind: Any, make_env: Callable[[], VecEnv], folder: Path, **more: Any
         env.close()
 
 
-@pytest.mark.parametrize("kind", [PPO, PPOLag])
+@pytest.mark.parametrize("kind", [PPO, PPOLag, TRPOLag])
 def test_episodes_go_on_where_they_were(kind: Any, tmp_path: Path) -> None:
     driving(kind, plain, tmp_path)
 
@@ -450,8 +463,11 @@ KILLS: dict[str, tuple[tuple[str, int], ...]] = {
     "vlsafe_online": (("step", 25), ("replay", 3), ("half", 4), ("update", 3), ("whole", 5)),
     "vlsafe": (("update", 7), ("half", 2), ("update", 13), ("update", 18)),  # each of the phases
     "bc": (("update", 3), ("half", 3), ("update", 15)),
+    "cpq": (("update", 7), ("half", 2)),
     "ppo_lag": (("step", 25), ("half", 2), ("step", 40)),
     "ppo": (("step", 31), ("whole", 2)),
+    "trpo_lag": (("step", 25),),
+    "sac_lag": (("step", 25), ("half", 8), ("step", 40)),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 import torch as th
@@ -12,38 +12,25 @@ from stable_baselines3.common.policies import (
     ActorCriticPolicy,
     BasePolicy,
 )
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.vec_env import VecTransposeImage
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from vlsafe_agents.bc.validation import EarlyStopping
-from vlsafe_agents.common.border import first_action
-from vlsafe_agents.common.frame_stack import StacksFrames, single_space, stack_env, stacked_space
-from vlsafe_agents.common.offline import OfflineAlgorithm
-from vlsafe_agents.common.space_actions import ActsInSpace
+from vlsafe_agents.common.recorded_steps import AlgorithmKwargs, LearnsFromSteps
 from vlsafe_agents.common.vehicle_policies import MultiInputPolicy
-from vlsafe_agents.data.accepted import check_dataset
-from vlsafe_agents.data.dataset import EpisodeDataset, TransitionBatch
+from vlsafe_agents.data.batches import TransitionBatch
+from vlsafe_agents.data.dataset import EpisodeDataset
 from wrappers.checks import one_number, whole_number
 
 
-class AlgorithmKwargs(TypedDict, total=False):
-    """Arguments of SB3's `BaseAlgorithm` that `BC` passes on unchanged."""
-
-    policy_kwargs: dict[str, Any] | None
-    stats_window_size: int
-    tensorboard_log: str | None
-    verbose: int
-    seed: int | None
-    device: th.device | str
-
-
-class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
+class BC(LearnsFromSteps):
     """Imitates recorded drives; one timestep = one gradient update, the env is never stepped.
 
     Maximum likelihood (Pomerleau 1991): the loss is -mean(log pi(a | o)) minus `ent_coef` times
     the policy's entropy, over transitions drawn uniformly from the data. The networks are SB3's
     feed-forward actor-critic policies; their value head stays untrained.
+
+    With a `cost_limit` only the episodes that keep it are imitated: BC-Safe of DSRL (Liu et al.
+    2023, arXiv 2306.09303).
 
     Args:
         policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or an `ActorCriticPolicy` class
@@ -60,11 +47,12 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
             never stops; needs a `validation_share`
         frame_stack: observations that the policy sees at once; the data's are stacked as an
             environment's, see :class:`~vlsafe_agents.common.frame_stack.StacksFrames`
+        cost_limit: imitate the episodes with at most this cost, undiscounted; None: all
         base_kwargs: `policy_kwargs`, `seed`, `device`, `tensorboard_log`, `verbose` as in SB3
 
     Raises:
-        ValueError: if the data do not fit the environment's spaces, or `patience` is set without
-            held-out episodes
+        ValueError: if the data do not fit the environment's spaces, if `patience` is set without
+            held-out episodes, or if no episode keeps the `cost_limit`
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
@@ -73,6 +61,7 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
         "MultiInputPolicy": MultiInputPolicy,
     }
     policy: ActorCriticPolicy
+    _validation_data: EpisodeDataset | None = None
 
     def __init__(
         self,
@@ -87,31 +76,11 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
         validation_interval: int = 250,
         patience: int | None = None,
         frame_stack: int = 1,
+        cost_limit: float | None = None,
         _init_setup_model: bool = True,
         **base_kwargs: Unpack[AlgorithmKwargs],
     ) -> None:
-        self.frame_stack = whole_number(frame_stack, "frame_stack", "BC", low=1)
-        super().__init__(
-            policy,
-            stack_env(BC, env, self.frame_stack),
-            learning_rate,
-            support_multi_env=True,
-            supported_action_spaces=(spaces.Box, spaces.Discrete),
-            **base_kwargs,
-        )
-        if dataset is not None:
-            check_dataset(dataset)
-        if env is None and dataset is not None:
-            self.observation_space = stacked_space(
-                _channels_first(dataset.observation_space), self.frame_stack
-            )
-            self.action_space = dataset.action_space
-            self.n_envs = 1
-        if not callable(learning_rate):
-            one_number(learning_rate, "learning_rate", "BC", low=0.0)
-        self.batch_size = whole_number(batch_size, "batch_size", "BC", low=1)
         self.ent_coef = one_number(ent_coef, "ent_coef", "BC", low=0.0)
-        self.max_grad_norm = one_number(max_grad_norm, "max_grad_norm", "BC", low=0.0)
         self.validation_share = one_number(validation_share, "validation_share", "BC", 0.0, 1.0)
         self.validation_interval = whole_number(
             validation_interval, "validation_interval", "BC", low=1
@@ -120,119 +89,54 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
         self._stopping = EarlyStopping(patience)
         if patience is not None and self.validation_share == 0.0:
             raise ValueError("Early stopping (patience) needs a validation_share > 0.")
-        self._training_data: EpisodeDataset | None = None
-        self._validation_data: EpisodeDataset | None = None
-        if _init_setup_model:
-            self._setup_model()
-        if dataset is not None:
-            self.set_dataset(dataset)
-
-    def _setup_model(self) -> None:
-        self._setup_lr_schedule()
-        self.set_random_seed(self.seed)
-        self._rng = np.random.default_rng(self.seed)
-        self.policy = self.policy_class(  # type: ignore[assignment]
-            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        self.cost_limit = (
+            None if cost_limit is None else one_number(cost_limit, "cost_limit", "BC", low=0.0)
         )
-        self.policy = self.policy.to(self.device)
+        super().__init__(
+            policy,
+            env,
+            dataset,
+            learning_rate,
+            batch_size,
+            max_grad_norm,
+            frame_stack,
+            _init_setup_model,
+            **base_kwargs,
+        )
 
-    def set_dataset(self, dataset: EpisodeDataset) -> None:
-        """Imitate `dataset` from now on (a loaded model has none).
-
-        Warns of an environment with another id than the one that was recorded.
-
-        Raises:
-            ValueError: if its spaces are not the model's, or if the environment's observations are
-                changed on their way (`VecNormalize`)
-            TypeError: if it is no data set
-        """
-        dataset = self._accept_data(dataset)
-        if dataset.num_branches:
-            raise ValueError(
-                f"{dataset.num_branches} of the episodes branch from recorded ones: their actions "
-                "are no driver's choice, which BC would copy; give the recorded drives alone"
-            )
-        if dataset.action_space != self.action_space:
-            raise ValueError(
-                f"The data's actions are {dataset.action_space}, the model's are "
-                f"{self.action_space}; make the environment with the data's `action`."
-            )
-        seen = single_space(self.observation_space, self.frame_stack)
-        dataset = dataset.select(_channels_last(seen))
+    def _take_data(self, dataset: EpisodeDataset) -> None:
+        if self.cost_limit is not None:
+            dataset.require_cost("BC with a cost_limit")
+            dataset = _within(dataset, self.cost_limit)
         self._training_data, self._validation_data = dataset, None
         if self.validation_share > 0.0:
             self._training_data, self._validation_data = dataset.split(
                 self.validation_share, seed=self.seed or 0
             )
 
-    def learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 100,
-        tb_log_name: str = "BC",
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> Self:
-        """Make `total_timesteps` gradient updates, fewer if validation stops improving.
-
-        Another call starts learning rate and early stopping afresh from the weights as they are;
-        with `reset_num_timesteps=False` both go on where they were, with the weights of the last
-        update rather than the best ones. Where early stopping has ended the training, nothing is
-        left to go on with.
-
-        Raises:
-            ValueError: without a data set, or for a negative number of updates
-        """
-        if self._training_data is None:
-            raise ValueError("BC has no data set; pass dataset= or call set_dataset() first.")
-        total_timesteps, callback = self._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        callback.on_training_start(locals(), globals())
-        if reset_num_timesteps:
+    def _begin_updates(self, afresh: bool) -> None:
+        """Early stopping starts afresh too, or goes on from the weights of the last update."""
+        if afresh:
             self._stopping = EarlyStopping(self.patience)
         self._stopping.restore_latest(self.policy)
-        while self.num_timesteps < total_timesteps and not self._stopping.over:
-            self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
-            self.train()
-            self.num_timesteps += 1
-            self._validate()  # before callbacks, which may save what it found
-            callback.update_locals(locals())
-            if not callback.on_step():
-                break
-            if log_interval is not None and self.num_timesteps % log_interval == 0:
-                self.dump_logs()
-        self._stopping.restore_best(self.policy)
-        callback.on_training_end()
-        return self
 
-    def train(self) -> None:
-        """One gradient update."""
-        assert self._training_data is not None
-        self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
-        batch = self._training_data.sample_transitions(self.batch_size, self._rng, self.frame_stack)
+    def _is_over(self) -> bool:
+        return self._stopping.over
+
+    def _after_update(self) -> None:
+        self._validate()
+
+    def _end_updates(self) -> None:
+        self._stopping.restore_best(self.policy)
+
+    def _losses(self, batch: TransitionBatch) -> tuple[th.Tensor, dict[str, Any]]:
         terms = self._loss_terms(batch)
-        loss = terms["neglogp"] - self.ent_coef * terms["entropy"]
-        self.policy.optimizer.zero_grad()
-        loss.backward()
-        th.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        self.policy.optimizer.step()
-        self._n_updates += 1
-        self.policy.set_training_mode(False)  # callbacks may evaluate
-        self.logger.record_mean("train/loss", loss.item())
-        for name, value in terms.items():
-            self.logger.record_mean(f"train/{name}", value.item())
+        return terms["neglogp"] - self.ent_coef * terms["entropy"], terms
 
     def _loss_terms(self, batch: TransitionBatch) -> dict[str, th.Tensor]:
         """Negative log-likelihood, entropy, and how well the most likely action fits."""
-        wants_dict = isinstance(self.observation_space, spaces.Dict)
-        observations = batch.obs if wants_dict else next(iter(batch.obs.values()))
-        obs_tensor, _ = self.policy.obs_to_tensor(observations)
-        first = first_action(self.action_space)
-        actions = th.as_tensor(batch.action - first, device=self.device)  # (B,) or (B, A)
-        distribution = self.policy.get_distribution(obs_tensor)
+        actions = self._acted(batch.action)  # (B,) or (B, A)
+        distribution = self.policy.get_distribution(self._observed(batch.obs))
         log_prob, entropy = distribution.log_prob(actions), distribution.entropy()
         terms = {
             "neglogp": -log_prob.mean(),
@@ -240,10 +144,10 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
         }
         with th.no_grad():
             guess = distribution.mode()
-            if isinstance(self.action_space, spaces.Discrete):
-                terms["accuracy"] = (guess == actions).float().mean()
-            else:
+            if isinstance(self.action_space, spaces.Box):
                 terms["absolute_error"] = (guess - actions).abs().mean()
+            else:
+                terms["accuracy"] = (guess == actions).float().mean()
         return terms
 
     def _validate(self) -> None:
@@ -262,16 +166,6 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
             self.logger.record(f"validation/{name}", value.item())
         self.logger.record("validation/best_loss", self._stopping.best_loss)
 
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer"], []
-
-    def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "sampler": self._rng.bit_generator.state}
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
-        self._rng.bit_generator.state = state["sampler"]
-
     def _running(self) -> dict[str, Any]:
         return {**super()._running(), "early_stopping": self._stopping.state_dict()}
 
@@ -280,20 +174,17 @@ class BC(StacksFrames, ActsInSpace, OfflineAlgorithm):
         self._stopping.load_state_dict(running["early_stopping"])
 
 
-def _channels_last(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The space as the data store it: undoes SB3's transposition of images."""
-    if isinstance(space, spaces.Dict):
-        return spaces.Dict({key: _channels_last(part) for key, part in space.spaces.items()})
-    if is_image_space(space) and is_image_space_channels_first(space):  # type: ignore[arg-type]
-        channels, height, width = space.shape  # type: ignore[misc]
-        return spaces.Box(0, 255, (height, width, channels), space.dtype)  # type: ignore[arg-type]
-    return space
+def _within(dataset: EpisodeDataset, cost_limit: float) -> EpisodeDataset:
+    """The episodes that cost no more than the limit.
 
-
-def _channels_first(space: spaces.Space[Any]) -> spaces.Space[Any]:
-    """The space as SB3's networks want it."""
-    if isinstance(space, spaces.Dict):
-        return spaces.Dict({key: _channels_first(part) for key, part in space.spaces.items()})
-    if is_image_space(space) and not is_image_space_channels_first(space):  # type: ignore[arg-type]
-        return VecTransposeImage.transpose_space(space)  # type: ignore[arg-type]
-    return space
+    Raises:
+        ValueError: where there is none, with the least cost.
+    """
+    costs = dataset.episode_costs
+    kept = costs <= cost_limit * (1 + 1e-6) + 1e-6  # sums of float32
+    if not kept.any():
+        raise ValueError(
+            f"none of {len(costs)} episodes keeps cost_limit={cost_limit:g}: the least costs "
+            f"{costs.min():g}; raise the limit, or record safer drives"
+        )
+    return dataset.where(kept)

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
@@ -160,7 +160,7 @@ class CheckedSteps(VecEnvWrapper):
         return _name(index, env_spec_of(self.venv))
 
 
-class ChecksEnvironment(ActsInSpace, OnPolicyAlgorithm):
+class ChecksEnvironment(ActsInSpace):
     """Mixin, to be named before SB3's class: the environment is checked while the agent drives."""
 
     _steps: CheckedSteps | None = None
@@ -169,7 +169,7 @@ class ChecksEnvironment(ActsInSpace, OnPolicyAlgorithm):
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
         """SB3's wrapping, around an environment whose steps are checked."""
         checked = CheckedEnv(env) if isinstance(env, gym.Env) else env
-        return OnPolicyAlgorithm._wrap_env(checked, verbose, monitor_wrapper)
+        return BaseAlgorithm._wrap_env(checked, verbose, monitor_wrapper)
 
     def _setup_learn(
         self, total_timesteps: int, *args: Any, **kwargs: Any

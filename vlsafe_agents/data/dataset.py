@@ -31,6 +31,7 @@ from vlsafe_agents.data.rows import (
     TrainingCosts,
     check_spaces,
     check_values,
+    episode_mask,
     episode_of,
     flatten,
     labelled_episodes,
@@ -217,6 +218,26 @@ class EpisodeDataset:
                 "(from_minari(..., cost_key=...)), record it again with info['cost'], or have the "
                 "frames scored (`vlsafe label`) and use cost='vlm'"
             )
+
+    @property
+    def episode_costs(self) -> npt.NDArray[np.float64]:
+        """Cost ``(E',)`` of each episode of this view, undiscounted; NaN where it is not known."""
+        position = np.zeros(len(self._flat.starts) - 1, np.int64)
+        position[self.episode_ids] = np.arange(self.num_episodes)
+        sums = np.zeros(self.num_episodes)
+        for rows in self._stream.chunks():
+            arrived = rows[~self._stream.is_first(rows)]
+            np.add.at(sums, position[self._stream.episode(arrived)], self._costs.at(arrived))
+        return sums
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> EpisodeDataset:
+        """The episodes of this view that a mask ``(E',)`` keeps, sharing all memory.
+
+        Raises:
+            ValueError: for a mask of another length, or one that keeps none.
+        """
+        kept = episode_mask(kept, self.num_episodes)
+        return self._view(self._flat, self.observation_space, self.episode_ids[kept])
 
     @property
     def unsafe_share(self) -> float:

@@ -15,6 +15,7 @@ from vlsafe_agents.data.accepted import check_dataset
 from vlsafe_agents.data.batches import SequenceBatch, SequenceSource, TransitionBatch
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
+from vlsafe_agents.data.rows import episode_mask
 from wrappers.checks import one_number
 
 
@@ -146,6 +147,24 @@ class MixedDataset(EpisodeDataset):
         ends = np.cumsum([len(part.safety_scores) for part in self.parts])
         shares = zip(self.parts, np.split(scores, ends[:-1]), strict=True)
         return MixedDataset((part.with_gate_scores(own) for part, own in shares), self.weights)
+
+    @property
+    def episode_costs(self) -> npt.NDArray[np.float64]:
+        """As :attr:`EpisodeDataset.episode_costs`, one data set after another."""
+        return np.concatenate([part.episode_costs for part in self.parts])
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> MixedDataset:
+        """As :meth:`EpisodeDataset.where`; a data set of which nothing is kept is left out.
+
+        Raises:
+            ValueError: as there, and where only data sets of weight 0 would be left.
+        """
+        kept = episode_mask(kept, self.num_episodes)
+        masks = np.split(kept, self._before[1:-1])
+        left = [
+            (p, w, m) for p, w, m in zip(self.parts, self.weights, masks, strict=True) if m.any()
+        ]
+        return MixedDataset((p.where(m) for p, _, m in left), [w for _, w, _ in left])
 
     @property
     def unsafe_share(self) -> float:

@@ -268,6 +268,21 @@ def matching_names(
     return found
 
 
+def episode_mask(kept: Any, episodes: int) -> npt.NDArray[np.bool_]:
+    """Which of so many episodes are kept, ``(E,)``.
+
+    Raises:
+        ValueError: for another length, or where none is kept.
+    """
+    mask = np.asarray(kept, bool)
+    if mask.shape != (episodes,) or not mask.any():
+        raise ValueError(
+            f"a mask of shape {mask.shape} that keeps {int(mask.sum())} cannot choose among "
+            f"{episodes} episodes; give one entry for each, and keep one at least"
+        )
+    return mask
+
+
 def labelled_episodes(rows: FlatRows, needed: bool) -> list[int] | None:
     """Numbers of the episodes whose frames all have a label; ``None`` stands for all episodes.
 

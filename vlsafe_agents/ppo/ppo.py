@@ -18,6 +18,10 @@ from vlsafe_agents.common.vehicle_policies import MultiInputPolicy
 from wrappers.checks import one_number, whole_number
 
 _WHOLE = {
+    "n_critic_updates": 1,
+    "cg_max_steps": 1,
+    "line_search_max_iter": 1,
+    "sub_sampling_factor": 1,
     "n_steps": 1,
     "batch_size": 1,
     "n_epochs": 1,
@@ -34,6 +38,8 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "vf_coef": (0.0, None),
     "max_grad_norm": (0.0, None),
     "target_kl": (0.0, None),
+    "cg_damping": (0.0, None),
+    "line_search_shrinking_factor": (0.0, 1.0),
     "cost_gamma": (0.0, 1.0),
     "cost_gae_lambda": (0.0, 1.0),
     "cost_vf_coef": (0.0, None),

@@ -1,4 +1,4 @@
-"""Named settings of `PPOLag`: `PPOLag(policy, env, **preset("highway"))`."""
+"""Named settings of `PPOLag` and `TRPOLag`: `PPOLag(policy, env, **preset("highway"))`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ ROUTE: dict[str, Any] = {
     "gae_lambda": 0.95,
 }
 
+# What TRPO has, too; its own settings are left as sb3-contrib's.
+_SHARED_WITH_TRPO = ("cost_limit", "lagrange", "lagrange_kwargs", "n_steps", "gamma", "gae_lambda")
+
 PRESETS: dict[str, dict[str, Any]] = {"highway": HIGHWAY, "route": ROUTE}
 
 
@@ -44,3 +47,13 @@ def preset(name: str, **changes: Any) -> dict[str, Any]:
     if name not in PRESETS:
         raise ValueError(f"Unknown preset {name!r}; choose one of {sorted(PRESETS)}.")
     return copy.deepcopy(PRESETS[name]) | changes
+
+
+def trpo_preset(name: str, **changes: Any) -> dict[str, Any]:
+    """Of :func:`preset`, what `TRPOLag` takes, with `changes` laid over it.
+
+    Raises:
+        ValueError: if there are no such settings
+    """
+    found = preset(name)
+    return {key: found[key] for key in _SHARED_WITH_TRPO} | changes

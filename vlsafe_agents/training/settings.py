@@ -100,7 +100,7 @@ class TrainSettings:
     cost_limit: str | float | None = _setting(
         "accepted cost of an episode; vlsafe also: a range such as 0.5:2, for one agent that keeps "
         "any limit of it.",
-        shown="vlsafe 1.0; ppo_lag its preset's",
+        shown="1.0, or the preset's",
     )
     scorer: str | None = _setting("scorer while it drives; none for none.", "bundled")
     envs: int | None = _setting("environments side by side.", 8, min=1)
@@ -136,7 +136,7 @@ class TrainSettings:
         if name == "steps":
             return UPDATES if self.offline else DRIVEN_STEPS
         if name == "preset":
-            return self.spec.presets[0]
+            return self.spec.presets[0] if self.spec.presets else ""
         if name == "cost_limit":
             assert self.spec.cost_limit is not None
             return self.spec.cost_limit(self._value("preset"))
