@@ -1,7 +1,8 @@
 """Drives with an exported agent, ONNX Runtime and the simulator: no PyTorch.
 
-    python -c "from vlsafe_agents import VLSafe; VLSafe.from_pretrained('highway').export_onnx('highway.onnx')"
-    python examples/drive_with_onnxruntime.py highway.onnx
+python examples/drive_with_onnxruntime.py highway.onnx
+
+The file comes of ``VLSafe.from_pretrained("highway").export_onnx("highway.onnx")``.
 """
 
 import sys

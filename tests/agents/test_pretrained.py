@@ -62,7 +62,8 @@ def test_matrices_are_rounded_to_float16_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "fault"), [(torch.full((1, 1), 1e5), "float16's range"), (torch.ones(1) / 0, "finite")]
+    ("value", "fault"),
+    [(torch.full((1, 1), 1e5), "float16's range"), (torch.ones(1) / 0, "finite")],
 )
 def test_weights_that_float16_cannot_hold_are_refused(value: torch.Tensor, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
@@ -201,7 +202,7 @@ def test_risk_models_have_the_same_names() -> None:
         pretrained_risk("higway")
 
 
-# --- the Hub: its cache, as `huggingface_hub` keeps it, and its client without a network ------------
+# --- the Hub: its cache as `huggingface_hub` keeps it, and its client without a network -----------
 
 
 @pytest.fixture

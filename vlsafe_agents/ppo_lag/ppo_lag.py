@@ -92,6 +92,7 @@ class PPOLag(StacksFrames, DrivingAlgorithm, PPO):
         "CnnPolicy": CostActorCriticCnnPolicy,
         "MultiInputPolicy": CostMultiInputActorCriticPolicy,
     }
+    _not_shared: ClassVar[tuple[str, ...]] = ("cost_",)  # the cost critic: learning begins it anew
     policy: CostActorCriticPolicy
     rollout_buffer: CostRolloutBuffer | CostDictRolloutBuffer
     _buffers: ClassVar[tuple[type[RolloutBuffer], type[RolloutBuffer]]] = (

@@ -1,4 +1,4 @@
-"""Trained models to take and to share: those in the package, in folders, in Hugging Face repositories.
+"""Trained models to take and to share: in the package, in folders, in Hugging Face repositories.
 
 A shared agent is a folder:
 

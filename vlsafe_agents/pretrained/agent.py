@@ -102,7 +102,7 @@ class SharedAgent(BaseAlgorithm):
             )
         out.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
-        self.save(content)  # type: ignore[arg-type]
+        self.save(content)
         if learnable:
             with replacing(out / MODEL_FILE) as temporary:
                 temporary.write_bytes(content.getbuffer())

@@ -32,14 +32,15 @@ def write_card(
     folder: Path,
     source: Path | None,
     notes: Sequence[str] = (),
-    compared: Sequence[Path] = (),
+    evaluations: Sequence[Path] | None = None,
 ) -> None:
     """Write all of a shared agent's folder but for ``model.zip``, which is there already.
 
     Args:
         source: the folder that the agent was loaded from; None: nothing is known of it.
         notes: sentences of whoever shares it.
-        compared: evaluations of others on the same drives, such as the expert's.
+        evaluations: the rows of the card's table, of others too, such as the expert; None: all
+            that lie in ``source``.
     """
     if source is not None and source.resolve() != folder.resolve():
         for name in (SETTINGS_FILE, TRAINING_FILE):
@@ -48,13 +49,16 @@ def write_card(
         if (folder / SETTINGS_FILE).exists():
             settings = read_json(folder / SETTINGS_FILE)
             write_json(folder / SETTINGS_FILE, _without_places(settings))
-    facts = gather(folder / MODEL_FILE, source, notes, compared)
+    facts = gather(folder / MODEL_FILE, source, notes, evaluations)
     write_json(folder / FACTS_FILE, facts)
     write_text(folder / CARD_FILE, card_text(folder))
 
 
 def gather(
-    model: Path, source: Path | None, notes: Sequence[str], compared: Sequence[Path] = ()
+    model: Path,
+    source: Path | None,
+    notes: Sequence[str],
+    evaluations: Sequence[Path] | None = None,
 ) -> dict[str, Any]:
     """What is known of an agent, as ``card.json`` holds it."""
     known: dict[str, Any] = {"data": None, "evaluations": []}
@@ -64,8 +68,9 @@ def gather(
         notes = notes or before.get("notes", ())
     if source is not None and (source / SETTINGS_FILE).exists():
         known["data"] = known["data"] or _data_facts(read_json(source / SETTINGS_FILE))
-    files = [] if source is None else sorted(source.glob("evaluation*.json"))
-    rows = [_measured(read_evaluation(file)) for file in (*files, *compared)]
+    if evaluations is None:
+        evaluations = [] if source is None else sorted(source.glob("evaluation*.json"))
+    rows = [_measured(read_evaluation(file)) for file in evaluations]
     content = model.read_bytes()
     return {
         "weights": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},

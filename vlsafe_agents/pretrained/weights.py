@@ -25,8 +25,16 @@ def halved(weights: Weights, leave_out: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: for one that is not finite, or beyond float16.
     """
-    kept = {k: v for k, v in weights.items() if not k.startswith(tuple(leave_out))}
-    return {name: _half(name, value) for name, value in kept.items()}
+    done: dict[Any, Any] = {}  # some networks have one matrix under several names
+    found = {}
+    for name, value in weights.items():
+        if name.startswith(tuple(leave_out)):
+            continue
+        key = (value.data_ptr(), value.shape) if isinstance(value, Tensor) and value.dim() else name
+        if key not in done:
+            done[key] = _half(name, value)
+        found[name] = done[key]
+    return found
 
 
 def _half(name: str, value: Any) -> Any:
