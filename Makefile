@@ -11,10 +11,13 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-all lint type format clean
+.PHONY: demo quick test test-all lint type format clean
 
 demo: $(STAMP)  ## drive, label, imagine, drive more safely: the whole chain, ends with a report
 	$(BIN)/vlsafe demo --out runs/demo
+
+quick: $(STAMP)  ## trained drivers side by side, in about a minute
+	$(BIN)/vlsafe demo --quick --out runs/quick
 
 test: $(STAMP) lint type  ## lint, types and the tests that fit in minutes
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL)

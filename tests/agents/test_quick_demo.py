@@ -13,11 +13,13 @@ from vlsafe_agents.cli import main as cli
 from vlsafe_agents.cli import quick
 from vlsafe_agents.report.side_by_side import (
     DANGER,
+    GIF_FILE,
     GROUND,
     HOLD,
     SAFE,
     Scene,
     frames_of,
+    gif_uri,
     write_gif,
 )
 
@@ -108,3 +110,11 @@ def test_it_drives_compares_and_reports(tmp_path: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
     for who in ("Expert (rule-based)", "VLSafe gated", "Risk planner", "shield bundled 0.02"):
         assert who in page
+    assert "data:image/gif" in page
+
+
+def test_a_page_takes_no_other_file_for_the_animation(tmp_path: Path) -> None:
+    assert gif_uri(tmp_path) is None
+    (tmp_path / GIF_FILE).write_bytes(b"<svg onload=...>")
+    with pytest.raises(ValueError, match="is no GIF"):
+        gif_uri(tmp_path)

@@ -44,7 +44,7 @@ def demo(
     ] = False,
     gif: Annotated[
         Path | None,
-        typer.Option(help="Of --quick: the animation. [default: side_by_side.gif in --out]"),
+        typer.Option(help="Of --quick: a copy of the animation, side_by_side.gif."),
     ] = None,
 ) -> None:
     """Drive, score, dream, drive more safely; ends with a table and a report.

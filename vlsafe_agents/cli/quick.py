@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ ENV_ID = "VLSafe-Highway-v0"
 DENSITY = 1.95  # 1.5 times that of the drives that were learnt from: there drivers differ
 EPISODES = 30
 SCORER = "bundled"
-GIF = "side_by_side.gif"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ def quick_demo(out: Path, gif: Path | None, episodes: int = EPISODES) -> None:
     files = [_evaluated(who, out, episodes) for who in everybody]
     write_json(out / "run.json", {"command": shlex.join(["vlsafe", "demo", "--quick"])})
     compare(files)
-    picture = _shown(everybody, files, out, gif or out / GIF)
+    picture = _shown(everybody, files, out)
+    if gif is not None:
+        shutil.copyfile(picture, gif)
     report(out)
     say(f"\nSide by side, with the scorer's p under each: {picture.resolve()}")
     say(f"The report, one file for any browser: {(out / 'report.html').resolve()}")
@@ -83,11 +85,11 @@ def _evaluated(who: Competitor, out: Path, episodes: int) -> Path:
     return found[0]
 
 
-def _shown(everybody: Sequence[Competitor], files: Sequence[Path], out: Path, gif: Path) -> Path:
+def _shown(everybody: Sequence[Competitor], files: Sequence[Path], out: Path) -> Path:
     """Drive two of the seeds again, with the scorer, and draw everybody beside each other."""
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.evaluation import read_evaluation
-    from vlsafe_agents.report.side_by_side import Scene, write_gif
+    from vlsafe_agents.report.side_by_side import GIF_FILE, Scene, write_gif
 
     outcomes = [read_evaluation(file) for file in files]
     crashed = [[bool(record.collision) for record in found.records] for found in outcomes]
@@ -97,7 +99,7 @@ def _shown(everybody: Sequence[Competitor], files: Sequence[Path], out: Path, gi
         title = f"{ENV_ID}, density {DENSITY:g}, seed {seed} ({why})"
         drives = {who.title: _drive(who, out, seed) for who in everybody}
         scenes.append(Scene(title, drives))
-    return write_gif(scenes, gif)
+    return write_gif(scenes, out / GIF_FILE)
 
 
 def _seeds(seeds: Sequence[int], crashed: Sequence[Sequence[bool]]) -> list[tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 from wrappers.files import replacing
 
 Recorded = Mapping[str, npt.NDArray[Any]]  # see ``evaluation.load_recording``
+
+GIF_FILE = "side_by_side.gif"  # in a run folder
+MOST_BYTES = 16 * 2**20  # that a page takes in
 
 WIDTH, GAP, TITLE, FOOT, STRIP = 168, 6, 18, 16, 34  # [pixels]
 HEAD = 20  # of the line above all panels
@@ -101,6 +105,23 @@ def _curve(draw: ImageDraw.ImageDraw, left: int, top: int, p: npt.NDArray[Any], 
 
 def _font(size: int) -> Any:
     return ImageFont.load_default(size)  # comes with Pillow
+
+
+def gif_uri(folder: Path) -> str | None:
+    """The animation of a run folder as a ``data:image/gif`` URI; None where there is none.
+
+    Raises:
+        ValueError: for a file that is no GIF, or too large for a page.
+    """
+    path = folder / GIF_FILE
+    if not path.is_file():
+        return None
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{GIF_FILE} has more than {MOST_BYTES:,} bytes")
+    content = path.read_bytes()
+    if content[:4] != b"GIF8":
+        raise ValueError(f"{GIF_FILE} is no GIF")
+    return "data:image/gif;base64," + base64.b64encode(content).decode("ascii")
 
 
 def write_gif(scenes: Sequence[Scene], path: Path, frames_per_second: float = 6.0) -> Path:
