@@ -14,7 +14,7 @@ import torch
 from speed_limit import SpeedLimit, record
 from tiny_agents import make
 
-from vlsafe_agents import PPOLag, VLSafe
+from vlsafe_agents import BC, PPOLag, RecurrentPPOLag, VLSafe
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.pretrained import Bundle
 from vlsafe_agents.pretrained.sources import find_folder
@@ -121,15 +121,29 @@ def test_one_that_is_to_learn_is_shared_whole(trained: VLSafe, tmp_path: Path) -
     assert agent.model_can_learn
 
 
-def test_a_ppo_lag_agent_is_shared_too(tmp_path: Path) -> None:
-    agent = PPOLag("MlpPolicy", SpeedLimit(), n_steps=16, batch_size=16, device="cpu", seed=0)
-    agent.save_pretrained(tmp_path / "ppo_lag")
-    loaded = PPOLag.from_pretrained(tmp_path / "ppo_lag", device="cpu")
+def ppo_lag(dataset: EpisodeDataset) -> PPOLag:
+    return PPOLag("MlpPolicy", SpeedLimit(), n_steps=16, batch_size=16, device="cpu", seed=0)
+
+
+def recurrent_ppo_lag(dataset: EpisodeDataset) -> RecurrentPPOLag:
+    words: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "device": "cpu", "seed": 0}
+    return RecurrentPPOLag("MlpLstmPolicy", SpeedLimit(), **words)
+
+
+def bc(dataset: EpisodeDataset) -> BC:
+    return BC("MlpPolicy", SpeedLimit(), dataset, device="cpu", seed=0)
+
+
+@pytest.mark.parametrize("build", [ppo_lag, recurrent_ppo_lag, bc])
+def test_other_agents_are_shared_too(build: Any, dataset: EpisodeDataset, tmp_path: Path) -> None:
+    agent = build(dataset)
+    agent.save_pretrained(tmp_path / "agent")
+    loaded = type(agent).from_pretrained(tmp_path / "agent", device="cpu")
     obs = np.random.default_rng(1).normal(size=(200, 4)).astype(np.float32)
     same = agent.predict(obs, deterministic=True)[0] == loaded.predict(obs, deterministic=True)[0]
     assert np.mean(same) >= 0.99
-    with pytest.raises(ValueError, match="holds a PPOLag, not a VLSafe"):
-        VLSafe.from_pretrained(tmp_path / "ppo_lag")
+    with pytest.raises(ValueError, match=f"holds a {type(agent).__name__}, not a VLSafe"):
+        VLSafe.from_pretrained(tmp_path / "agent")
 
 
 def test_what_was_recorded_stands_in_the_card_and_travels_on(

@@ -150,7 +150,7 @@ def _rows(evaluations: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
     from vlsafe_agents.report.tables import NOT_KNOWN, figure, interval, percent
 
     for found in evaluations:
-        where = ", ".join(f"{k} {v}" for k, v in found["env_kwargs"].items()) or "as recorded"
+        where = _where(found["env_kwargs"])
         who = ", ".join(filter(None, (found["who"], found["conditions"])))
         cells = [who, where, f"{found['episodes']:,}"]
         for name in METRICS:
@@ -164,6 +164,11 @@ def _rows(evaluations: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
         yield cells
 
 
+def _where(env_kwargs: Mapping[str, Any]) -> str:
+    """An environment's arguments in words."""
+    return ", ".join(f"{key} {value}" for key, value in env_kwargs.items()) or "as trained"
+
+
 def _metadata(facts: Mapping[str, Any], settings: Mapping[str, Any], title: str) -> str:
     """What the Hub reads at the head of a card."""
     from huggingface_hub import EvalResult, ModelCardData
@@ -173,8 +178,9 @@ def _metadata(facts: Mapping[str, Any], settings: Mapping[str, Any], title: str)
             task_type="reinforcement-learning",
             task_name="driving",
             dataset_type=found["env_id"],
-            dataset_name=" ".join(
-                [found["env_id"], *(f"{k}={v}" for k, v in found["env_kwargs"].items())]
+            dataset_name=found["env_id"],
+            dataset_config=", ".join(
+                filter(None, [_where(found["env_kwargs"]), found["conditions"]])
             ),
             metric_type=name,
             metric_value=round(found["summary"][metric]["mean"], 4),
