@@ -35,6 +35,7 @@ extensions = [
 COPIES = {
     "CHANGELOG.md": "site/changes.md",
     "CONTRIBUTING.md": "site/contributing.md",
+    "vlsafe_agents/pretrained/models/highway/README.md": "site/highway_driver.md",
     "wrappers/bundled_clip/README.md": "site/bundled_clip.md",
     "wrappers/bundled_distilled/README.md": "site/bundled_distilled.md",
     **{

@@ -43,6 +43,7 @@ def test_every_file_of_the_packages_travels(wheel_names: list[str]) -> None:
         if file.is_file() and "__pycache__" not in file.parts
     ]
     assert "wrappers/bundled_clip/model.safetensors" in files
+    assert "vlsafe_agents/pretrained/models/highway/model.zip" in files
     assert sorted(set(files) - set(wheel_names)) == []
 
 

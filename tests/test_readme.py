@@ -14,6 +14,27 @@ ROOT = Path(__file__).resolve().parent.parent
 LESS = {"3000": "200", "learn(200": "learn(2"}
 
 
+def test_the_first_snippet_drives_as_pasted(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## Install and see it run") : text.index("## First steps")]
+    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert code is not None
+    answer = subprocess.run(
+        [sys.executable, "-c", code[1]],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    said = re.fullmatch(
+        r"return ([\d.]+), lowest safety_score ([\d.]+), collision False\n", answer.stdout
+    )
+    assert said is not None, answer.stdout
+    assert float(said[1]) > 10.0  # some 20 of the expert
+    assert 0.0 <= float(said[2]) <= 1.0
+
+
 def first_steps() -> tuple[str, str]:
     """The shell and the Python block of the section."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -24,7 +24,10 @@ CHECK_SCALE = 0.1  # below it the demo only shows that everything runs
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder. [default: runs/demo; with --quick runs/quick]"),
+    ] = None,
     scale: Annotated[
         float,
         typer.Option(help="Multiplies all work; at 0.2 VLSafe learns nothing yet.", min=0.001),
@@ -33,11 +36,33 @@ def demo(
         str, typer.Option(help="What the agents see: image, vector or multi.")
     ] = "image",
     workers: Annotated[int, typer.Option(help="Processes side by side.", min=1)] = 2,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="About a minute: drivers that come with vlsafe, nothing is trained."
+        ),
+    ] = False,
+    gif: Annotated[
+        Path | None,
+        typer.Option(help="Of --quick: a copy of the animation, side_by_side.gif."),
+    ] = None,
 ) -> None:
     """Drive, score, dream, drive more safely; ends with a table and a report.
 
     The same command goes on where it was stopped.
     """
+    if quick:
+        from vlsafe_agents.cli.quick import quick_demo
+
+        if (scale, observation) != (1.0, "image"):
+            raise ValueError(
+                "--scale and --observation have no effect with --quick; leave them out"
+            )
+        quick_demo(out or Path("runs/quick"), gif)
+        return
+    if gif is not None:
+        raise ValueError("--gif is of --quick; add it, or leave --gif out")
+    out = out or Path("runs/demo")
     from vlsafe_agents.cli.compare import compare
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.report.run_folder import SCORER_FILE

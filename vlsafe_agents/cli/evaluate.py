@@ -35,8 +35,9 @@ def evaluate(
     agent: Annotated[
         str,
         typer.Argument(
-            help="Folder of an agent or of a risk model, a driver such as expert, or a model.zip "
-            "of --algo."
+            help="Folder of an agent or of a risk model, pretrained:NAME (one that comes with "
+            "vlsafe, or owner/name[@revision] of Hugging Face), a driver such as expert, or a "
+            "model.zip of --algo."
         ),
     ],
     episodes: Annotated[int, typer.Option(help="Evaluation episodes.", min=1)] = 20,

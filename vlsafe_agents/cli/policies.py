@@ -14,6 +14,7 @@ import numpy as np
 
 from vlsafe_agents.data.rows import bare_name
 from vlsafe_agents.evaluation.agents import stacked
+from vlsafe_agents.pretrained.sources import PREFIX, named_folder
 from wrappers.named_function import load_named
 
 RANDOM = "random"
@@ -120,10 +121,14 @@ def make_watched(make_env: Any) -> Watched:
 
 
 def is_policy(name: str) -> bool:
-    """Whether the name of a driver is ``module:function`` or the folder of a trained agent."""
+    """Whether a driver is ``module:function``, a trained agent's folder, or ``pretrained:NAME``."""
     from vlsafe_agents.training.settings import SETTINGS_FILE
 
     return ":" in name or (Path(name) / SETTINGS_FILE).is_file()
+
+
+def _is_function(name: str) -> bool:
+    return ":" in name and not name.startswith(PREFIX)
 
 
 def check_policy(name: str) -> None:
@@ -132,8 +137,8 @@ def check_policy(name: str) -> None:
     Raises:
         ValueError: where there is no such function, or the agent cannot be read.
     """
-    function = _agent(name) if ":" not in name else load_named(name, "the policy")
-    if ":" in name and not callable(function):
+    function = load_named(name, "the policy") if _is_function(name) else _agent(name)
+    if _is_function(name) and not callable(function):
         raise ValueError(f"the policy {name!r} is {function!r}, no function of an observation")
 
 
@@ -183,7 +188,7 @@ def seen_by(space: gym.Space[Any], observation: Any) -> Any:
 def _agent(folder: str) -> Any:
     from vlsafe_agents.training import load_agent
 
-    return load_agent(folder)[0]
+    return load_agent(named_folder(folder) or folder)[0]
 
 
 class _Policy:
@@ -191,7 +196,7 @@ class _Policy:
 
     def __init__(self, name: str, env: Any, rng: np.random.Generator) -> None:
         self._name, self._env, self._rng = name, env, rng
-        self._model = None if ":" in name else _agent(name)
+        self._model = None if _is_function(name) else _agent(name)
         self._function = None if self._model is not None else load_named(name, "the policy")
         self._takes_rng = self._function is not None and _takes_two(self._function)
 

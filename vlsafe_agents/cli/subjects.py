@@ -8,9 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vlsafe_agents.pretrained.sources import PREFIX, driver_names, named_folder
+
 if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import AnyEnv, EnvChoice
     from vlsafe_agents.cli.shielding import Shield
+
+
+RUNS = Path("runs/pretrained")  # where figures of shared agents go
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ def find_subject(agent: str, algo: str | None, allow_pickle: bool, given: Given)
         subject = _stock(Path(agent), algo, allow_pickle, given)
     elif _is_driver(agent):
         subject = _driver(agent, given)
+    elif agent.startswith(PREFIX):
+        subject = _shared(agent, given)
     elif given.data:
         raise ValueError("a trained agent knows its environment; leave out --env and --data")
     elif _is_risk(Path(agent)):
@@ -107,6 +114,17 @@ def _shielded(subject: Subject, given: Given) -> Subject:
     training = shield.costs(subject.training, has_learned=subject.kind == "agent")
     suffix = subject.suffix + shield_suffix(shield.stated)
     return replace(subject, shield=shield, training=training, suffix=suffix)
+
+
+def _shared(agent: str, given: Given) -> Subject:
+    """A trained agent that comes with vlsafe, or from a Hugging Face repository."""
+    name = agent.removeprefix(PREFIX).partition("@")[0].rpartition("/")[2]
+    if given.env is not None or given.data is not None:
+        raise ValueError("a trained agent knows its environment; leave out --env and --data")
+    folder = named_folder(agent)
+    assert folder is not None
+    out = given.out or RUNS / name  # never into the package, or the Hub's cache
+    return replace(trained_agent(folder, False, replace(given, out=out)), name=out.name)
 
 
 def _is_risk(folder: Path) -> bool:
@@ -255,6 +273,7 @@ def trained_agent(folder: Path, allow_pickle: bool, given: Given) -> Subject:
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no folder {str(folder)!r}, and no driver of that name ({', '.join(_drivers())})"
+            + (f"; {PREFIX}{folder} comes with vlsafe" if str(folder) in driver_names() else "")
         )
     if (folder / "model.zip").exists() and not (folder / SETTINGS_FILE).exists():
         raise FileNotFoundError(

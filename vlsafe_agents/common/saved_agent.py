@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
@@ -41,6 +40,7 @@ from vlsafe_agents.common.running import (
     warn_not_exact,
 )
 from vlsafe_agents.common.seeds import derived_seed
+from vlsafe_agents.pretrained.agent import SHARED, SharedAgent
 from wrappers.checks import one_number
 from wrappers.random_states import generator_state, set_generator_state, space_generators
 
@@ -57,7 +57,7 @@ COUNTERS = (
 )
 
 
-class SavedAgent(BaseAlgorithm):
+class SavedAgent(SharedAgent):
     """Mixin, to be named before SB3's class: ``save`` and ``load`` without pickles.
 
     A file holds the constructor's arguments, counters, spaces and whatever :meth:`_state` adds, all
@@ -286,7 +286,10 @@ class SavedAgent(BaseAlgorithm):
             with common_random_states_kept():
                 model = cls._build(data, policy_class, env, device, changes)
             left_off = dict(params.pop(RUNNING, {}))
-            model.set_parameters(params, exact_match=True, device=device)
+            if SHARED in data:
+                model._take_shared(params["policy"])
+            else:
+                model.set_parameters(params, exact_match=True, device=device)
             model._restore(data["state"])
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

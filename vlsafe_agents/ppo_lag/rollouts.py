@@ -36,6 +36,7 @@ class LagrangianRollouts(StacksFrames, KeepsLimit, OnPolicyAlgorithm):
         "CnnPolicy": CostActorCriticCnnPolicy,
         "MultiInputPolicy": CostMultiInputActorCriticPolicy,
     }
+    _not_shared: ClassVar[tuple[str, ...]] = ("cost_",)  # the cost critic: learning begins it anew
     policy: CostActorCriticPolicy
     rollout_buffer: CostRolloutBuffer | CostDictRolloutBuffer
     _buffers: ClassVar[tuple[type[RolloutBuffer], type[RolloutBuffer]]] = (

@@ -23,6 +23,7 @@ from vlsafe_agents.report.run_folder import (
     read_arrays,
     read_run_folder,
 )
+from vlsafe_agents.report.side_by_side import gif_uri
 from wrappers.files import write_text
 
 _ABSENT = "not recorded"
@@ -146,6 +147,7 @@ def contents(run: RunFolder) -> dict[str, Any]:
         "no_curves": _titles_without(agents, {found.agent.name for found in curves}),
         "dreams": _dreams(agents, notes),
         "foresight": [one for one in foreseen if one is not None],
+        "side_by_side": _try(notes, "Side by side", gif_uri, run.path),
         "drives": [(a, clips) for a in agents if (clips := _clips(a, notes))],
         "no_drives": [a.title for a in agents if not a.episodes and not a.is_model_only],
         "dataset": _try(notes, "The data set's card", _dataset_card, run.dataset),

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import gymnasium as gym
 import numpy as np
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, action_dtype
 from vlsafe_agents.risk.branching import few_actions
+from vlsafe_agents.risk.bundled import pretrained_risk
 from vlsafe_agents.risk.model import Estimate, RiskModel, Seen
 from wrappers.checks import one_number
 
@@ -135,6 +136,27 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         self._sense = sense
         self._log = None if log is None else Path(log)
         self._seen: Any = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        env: gym.Env[Any, Any],
+        threshold: float | None = None,
+        sense: Sense | None = None,
+        log: str | Path | None = None,
+        **where: Any,
+    ) -> Self:
+        """A shield by a trained risk model, such as ``"highway"``.
+
+        Args:
+            name: this and ``where`` as of :func:`~vlsafe_agents.risk.pretrained_risk`, the others
+                as of the class.
+
+        Raises:
+            as both
+        """
+        return cls(env, pretrained_risk(name, **where), threshold, sense, log)
 
     def reset(self, **kwargs: Any) -> Any:
         """As the environment."""

@@ -21,6 +21,7 @@ from vlsafe_agents.common.devices import (
 from vlsafe_agents.common.typed_config import changed_keys
 from vlsafe_agents.training.facts import TRAINING_FILE, shared_costs
 from vlsafe_agents.training.settings import (
+    MODEL_FILE,
     POLICIES,
     SETTINGS_FILE,
     EnvName,
@@ -32,7 +33,6 @@ from wrappers.files import one_writer, read_json, write_json
 if TYPE_CHECKING:
     from vlsafe_agents.data import EpisodeDataset
 
-MODEL_FILE = "model.zip"
 HOLD_OUT = 0.02  # share of episodes that an agent does not see, for its examination
 CHECKPOINT_SECONDS = float(os.environ.get("VLSAFE_CHECKPOINT_SECONDS", 120))
 

@@ -14,6 +14,7 @@ from typing import Any
 from vlsafe_agents.algorithms import ALGORITHMS, AlgorithmSpec, find_algorithm
 
 SETTINGS_FILE = "settings.json"
+MODEL_FILE = "model.zip"
 POLICIES = {
     "image": "CnnPolicy",
     "vector": "MlpPolicy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -10,7 +11,7 @@ from vlsafe_agents.vlsafe.policies import Array, RecurrentState, VLSafePolicy
 
 
 class Acting(BaseAlgorithm):
-    """``predict`` of VLSafe."""
+    """``predict`` of VLSafe, and its export."""
 
     policy: VLSafePolicy
 
@@ -30,3 +31,17 @@ class Acting(BaseAlgorithm):
                 who cannot pass a limit (``evaluate_policy``, callbacks) act under that one.
         """
         return self.policy.predict(observation, state, episode_start, deterministic, cost_limit)
+
+    def export_onnx(self, path: str | Path) -> Path:
+        """Write what ``predict(deterministic=True)`` does as an ONNX graph; needs the extra `onnx`.
+
+        The recurrent state goes in and out; :mod:`~vlsafe_agents.vlsafe.onnx_export` names inputs
+        and outputs, ``examples/drive_with_onnxruntime.py`` drives with it.
+
+        Raises:
+            ImportError: without the extra.
+            ValueError: for observations that ONNX does not know.
+        """
+        from vlsafe_agents.vlsafe.onnx_export import export_onnx
+
+        return export_onnx(self.policy, path)

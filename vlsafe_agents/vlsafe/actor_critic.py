@@ -169,6 +169,11 @@ class ActorCritic(nn.Module):
         self.cost_critic.follow(self.config.imagination.slow_rate)
         self.gate.follow(self.config.imagination.slow_rate)
 
+    def catch_up(self) -> None:
+        """Begin the slow critics anew: as the critics are."""
+        self.reward_critic.follow(1.0)
+        self.cost_critic.follow(1.0)
+
     # --- imagination ------------------------------------------------------------------------------
 
     def dream(self, world_model: WorldModel, posterior: RSSMState, batch: TensorBatch) -> Dream:

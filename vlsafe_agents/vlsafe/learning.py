@@ -44,6 +44,7 @@ class LearningLoop(EpisodesGoOn, OfflineAlgorithm):
     actor_critic_optimizer: LaProp
     replay_buffer: Replay | None = None  # what was driven online
     world_model_frozen = False
+    model_can_learn = True  # or else its decoders are not there
     scores_learned: bool  # whether the world model's data had safety scores
     train_freq: int | None = None
     gradient_steps: int | None = None
@@ -122,6 +123,12 @@ class LearningLoop(EpisodesGoOn, OfflineAlgorithm):
             raise ValueError(
                 "there is no data set to learn from (saved agents hold none): call set_dataset "
                 "first, or learn(n, online=True) to go on in the environment"
+            )
+        if online and not self.model_can_learn:
+            raise ValueError(
+                "the agent was saved to act and to be shared, without the decoders that its world "
+                "model learns by, and online it has to learn; take one that was saved by "
+                "save_pretrained(..., learnable=True), or learn from recorded drives"
             )
         if online and self.env is None:
             raise ValueError("to learn online an environment is needed: call set_env first")

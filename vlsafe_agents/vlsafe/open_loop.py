@@ -28,6 +28,8 @@ def write_open_loop(model: VLSafe, held_out: EpisodeDataset, path: Path) -> str:
     (K, H, W, 3) uint8, ``safety_score_true``/``_pred``, ``cost_true``/``_pred`` (K,); and over all
     of them ``pixel_error`` and ``repeat_last_error`` (K,): mean absolute error, 1 = full range.
     """
+    if not model.model_can_learn:
+        return "the world model was shared without its decoders, so there is no open-loop strip"
     data = held_out.select(model.observation_space)
     length = CONTEXT + DREAMED
     batches = [data.episode_batch(i) for i in range(data.num_episodes)]

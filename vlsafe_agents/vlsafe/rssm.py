@@ -138,7 +138,8 @@ class RSSM(nn.Module):
     ) -> RSSMState:
         """One step of :meth:`observe`, ``(B, ...)``; ``deterministic`` takes the mode."""
         first = is_first.unsqueeze(-1)  # (B, 1)
-        uniform = self._uniform(len(embed), embed.device, deterministic)
+        # shape[0], as len() would be a constant in an exported graph
+        uniform = self._uniform(embed.shape[0], embed.device, deterministic)
         driven, seen = self._driven(action, first), self.embed_in(embed)
         return self._posterior(state, (~first).to(embed.dtype), driven, seen, uniform)
 

@@ -89,6 +89,12 @@ class VLSafe(Acting, LearningLoop):
         "MultiInputPolicy": VLSafePolicy,
     }
     policy: VLSafePolicy
+    # Decoders only teach the world model; slow critics are begun anew from the critics.
+    _not_shared: ClassVar[tuple[str, ...]] = (
+        "world_model.observation.decoders.",
+        "actor_critic.reward_critic.slow_net.",
+        "actor_critic.cost_critic.slow_net.",
+    )
 
     def __init__(
         self,
@@ -253,6 +259,7 @@ class VLSafe(Acting, LearningLoop):
                 ) from error
         self.policy.actor_critic.start_from_behaviour()
         self.world_model_frozen, self.scores_learned = True, other.scores_learned
+        self.model_can_learn = other.model_can_learn
         self._schedule, self._online = None, other._online
 
     # --- learning -------------------------------------------------------------------------------
@@ -344,6 +351,14 @@ class VLSafe(Acting, LearningLoop):
         # All names stand for one class; observations are told apart by their space.
         return "MultiInputPolicy" if self.policy_class is VLSafePolicy else None
 
+    def _as_shared(self, data: dict[str, Any]) -> dict[str, Any]:
+        fixed = {"world_model_frozen": True, "model_can_learn": False}
+        return {**data, "state": {**data["state"], **fixed}}
+
+    def _take_shared(self, weights: Mapping[str, Any]) -> None:
+        super()._take_shared(weights)
+        self.policy.actor_critic.catch_up()
+
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "model_optimizer", "actor_critic_optimizer"], []
 
@@ -354,6 +369,7 @@ class VLSafe(Acting, LearningLoop):
             "world_model_frozen": self.world_model_frozen,
             "action_units": UNITS,
             "scores_learned": self.scores_learned,
+            "model_can_learn": self.model_can_learn,
             "schedule": None if self._schedule is None else self._schedule.to_json(),
             "sampler": self._sampler.bit_generator.state,
             "online": self._online,
@@ -366,6 +382,7 @@ class VLSafe(Acting, LearningLoop):
         check_units(self.action_space, state.get("action_units"))
         self.world_model_frozen = bool(state["world_model_frozen"])
         self.scores_learned = bool(state.get("scores_learned", True))
+        self.model_can_learn = bool(state.get("model_can_learn", True))
         self._sampler.bit_generator.state = state["sampler"]
         self.policy.actor_critic.episode_steps = state["episode_steps"]
         if isinstance(self.cost_limit, tuple):
