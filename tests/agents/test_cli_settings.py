@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from vlsafe_agents.cli import main as cli
+from vlsafe_agents.evaluation import read_evaluation
+from vlsafe_agents.report.commands import commands
+from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.training import TrainSettings, load_agent
 from vlsafe_agents.training.settings import EnvName, read_settings_file
 
@@ -66,3 +69,37 @@ def test_what_was_given_makes_the_same_settings(settings: TrainSettings, tmp_pat
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(settings.to_json()), encoding="utf-8")
     assert TrainSettings(env=settings.env, **read_settings_file(file).given()) == settings
+
+
+def test_actions_may_be_sampled_in_evaluations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent, others = tmp_path / "agent", tmp_path / "others"
+    assert run("train", "--out", str(agent), *FIRST, *WORLD, *QUICK) == 0
+    drive = ("evaluate", str(agent), "--episodes", "3", "--scorer", "none")
+    assert run(*drive, "--no-record") == 0
+    assert run(*drive, "--stochastic") == 0
+    assert run(*drive, "--stochastic", "--envs", "1", "--no-record", "--out", str(others)) == 0
+    greedy, sampled, again = (
+        read_evaluation(file)
+        for file in (
+            agent / "evaluation.json",
+            agent / "evaluation_stochastic.json",
+            others / "evaluation_stochastic.json",
+        )
+    )
+    assert (greedy.conditions, sampled.conditions) == ("", "stochastic")
+    assert sampled.records == again.records  # each episode has its own random numbers
+    assert sampled.records != greedy.records
+    assert {file.stem for file in (agent / "episodes_stochastic").iterdir()} == {
+        "best_0",
+        "worst_0",
+    }
+    report = read_run_folder(tmp_path)
+    assert [condition.title for condition in report.elsewhere] == ["stochastic"]
+    lines = [line for line in commands(report).splitlines() if "--stochastic" in line]
+    assert [line.split(" --scorer")[0] for line in lines][:1] == [
+        f"vlsafe evaluate {agent} --stochastic --episodes 3 --first-seed 3000000000"
+    ]
+    assert run("evaluate", "expert", "--stochastic", "--out", str(tmp_path / "expert")) == 2
+    assert "expert has no policy to sample from" in capsys.readouterr().err

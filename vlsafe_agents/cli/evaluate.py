@@ -81,6 +81,13 @@ def evaluate(
             "[default: the lowest]"
         ),
     ] = None,
+    stochastic: Annotated[
+        bool,
+        typer.Option(
+            "--stochastic",
+            help="Sample the policy's actions, as while learning, and do not take the likeliest.",
+        ),
+    ] = False,
     scorer: Annotated[
         str | None,
         typer.Option(help="The scorer; none for none. [default: bundled in our environments]"),
@@ -101,6 +108,7 @@ def evaluate(
     """Drive fixed seeds and write evaluation.json, with recordings for the report."""
     from vlsafe_agents.cli.environments import EnvChoice, parse_env_args
     from vlsafe_agents.cli.tables import say
+    from vlsafe_agents.evaluation.stored import STOCHASTIC_SUFFIX
 
     env_args = parse_env_args(env_arg or [])
     own = {"wrapper": wrapper, "cost_key": cost_key, "cost_function": cost_function}
@@ -114,12 +122,16 @@ def evaluate(
     scorer = scorer or ("bundled" if ours else "none")
     record = record and (ours or choice.kwargs.get("render_mode") == "rgb_array")
     scored_by = None if scorer == "none" else scorer
-    suffix = _suffix(subject.env.kwargs, choice.kwargs) + subject.suffix
+    if stochastic and not hasattr(subject.agent, "predict"):
+        raise ValueError(f"--stochastic: {subject.name} has no policy to sample from; leave it out")
+    sampled = STOCHASTIC_SUFFIX if stochastic else ""
+    suffix = _suffix(subject.env.kwargs, choice.kwargs) + sampled + subject.suffix
     path = subject.folder / f"evaluation{suffix}.json"
     with _writing(path):
         _require_own(path, subject, choice)
         seeds = range(first_seed, first_seed + episodes)
-        result = _drive(subject, choice, scored_by if judge_all else None, seeds, envs, workers)
+        judge = scored_by if judge_all else None
+        result = _drive(subject, choice, judge, seeds, envs, workers, not stochastic)
         recordings = subject.folder / f"episodes{suffix}"
         shutil.rmtree(recordings, ignore_errors=True)  # they are of the last evaluation
         options = {
@@ -128,6 +140,7 @@ def evaluate(
             "env_args": env_args,
             "scorer": scored_by,
             "judge_all": judge_all,
+            **({"stochastic": True} if stochastic else {}),
             **({} if subject.cost_limit is None else {"cost_limit": subject.cost_limit}),
         }
         result.write_json(
@@ -142,7 +155,8 @@ def evaluate(
             subject.shielded,
         )
         if record:  # last: whatever goes wrong with it, the figures are there
-            _record(subject, subject.factory(choice, scored_by), result, recordings)
+            make_env = subject.factory(choice, scored_by)
+            _record(subject, make_env, result, recordings, not stochastic)
     _print(result, subject)
     say(path)
 
@@ -204,6 +218,7 @@ def _drive(
     seeds: range,
     envs: int,
     workers: int,
+    deterministic: bool,
 ) -> Evaluation:
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.common.progress import ProgressReport
@@ -225,6 +240,7 @@ def _drive(
             subject.agent,
             subject.factory(choice, scorer),
             seeds,
+            deterministic,
             n_workers=min(workers, len(seeds)),
             progress=count,
             make_vec_env=make_vec_env,
@@ -250,7 +266,11 @@ def set_threads(threads: int) -> None:
 
 
 def _record(
-    subject: Subject, make_env: Callable[[], Any], result: Evaluation, folder: Path
+    subject: Subject,
+    make_env: Callable[[], Any],
+    result: Evaluation,
+    folder: Path,
+    deterministic: bool,
 ) -> None:
     """Drive the best and the worst episode again, with the scorer, and keep their frames."""
     from vlsafe_agents.evaluation import Recording
@@ -260,7 +280,7 @@ def _record(
     shutil.rmtree(unfinished, ignore_errors=True)
     wanted = Recording(unfinished)
     seeds = sorted({record.seed for record in wanted.choose(result.records).values()})
-    evaluate_agent(subject.agent, make_env, seeds, record=wanted)
+    evaluate_agent(subject.agent, make_env, seeds, deterministic, record=wanted)
     os.replace(unfinished, folder)
 
 

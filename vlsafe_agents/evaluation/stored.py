@@ -15,6 +15,7 @@ from vlsafe_agents.training.facts import figures
 from wrappers.files import read_json
 
 SAME = ("env_id", "env_kwargs", "seeds")  # of evaluations that may be compared
+STOCHASTIC_SUFFIX = "_stochastic"  # of the file of drives whose actions were sampled
 REMEDY = "evaluate the agent again with `vlsafe evaluate`"
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "agent": str,
@@ -64,10 +65,16 @@ class StoredEvaluation:
         return None if isinstance(limit, bool) or not isinstance(limit, int | float) else limit
 
     @property
+    def stochastic(self) -> bool:
+        """Whether its actions were sampled; otherwise they were the likeliest."""
+        return self.options.get("stochastic") is True
+
+    @property
     def conditions(self) -> str:
-        """Limit and shield that it drove under, for a name; empty without either."""
+        """What it drove under but for the environment, for a name; empty without any of it."""
         limit = "" if self.cost_limit is None else f"limit {self.cost_limit:g}"
-        return ", ".join(part for part in (limit, self.shield) if part)
+        sampled = "stochastic" if self.stochastic else ""
+        return ", ".join(part for part in (sampled, limit, self.shield) if part)
 
     @cached_property
     def summary(self) -> dict[str, dict[str, float | None]]:

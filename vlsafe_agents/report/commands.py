@@ -181,6 +181,8 @@ def _evaluation(
     if stock is None:
         parts += _own_environment(agent, found)
     parts += _shield(agent, found) + option("--cost-limit", limit)
+    if found.stochastic:
+        parts.append("--stochastic")
     parts += [*option("--episodes", episodes), *option("--first-seed", first)]
     if "scorer" in options:
         parts += option("--scorer", options["scorer"] or "none")

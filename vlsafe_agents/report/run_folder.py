@@ -275,6 +275,8 @@ def _elsewhere(
             driven.append(replace(agent, evaluation=found, role=role, episodes={}))
     usual, here = _env_kwargs(agents), _env_kwargs(driven)
     changed = [f"{key}={value}" for key, value in here.items() if usual.get(key) != value]
+    if any(a.evaluation is not None and a.evaluation.stochastic for a in driven):
+        changed.append("stochastic")
     limit = next((found.cost_limit for a in driven if (found := a.evaluation)), None)
     if limit is None or not suffix.endswith(limit_suffix(limit)):
         limit = None
