@@ -331,7 +331,13 @@ def _check(suite: Suite) -> None:
         for name in row.environments or ():
             _known(name, suite.environments, f"{where}.environments", "environment")
         for option in ("world_model", "start_from"):
-            _other(suite, row, row.train.get(option), f"{where}.{option}")
+            name = row.train.get(option)
+            _known(name, suite.algorithms, f"{where}.{option}", "algorithm")
+            if name is not None and suite.algorithms[name].kind != "algo":
+                raise ValueError(
+                    f"{where}.{option}: {name!r} is no agent that `vlsafe train` makes"
+                )
+            _other(suite, row, name, f"{where}.{option}")
         if row.kind == "agent":
             _other(suite, row, row.agent, f"{where}.agent")
             if (shield := suite.shield_of(row)) is not None:
