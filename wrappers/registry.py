@@ -43,6 +43,10 @@ _BUILT_IN = {
         "generative.chat_scorer:make_chat_scorer",
         "chat:<model>@<base URL>: a VLM behind a chat API",
     ),
+    "systemone": (
+        "generative.systemone_scorer:make_systemone_scorer",
+        "systemone:<model>@<base URL>: a VLM behind a server of typed questions",
+    ),
     "local-vlm": (
         "generative.local_scorer:make_local_vlm_scorer",
         "local-vlm:<hub name or folder>: a VLM that answers in words",

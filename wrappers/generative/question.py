@@ -132,6 +132,17 @@ class Question:
         options = features.options(self.form, self.temperature, self.seed, self.max_tokens)
         return {"model": model, "messages": [{"role": "user", "content": parts}], **options}
 
+    def blind_body(self, model: str, clip: Frames, features: Features) -> dict[str, Any]:
+        """The same words without the pictures."""
+        body = self.body(model, clip, features)
+        (message,) = body["messages"]
+        message["content"] = [part for part in message["content"] if part["type"] == "text"]
+        return body
+
+    def kept(self, features: Features, reading: str) -> Features:
+        """What is still asked for once it is settled how replies are read."""
+        return features if reading == "logprobs" else features.without_logprobs()
+
     def settle(self, reply: Any) -> str:
         """The reading that a server's first reply allows: ``reading`` itself unless it is "auto".
 
