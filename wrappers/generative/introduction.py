@@ -11,6 +11,7 @@ import numpy as np
 
 from wrappers.generative.budget import Usage
 from wrappers.generative.client import Failure, ServerClient, tokens_of
+from wrappers.generative.outcomes import NoLabel
 from wrappers.generative.server import ChatServerError
 from wrappers.scorer import Frames
 
@@ -41,6 +42,9 @@ class ServerQuestion(Protocol):
 
     def blind_body(self, model: str, clip: Frames, features: Any) -> dict[str, Any]:
         """The same words without the pictures."""
+
+    def other_way(self, features: Any) -> Any:
+        """How else pictures can be sent, where they made no difference; ``None``: in no way."""
 
     def settle(self, reply: Any) -> str:
         """How replies like this first one are read; raises :class:`~.outcomes.NoLabel`."""
@@ -77,8 +81,27 @@ async def introduce(
     Raises :class:`~.client.Failure` or :class:`~.outcomes.NoLabel` where there is no reply of the
     right kind at all.  Whether the answer is a label does not matter.
     """
-    features = question.features
-    clip = np.repeat(example_frame()[None], pictures, axis=0)
+    asked = (client, model, question, np.repeat(example_frame()[None], pictures, axis=0))
+    met = await _try(*asked, question.features, check_sight, usage)
+    other = question.other_way(met.features)
+    if met.tokens and met.tokens[0] == met.blind_tokens and other is not None:
+        try:
+            return await _try(*asked, other, check_sight, usage)
+        except (Failure, NoLabel):  # it knows that way even less
+            return met
+    return met
+
+
+async def _try(
+    client: ServerClient,
+    model: str,
+    question: ServerQuestion,
+    clip: Frames,
+    features: Any,
+    check_sight: bool,
+    usage: Callable[[], Usage],
+) -> Introduction:
+    """What two requests settle, beginning with some features."""
     while True:
         try:
             reply = await client.ask(question.body(model, clip, features), _nothing)

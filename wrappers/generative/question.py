@@ -139,6 +139,9 @@ class Question:
         message["content"] = [part for part in message["content"] if part["type"] == "text"]
         return body
 
+    def other_way(self, features: Features) -> None:
+        """There is one way to send pictures."""
+
     def kept(self, features: Features, reading: str) -> Features:
         """What is still asked for once it is settled how replies are read."""
         return features if reading == "logprobs" else features.without_logprobs()

@@ -19,8 +19,9 @@ class SystemOneScorer(ServerScorer):
 
     The server gives a probability for each allowed answer after one forward pass: nothing is
     generated, and there is no text to read.  ``transformers serve`` has this for any VLM, from
-    version 5.20 on.  Probabilities of a model that was not taught this question are its own
-    opinion: ``vlsafe calibrate`` turns them into shares of safe frames.
+    version 5.20 on; llama.cpp has it for models that were made for it.  Probabilities of a model
+    that was not taught this question are its own opinion: ``vlsafe calibrate`` turns them into
+    shares of safe frames.
 
     Besides what :class:`~.server_scorer.ServerScorer` checks, a reply that counts no more tokens
     than the same request without a picture gives no label: these servers leave a picture out
@@ -103,11 +104,14 @@ class SystemOneScorer(ServerScorer):
             )
 
     def _hint(self, reason: str) -> str:
-        if re.match(r"HTTP (404|405|501)", reason):
+        chat = f"the scorer chat:{self.model}@{self.base_url} asks for words instead"
+        if re.match("HTTP 40[45]", reason):
             return (
-                f"it has no {self.path} below this address; `transformers serve` has it from "
-                "version 5.20 on, other servers are asked by the scorer chat:<model>@<base URL>"
+                f"there is no {self.path} below this address; `transformers serve` has it from "
+                f"version 5.20 on; {chat}"
             )
+        if "not a decision model" in reason:  # llama.cpp
+            return f"this server answers typed questions by models made for them alone; {chat}"
         return super()._hint(reason)
 
 

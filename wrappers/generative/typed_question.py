@@ -1,9 +1,10 @@
 """Typed questions about a picture, which are answered by probabilities and not in words.
 
-The protocol is "System One" (``POST /v1/systemone``), in the two forms that ``transformers serve``
-has had: versions 5.20 to 5.22 take a list of ``images``, from 5.23 on there are ``assets``, each
-with a placeholder in the text.  A picture whose placeholder the text lacks is dropped there without
-a word, so this text is never given by the user alone: the placeholders are put here.
+The protocol is "System One" (``POST /v1/systemone``), in both forms in which servers take pictures:
+``assets``, each with a placeholder in the text (``transformers serve`` from 5.23 on), and a list of
+``images`` (its versions 5.20 to 5.22, llama.cpp).  A picture whose placeholder the text lacks is
+dropped without a word, and llama.cpp drops ``assets`` so: the placeholders are put here, and the
+first requests show which form a server knows.
 """
 
 from __future__ import annotations
@@ -41,10 +42,15 @@ class PictureField:
     pictures: str = "assets"
 
     def without(self, complaint: str) -> PictureField | None:
-        """The older way, for a server that does not know the newer one."""
+        """The other way, for a server that says that it does not know this one."""
         text = complaint.lower()
         unknown = "assets" in text and re.search("extra|unknown|unexpected|not permitted", text)
-        return PictureField("images") if unknown and self.pictures == "assets" else None
+        return self.other if unknown else None
+
+    @property
+    def other(self) -> PictureField | None:
+        """The other way; ``None`` where this one is the last."""
+        return PictureField("images") if self.pictures == "assets" else None
 
 
 @dataclass(frozen=True)
@@ -106,21 +112,21 @@ class TypedQuestion:
         body, urls = self.blind_body(model, clip, features), list(map(to_data_url, clip))
         if features.pictures == "images":
             return body | {"images": urls}
-        names = _placeholders(len(urls))
-        body["state"] = "\n".join([*names, body["state"]])
-        coded = [url.partition(",")[2] for url in urls]
-        assets = {
-            name: {"format": "png", "data_base64": data}
-            for name, data in zip(names, coded, strict=True)
-        }
-        return body | {"assets": assets}
+        coded = [{"format": "png", "data_base64": url.partition(",")[2]} for url in urls]
+        return body | {"assets": dict(zip(_placeholders(len(urls)), coded, strict=True))}
 
     def blind_body(self, model: str, clip: Frames, features: PictureField) -> dict[str, Any]:
-        """The same words without the pictures."""
+        """The same words, placeholders among them, without the pictures."""
+        names = _placeholders(len(clip)) if features.pictures == "assets" else []
         question: dict[str, Any] = {"type": self.answer, "instructions": self._request}
         if self.answer == "score":
             question["criteria"] = list(self._levels)
-        return {"model": model, "state": self.text(len(clip)), "questions": {_NAME: question}}
+        state = "\n".join([*names, self.text(len(clip))])
+        return {"model": model, "state": state, "questions": {_NAME: question}}
+
+    def other_way(self, features: PictureField) -> PictureField | None:
+        """How else pictures can be sent, where they made no difference; ``None``: in no way."""
+        return features.other
 
     def settle(self, reply: Any) -> str:
         """That probabilities are read; there is no other way.
