@@ -54,6 +54,10 @@ _BUILT_IN = {
     "distilled": ("distilled:make_distilled_scorer", "distilled:<folder>: a small fast pupil"),
     "calibrated": ("calibrated:make_calibrated_scorer", "calibrated:<file.json>"),
     "ensemble": ("ensemble:make_ensemble_scorer", "ensemble:<scorer>+<scorer>"),
+    "contrast": (
+        "contrast:make_contrast_scorer",
+        "contrast:<scorer>: its scores against that of a blank frame",
+    ),
     "frames": ("window_scorer:make_window_scorer", "frames:<k>:<scorer>: k frames at once"),
     "cached": ("cached_scorer:make_cached_scorer", "cached:<scorer>: each frame scored once"),
     "oracle": ("oracle:make_oracle_scorer", "oracle: simulator truth"),

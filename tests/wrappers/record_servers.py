@@ -25,6 +25,7 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,11 @@ while True:
 """
 
 
-def typed_words(answer: str) -> str:
-    """What `transformers serve` 5.23 makes of a typed question, after its picture."""
+def typed_words(answer: str, lead: str = "\n") -> str:
+    """What `transformers serve` makes of a typed question, after its picture.
+
+    Our placeholder has a line of its own, so that from 5.23 on there is a ``lead``.
+    """
     question = TypedQuestion(answer=answer)
     if question.levels is None:
         lines, closing = [], "Answer Yes or No only."
@@ -68,7 +72,7 @@ def typed_words(answer: str) -> str:
         ]
         closing = "Answer with the letter of the level that fits best (A to E) only."
     asked = "\n".join([question.identity["request"], *lines, closing])
-    return f"\n{question.text(1)}\n\n{asked}"
+    return f"{lead}{question.text(1)}\n\n{asked}"
 
 
 def make_model(folder: Path) -> Path:
@@ -160,13 +164,15 @@ def record(root: str, spec: str, **facts: Any) -> dict[str, Any]:
     return case | {"exchanges": server.exchanges}
 
 
-def of_transformers(folder: Path, packages: str) -> Iterator[dict[str, Any]]:
+def of_transformers(folder: Path, packages: str, version: str) -> Iterator[dict[str, Any]]:
     make_model(folder / "tiny")
     make_blind(folder / "blind")
     serve = [sys.executable, "-m", "transformers.cli.transformers", "serve", "--port", "PORT"]
     serve += ["--host", "127.0.0.1", "--device", "cpu"]
-    noul = [p[0] for p in reference(folder / "tiny", LEVELS, typed_words("noul"), ["Yes", "No"])]
-    levels = reference(folder / "tiny", LEVELS, typed_words("score"), list("ABCDE"))
+    lead = "\n" if tuple(map(int, version.split(".")[:2])) >= (5, 23) else ""
+    words = {answer: typed_words(answer, lead) for answer in ("noul", "score")}
+    noul = [p[0] for p in reference(folder / "tiny", LEVELS, words["noul"], ["Yes", "No"])]
+    levels = reference(folder / "tiny", LEVELS, words["score"], list("ABCDE"))
     score = [float(np.dot(p, range(5)) / 4) for p in levels]
     with running(serve, packages, "/health", folder) as root:
         yield record(root, "systemone:./tiny@URL/v1", **SINGLE, reference=noul)
@@ -197,7 +203,7 @@ def make_blind(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def of_llama_cpp(folder: Path, packages: str) -> Iterator[dict[str, Any]]:
+def of_llama_cpp(folder: Path, packages: str, version: str) -> Iterator[dict[str, Any]]:
     make_model(folder / "tiny")
     write_gguf(folder / "tiny", folder / "plain")
     write_gguf(folder / "tiny", folder / "decision", decision=True)
@@ -217,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("server", choices=["transformers", "llama.cpp"])
     parser.add_argument("--packages", required=True, help="folder with what the server needs")
-    parser.add_argument("--name", help="of the file; by default the server's")
+    parser.add_argument("--most", type=int, help="cases, the first so many; by default all")
     parser.add_argument("--models", type=Path, help="folder for the models, to use them again")
     options = parser.parse_args()
     kinds = {"transformers": of_transformers, "llama.cpp": of_llama_cpp}
@@ -229,8 +235,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = (options.models or Path(folder)).resolve()
         models.mkdir(parents=True, exist_ok=True)
-        cases = list(kinds[options.server](models, str(Path(options.packages).resolve())))
-    name = options.name or f"{options.server}-{version}"
+        packages = str(Path(options.packages).resolve())
+        cases = list(islice(kinds[options.server](models, packages, version), options.most))
+    name = f"{options.server}-{version}"
     FOLDER.mkdir(exist_ok=True)
     write(FOLDER / f"{name}.json", f"{package} {version}", cases)
 
