@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wrappers.calibrated import CalibratedScorer, Calibration, fit_calibration, held_out
+from wrappers.contrast import ContrastScorer
 from wrappers.controls import ConstantScorer, RandomScorer, ShuffledScorer
 from wrappers.ensemble import EnsembleScorer
 from wrappers.forms import fit_temperature
@@ -29,6 +30,7 @@ __all__ = [
     "Calibration",
     "ClipScorer",
     "ConstantScorer",
+    "ContrastScorer",
     "EnsembleScorer",
     "FrameCost",
     "FrameHistory",

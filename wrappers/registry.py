@@ -43,6 +43,10 @@ _BUILT_IN = {
         "generative.chat_scorer:make_chat_scorer",
         "chat:<model>@<base URL>: a VLM behind a chat API",
     ),
+    "systemone": (
+        "generative.systemone_scorer:make_systemone_scorer",
+        "systemone:<model>@<base URL>: a VLM behind a server of typed questions",
+    ),
     "local-vlm": (
         "generative.local_scorer:make_local_vlm_scorer",
         "local-vlm:<hub name or folder>: a VLM that answers in words",
@@ -50,6 +54,10 @@ _BUILT_IN = {
     "distilled": ("distilled:make_distilled_scorer", "distilled:<folder>: a small fast pupil"),
     "calibrated": ("calibrated:make_calibrated_scorer", "calibrated:<file.json>"),
     "ensemble": ("ensemble:make_ensemble_scorer", "ensemble:<scorer>+<scorer>"),
+    "contrast": (
+        "contrast:make_contrast_scorer",
+        "contrast:<scorer>: its scores against that of a blank frame",
+    ),
     "frames": ("window_scorer:make_window_scorer", "frames:<k>:<scorer>: k frames at once"),
     "cached": ("cached_scorer:make_cached_scorer", "cached:<scorer>: each frame scored once"),
     "oracle": ("oracle:make_oracle_scorer", "oracle: simulator truth"),

@@ -17,6 +17,7 @@ from wrappers import CalibratedScorer, EnsembleScorer, ShuffledScorer, WindowSco
 from wrappers.cached_scorer import CachedScorer
 from wrappers.calibrated import Calibration, FittedOn
 from wrappers.combinator import Combinator, Wrapper
+from wrappers.contrast import ContrastScorer
 from wrappers.remembered_scorer import RememberedScorer, facts_of
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import ASKED
@@ -37,6 +38,8 @@ OWN: dict[type, set[str]] = {
     WindowScorer: {"context_frames"},
     ShuffledScorer: {"reads_history", "last_reasons"},  # scores are dealt to other frames
     CachedScorer: {"reads_infos", "reads_history"},  # refused
+    # Refused; and without a label for its blank frame there is none, see test_contrast.py.
+    ContrastScorer: {"reads_infos", "reads_history", "last_reasons"},
     FrameCost: {"last_reasons"},  # it gives costs, not scores
 }
 
@@ -67,6 +70,7 @@ def makers(tmp_path: Path) -> dict[type, Callable[[Any], Any]]:
     return {
         CachedScorer: lambda scorer: CachedScorer(scorer, ScoreCache(tmp_path)),
         CalibratedScorer: calibrated,
+        ContrastScorer: ContrastScorer,
         EnsembleScorer: lambda scorer: EnsembleScorer([scorer, make_scorer("constant:0.5")]),
         ShuffledScorer: ShuffledScorer,
         WindowScorer: lambda scorer: WindowScorer(scorer, 2, "tile"),

@@ -52,7 +52,9 @@ def text_config(tokenizer: Any) -> Any:
     )
 
 
-def build_llava(texts: list[str], template: str | None = TEMPLATE) -> tuple[Any, Any]:
+def build_llava(
+    texts: list[str], template: str | None = TEMPLATE, side: int = SIDE
+) -> tuple[Any, Any]:
     from transformers import (
         CLIPImageProcessorPil,
         CLIPVisionConfig,
@@ -62,9 +64,9 @@ def build_llava(texts: list[str], template: str | None = TEMPLATE) -> tuple[Any,
     )
 
     tokenizer = build_tokenizer(texts)
-    size = {"height": SIDE, "width": SIDE}
+    size = {"height": side, "width": side}
     processor = LlavaProcessor(
-        CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size=size),
+        CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=size),
         tokenizer,
         patch_size=PATCH,
         vision_feature_select_strategy="default",
@@ -76,7 +78,7 @@ def build_llava(texts: list[str], template: str | None = TEMPLATE) -> tuple[Any,
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
-        image_size=SIDE,
+        image_size=side,
         patch_size=PATCH,
     )
     config = LlavaConfig(
@@ -181,19 +183,32 @@ def teach(
     model: Any, processor: Any, lessons: list[tuple[str, str, np.ndarray]], steps: int = 150
 ) -> None:
     """Train a model to give answers: (question, answer, frame) each."""
+    parts = [([PICTURE, {"type": "text", "text": text}], f" {said}") for text, said, _ in lessons]
+    teach_parts(model, processor, parts, [frame for *_, frame in lessons], steps)
+
+
+PICTURE = {"type": "image"}
+
+
+def teach_parts(
+    model: Any,
+    processor: Any,
+    lessons: list[tuple[list[dict[str, str]], str]],
+    frames: list[np.ndarray],
+    steps: int,
+) -> None:
+    """Train a model to answer: parts of a message, one of them a picture, and what follows."""
     processor.tokenizer.padding_side = "left"
-    content = [{"type": "image"}, {"type": "text", "text": ""}]
     texts = []
-    for question, answer, _ in lessons:
-        content[1]["text"] = question
+    for content, answer in lessons:
         message = [{"role": "user", "content": content}]
         prompt = processor.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-        texts.append(f"{prompt} {answer}</s>")
-    pictures = [[Image.fromarray(frame)] for _, _, frame in lessons]
+        texts.append(f"{prompt}{answer}</s>")
+    pictures = [[Image.fromarray(frame)] for frame in frames]
     batch = processor(text=texts, images=pictures, return_tensors="pt", padding=True)
     labels = torch.full_like(batch["input_ids"], -100)
-    for row, (_, answer, _) in enumerate(lessons):
-        length = len(processor.tokenizer(f" {answer}</s>")["input_ids"])
+    for row, (_, answer) in enumerate(lessons):
+        length = len(processor.tokenizer(f"{answer}</s>")["input_ids"])
         labels[row, -length:] = batch["input_ids"][row, -length:]
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     model.train()

@@ -50,6 +50,7 @@ from wrappers.scorer import Scores
 UNCHANGED = "as it is"  # name of the control that is none
 MAIN = ("event", "time_to_collision")  # questions asked of every group, control and prompt
 SPREAD_BINS = 20
+UNMOVED = 0.01  # change of p
 APPROACH = np.arange(0.0, 9.0)  # [s] before an event
 LEADS = (1.0, 2.0, 3.0)  # [s]
 
@@ -273,6 +274,7 @@ def _control(examiner: Examiner, name: str, values: Scores, score: Scores) -> Co
         change_in_danger=_mean(change[danger]),
         change_in_calm=_mean(change[examiner.calm]),
         rank_correlation=spearman(values, score),
+        unmoved=_mean(np.where(np.isnan(change), np.nan, np.abs(change) < UNMOVED)),
     )
 
 

@@ -141,6 +141,7 @@ class Control:
     change_in_danger: float  # mean change of p where the time to collision is short
     change_in_calm: float
     rank_correlation: float  # Spearman's, with the scores of the frames as they are
+    unmoved: float  # share of frames whose p changes by less than 0.01
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,8 @@ def _changed(findings: Findings) -> Section:
         "Does it look where the danger is?",
         "Frames changed on purpose. Erasing the other vehicles must lift p where one of them was "
         "the danger; what AUROC is left then comes from the road, the ego vehicle's speed and "
-        f"place. Scorers that read simulator truth are left out. {_probe(audit)}",
+        "place. A frame that keeps its p when all is blank was judged without being looked at. "
+        f"Scorers that read simulator truth are left out. {_probe(audit)}",
         charts,
         [tables.control_table(scorer) for scorer in looking],
         [] if example is None else [example],

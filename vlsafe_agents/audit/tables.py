@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlsafe_agents.audit.examine import MAIN, UNCHANGED
+from vlsafe_agents.audit.examine import MAIN, UNCHANGED, UNMOVED
 from vlsafe_agents.audit.results import Audit, ScorerAudit, interval
 from vlsafe_agents.evaluation.resampling import Estimate
 from vlsafe_agents.pages import ABSENT, decimal
@@ -16,7 +16,7 @@ _EXPECTED = {
     UNCHANGED: "",
     "mirrored": "nearly the same p: danger has no side",
     "other vehicles erased": "p rises where a vehicle was the danger",
-    "blank": "0.50: there is nothing to see",
+    "blank": "0.50: there is nothing to see; frames whose p stays were judged by the words alone",
     "shuffled": "0.50: the check of this table",
     "shuffled within each data set": "what knowing the road and the traffic alone is worth",
 }
@@ -131,16 +131,17 @@ def control_table(scorer: ScorerAudit) -> Table:
         cells = [interval(control.answers[key].evidence.auroc) for key in MAIN]
         cells += [decimal(control.mean_score)]
         if control.name == UNCHANGED:
-            cells += [ABSENT] * 3
+            cells += [ABSENT] * 4
         else:
             cells += [
                 f"{value:+.2f}" if value == value else ABSENT
                 for value in (control.change_in_danger, control.change_in_calm)
             ]
-            cells += [decimal(control.rank_correlation)]
+            cells += [decimal(control.rank_correlation), decimal(control.unmoved)]
         rows.append((control.name, [*cells, _EXPECTED.get(control.name, "")]))
     titles = [scorer.answers[key].question for key in MAIN]
-    titles += ["mean p", "change in danger", "change in calm", "rank correlation", "expected"]
+    titles += ["mean p", "change in danger", "change in calm", "rank correlation"]
+    titles += [f"share whose p stays within {UNMOVED:g}", "expected"]
     return Table(f"{scorer.name}: AUROC and p", "Frames", titles, rows)
 
 

@@ -6,6 +6,8 @@ from wrappers.generative.client import Limits
 from wrappers.generative.local_scorer import LocalQuestion, LocalVLMScorer
 from wrappers.generative.outcomes import Answers, Outcome, Status
 from wrappers.generative.question import Question
+from wrappers.generative.systemone_scorer import SystemOneScorer
+from wrappers.generative.typed_question import TypedQuestion
 
 __all__ = [
     "Answers",
@@ -18,4 +20,6 @@ __all__ = [
     "Outcome",
     "Question",
     "Status",
+    "SystemOneScorer",
+    "TypedQuestion",
 ]

@@ -1,4 +1,4 @@
-"""One question to a server that speaks the OpenAI chat API, asked until it is answered.
+"""One question to a server that holds a model, asked until it is answered.
 
 The protocol (addresses, keys, error classes) is the ``openai`` package's, waiting between attempts
 ``tenacity``'s.  The retries that ``openai`` has built in are switched off: they would go past the
@@ -27,6 +27,7 @@ from wrappers.generative.server import Access
 INSTALL = 'a chat server is asked through `openai` and `tenacity`: pip install "vlsafe[chat]"'
 _Result = TypeVar("_Result")
 _SHOWN = 300  # characters of a server's message that are kept
+_RAW = {"headers": {"x-stainless-raw-response": "true"}}  # the package hands over text as it came
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,12 @@ class Pace:
         self._next = max(self._next, time.monotonic() + seconds)
 
 
-class ChatClient:
+class ServerClient:
     """Asks one server within an event loop; close it with ``async with``.
 
     Args:
         base_url: of the API, such as ``"http://localhost:8000/v1"``.
+        path: below it, such as ``"/chat/completions"``.
         access: what of the user's is shown to the server.
         limits: see :class:`Limits`.
         ledger: keeps the budget; may outlive this client.
@@ -152,6 +154,7 @@ class ChatClient:
     def __init__(
         self,
         base_url: str,
+        path: str,
         access: Access,
         limits: Limits,
         ledger: Ledger,
@@ -167,6 +170,7 @@ class ChatClient:
             timeout=limits.timeout,
             http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks),
         )
+        self._path = path
         self._key = access.key
         self._limits = limits
         self._ledger = ledger
@@ -174,7 +178,7 @@ class ChatClient:
         self._stopped = stopped
         self._settled = asyncio.Condition()
 
-    async def __aenter__(self) -> ChatClient:
+    async def __aenter__(self) -> ServerClient:
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -260,7 +264,9 @@ class ChatClient:
         openai, _ = load_packages()
         try:
             async with asyncio.timeout(self._limits.timeout):
-                response = await self._client.chat.completions.with_raw_response.create(**body)
+                response = await self._client.post(
+                    self._path, cast_to=object, body=body, options=_RAW
+                )
             answer = _decode(self._hide(response.text))
             if not (isinstance(answer, dict) and answer.get("error") and "choices" not in answer):
                 return answer
@@ -322,7 +328,8 @@ def tokens_of(reply: Any) -> tuple[int, int] | None:
     """Tokens of a request and of its answer; ``None`` where a server does not report them."""
     usage = reply.get("usage") if isinstance(reply, dict) else None
     usage = usage if isinstance(usage, dict) else {}
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
+    completion = usage.get("completion_tokens", usage.get("output_tokens"))
     if isinstance(prompt, int) and isinstance(completion, int) and prompt > 0:
         return prompt, completion
     return None

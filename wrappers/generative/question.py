@@ -30,6 +30,7 @@ SCENE = (
 SEQUENCE = "You see {count} pictures of one scene in the order of time; judge the last one."
 READINGS = ("auto", "logprobs", "json", "text")
 _DETAILS = ("auto", "low", "high")
+_NO_LOGPROBS = "no log-probabilities that can be read came with the answer"
 
 
 @dataclass(frozen=True)
@@ -132,16 +133,34 @@ class Question:
         options = features.options(self.form, self.temperature, self.seed, self.max_tokens)
         return {"model": model, "messages": [{"role": "user", "content": parts}], **options}
 
+    def blind_body(self, model: str, clip: Frames, features: Features) -> dict[str, Any]:
+        """The same words without the pictures."""
+        body = self.body(model, clip, features)
+        (message,) = body["messages"]
+        message["content"] = [part for part in message["content"] if part["type"] == "text"]
+        return body
+
+    def other_way(self, features: Features) -> None:
+        """There is one way to send pictures."""
+
+    def kept(self, features: Features, reading: str) -> Features:
+        """What is still asked for once it is settled how replies are read."""
+        return features if reading == "logprobs" else features.without_logprobs()
+
     def settle(self, reply: Any) -> str:
         """The reading that a server's first reply allows: ``reading`` itself unless it is "auto".
 
         Raises:
-            NoLabel: for a reply that is no chat completion.
+            NoLabel: for a reply that is no chat completion, or lacks log-probabilities where they
+                are to be read.
         """
         choice = _first_choice(reply)
+        told = any(alternatives for _, alternatives in _tokens(choice))
+        if self.reading == "logprobs" and not told:
+            raise NoLabel(Status.MALFORMED, f"{_NO_LOGPROBS}; leave reading=logprobs out")
         if self.reading != "auto":
             return self.reading
-        if self.wants_logprobs and any(alternatives for _, alternatives in _tokens(choice)):
+        if self.wants_logprobs and told:
             return "logprobs"
         try:
             return read_answer(_answer_text(choice), self.form).source
@@ -162,9 +181,7 @@ class Question:
             return found.score
         score = expected_score(_tokens(choice), found.score, self.form, self._least_mass)
         if score is None:
-            raise NoLabel(
-                Status.MALFORMED, "no log-probabilities that can be read came with the answer"
-            )
+            raise NoLabel(Status.MALFORMED, _NO_LOGPROBS)
         return score
 
     @property
