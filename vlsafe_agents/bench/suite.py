@@ -331,13 +331,13 @@ def _check(suite: Suite) -> None:
         for name in row.environments or ():
             _known(name, suite.environments, f"{where}.environments", "environment")
         for option in ("world_model", "start_from"):
-            name = row.train.get(option)
-            _known(name, suite.algorithms, f"{where}.{option}", "algorithm")
-            if name is not None and suite.algorithms[name].kind != "algo":
+            made = row.train.get(option)
+            _known(made, suite.algorithms, f"{where}.{option}", "algorithm")
+            if made is not None and suite.algorithms[made].kind != "algo":
                 raise ValueError(
-                    f"{where}.{option}: {name!r} is no agent that `vlsafe train` makes"
+                    f"{where}.{option}: {made!r} is no agent that `vlsafe train` makes"
                 )
-            _other(suite, row, name, f"{where}.{option}")
+            _other(suite, row, made, f"{where}.{option}")
         if row.kind == "agent":
             _other(suite, row, row.agent, f"{where}.agent")
             if (shield := suite.shield_of(row)) is not None:
