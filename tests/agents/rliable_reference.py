@@ -1,7 +1,7 @@
 """Makes ``golden/rliable.json``: figures of rliable 1.2.0, which our statistics are tested against.
 
 rliable pins an old stack, so it is no dependency: run this in an environment of its own,
-``pip install rliable==1.2.0 && python tests/agents/rliable_reference.py``.
+``pip install rliable==1.2.0 "pandas<3" && python tests/agents/rliable_reference.py``.
 """
 
 from __future__ import annotations

@@ -134,6 +134,8 @@ def test_rows_of_other_kinds(tmp_path: Path) -> None:
         ({"algorithms": {"x": {"algo": "vlsafe", "world_model": "y"}}}, "no algorithm 'y'"),
         ({"algorithms": {"x": {"algo": "vlsafe", "world_model": "y"}, "y": {"driver": "expert"}}},
          "'y' is no agent that"),
+        ({"algorithms": {"x": {"agent": "y"}, "y": {"agent": "x"}}}, "itself another row's agent"),
+        ({"algorithms": {"x": {"agent": "z"}}}, "no algorithm 'z'"),
         ({"algorithms": {"x": {"algo": "bc", "data": "mian"}}}, "did you mean 'main'"),
         ({"algorithms": {"x": {"command": "true"}}}, "algo is missing"),
         ({"algorithms": {"x": {"algo": "bc", "grid": {"steps": 3}}}}, "give a list"),

@@ -331,19 +331,20 @@ def _check(suite: Suite) -> None:
         for name in row.environments or ():
             _known(name, suite.environments, f"{where}.environments", "environment")
         for option in ("world_model", "start_from"):
-            made = row.train.get(option)
-            _known(made, suite.algorithms, f"{where}.{option}", "algorithm")
-            if made is not None and suite.algorithms[made].kind != "algo":
+            shared = row.train.get(option)
+            _known(shared, suite.algorithms, f"{where}.{option}", "algorithm")
+            if shared is not None and suite.algorithms[shared].kind != "algo":
                 raise ValueError(
-                    f"{where}.{option}: {made!r} is no agent that `vlsafe train` makes"
+                    f"{where}.{option}: {shared!r} is no agent that `vlsafe train` makes"
                 )
-            _other(suite, row, made, f"{where}.{option}")
+            _other(suite, row, shared, f"{where}.{option}")
         if row.kind == "agent":
+            _known(row.agent, suite.algorithms, f"{where}.agent", "algorithm")
+            if suite.algorithms[str(row.agent)].kind == "agent":
+                raise ValueError(f"{where}.agent: {row.agent!r} is itself another row's agent")
             _other(suite, row, row.agent, f"{where}.agent")
             if (shield := suite.shield_of(row)) is not None:
                 _other(suite, row, shield.name, f"{where}.evaluate.shield")
-            if suite.algorithms[str(row.agent)].kind == "agent":
-                raise ValueError(f"{where}.agent: {row.agent!r} is itself another row's agent")
 
 
 def _other(suite: Suite, row: Row, name: Any, where: str) -> None:

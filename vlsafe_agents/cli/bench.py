@@ -332,6 +332,4 @@ def _check_training(cell: Cell) -> None:
 
     given = {key: value for key, value in cell.options.items() if key in METADATA and key != "env"}
     given["config"] = dict(given.get("config") or {})
-    if "data" not in given and given.get("algo") == "vlsafe":
-        given["online"] = True
     TrainSettings(env=EnvName(str(cell.options.get("env", ""))), **given).check()
