@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from recorded_server import FOLDER, RecordedServer, _Server, frames_of
 
-from wrappers import CalibratedScorer, fit_calibration, make_scorer
+from wrappers import CalibratedScorer, make_scorer
+from wrappers.calibrated import Calibration, FittedOn
 from wrappers.generative import Limits, SystemOneScorer, TypedQuestion
 from wrappers.generative.outcomes import NoLabel
 from wrappers.generative.server import ChatServerError
@@ -203,9 +204,8 @@ def test_its_probabilities_can_be_calibrated(tmp_path: Any) -> None:
         spec = case["spec"].replace("URL", server.root)
         scorer: Any = make_scorer(spec)
         raw = scorer(frames_of(case))
-        drawn = np.random.default_rng(0).uniform(size=400)
-        truth = np.random.default_rng(1).uniform(size=400) > drawn**2  # unsafe
-        fitted = fit_calibration(drawn, truth, scorer.identity, "collision", "platt")
+        fitted_on = FittedOn("collision", 9, 3, "abc", "2026-12-01")
+        fitted = Calibration("platt", ((0.5, 0.3),), scorer.identity, fitted_on)
         fitted.save(tmp_path / "c.json", spec)
         calibrated: Any = make_scorer(f"calibrated:{tmp_path / 'c.json'}")
         assert isinstance(calibrated, CalibratedScorer)
