@@ -58,7 +58,7 @@ class MetaDriveRouteDriver(RouteDriver):
             speed = min(speed, passing_speed(self._env.scene.columns))
         return min(
             best_acceleration(plan, others, ego, station, speed, self._reachable, looks)
-            for others in self._prospects.others()
+            for others in (self._prospects.others() if looks else [self._prospects.nobody()])
         )
 
 
