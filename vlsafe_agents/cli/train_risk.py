@@ -87,6 +87,9 @@ def train_risk(
             f"[default: {', '.join(f'{name}={share}' for name, share in DEFAULT_MIX.items())}]"
         ),
     ] = None,
+    random_actions: Annotated[
+        int, typer.Option(help="Random actions that are tried in each state besides.", min=0)
+    ] = 1,
     updates: Annotated[int, typer.Option(help="Gradient updates a round.", min=1)] = 5000,
     observation: Annotated[
         str,
@@ -114,7 +117,8 @@ def train_risk(
     """Learn the chance of a crash after an action, for `vlsafe evaluate --shield`.
 
     In states of drives the simulator goes on under other actions and comes back.  The same command
-    goes on where it was killed: what is lost are the states since the last file of 500.
+    goes on where it was killed: what is lost are the states since the last file of 500, or of 50
+    where branches are slow, in forks of the process.
     """
     import torch
 
@@ -139,7 +143,8 @@ def train_risk(
     tails = tail_names(choice.env_id, **choice.kwargs)
     traffic = make_scenario(row_of(choice.env_id).name, **choice.kwargs).traffic
     shares = _shares(choice, mix, tails[0])
-    branching = BranchingConfig(tails, float(traffic.policy_frequency), horizon=horizon)
+    frequency = float(traffic.policy_frequency)
+    branching = BranchingConfig(tails, frequency, horizon, random_actions=random_actions)
     judge, judged = _judge(events, scorer, threads)
     if threshold is None:
         threshold = THRESHOLD if judge is None else JUDGE_THRESHOLD
@@ -150,7 +155,6 @@ def train_risk(
         seed=seed,
         model=RiskConfig(horizon=horizon, updates=updates, threshold=threshold),
     )
-    frequency = branching.frequency
     eyes = seeing(observation, choice, picture_density, frequency, pictures, detector_updates)
     known = None if eyes is None else eyes.stated
     told = (_stated(policy), branching, config, held_out, judged, known)
@@ -252,7 +256,7 @@ def _train(
     from vlsafe_agents.data.branching import Brancher
     from vlsafe_agents.risk.examination import examine_on_new_drives
     from vlsafe_agents.risk.run_folder import facts_of
-    from vlsafe_agents.risk.training import OUTCOMES, train
+    from vlsafe_agents.risk.training import CHUNK, OUTCOMES, SLOW_CHUNK, train
     from vlsafe_envs.drivers.macros import make_macro
     from vlsafe_envs.snapshots import branches
 
@@ -274,8 +278,9 @@ def _train(
         brancher = Brancher(branches, make_macro)
         with _Parts(env, out / COUNTS) as parts:
             how = (env, out, drive, brancher, branching, config, agent, parts, judge)
-            model = train(*how, detector)
-            examined = examine_on_new_drives(model, held_out, *how)
+            chunk = SLOW_CHUNK if choice.one_a_process else CHUNK
+            model = train(*how, detector, chunk)
+            examined = examine_on_new_drives(model, held_out, *how, chunk)
     finally:
         env.close()
     seconds = time.monotonic() - begin if fresh else None

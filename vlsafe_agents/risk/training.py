@@ -29,6 +29,7 @@ from wrappers.checks import whole_number
 
 OUTCOMES = "outcomes"  # folder of what the simulator showed
 CHUNK = 500  # states a file: what a kill can lose
+SLOW_CHUNK = 50  # where a state takes a second or more
 THRESHOLDS = (0.5, 1.0, 2.0, 4.0)  # times the threshold: behind these shields drives are made
 
 
@@ -71,6 +72,7 @@ def train(
     progress: PartProgress = lambda part, done, total: None,
     judge: Judge | None = None,
     detector: Detector | None = None,
+    chunk: int = CHUNK,
 ) -> RiskModel:
     """Collect outcomes and learn from them; what is in ``folder`` already is not driven again.
 
@@ -80,6 +82,7 @@ def train(
         policy: has ``predict``; driven behind the shield; None: the model's best actions.
         judge: from whose word is learnt; None: from the simulator's, crashes.
         detector: the model looks at pictures by it, which the environment shows as well.
+        chunk: states a file; other files hold other drives.
 
     Raises:
         ValueError: where ``folder`` holds outcomes by another's word.
@@ -98,7 +101,7 @@ def train(
             branch_outcomes, env, drive=drive, config=branching, brancher=brancher, judge=judge
         )
         chunks = (folder / OUTCOMES, number, states, config.seed, branch)
-        found += outcome_chunks(*chunks, title, progress, name_of(judge))
+        found += outcome_chunks(*chunks, title, progress, name_of(judge), chunk)
         model = RiskModel(
             space, env.action_space, branching.tails, config.model, config.seed, detector
         )
@@ -122,15 +125,16 @@ def outcome_chunks(
     title: str,
     progress: PartProgress,
     judge: str = "",
+    size: int = CHUNK,
 ) -> Iterator[Outcomes]:
-    """Outcomes of a round, from files as far as they are there.
+    """Outcomes of a round, from files of ``size`` states as far as they are there.
 
     Raises:
         ValueError: for files by the word of another ``judge``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for chunk, done in enumerate(range(0, states, CHUNK)):
-        count = min(CHUNK, states - done)
+    for chunk, done in enumerate(range(0, states, size)):
+        count = min(size, states - done)
         file = folder / f"{number}_{chunk:04d}_{count}.npz"
         if not file.exists():
             seeds = chunk_seeds(seed, number, chunk)

@@ -24,7 +24,6 @@ from vlsafe_envs.drivers.route import RouteDriver
 from vlsafe_envs.simulator import ROUTE_STEP
 from vlsafe_envs.simulators.metadrive.pedals import acceleration_of, wheel_of
 from vlsafe_envs.simulators.metadrive.world import car_of
-from vlsafe_envs.tasks.progress import RouteProgress
 
 Array = npt.NDArray[np.float64]
 ARRIVAL = 3  # waypoints left
@@ -44,7 +43,7 @@ class MetaDriveRouteDriver(RouteDriver):
             most = car_of(self._simulator.agent).full_throttle  # [m/s2], less than the grid's 5
             self._plan = route_plan(route, ARRIVAL * ROUTE_STEP, SLACK * most)
             self._reachable = np.minimum(self._accelerations, most)
-            self._progress = RouteProgress(route)
+            self._progress = self._simulator.progress_on(route)
             self._prospects = Prospects(self._simulator, route)
         ego = np.ascontiguousarray(self._env.scene.columns[:4, 0])
         self._progress.advance(ego[0], ego[1])
