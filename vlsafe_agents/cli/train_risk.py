@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.cli.policies import ShownVehicles
     from vlsafe_agents.data.driving import Driver
-    from vlsafe_agents.risk import BranchingConfig
+    from vlsafe_agents.risk import BranchingConfig, RiskModel
     from vlsafe_agents.risk.judge import Judge
     from vlsafe_agents.risk.training import TrainingConfig
 
 COUNTS = "counts.json"  # of all attempts
+NEAR = 6.0  # [m] between the centres of two vehicles
 THRESHOLD, JUDGE_THRESHOLD = 0.05, 0.2  # chance of a crash; danger by a judge's word
 DEFAULT_MIX = {"expert": 0.5, "noisy": 0.15, "inattentive": 0.15}
 _COUNTED = {
@@ -79,6 +80,13 @@ def train_risk(
     policy: Annotated[
         Path | None,
         typer.Option(help="Folder of a trained agent that drives behind the shield in rounds."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with the risk model of this folder, or of an environment that one is "
+            "bundled for, of a road whose outcomes are cheaper."
+        ),
     ] = None,
     mix: Annotated[
         str | None,
@@ -157,14 +165,16 @@ def train_risk(
     )
     eyes = seeing(observation, choice, picture_density, frequency, pictures, detector_updates)
     known = None if eyes is None else eyes.stated
-    told = (_stated(policy), branching, config, held_out, judged, known)
+    first, started = _start(start)
+    told = (_stated(policy), branching, config, held_out, judged, known, started)
     settings = settings_of(choice, shares, *told)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
         if claim(out, settings):
             say(f"{out} is trained already")
         else:
-            facts = _train(choice, out, shares, branching, config, policy, held_out, judge, eyes)
+            how = (branching, config, policy, held_out, judge, eyes, first)
+            facts = _train(choice, out, shares, *how)
             write_json(out / TRAINING_FILE, facts)
         _print(out, read_json(out / TRAINING_FILE), threshold)
 
@@ -240,6 +250,28 @@ def _stated(policy: Path | None) -> dict[str, str] | None:
     return {"folder": str(policy), "sha256": file_sha256(file)}
 
 
+def _start(name: str | None) -> tuple[RiskModel | None, dict[str, str] | None]:
+    """The risk model to begin with, and how settings tell it.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ValueError: for a file that holds none.
+    """
+    from vlsafe_agents.evaluation.stock import file_sha256
+    from vlsafe_agents.risk.bundled import bundled_folder, bundled_ids
+    from vlsafe_agents.risk.model import MODEL_FILE, RiskModel
+
+    if name is None:
+        return None, None
+    file = (bundled_folder(name) if name in bundled_ids() else Path(name)) / MODEL_FILE
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"--start {name}: no {MODEL_FILE} there; give a folder of `vlsafe train-risk`, or one "
+            f"of {', '.join(bundled_ids())}"
+        )
+    return RiskModel.load(file), {"model": name, "sha256": file_sha256(file)}
+
+
 def _train(
     choice: EnvChoice,
     out: Path,
@@ -250,6 +282,7 @@ def _train(
     held_out: int,
     judge: Judge | None,
     eyes: Seeing | None,
+    start: RiskModel | None,
 ) -> dict[str, Any]:
     """Do what is not done yet; returns the facts to be stored."""
     from vlsafe_agents.cli.policies import ShownVehicles, agent_shown_all
@@ -258,6 +291,7 @@ def _train(
     from vlsafe_agents.risk.run_folder import facts_of
     from vlsafe_agents.risk.training import CHUNK, OUTCOMES, SLOW_CHUNK, train
     from vlsafe_envs.drivers.macros import make_macro
+    from vlsafe_envs.registry import row_of
     from vlsafe_envs.snapshots import branches
 
     begin, fresh = time.monotonic(), not (out / OUTCOMES).exists()
@@ -275,17 +309,28 @@ def _train(
                 f"--policy {policy}: its actions are {agent.action_space}, those of "
                 f"{choice.env_id} {env.action_space}"
             )
-        brancher = Brancher(branches, make_macro)
+        told = row_of(choice.env_id).told_tails
+        brancher = Brancher(branches, make_macro, near_plan if told else None)
         with _Parts(env, out / COUNTS) as parts:
             how = (env, out, drive, brancher, branching, config, agent, parts, judge)
             chunk = SLOW_CHUNK if choice.one_a_process else CHUNK
-            model = train(*how, detector, chunk)
+            model = train(*how, detector, chunk, told, start)
             examined = examine_on_new_drives(model, held_out, *how, chunk)
     finally:
         env.close()
     seconds = time.monotonic() - begin if fresh else None
     counts = None if choice.one_a_process else parts.counts  # whose branches are in forks
     return facts_of(model, examined, config, seconds, counts)
+
+
+def near_plan(env: Any, info: Mapping[str, Any]) -> float:
+    """How soon somebody comes near the plan of an environment of ours, in [0, 1]."""
+    from vlsafe_agents.data.branching import urgency
+    from vlsafe_envs.env import vehicles_seen
+    from vlsafe_envs.vehicle_set import plan_contact
+
+    seconds = plan_contact(vehicles_seen(env)["vehicles"], NEAR)
+    return max(urgency(info), urgency({**info, "time_to_collision": seconds}))
 
 
 def mixed(shares: Mapping[str, float], env: Any, rng: np.random.Generator) -> Driver:
