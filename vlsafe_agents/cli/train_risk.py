@@ -132,6 +132,12 @@ def train_risk(
 
     from vlsafe_agents.cli.detecting import seeing
     from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_density
+    from vlsafe_agents.cli.risk_sources import (
+        check_crashes_end,
+        judge_of,
+        start_of,
+        stated_policy,
+    )
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.risk import BranchingConfig, RiskConfig
     from vlsafe_agents.risk.run_folder import claim, settings_of
@@ -153,7 +159,9 @@ def train_risk(
     shares = _shares(choice, mix, tails[0])
     frequency = float(traffic.policy_frequency)
     branching = BranchingConfig(tails, frequency, horizon, random_actions=random_actions)
-    judge, judged = _judge(events, scorer, threads)
+    judge, judged = judge_of(events, scorer, threads)
+    if judge is None:
+        check_crashes_end(choice)
     if threshold is None:
         threshold = THRESHOLD if judge is None else JUDGE_THRESHOLD
     config = TrainingConfig(
@@ -165,8 +173,8 @@ def train_risk(
     )
     eyes = seeing(observation, choice, picture_density, frequency, pictures, detector_updates)
     known = None if eyes is None else eyes.stated
-    first, started = _start(start)
-    told = (_stated(policy), branching, config, held_out, judged, known, started)
+    first, started = start_of(start)
+    told = (stated_policy(policy), branching, config, held_out, judged, known, started)
     settings = settings_of(choice, shares, *told)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
@@ -214,62 +222,6 @@ def _shares(choice: EnvChoice, mix: str | None, tail: str) -> dict[str, float]:
     if rest > 1e-6:
         shares[tail] = round(shares.get(tail, 0.0) + rest, 9)
     return shares
-
-
-def _judge(
-    events: str, scorer: str | None, threads: int
-) -> tuple[Judge | None, dict[str, Any] | None]:
-    """Who looks at the frames, and how settings tell it.
-
-    Raises:
-        ValueError: for a scorer where none is asked, and for one that can be no judge.
-    """
-    from vlsafe_agents.cli.scorers import load_scorer
-    from vlsafe_agents.risk.judge import Judge
-    from wrappers.scorer import BUNDLED
-
-    if events != "judge":
-        if scorer is not None:
-            raise ValueError(f"--scorer {scorer} is a judge; say --events judge, too")
-        return None, None
-    spec = scorer or BUNDLED
-    judge = Judge(load_scorer(spec, threads))
-    return judge, {"scorer": spec, "identity": judge.scorer.identity}
-
-
-def _stated(policy: Path | None) -> dict[str, str] | None:
-    """How settings tell an agent from others."""
-    from vlsafe_agents.evaluation.stock import file_sha256
-    from vlsafe_agents.training.run import MODEL_FILE
-
-    if policy is None:
-        return None
-    file = policy / MODEL_FILE
-    if not file.is_file():
-        raise FileNotFoundError(f"--policy: no {MODEL_FILE} in {policy}; give an agent's folder")
-    return {"folder": str(policy), "sha256": file_sha256(file)}
-
-
-def _start(name: str | None) -> tuple[RiskModel | None, dict[str, str] | None]:
-    """The risk model to begin with, and how settings tell it.
-
-    Raises:
-        FileNotFoundError: where there is none.
-        ValueError: for a file that holds none.
-    """
-    from vlsafe_agents.evaluation.stock import file_sha256
-    from vlsafe_agents.risk.bundled import bundled_folder, bundled_ids
-    from vlsafe_agents.risk.model import MODEL_FILE, RiskModel
-
-    if name is None:
-        return None, None
-    file = (bundled_folder(name) if name in bundled_ids() else Path(name)) / MODEL_FILE
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"--start {name}: no {MODEL_FILE} there; give a folder of `vlsafe train-risk`, or one "
-            f"of {', '.join(bundled_ids())}"
-        )
-    return RiskModel.load(file), {"model": name, "sha256": file_sha256(file)}
 
 
 def _train(

@@ -90,14 +90,17 @@ def train(
             first round's drives are; None: small random weights, and none.
 
     Raises:
-        ValueError: where ``folder`` holds outcomes by another's word.
+        ValueError: where ``folder`` holds outcomes by another's word, and for a ``start`` of other
+            observations, actions or tails.
 
     Returns:
         The model, which is also in ``folder``.
     """
     model, found = None, list[Outcomes]()
     space = env.observation_space if detector is None else detector.shown
+    kind = (space, env.action_space, branching.tails, config.model, config.seed, detector, told)
     if start is not None:
+        RiskModel(*kind).begin_with(start)  # raises before hours of driving
         start.told = told
         drive = partial(_one_of, (drive, partial(behind_shield, start, policy)))
     for number in range(1 + config.rounds):
@@ -110,9 +113,7 @@ def train(
         )
         chunks = (folder / OUTCOMES, number, states, config.seed, branch)
         found += outcome_chunks(*chunks, title, progress, name_of(judge), chunk)
-        model = RiskModel(
-            space, env.action_space, branching.tails, config.model, config.seed, detector, told
-        )
+        model = RiskModel(*kind)
         if start is not None:
             model.begin_with(start)
         hear = partial(_hear, progress, f"{title}: learning", config.model.updates)
