@@ -26,6 +26,7 @@ class Road:
     stacked: ClassVar[bool] = False
     one_per_process: ClassVar[bool] = False
     fixed: ClassVar[bool] = True
+    told_tails: ClassVar[bool] = False
     macro: ClassVar[str] = "vlsafe_envs.drivers.macros:RouteMacro"
     macros: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
         ("grid", "continuous"), ("go", "hold", "peek", "keep")
@@ -77,6 +78,7 @@ class MetaDriveRoad(Road):
     simulator = "metadrive"
     one_per_process = True
     fixed = False
+    told_tails = True
     driver = "vlsafe_envs.drivers.metadrive:MetaDriveRouteDriver"
     own_drivers: ClassVar[Mapping[str, str]] = {
         "metadrive_ppo": "vlsafe_envs.drivers.metadrive:ShippedDriver",
@@ -127,6 +129,11 @@ class Row:
     def drivers(self) -> Mapping[str, str]:
         """Class of every driver, by its name; the first one is the default."""
         return {**dict.fromkeys(DRIVER_NAMES, self.road.driver), **self.road.own_drivers}
+
+    @property
+    def told_tails(self) -> bool:
+        """Whether a risk model is told how tails begin: no map is known from the one before."""
+        return self.road.told_tails
 
     def macros(self, action: str) -> tuple[str, ...]:
         """Names of the macro-actions with a kind of action; see ``drivers.macros``."""

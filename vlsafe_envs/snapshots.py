@@ -11,6 +11,7 @@ forks of the process, and everywhere else from a snapshot.
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
@@ -173,6 +174,7 @@ def _forked(
 
 def _answer(sink: int, ask: Callable[[], Any]) -> None:
     """Write an answer and end this process, without anything that an exit would tidy up."""
+    gc.freeze()  # to look at what the parent made would copy all its memory; new garbage is found
     sent = b""
     try:
         try:

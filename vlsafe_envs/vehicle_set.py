@@ -69,6 +69,16 @@ def vehicles_space() -> spaces.Box:
     return spaces.Box(low, high, dtype=np.float32)
 
 
+def plan_contact(vehicles: npt.NDArray[np.float32], within: float) -> float:
+    """Seconds until somebody may be within ``within`` [m] of the ego vehicle's plan, ``inf``: none.
+
+    Whole ones, rounded down, and centre from centre; ``vehicles`` is the set described above.
+    """
+    distances = vehicles[vehicles[:, 0] > 0.5, 9:]  # (N, 5)
+    near = (distances < within).any(0)  # (5,)
+    return float(near.argmax()) if near.any() else np.inf
+
+
 def vehicle_set(scene: Scene, ego: EgoStatus, cruise_speed: float) -> npt.NDArray[np.float32]:
     """The set described above, float32 ``(16, 14)``.
 

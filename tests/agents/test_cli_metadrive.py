@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from vlsafe_agents.risk import RiskModel
+
 pytest.importorskip("metadrive", reason="MetaDrive is not installed: its wheels want Python < 3.12")
 
 
@@ -36,3 +38,20 @@ def test_drivers_are_recorded_and_evaluated_on_metadrives_maps(tmp_path: Path) -
     shipped = json.loads((tmp_path / "ppo" / "evaluation.json").read_text())
     assert shipped["env_kwargs"] == {"duration": 3, "action": "continuous"}
     assert shipped["episodes"][0]["mean_speed"] > 0.5
+
+
+def test_a_risk_model_of_metadrives_maps_is_told_how_its_tails_begin(tmp_path: Path) -> None:
+    risk, expert = tmp_path / "risk", tmp_path / "expert"
+    env = ("--env", "VLSafe-Navigation-v0", "--env-arg", "duration=5", "--env-arg", "num_maps=3")
+    small = ("--states", "4", "--rounds", "1", "--round-states", "2", "--held-out", "2")
+    quick = ("--updates", "20", "--horizon", "1", "--random-actions", "0", "--threshold", "1")
+    vlsafe("train-risk", *env, *small, *quick, "--out", str(risk))
+    assert RiskModel.load(risk).told
+    ours = ("--episodes", "1", "--scorer", "none", "--no-record")
+    vlsafe("evaluate", str(risk), *ours)
+    planned = json.loads((risk / "evaluation.json").read_text())["episodes"][0]
+    vlsafe("evaluate", "expert", *env, *ours, "--shield", str(risk), "--out", str(expert))
+    (file,) = expert.glob("evaluation*shield*.json")
+    shielded = json.loads(file.read_text())["episodes"][0]
+    assert shielded["replaced"] == 0  # at a threshold of 1 everybody goes ahead
+    assert planned["waypoints"] == shielded["waypoints"] > 10  # nobody is near in 5 s

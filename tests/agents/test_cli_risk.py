@@ -195,6 +195,8 @@ def test_a_finished_training_is_shown_and_no_other_takes_its_place(
         ((*HERE, "--scorer", "bundled"), "--scorer bundled is a judge"),
         ((*HERE, "--events", "judge", "--scorer", "oracle"), "reads the simulator's truth"),
         ((*HERE, "--policy", "nowhere"), "no model.zip in nowhere"),
+        ((*HERE, "--start", "nowhere"), "--start nowhere: no risk.zip there"),
+        (("--env", "VLSafe-MetaDrive-v0"), "say --env-arg crash_terminal=true"),
     ],
 )
 def test_mistakes_are_named(
@@ -203,6 +205,24 @@ def test_mistakes_are_named(
     assert vlsafe("train-risk", *FEW, *options, "--out", str(tmp_path / "risk")) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "risk").exists()
+
+
+def test_a_training_may_begin_with_another_risk_model(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--states", "2", "--rounds", "0", "--held-out", "2", "--updates", "1", "--horizon", "2")
+    start, out = trained / "risk", tmp_path / "risk"
+    assert vlsafe("train-risk", *HERE, *few, "--start", str(start), "--out", str(out)) == 0
+    stated = json.loads((out / "settings.json").read_text())["start"]
+    assert stated["model"] == str(start)
+    assert len(stated["sha256"]) == 64
+    old, new = (list(RiskModel.load(folder).net.parameters()) for folder in (start, out))
+    moved = max(float((a - b).abs().max().detach()) for a, b in zip(old, new, strict=True))
+    assert 0 < moved < 0.01  # by one update
+    left = ("--start", "VLSafe-LeftTurn-v0", "--out", str(tmp_path / "left"))
+    assert vlsafe("train-risk", *HERE, *few, *left) == 2
+    assert "cannot be the beginning" in capsys.readouterr().err
+    assert not (tmp_path / "left" / "outcomes").exists()  # before anybody drives
 
 
 # --- examination ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from vlsafe_agents.risk import (
     SafetyShield,
     ShieldedPolicy,
     best_actions,
+    branch_outcomes,
     decide,
 )
+from vlsafe_agents.risk.examination import predicted
 from vlsafe_agents.risk.model import Estimate
 from vlsafe_agents.risk.network import RiskNet, event_loss
 from vlsafe_agents.risk.training import CHUNK, TrainingConfig, train
@@ -326,6 +329,41 @@ def test_a_shielded_policy_acts_alone_and_in_batches(model: RiskModel) -> None:
         shielded.predict(np.zeros(3))
 
 
+def test_a_model_may_begin_with_anothers_weights(model: RiskModel, outcomes: Outcomes) -> None:
+    names, few = ("go", "stay"), replace(SMALL, updates=20)
+    fresh = RiskModel(Ledge.observation_space, Ledge.action_space, names, few, seed=5)
+    begun = RiskModel(Ledge.observation_space, Ledge.action_space, names, few, seed=5)
+    begun.begin_with(model)
+    actions = np.array([[GO, STAY]])
+    expected = model.estimate(at(3), actions).risk
+    np.testing.assert_array_equal(begun.estimate(at(3), actions).risk, expected)
+    horizon = SMALL.horizon
+    known = outcomes.select(outcomes.known(horizon))
+    truth = known.event_time <= horizon
+    errors = [np.abs(predicted(m.fit(outcomes), known) - truth).mean() for m in (fresh, begun)]
+    assert errors[1] < errors[0] / 2  # 20 updates say little without a beginning
+    other = RiskModel(Ledge.observation_space, Ledge.action_space, ("go",), SMALL)
+    with pytest.raises(ValueError, match="cannot be the beginning"):
+        other.begin_with(model)
+
+
+def test_a_model_may_be_told_how_its_tails_begin(model: RiskModel, tmp_path: Path) -> None:
+    told = RiskModel(model.observation_space, model.action_space, model.tails, SMALL, told=True)
+    told.begin_with(model).save(tmp_path / "told.zip")
+    told = RiskModel.load(tmp_path / "told.zip")
+    begun = np.array([[STAY, GO], [GO, STAY]])  # the first is told the other way round
+    shown = {"place": np.array([[4.0], [4.0]], np.float32), "beginnings": begun}
+    np.testing.assert_array_equal(told.beginnings(shown), begun)
+    with pytest.raises(ValueError, match="told how go, stay begin"):
+        told.beginnings(at(4))
+    with pytest.raises(ValueError, match="vehicles_and_beginnings"):
+        ShieldedPolicy(None, told).predict(at(4))
+    shield = ShieldedPolicy(None, told, 0.5)
+    assert shield.predict({"place": np.array([0.0], np.float32), "beginnings": begun[0]})[0] == STAY
+    assert shield.predict({**at(0), "beginnings": begun[1:]})[0].tolist() == [GO]
+    assert model.beginnings(shown)[0].tolist() == [GO, STAY]  # it does not listen
+
+
 def test_a_shield_of_other_actions_is_refused(model: RiskModel) -> None:
     with pytest.raises(ValueError, match="vlsafe train-risk"):
         SafetyShield(
@@ -360,3 +398,32 @@ def test_training_goes_on_from_what_is_there(tmp_path: Path) -> None:
     assert {name for name in files if kept[name] == times[name]} == {files[0], files[2]}
     assert {"round 0 of 1: driving", "round 1 of 1: learning"} <= set(heard)
     assert RiskModel.load(tmp_path / "risk.zip").facts == first.facts
+
+
+def test_a_slow_simulator_loses_less_to_a_kill_and_half_may_drive_behind_another_shield(
+    model: RiskModel, tmp_path: Path
+) -> None:
+    config = TrainingConfig(states=50, rounds=0, model=replace(SMALL, updates=1, threshold=0.05))
+    asked: list[Any] = []
+
+    def mixed(env: Any, rng: np.random.Generator) -> Any:
+        asked.append(env)
+        return drive(env, rng)
+
+    train(Ledge(), tmp_path, mixed, BRANCHER, BRANCHING, config, chunk=20, start=model)
+    files = sorted(tmp_path.glob("outcomes/*"))
+    assert [file.name for file in files] == ["0_0000_20.npz", "0_0001_20.npz", "0_0002_10.npz"]
+    driven = Outcomes.joined([Outcomes.load(file) for file in files]).drives
+    assert 0.2 < len(asked) / driven < 0.8
+
+
+def test_branches_leave_where_somebody_says_that_it_is_urgent(tmp_path: Path) -> None:
+    def near(env: Any, info: Any) -> float:
+        return float(env.place >= 3)
+
+    watched = replace(BRANCHER, urgency=near)
+    rare = replace(BRANCHING, every=2.0)
+    found = branch_outcomes(Ledge(), range(10_000), drive, rare, watched, 200)
+    evenly = branch_outcomes(Ledge(), range(10_000), drive, rare, BRANCHER, 200)
+    shares = [(part.obs["place"] >= 3).mean() for part in (found, evenly)]
+    assert shares[0] > 0.8 > 0.5 > shares[1]

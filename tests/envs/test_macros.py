@@ -130,6 +130,54 @@ def test_metadrives_routes_have_the_same() -> None:
         env.close()
 
 
+def test_macro_actions_on_metadrives_maps_begin_anywhere_on_the_route() -> None:
+    pytest.importorskip(
+        "metadrive", reason="MetaDrive is not installed: its wheels want Python < 3.12"
+    )
+    env = make("VLSafe-Navigation-v0", num_maps=20, density=0.0, initial_speed=8)
+    try:
+        names = ("go", "hold")
+        since = {name: begun(env, name) for name in names}
+        rng = np.random.default_rng(0)
+        for step in range(300):
+            now = {name: since[name].act() for name in names}
+            if step % 20 == 0:
+                assert now == {name: make_macro(name, env, rng).act() for name in names}, step
+            env.step(now["go"])
+        assert env.unwrapped.task.progress.next > 200  # far beyond what is looked at ahead
+    finally:
+        env.close()
+
+
+def test_who_minds_nobody_on_metadrives_maps_does_not_look_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip(
+        "metadrive", reason="MetaDrive is not installed: its wheels want Python < 3.12"
+    )
+    from vlsafe_envs.drivers.metadrive import best_acceleration
+    from vlsafe_envs.drivers.prospects import Prospects
+
+    env = make("VLSafe-Navigation-v0", num_maps=20, density=2.0, initial_speed=8)
+    try:
+        for seed in range(5):
+            macro = begun(env, "go", seed)
+            for _ in range(30):
+                env.step(macro.act())
+            driver = macro._driver
+            plan, ego, station = driver._look()
+            seen = driver._prospects.others()
+            if max(len(others.station) for others in seen) > 0:
+                break
+        assert max(len(others.station) for others in seen) > 0
+        rest = (ego, station, driver.speed, driver._reachable, False)
+        slow = min(best_acceleration(plan, others, *rest) for others in seen)
+        monkeypatch.setattr(Prospects, "others", None)  # not to be called
+        assert driver._advised(plan, ego, station) == slow
+    finally:
+        env.close()
+
+
 def test_unknown_macro_actions_are_refused() -> None:
     env = make("VLSafe-LeftTurn-v0")
     env.reset(seed=0)

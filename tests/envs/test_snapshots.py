@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -322,3 +323,18 @@ def test_metadrive_branches_in_forks_and_says_that_it_cannot_be_saved(metadrive:
     with pytest.raises(RuntimeError, match="died"):
         list(branches(env, plans, die))
     assert drive(env, plans[0]) == alone[0]
+
+
+def test_forks_leave_what_their_parent_made_to_the_parents_collector(metadrive: Any) -> None:
+    metadrive.reset(seed=3)
+
+    def garbage(env: Any, plan: Any) -> tuple[int, int]:
+        loop: list[Any] = []
+        loop.append(loop)
+        del loop
+        return gc.get_freeze_count(), gc.collect()
+
+    (frozen, found), *_ = branches(metadrive, [None], garbage)
+    assert frozen > 100_000  # else every collection copies the parent's memory
+    assert found > 0  # its own garbage is still collected
+    assert gc.get_freeze_count() == 0

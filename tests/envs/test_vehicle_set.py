@@ -21,7 +21,7 @@ from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.observations import EGO_FEATURES, PARTS
 from vlsafe_envs.registry import METADRIVE_IDS
 from vlsafe_envs.sb3 import make_vec_env
-from vlsafe_envs.vehicle_set import VEHICLE_SET_FEATURES, vehicle_set
+from vlsafe_envs.vehicle_set import VEHICLE_SET_FEATURES, plan_contact, vehicle_set
 
 FAST_IDS = (*ENV_IDS, *TASK_IDS)
 INDEX = {name: k for k, name in enumerate(VEHICLE_SET_FEATURES)}
@@ -49,6 +49,16 @@ def check_reference(env: gym.Env[Any, Any], steps: int) -> None:
         if terminated or truncated:
             break
     assert seen >= 2
+
+
+def test_the_first_second_in_which_somebody_comes_near_the_plan() -> None:
+    vehicles = np.zeros((16, 14), np.float32)
+    assert plan_contact(vehicles, 6.0) == np.inf  # empty rows are 0, and nobody
+    vehicles[0] = [1, 30, 0, 0, 0, 1, 0, 5, 2, 30, 20, 10, 5.5, 1]
+    assert plan_contact(vehicles, 6.0) == 3
+    assert plan_contact(vehicles, 1.0) == np.inf
+    vehicles[1] = [1, 30, 0, 0, 0, 1, 0, 5, 2, 8, 5.9, 40, 40, 40]
+    assert plan_contact(vehicles, 6.0) == 1
 
 
 @pytest.mark.parametrize("env_id", FAST_IDS)

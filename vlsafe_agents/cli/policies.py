@@ -71,6 +71,12 @@ class ShownVehicles(Watched):
         self._names = PARTS["vehicles"] + (PARTS["image"] if image else ())
         self.observation_space = gym.spaces.Dict({name: shown[name] for name in self._names})
 
+    def begin(self) -> Any:
+        """The action with which each tail would begin now, ``(T, *shape)``."""
+        from vlsafe_envs.drivers.macros import tail_beginnings
+
+        return tail_beginnings(self)
+
     def step(self, action: Any) -> Any:
         """As the environment."""
         observation, reward, terminated, truncated, info = super().step(action)
@@ -81,6 +87,26 @@ class ShownVehicles(Watched):
     def _named(self, observation: Any) -> Any:
         self.last_observation = observation
         return {name: observation[name] for name in self._names}
+
+
+class ShownBeginnings(gym.ObservationWrapper[Any, Any, Any]):
+    """Shows the vehicles, and how tails begin, to a risk model that drives by itself."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        from vlsafe_envs.env import driving_env
+
+        shown: Any = env.observation_space
+        scenario = driving_env(env, "beginnings of tails").scenario
+        tails = scenario.row.tails(scenario.traffic.action)
+        begun = gym.spaces.Tuple([env.action_space] * len(tails))
+        self.observation_space = gym.spaces.Dict({**shown.spaces, "beginnings": begun})
+
+    def observation(self, observation: Any) -> Any:
+        """With the beginnings beside it."""
+        from vlsafe_envs.drivers.macros import tail_beginnings
+
+        return {**observation, "beginnings": tail_beginnings(self.env)}
 
 
 class ShownAll:

@@ -32,7 +32,8 @@ class Shield:
 
     def env(self, make_env: Callable[[], Any]) -> Callable[[], Any]:
         """``make_env`` with the shield around what it makes."""
-        return partial(_shielded, make_env, self.run.model, self.threshold, self.run.observation)
+        sees = partial(_seen, self.run.observation, self.run.model.told)
+        return partial(_shielded, make_env, self.run.model, self.threshold, sees)
 
     def vector(self, make_envs: Callable[[int], Any]) -> Callable[[int], Any]:
         """The same for several environments that are stepped together."""
@@ -82,14 +83,17 @@ def read_shield(
     return Shield(folder, run, shield_threshold(run.model, threshold, OPTION), sha256)
 
 
-def _shielded(make_env: Callable[[], Any], model: Any, threshold: float, kind: str) -> Any:
+def _shielded(make_env: Callable[[], Any], model: Any, threshold: float, sees: Any) -> Any:
     from vlsafe_agents.risk import SafetyShield
 
-    return SafetyShield(make_env(), model, threshold, partial(_seen, kind))
+    return SafetyShield(make_env(), model, threshold, sees)
 
 
-def _seen(kind: str, env: Any) -> Any:
-    return _named(kind, env.unwrapped.observe(kind))
+def _seen(kind: str, told: bool, env: Any) -> Any:
+    from vlsafe_envs.drivers.macros import tail_beginnings
+
+    seen = _named(kind, env.unwrapped.observe(kind))
+    return {**seen, "beginnings": tail_beginnings(env)} if told else seen
 
 
 def _named(kind: str, seen: Any) -> Mapping[str, Any]:

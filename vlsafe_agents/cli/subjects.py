@@ -61,6 +61,7 @@ class Subject:
     shield: Shield | None = None
     suffix: str = ""  # of the file, where it is not driven as it was trained
     cost_limit: float | None = None  # it drives under, of an agent for a range of them
+    told: bool = False  # how its tails begin, of a risk model
 
     @property
     def shielded(self) -> dict[str, Any] | None:
@@ -70,6 +71,8 @@ class Subject:
     def factory(self, choice: AnyEnv, scorer: str | None) -> Callable[[], Any]:
         """Makes the environment as it is to be driven in."""
         make = choice.factory(observation=self.observation, scorer=scorer)
+        if self.told:
+            make = partial(_told, make)
         return make if self.shield is None else self.shield.env(make)
 
     def vector_factory(self, choice: EnvChoice, scorer: str | None) -> Callable[[int], Any]:
@@ -165,7 +168,14 @@ def _planner(folder: Path, given: Given) -> Subject:
         training=figures(run.facts),
         settings={**run.settings, "threshold": threshold},
         suffix="" if threshold == run.threshold else f"_threshold_{threshold:g}",
+        told=run.model.told,
     )
+
+
+def _told(make_env: Callable[[], Any]) -> Any:
+    from vlsafe_agents.cli.policies import ShownBeginnings
+
+    return ShownBeginnings(make_env())
 
 
 def _drivers() -> tuple[str, ...]:

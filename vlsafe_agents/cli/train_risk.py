@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.cli.policies import ShownVehicles
     from vlsafe_agents.data.driving import Driver
-    from vlsafe_agents.risk import BranchingConfig
+    from vlsafe_agents.risk import BranchingConfig, RiskModel
     from vlsafe_agents.risk.judge import Judge
     from vlsafe_agents.risk.training import TrainingConfig
 
 COUNTS = "counts.json"  # of all attempts
+NEAR = 6.0  # [m] between the centres of two vehicles
 THRESHOLD, JUDGE_THRESHOLD = 0.05, 0.2  # chance of a crash; danger by a judge's word
 DEFAULT_MIX = {"expert": 0.5, "noisy": 0.15, "inattentive": 0.15}
 _COUNTED = {
@@ -80,6 +81,13 @@ def train_risk(
         Path | None,
         typer.Option(help="Folder of a trained agent that drives behind the shield in rounds."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with the risk model of this folder, or of an environment that one is "
+            "bundled for, of a road whose outcomes are cheaper."
+        ),
+    ] = None,
     mix: Annotated[
         str | None,
         typer.Option(
@@ -87,6 +95,9 @@ def train_risk(
             f"[default: {', '.join(f'{name}={share}' for name, share in DEFAULT_MIX.items())}]"
         ),
     ] = None,
+    random_actions: Annotated[
+        int, typer.Option(help="Random actions that are tried in each state besides.", min=0)
+    ] = 1,
     updates: Annotated[int, typer.Option(help="Gradient updates a round.", min=1)] = 5000,
     observation: Annotated[
         str,
@@ -114,12 +125,19 @@ def train_risk(
     """Learn the chance of a crash after an action, for `vlsafe evaluate --shield`.
 
     In states of drives the simulator goes on under other actions and comes back.  The same command
-    goes on where it was killed: what is lost are the states since the last file of 500.
+    goes on where it was killed: what is lost are the states since the last file of 500, or of 50
+    where branches are slow, in forks of the process.
     """
     import torch
 
     from vlsafe_agents.cli.detecting import seeing
     from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_density
+    from vlsafe_agents.cli.risk_sources import (
+        check_crashes_end,
+        judge_of,
+        start_of,
+        stated_policy,
+    )
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.risk import BranchingConfig, RiskConfig
     from vlsafe_agents.risk.run_folder import claim, settings_of
@@ -139,8 +157,11 @@ def train_risk(
     tails = tail_names(choice.env_id, **choice.kwargs)
     traffic = make_scenario(row_of(choice.env_id).name, **choice.kwargs).traffic
     shares = _shares(choice, mix, tails[0])
-    branching = BranchingConfig(tails, float(traffic.policy_frequency), horizon=horizon)
-    judge, judged = _judge(events, scorer, threads)
+    frequency = float(traffic.policy_frequency)
+    branching = BranchingConfig(tails, frequency, horizon, random_actions=random_actions)
+    judge, judged = judge_of(events, scorer, threads)
+    if judge is None:
+        check_crashes_end(choice)
     if threshold is None:
         threshold = THRESHOLD if judge is None else JUDGE_THRESHOLD
     config = TrainingConfig(
@@ -150,17 +171,18 @@ def train_risk(
         seed=seed,
         model=RiskConfig(horizon=horizon, updates=updates, threshold=threshold),
     )
-    frequency = branching.frequency
     eyes = seeing(observation, choice, picture_density, frequency, pictures, detector_updates)
     known = None if eyes is None else eyes.stated
-    told = (_stated(policy), branching, config, held_out, judged, known)
+    first, started = start_of(start)
+    told = (stated_policy(policy), branching, config, held_out, judged, known, started)
     settings = settings_of(choice, shares, *told)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
         if claim(out, settings):
             say(f"{out} is trained already")
         else:
-            facts = _train(choice, out, shares, branching, config, policy, held_out, judge, eyes)
+            how = (branching, config, policy, held_out, judge, eyes, first)
+            facts = _train(choice, out, shares, *how)
             write_json(out / TRAINING_FILE, facts)
         _print(out, read_json(out / TRAINING_FILE), threshold)
 
@@ -202,40 +224,6 @@ def _shares(choice: EnvChoice, mix: str | None, tail: str) -> dict[str, float]:
     return shares
 
 
-def _judge(
-    events: str, scorer: str | None, threads: int
-) -> tuple[Judge | None, dict[str, Any] | None]:
-    """Who looks at the frames, and how settings tell it.
-
-    Raises:
-        ValueError: for a scorer where none is asked, and for one that can be no judge.
-    """
-    from vlsafe_agents.cli.scorers import load_scorer
-    from vlsafe_agents.risk.judge import Judge
-    from wrappers.scorer import BUNDLED
-
-    if events != "judge":
-        if scorer is not None:
-            raise ValueError(f"--scorer {scorer} is a judge; say --events judge, too")
-        return None, None
-    spec = scorer or BUNDLED
-    judge = Judge(load_scorer(spec, threads))
-    return judge, {"scorer": spec, "identity": judge.scorer.identity}
-
-
-def _stated(policy: Path | None) -> dict[str, str] | None:
-    """How settings tell an agent from others."""
-    from vlsafe_agents.evaluation.stock import file_sha256
-    from vlsafe_agents.training.run import MODEL_FILE
-
-    if policy is None:
-        return None
-    file = policy / MODEL_FILE
-    if not file.is_file():
-        raise FileNotFoundError(f"--policy: no {MODEL_FILE} in {policy}; give an agent's folder")
-    return {"folder": str(policy), "sha256": file_sha256(file)}
-
-
 def _train(
     choice: EnvChoice,
     out: Path,
@@ -246,14 +234,16 @@ def _train(
     held_out: int,
     judge: Judge | None,
     eyes: Seeing | None,
+    start: RiskModel | None,
 ) -> dict[str, Any]:
     """Do what is not done yet; returns the facts to be stored."""
     from vlsafe_agents.cli.policies import ShownVehicles, agent_shown_all
     from vlsafe_agents.data.branching import Brancher
     from vlsafe_agents.risk.examination import examine_on_new_drives
     from vlsafe_agents.risk.run_folder import facts_of
-    from vlsafe_agents.risk.training import OUTCOMES, train
+    from vlsafe_agents.risk.training import CHUNK, OUTCOMES, SLOW_CHUNK, train
     from vlsafe_envs.drivers.macros import make_macro
+    from vlsafe_envs.registry import row_of
     from vlsafe_envs.snapshots import branches
 
     begin, fresh = time.monotonic(), not (out / OUTCOMES).exists()
@@ -271,16 +261,28 @@ def _train(
                 f"--policy {policy}: its actions are {agent.action_space}, those of "
                 f"{choice.env_id} {env.action_space}"
             )
-        brancher = Brancher(branches, make_macro)
+        told = row_of(choice.env_id).told_tails
+        brancher = Brancher(branches, make_macro, near_plan if told else None)
         with _Parts(env, out / COUNTS) as parts:
             how = (env, out, drive, brancher, branching, config, agent, parts, judge)
-            model = train(*how, detector)
-            examined = examine_on_new_drives(model, held_out, *how)
+            chunk = SLOW_CHUNK if choice.one_a_process else CHUNK
+            model = train(*how, detector, chunk, told, start)
+            examined = examine_on_new_drives(model, held_out, *how, chunk)
     finally:
         env.close()
     seconds = time.monotonic() - begin if fresh else None
     counts = None if choice.one_a_process else parts.counts  # whose branches are in forks
     return facts_of(model, examined, config, seconds, counts)
+
+
+def near_plan(env: Any, info: Mapping[str, Any]) -> float:
+    """How soon somebody comes near the plan of an environment of ours, in [0, 1]."""
+    from vlsafe_agents.data.branching import urgency
+    from vlsafe_envs.env import vehicles_seen
+    from vlsafe_envs.vehicle_set import plan_contact
+
+    seconds = plan_contact(vehicles_seen(env)["vehicles"], NEAR)
+    return max(urgency(info), urgency({**info, "time_to_collision": seconds}))
 
 
 def mixed(shares: Mapping[str, float], env: Any, rng: np.random.Generator) -> Driver:

@@ -82,10 +82,14 @@ class Brancher:
         branches: ``(env, plans, read)`` yields ``read(env, plan)`` for each plan, such as the name
             of a macro-action, always from the state in which ``env`` is, and leaves it there.
         make_macro: a driver for the macro-action of a name, which begins now.
+        urgency: ``(env, info)``: how near a contact is, in [0, 1], where an info tells too little,
+            as on winding roads; risk models then hardly ever learn from calm states. None:
+            :func:`urgency` of the info.
     """
 
     branches: Callable[[gym.Env[Any, Any], Iterable[Any], Read], Iterator[Any]]
     make_macro: MakeDriver
+    urgency: Callable[[gym.Env[Any, Any], Mapping[str, Any]], float] | None = None
 
 
 class ChosenState(NamedTuple):

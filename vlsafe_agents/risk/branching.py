@@ -27,6 +27,7 @@ from wrappers.scorer import Frames, Scores
 
 FEW_ACTIONS = 6  # of a Discrete space that are all tried
 _EVENLY = 0.5  # added to how urgent a state is, in [0, 1]: it may be chosen whatever is going on
+_SELDOM = 0.05  # the same where somebody looks for urgent ones (``Brancher.urgency``)
 
 
 @dataclass(frozen=True)
@@ -190,8 +191,11 @@ def _drive_one(
     while not over and len(table.obs) < states:
         action = driver.act()
         drawn = rng.random() * config.every * config.frequency
-        near = urgency(info) if judge is None or show is None else judge.danger(show())
-        if drawn < _EVENLY + near:
+        if judge is None or show is None:
+            chance = _chance(env, info, brancher)
+        else:
+            chance = _EVENLY + judge.danger(show())
+        if drawn < chance:
             plans = _plans(env, action, config, brancher, rng)
             results = list(brancher.branches(env, plans, _Attempt(config, brancher, seed, show)))
             if judge is not None:
@@ -204,6 +208,13 @@ def _drive_one(
         over = terminated or truncated
         table.drive_events += bool(terminated and info["cost"] > 0)
     table.drives += 1
+
+
+def _chance(env: gym.Env[Any, Any], info: Mapping[str, Any], brancher: Brancher) -> float:
+    """How likely branches leave from here, times ``every`` in decisions."""
+    if brancher.urgency is None:
+        return _EVENLY + urgency(info)
+    return _SELDOM + brancher.urgency(env, info)
 
 
 def _plans(

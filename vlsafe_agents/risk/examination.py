@@ -26,7 +26,7 @@ from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
 from vlsafe_agents.risk.judge import NO_FRAME, Judge, name_of
 from vlsafe_agents.risk.model import RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
-from vlsafe_agents.risk.training import TrainingConfig, behind_shield, outcome_chunks
+from vlsafe_agents.risk.training import CHUNK, TrainingConfig, behind_shield, outcome_chunks
 
 HELD_OUT = "held_out"  # folder of the outcomes
 RESAMPLES = 1000
@@ -84,6 +84,7 @@ def examine_on_new_drives(
     policy: Any = None,
     progress: PartProgress = lambda part, done, total: None,
     judge: Judge | None = None,
+    chunk: int = CHUNK,
 ) -> dict[str, tuple[Outcomes, Examination]]:
     """Branch from states of drives after training, half of them behind the shield, and compare.
 
@@ -105,7 +106,8 @@ def examine_on_new_drives(
         count = max(1, states // 2)
         title = f"examination, {name}"
         chunks = (folder / HELD_OUT, number, count, config.seed, branch)
-        outcomes = Outcomes.joined(list(outcome_chunks(*chunks, title, progress, name_of(judge))))
+        found_here = outcome_chunks(*chunks, title, progress, name_of(judge), chunk)
+        outcomes = Outcomes.joined(list(found_here))
         found[name] = outcomes, examine(model, outcomes, config.seed)
     return found
 

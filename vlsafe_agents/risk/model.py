@@ -34,6 +34,8 @@ from wrappers.checks import one_number
 
 MODEL_FILE = "risk.zip"  # in the folder of a training
 _KIND = "risk_model"  # what its files say that they are
+BEGINNINGS = "beginnings"  # in an observation, (N, T, *action shape): how the tails begin
+_TOLD = "told"
 _DETECTOR = "detector"  # their part of what looks at pictures
 
 
@@ -82,6 +84,7 @@ class Seen(NamedTuple):
 
     features: Tensor  # (N, D) vectors, in their own units
     rows: Tensor | None  # (N, M, F) vehicles; None without a set of them
+    begun: Array | None = None  # (N, T, *action shape) how the tails begin; None: not told
 
 
 class RiskModel:
@@ -100,6 +103,8 @@ class RiskModel:
         seed: of the first weights and of the batches.
         detector: finds what is in ``observation_space`` in pictures; the model then looks at
             pictures only, and learns from what is found in them. None: it is shown all that.
+        told: whether observations say how the tails begin, under ``"beginnings"``, ``(N, T,
+            *action_space.shape)``; else that is learnt, as a function of the observation.
 
     Raises:
         ValueError: for other observations and actions, and a detector of others.
@@ -113,15 +118,17 @@ class RiskModel:
         config: RiskConfig | None = None,
         seed: int = 0,
         detector: Detector | None = None,
+        told: bool = False,
     ) -> None:
         self._known, self.action_space = _checked(observation_space), action_space
         if detector is not None and detector.shown != self._known:
             raise ValueError(f"the detector finds {detector.shown}, not {self._known}")
         self.detector = detector
         self.observation_space = self._known if detector is None else detector.observation_space
-        self.tails, self.seed = tuple(tails), seed
+        self.tails, self.seed, self.told = tuple(tails), seed, told
         self.config = RiskConfig() if config is None else config
         self.facts: dict[str, Any] = {}  # what the outcomes cost, see :meth:`fit`
+        self._begun = False  # with another's weights
         self.judge = ""  # from whose word it has learnt (``Outcomes.judge``); "": the simulator's
         parts = self._known.spaces
         self._sets = [name for name, part in parts.items() if is_vehicle_set(name, part)]
@@ -142,10 +149,28 @@ class RiskModel:
 
     # --- learning ---------------------------------------------------------------------------------
 
+    def begin_with(self, other: RiskModel) -> Self:
+        """Take over another's weights, and what its numbers are measured by; :meth:`fit` goes on.
+
+        For a road whose outcomes are dear, from one where they are cheap.
+
+        Raises:
+            ValueError: for a model of other observations, actions, tails or layers.
+        """
+        mine, theirs = (
+            (m._known, m.action_space, m.tails, m.config.units, m.config.layers)
+            for m in (self, other)
+        )
+        if mine != theirs:
+            raise ValueError(f"a model of {theirs} cannot be the beginning of one of {mine}")
+        self.net.load_state_dict(other.net.state_dict())
+        self._begun = True
+        return self
+
     def fit(
         self, outcomes: Outcomes, progress: Callable[[int, float], None] = lambda done, loss: None
     ) -> Self:
-        """Learn from outcomes, from the first weights on.
+        """Learn from outcomes, from the first weights on, or from those of :meth:`begin_with`.
 
         Args:
             progress: hears of every update and its loss.
@@ -173,11 +198,12 @@ class RiskModel:
         return self
 
     def _tensors(self, outcomes: Outcomes, targets: Array) -> _Data:
-        features, rows = self.look(outcomes.obs)
-        self.net.standardise.learn(features)
+        features, rows, _ = self.look(outcomes.obs)
         reward = torch.as_tensor(outcomes.reward)
-        self.net.reward_mean.copy_(reward.mean())
-        self.net.reward_deviation.copy_(reward.std().clamp_min(1e-3))
+        if not self._begun:
+            self.net.standardise.learn(features)
+            self.net.reward_mean.copy_(reward.mean())
+            self.net.reward_deviation.copy_(reward.std().clamp_min(1e-3))
         return _Data(
             features=self.net.standardise(features),
             rows=scaled(rows),
@@ -224,12 +250,13 @@ class RiskModel:
                 f"the risk model sees {missing}, the observation has {list(obs)}; make the "
                 f'environment with observation="{kind}" or "all", or give the shield a `sense`'
             )
+        begun = np.asarray(obs[BEGINNINGS]) if self.told and BEGINNINGS in obs else None
         found = obs if self.detector is None else self.detector.detect(obs)
         seen = {name: np.array(found[name], np.float32) for name in self._known.spaces}
         check_seen(seen)
         flat = [torch.as_tensor(seen[name]).flatten(1) for name in self._vectors]
         features = torch.cat(flat, -1) if flat else torch.zeros(len(seen[VEHICLES]), 0)
-        return Seen(features, torch.as_tensor(seen[VEHICLES]) if self._sets else None)
+        return Seen(features, torch.as_tensor(seen[VEHICLES]) if self._sets else None, begun)
 
     @torch.no_grad()
     def estimate(self, obs: Mapping[str, Array] | Seen, actions: Array) -> Estimate:
@@ -242,7 +269,7 @@ class RiskModel:
         Raises:
             ValueError: as :meth:`look`.
         """
-        features, rows = obs if isinstance(obs, Seen) else self.look(obs)
+        features, rows, _ = obs if isinstance(obs, Seen) else self.look(obs)
         features, rows = self.net.standardise(features), scaled(rows)
         vector = self._kind.vector(torch.as_tensor(np.asarray(actions)))  # (N, A, size)
         count, tried, tails = len(vector), vector.shape[1], len(self.tails)
@@ -263,8 +290,20 @@ class RiskModel:
 
     @torch.no_grad()
     def beginnings(self, obs: Mapping[str, Array] | Seen) -> Array:
-        """The action with which each tail begins, ``(N, T, *action_space.shape)``."""
-        features, _ = obs if isinstance(obs, Seen) else self.look(obs)
+        """The action with which each tail begins, ``(N, T, *action_space.shape)``.
+
+        Raises:
+            ValueError: where the model is told that, and the observations do not say it.
+        """
+        features, _, told = obs if isinstance(obs, Seen) else self.look(obs)
+        if told is not None:
+            return told
+        if self.told:
+            raise ValueError(
+                f"the risk model is told how {', '.join(self.tails)} begin, and the observation "
+                f"has no {BEGINNINGS!r}; give the shield a sense that says it, for ours "
+                "vlsafe_envs.drivers.macros.vehicles_and_beginnings"
+            )
         begun = self.net.begin(self.net.standardise(features))
         vector = begun.view(-1, self._kind.size).clamp(-1e6, 1e6).numpy()
         if not self._kind.countable:
@@ -285,6 +324,7 @@ class RiskModel:
             "seed": self.seed,
             "facts": self.facts,
             "judge": self.judge,
+            **({_TOLD: True} if self.told else {}),
         }
         weights = {"policy": self.net.state_dict()}
         if self.detector is not None:
@@ -318,6 +358,7 @@ class RiskModel:
             replaced(RiskConfig(), data["config"]),
             data["seed"],
             detector,
+            bool(data.get(_TOLD, False)),
         )
         model.net.load_state_dict(params["policy"])
         model.facts, model.judge = dict(data["facts"]), str(data.get("judge", ""))

@@ -49,6 +49,7 @@ def settings_of(
     held_out: int,
     judge: Mapping[str, Any] | None = None,
     seeing: Mapping[str, Any] | None = None,
+    start: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """All that decides what comes out, as ``settings.json`` holds it.
 
@@ -56,6 +57,7 @@ def settings_of(
         held_out: states that the model is examined on.
         judge: who was asked; None: nobody.
         seeing: how its detector comes about; None: it is shown the vehicles.
+        start: which risk model it begins with; None: none.
     """
     given = {
         "algo": RISK_PLANNER.key,
@@ -67,6 +69,7 @@ def settings_of(
         "held_out": held_out,
         **({} if judge is None else {"judge": judge}),
         **({} if seeing is None else {"detection": seeing}),
+        **({} if start is None else {"start": start}),
     }
     found: dict[str, Any] = json.loads(json.dumps(given))
     return found

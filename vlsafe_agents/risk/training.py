@@ -6,7 +6,7 @@ what turns a shield that is safe and never lets go into one that gets there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,13 +22,14 @@ from vlsafe_agents.data.driving import Drive, Driver
 from vlsafe_agents.detection.detector import Detector
 from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
 from vlsafe_agents.risk.judge import Judge, name_of
-from vlsafe_agents.risk.model import MODEL_FILE, RiskConfig, RiskModel
+from vlsafe_agents.risk.model import BEGINNINGS, MODEL_FILE, RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
 from vlsafe_agents.risk.shield import ShieldedPolicy
 from wrappers.checks import whole_number
 
 OUTCOMES = "outcomes"  # folder of what the simulator showed
 CHUNK = 500  # states a file: what a kill can lose
+SLOW_CHUNK = 50  # where a state takes a second or more
 THRESHOLDS = (0.5, 1.0, 2.0, 4.0)  # times the threshold: behind these shields drives are made
 
 
@@ -71,6 +72,9 @@ def train(
     progress: PartProgress = lambda part, done, total: None,
     judge: Judge | None = None,
     detector: Detector | None = None,
+    chunk: int = CHUNK,
+    told: bool = False,
+    start: RiskModel | None = None,
 ) -> RiskModel:
     """Collect outcomes and learn from them; what is in ``folder`` already is not driven again.
 
@@ -80,15 +84,25 @@ def train(
         policy: has ``predict``; driven behind the shield; None: the model's best actions.
         judge: from whose word is learnt; None: from the simulator's, crashes.
         detector: the model looks at pictures by it, which the environment shows as well.
+        chunk: states a file; other files hold other drives.
+        told: whether the model is told how the tails begin; ``env`` then says it, as ``begin()``.
+        start: whose weights each round's learning begins with, and behind whose shield half of the
+            first round's drives are; None: small random weights, and none.
 
     Raises:
-        ValueError: where ``folder`` holds outcomes by another's word.
+        ValueError: where ``folder`` holds outcomes by another's word, and for a ``start`` of other
+            observations, actions or tails.
 
     Returns:
         The model, which is also in ``folder``.
     """
     model, found = None, list[Outcomes]()
     space = env.observation_space if detector is None else detector.shown
+    kind = (space, env.action_space, branching.tails, config.model, config.seed, detector, told)
+    if start is not None:
+        RiskModel(*kind).begin_with(start)  # raises before hours of driving
+        start.told = told
+        drive = partial(_one_of, (drive, partial(behind_shield, start, policy)))
     for number in range(1 + config.rounds):
         if model is not None:
             drive = partial(behind_shield, model, policy)
@@ -98,10 +112,10 @@ def train(
             branch_outcomes, env, drive=drive, config=branching, brancher=brancher, judge=judge
         )
         chunks = (folder / OUTCOMES, number, states, config.seed, branch)
-        found += outcome_chunks(*chunks, title, progress, name_of(judge))
-        model = RiskModel(
-            space, env.action_space, branching.tails, config.model, config.seed, detector
-        )
+        found += outcome_chunks(*chunks, title, progress, name_of(judge), chunk)
+        model = RiskModel(*kind)
+        if start is not None:
+            model.begin_with(start)
         hear = partial(_hear, progress, f"{title}: learning", config.model.updates)
         model.fit(Outcomes.joined(found), hear)
     assert model is not None
@@ -122,15 +136,16 @@ def outcome_chunks(
     title: str,
     progress: PartProgress,
     judge: str = "",
+    size: int = CHUNK,
 ) -> Iterator[Outcomes]:
-    """Outcomes of a round, from files as far as they are there.
+    """Outcomes of a round, from files of ``size`` states as far as they are there.
 
     Raises:
         ValueError: for files by the word of another ``judge``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for chunk, done in enumerate(range(0, states, CHUNK)):
-        count = min(CHUNK, states - done)
+    for chunk, done in enumerate(range(0, states, size)):
+        count = min(size, states - done)
         file = folder / f"{number}_{chunk:04d}_{count}.npz"
         if not file.exists():
             seeds = chunk_seeds(seed, number, chunk)
@@ -149,7 +164,7 @@ class _ShieldedDriver:
     """Drives an environment that keeps its last observation."""
 
     def __init__(self, env: Any, policy: ShieldedPolicy) -> None:
-        self._env, self._policy = env, policy
+        self._env, self._policy, self._told = env, policy, policy.model.told
         self.reset()
 
     def reset(self) -> None:
@@ -158,11 +173,18 @@ class _ShieldedDriver:
 
     def act(self) -> Any:
         """The action that the shield lets pass, or its own."""
-        seen = {name: np.asarray(part)[None] for name, part in self._env.last_observation.items()}
+        shown = self._env.last_observation
+        if self._told:
+            shown = {**shown, BEGINNINGS: self._env.begin()}
+        seen = {name: np.asarray(part)[None] for name, part in shown.items()}
         action, self._state = self._policy.predict(seen, self._state, self._start, True)
         self._start = np.zeros(1, bool)
         discrete = isinstance(self._policy.action_space, gym.spaces.Discrete)
         return int(action[0]) if discrete else action[0]
+
+
+def _one_of(drives: Sequence[Drive], env: Any, rng: np.random.Generator) -> Driver:
+    return drives[int(rng.integers(len(drives)))](env, rng)
 
 
 def behind_shield(model: RiskModel, policy: Any, env: Any, rng: np.random.Generator) -> Driver:

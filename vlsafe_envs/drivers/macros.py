@@ -20,12 +20,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 
 from vlsafe_envs.actions import FASTER, IDLE, LANE_LEFT, LANE_RIGHT, MAX_ACCELERATION, SLOWER
 from vlsafe_envs.checks import check_choice, check_rng
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.drivers.base import Driver
-from vlsafe_envs.env import DrivingEnv, driving_env
+from vlsafe_envs.env import DrivingEnv, driving_env, vehicles_seen
 from vlsafe_envs.options import read_options
 from vlsafe_envs.registry import row_of
 
@@ -83,6 +84,32 @@ def make_macro(name: str, env: gym.Env[Any, Any], rng: np.random.Generator) -> D
     kind: Any = pkgutil.resolve_name(row.road.macro)
     macro: Driver = kind(inner, name, rng)
     return macro
+
+
+def tail_beginnings(env: gym.Env[Any, Any]) -> npt.NDArray[Any]:
+    """The action with which each of :func:`tail_names` would begin now, ``(T, *shape)``.
+
+    Args:
+        env: which may be wrapped, and has been reset.
+
+    Raises:
+        ValueError: for an environment that is none of ours.
+    """
+    inner = driving_env(env, "macro-actions")
+    names = inner.scenario.row.tails(inner.scenario.traffic.action)
+    rng = np.random.default_rng(0)  # tails draw nothing from it
+    return np.array([make_macro(name, inner, rng).act() for name in names])
+
+
+def vehicles_and_beginnings(env: gym.Env[Any, Any]) -> dict[str, npt.NDArray[Any]]:
+    """As ``vehicles_seen``, and with ``"beginnings"``, see :func:`tail_beginnings`.
+
+    What a risk model sees that is told how its tails begin, as on MetaDrive's maps.
+
+    Raises:
+        ValueError: for an environment that is none of ours.
+    """
+    return {**vehicles_seen(env), "beginnings": tail_beginnings(env)}
 
 
 class RouteMacro:

@@ -8,7 +8,8 @@ with the grid the nearest of 15 actions is taken.
 from __future__ import annotations
 
 import math
-from typing import Any
+import weakref
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,7 @@ from vlsafe_envs.drivers.prospects import Prospects
 from vlsafe_envs.drivers.route import RouteDriver
 from vlsafe_envs.simulator import ROUTE_STEP
 from vlsafe_envs.simulators.metadrive.pedals import acceleration_of, wheel_of
-from vlsafe_envs.simulators.metadrive.world import car_of
-from vlsafe_envs.tasks.progress import RouteProgress
+from vlsafe_envs.simulators.metadrive.world import MetaDriveWorld, car_of
 
 Array = npt.NDArray[np.float64]
 ARRIVAL = 3  # waypoints left
@@ -34,18 +34,37 @@ BESIDE = 5.5  # [m], between the middles of two cars
 EASY_BRAKING = 2.0  # [m/s2]
 
 
+class _Course(NamedTuple):
+    """What drivers of one episode work out once: drivers are made anew for every branch."""
+
+    route: Array  # (K, 2) [m]
+    plan: RoutePlan
+    prospects: Prospects
+
+
+_COURSES: weakref.WeakKeyDictionary[MetaDriveWorld, _Course] = weakref.WeakKeyDictionary()
+
+
+def _course_of(world: MetaDriveWorld) -> _Course:
+    """The course of the episode that ``world`` is in."""
+    route, known = world.clear_route(), _COURSES.get(world)
+    if known is None or known.route is not route:
+        most = car_of(world.agent).full_throttle  # [m/s2], less than the grid's 5
+        plan = route_plan(route, ARRIVAL * ROUTE_STEP, SLACK * most)
+        known = _COURSES[world] = _Course(route, plan, Prospects(world, route))
+    return known
+
+
 class MetaDriveRouteDriver(RouteDriver):
     """A driver of a route on MetaDrive's maps."""
 
     def _look(self) -> tuple[RoutePlan, Array, float]:
         """See :class:`RouteDriver`."""
         if self._plan is None:
-            route = self._simulator.clear_route()
-            most = car_of(self._simulator.agent).full_throttle  # [m/s2], less than the grid's 5
-            self._plan = route_plan(route, ARRIVAL * ROUTE_STEP, SLACK * most)
+            route, self._plan, self._prospects = _course_of(self._simulator)
+            most = car_of(self._simulator.agent).full_throttle
             self._reachable = np.minimum(self._accelerations, most)
-            self._progress = RouteProgress(route)
-            self._prospects = Prospects(self._simulator, route)
+            self._progress = self._simulator.progress_on(route)
         ego = np.ascontiguousarray(self._env.scene.columns[:4, 0])
         self._progress.advance(ego[0], ego[1])
         around = self._progress.next * ROUTE_STEP
@@ -58,7 +77,7 @@ class MetaDriveRouteDriver(RouteDriver):
             speed = min(speed, passing_speed(self._env.scene.columns))
         return min(
             best_acceleration(plan, others, ego, station, speed, self._reachable, looks)
-            for others in self._prospects.others()
+            for others in (self._prospects.others() if looks else [self._prospects.nobody()])
         )
 
 

@@ -45,6 +45,11 @@ class Prospects:
         self._sampled: dict[Any, Array] = {}  # lane index -> (K, 2) points
         self._chains: dict[Any, list[list[Any]]] = {}
 
+    @staticmethod
+    def nobody() -> Others:
+        """An empty road, for who does not look."""
+        return _others([])
+
     def others(self) -> list[Others]:
         """All others near the ego vehicle, one row for every way that may be theirs.
 

@@ -30,6 +30,7 @@ _ENDS = {
     "solid_lines": ("on_continuous_line_done",),
     "crash_terminal": ("crash_vehicle_done", "crash_object_done"),
 }
+_EITHER_WAY = 30  # waypoints, half of what a progress looks at
 _QUIET = 50  # log level: MetaDrive tells every start otherwise
 
 
@@ -66,6 +67,7 @@ class MetaDriveWorld:
         self._env: AssetFreeEnv | None = None
         self._roads: dict[int, RoadShape] = {}  # by map
         self._ready = False
+        self._clear_route: Array | None = None
 
     @property
     def simulator(self) -> AssetFreeEnv:
@@ -114,15 +116,31 @@ class MetaDriveWorld:
         self._car = car_of(agent)
         self._command = np.zeros(2)
         self._crashed = False
-        self._route = self._drawn_route(())
+        self._route, self._clear_route = self._drawn_route(()), None
         self._progress = RouteProgress(self._route)
         self.outcome = Outcome(observation, 0.0, False, False, info)
         self._look()
 
     def clear_route(self) -> Array:
-        """Like :attr:`waypoints`, but around MetaDrive's accidents where lanes are free."""
-        manager = getattr(self.simulator.engine, "object_manager", None)
-        return self._drawn_route(manager.accident_lanes if manager is not None else ())
+        """Like :attr:`waypoints`, but around MetaDrive's accidents where lanes are free.
+
+        It is the same array until the next ``reset``.
+        """
+        if self._clear_route is None:
+            manager = getattr(self.simulator.engine, "object_manager", None)
+            blocked = manager.accident_lanes if manager is not None else ()
+            self._clear_route = self._drawn_route(blocked)
+        return self._clear_route
+
+    def progress_on(self, route: Array) -> RouteProgress:
+        """How far along a route like :attr:`waypoints` the ego vehicle is; it may begin anywhere.
+
+        Roads are the same, lanes need not be, so places differ by some metres.
+        """
+        progress = RouteProgress(route)
+        progress.next = min(max(self._progress.next - _EITHER_WAY, 0), len(route) - 1)
+        progress.advance(self._columns[0, 0], self._columns[1, 0])
+        return progress
 
     def _drawn_route(self, blocked: Sequence[Any]) -> Array:
         from vlsafe_envs.simulators.metadrive.routes import route_points, route_roads
