@@ -333,7 +333,11 @@ class ServerScorer(AnswersInWords):
             )
 
     def _check_reply(self, reply: Any, met: Introduction) -> None:
-        """Look at more of a reply than its answer; raises ``NoLabel`` for one that is of no use."""
+        """Look at more of a reply than its answer.
+
+        Raises:
+            NoLabel: for one that is of no use.
+        """
 
     def _watch(self, outcome: Outcome) -> None:
         """Stop after too many frames in a row without an answer, or without any label at first."""
