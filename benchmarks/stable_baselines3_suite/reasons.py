@@ -93,6 +93,67 @@ ARGUMENTS = (
     ),
 )
 
+# --- BC -------------------------------------------------------------------------------------------
+
+CLONING = (
+    Reason(
+        "what drove at random is imitated: nothing is learnt from rewards",
+        "Mean reward below threshold",
+        ("test_identity.py::",),
+    ),
+    Reason(
+        "no value is learnt from rewards",
+        "abs((49.9",
+        ("test_gae.py::test_infinite_horizon",),
+    ),
+    Reason(
+        "no environment is stepped, so no episode ends for callbacks to count",
+        "`dones` variable is not defined",
+        ("test_callbacks.py::test_callbacks",),
+    ),
+    Reason(
+        "there are no rollouts",
+        "rollout_buffer",
+        (
+            "test_buffers.py::test_custom_rollout_buffer",
+            "test_sde.py::test_state_dependent_noise",
+        ),
+    ),
+    Reason(
+        "there are no rollouts",
+        "collect_rollouts",
+        ("test_train_eval_mode.py::test_a2c_ppo_collect_rollouts_with_batch_norm",),
+    ),
+    Reason(
+        "gSDE is noise to explore with",
+        "squash_output=True is only available when using gSDE",
+        (
+            "test_distributions.py::test_squashed_gaussian",
+            "test_sde.py::test_state_dependent_noise",
+        ),
+    ),
+    Reason(
+        "words of learning from rewards are not words of cloning",
+        "normalize_advantage",
+        ("test_run.py::test_advantage_normalization",),
+    ),
+    Reason(
+        "rewards are not discounted",
+        "no attribute 'gamma'",
+        ("test_tensorboard.py::",),
+    ),
+    Reason(
+        "the refusal has other words",
+        "Multi-dimensional MultiBinary",
+        ("test_spaces.py::test_multidim_binary_not_supported",),
+    ),
+    Reason(
+        "there are none of our files from the time of Stable-Baselines3 1.6",
+        "DID NOT WARN",
+        ("test_save_load.py::test_save_load_env_cnn",),
+    ),
+)
+
 # --- VLSafe ---------------------------------------------------------------------------------------
 
 VLSAFE = (
@@ -230,6 +291,6 @@ REASONS: dict[str, tuple[Reason, ...]] = {
     "PPO": (*FILES, BUSY, *ARGUMENTS),
     "PPOLag": (*FILES, BUSY, *ARGUMENTS),
     "RecurrentPPOLag": (*FILES, BUSY, *ARGUMENTS),
-    "BC": (*FILES, BUSY),
+    "BC": (*FILES, BUSY, *CLONING),
     "VLSafe": (*FILES, BUSY, *VLSAFE),
 }
