@@ -18,7 +18,8 @@ _LONGEST_INTEGER = 30  # digits
 SET_BY_COMMANDS = ("observation", "scorer", "cost", "scene_in_info")
 
 
-def _default_id() -> str:
+def default_id() -> str:
+    """The environment that commands mean where none is named."""
     from vlsafe_envs.registry import DEFAULT_ID
 
     return DEFAULT_ID
@@ -36,7 +37,7 @@ class EnvChoice(EnvName):
             have, that are out of range, or that the commands set.
     """
 
-    env_id: str = field(default_factory=_default_id)
+    env_id: str = field(default_factory=default_id)
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlsafe_agents.cli.environments import default_id
 from vlsafe_agents.cli.subjects import Given, Subject, find_subject
 from vlsafe_agents.pretrained.sources import PREFIX, driver_names
 
-ENV_ID = "VLSafe-Highway-v0"
 DENSITY = 1.95  # 1.5 times that of the drives that were learnt from: there drivers differ
 EPISODES = 30
 SCORER = "bundled"
@@ -31,7 +31,7 @@ class Competitor:
         """Of ``vlsafe evaluate``."""
         found: dict[str, Any] = {"density": DENSITY, "out": out / self.folder}
         if self.agent == "expert":
-            found["env"] = ENV_ID
+            found["env"] = default_id()
         if self.shielded:
             found["shield"] = Path("bundled")
         return found
@@ -47,7 +47,7 @@ def competitors() -> list[Competitor]:
         found.append(Competitor(f"{PREFIX}highway-ppo-lag", "ppo_lag", "PPO-Lag"))
     found.append(Competitor(f"{PREFIX}highway", "vlsafe", "VLSafe"))
     found.append(Competitor(f"{PREFIX}highway", "vlsafe", "VLSafe + shield", shielded=True))
-    found.append(Competitor(str(bundled_folder(ENV_ID)), "risk_planner", "risk planner"))
+    found.append(Competitor(str(bundled_folder(default_id())), "risk_planner", "risk planner"))
     return found
 
 
@@ -96,7 +96,7 @@ def _shown(everybody: Sequence[Competitor], files: Sequence[Path], out: Path) ->
     say("[demo] the first seed, and the first on which some crash and others do not, once more")
     scenes = []
     for seed, why in _seeds(outcomes[0].seeds, crashed):
-        title = f"{ENV_ID}, density {DENSITY:g}, seed {seed} ({why})"
+        title = f"{default_id()}, density {DENSITY:g}, seed {seed} ({why})"
         drives = {who.title: _drive(who, out, seed) for who in everybody}
         scenes.append(Scene(title, drives))
     return write_gif(scenes, out / GIF_FILE)
