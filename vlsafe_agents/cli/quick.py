@@ -11,6 +11,7 @@ from typing import Any
 
 from vlsafe_agents.cli.environments import default_id
 from vlsafe_agents.cli.subjects import Given, Subject, find_subject
+from vlsafe_agents.pretrained.bundle import short_name
 from vlsafe_agents.pretrained.sources import PREFIX, driver_names
 
 DENSITY = 1.95  # 1.5 times that of the drives that were learnt from: there drivers differ
@@ -41,12 +42,12 @@ def competitors() -> list[Competitor]:
     """Everybody that comes with vlsafe for this road, best known first."""
     from vlsafe_agents.risk.bundled import bundled_folder
 
-    names = driver_names()
+    trained = f"{PREFIX}{short_name(default_id())}"
     found = [Competitor("expert", "expert", "expert (rules)")]
-    if "highway-ppo-lag" in names:
-        found.append(Competitor(f"{PREFIX}highway-ppo-lag", "ppo_lag", "PPO-Lag"))
-    found.append(Competitor(f"{PREFIX}highway", "vlsafe", "VLSafe"))
-    found.append(Competitor(f"{PREFIX}highway", "vlsafe", "VLSafe + shield", shielded=True))
+    if f"{trained}-ppo-lag".removeprefix(PREFIX) in driver_names():
+        found.append(Competitor(f"{trained}-ppo-lag", "ppo_lag", "PPO-Lag"))
+    found.append(Competitor(trained, "vlsafe", "VLSafe"))
+    found.append(Competitor(trained, "vlsafe", "VLSafe + shield", shielded=True))
     found.append(Competitor(str(bundled_folder(default_id())), "risk_planner", "risk planner"))
     return found
 
