@@ -19,7 +19,7 @@ demo: $(STAMP)  ## drive, label, imagine, drive more safely: the whole chain, en
 bench: $(STAMP)  ## the highway, three training seeds: about an hour and a half on two quiet cores (estimated)
 	$(BIN)/vlsafe bench benchmarks/suites/small.yaml --out runs/small
 
-quick: $(STAMP)  ## trained drivers side by side, in about a minute
+quick: $(STAMP)  ## trained drivers side by side, in seconds
 	$(BIN)/vlsafe demo --quick --out runs/quick
 
 test: $(STAMP) lint type  ## lint, types and the tests that fit in minutes

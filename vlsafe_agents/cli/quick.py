@@ -1,4 +1,4 @@
-"""``vlsafe demo --quick``: trained drivers on the same seeds, in about a minute."""
+"""``vlsafe demo --quick``: trained drivers on the same seeds, in some seconds."""
 
 from __future__ import annotations
 
