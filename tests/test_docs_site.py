@@ -87,6 +87,24 @@ def test_links_between_files_lead_to_files(conf: dict[str, Any]) -> None:
     assert lost == []
 
 
+def anchors(path: Path) -> set[str]:
+    """Of a document's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
+
+
+def test_links_into_documents_lead_to_headings() -> None:
+    link = re.compile(r"\]\(([\w./-]*\.md)?#([\w-]+)\)")
+    found = [
+        (path, path.parent / target if target else path, anchor)
+        for path in tracked("*.md")
+        for target, anchor in link.findall(path.read_text(encoding="utf-8"))
+    ]
+    assert len(found) > 20
+    assert [(path.name, anchor) for path, to, anchor in found if anchor not in anchors(to)] == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
