@@ -29,7 +29,6 @@ import numpy as np
 import vlsafe_envs  # noqa: F401  # registers the ids
 from vlsafe_agents.data import EpisodeDataset
 from vlsafe_agents.evaluation import read_evaluation
-from vlsafe_agents.evaluation.stock import file_sha256
 from vlsafe_agents.pretrained import DRIVERS, driver_names
 from vlsafe_agents.pretrained.card import METRICS, write_card
 from vlsafe_agents.pretrained.sources import FACTS_FILE
@@ -38,7 +37,7 @@ from vlsafe_agents.training import load_agent
 from vlsafe_agents.training.settings import MODEL_FILE
 from vlsafe_envs.options import option_defaults
 from vlsafe_envs.registry import row_of
-from wrappers.files import read_json, write_json
+from wrappers.files import file_sha256, read_json, write_json
 
 DEFAULT_FOLDER = Path("runs/bundled_drivers")
 ENV_ID = "VLSafe-Highway-v0"

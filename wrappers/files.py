@@ -8,6 +8,7 @@ file, what is wrong with it and what to do.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -64,6 +65,11 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def file_sha256(path: Path) -> str:
+    """Of a file's contents, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

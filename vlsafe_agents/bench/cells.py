@@ -17,6 +17,7 @@ from typing import Any
 
 from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.bench.suite import Condition, Environment, Options, Row, Suite
+from wrappers.files import file_sha256
 
 OUT = "{out}"
 _ENV_OPTIONS = ("wrapper", "cost_key", "cost_function", "reward_function")
@@ -61,7 +62,10 @@ class Cell:
             "options": dict(self.options),
         }
         if self.files:
-            found["files"] = {name: _sha256(Path(name)) for name in self.files}
+            here = {name: Path(name) for name in self.files}
+            found["files"] = {
+                name: file_sha256(path) if path.is_file() else None for name, path in here.items()
+            }
         return found
 
     @cached_property
@@ -77,10 +81,6 @@ class Cell:
         for cell in self.needs:
             found |= {one.name: one for one in cell.chain()}
         return [*found.values(), self]
-
-
-def _sha256(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def in_folder(value: Any, out: Path) -> Any:

@@ -13,9 +13,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
+
+from vlsafe_agents.common.ray_cluster import start_ray
 
 EngineName = Literal["processes", "ray"]
 RETRIES = 3  # of a cell whose Ray worker has died; the command goes on where it was
@@ -155,17 +156,7 @@ class RayTasks:
     """
 
     def __init__(self, slots: int) -> None:
-        self._ray = _import_ray()
-        self._started = not self._ray.is_initialized()
-        if self._started:
-            path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": slots}
-            self._ray.init(
-                **here,
-                include_dashboard=False,
-                log_to_driver=False,
-                runtime_env={"env_vars": path},
-            )
+        self._ray, self._started = start_ray(slots)
         self._task = self._ray.remote(max_retries=RETRIES)(_supervised)
         self._names: dict[Any, str] = {}
 
@@ -201,12 +192,3 @@ class RayTasks:
 def _supervised(job: Job) -> Outcome:
     """A job in one of Ray's workers, whose death ends it."""
     return outcome_of(started(job))
-
-
-def _import_ray() -> Any:
-    try:
-        return import_module("ray")
-    except ImportError as error:
-        raise ImportError(
-            "--engine ray needs Ray: pip install 'vlsafe[ray]', or leave --engine out"
-        ) from error

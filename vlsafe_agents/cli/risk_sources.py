@@ -34,8 +34,8 @@ def judge_of(
 
 def stated_policy(policy: Path | None) -> dict[str, str] | None:
     """How settings tell an agent from others."""
-    from vlsafe_agents.evaluation.stock import file_sha256
     from vlsafe_agents.training.run import MODEL_FILE
+    from wrappers.files import file_sha256
 
     if policy is None:
         return None
@@ -52,9 +52,9 @@ def start_of(name: str | None) -> tuple[RiskModel | None, dict[str, str] | None]
         FileNotFoundError: where there is none.
         ValueError: for a file that holds none.
     """
-    from vlsafe_agents.evaluation.stock import file_sha256
     from vlsafe_agents.risk.bundled import bundled_folder, bundled_ids
     from vlsafe_agents.risk.model import MODEL_FILE, RiskModel
+    from wrappers.files import file_sha256
 
     if name is None:
         return None, None

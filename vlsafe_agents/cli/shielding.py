@@ -66,11 +66,11 @@ def read_shield(
         ValueError: where it was trained in another environment, and for a threshold out of range.
     """
     from vlsafe_agents.cli.environments import EnvChoice
-    from vlsafe_agents.evaluation.stock import file_sha256
     from vlsafe_agents.risk.bundled import BUNDLED, bundled_folder
     from vlsafe_agents.risk.model import MODEL_FILE
     from vlsafe_agents.risk.run_folder import read_risk
     from vlsafe_agents.risk.shield import shield_threshold
+    from wrappers.files import file_sha256
 
     place = bundled_folder(choice.env_id) if str(folder) == BUNDLED else folder
     run, sha256 = read_risk(place), file_sha256(place / MODEL_FILE)

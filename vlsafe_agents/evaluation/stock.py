@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 from vlsafe_agents.algorithms import ALGORITHMS, load_object
+from wrappers.files import file_sha256
 
 SB3, CONTRIB = "stable_baselines3", "sb3_contrib"
 STOCK = {
@@ -126,8 +126,3 @@ def _load(path: Path, home: str) -> Any:
 
 def _known() -> str:
     return ", ".join(sorted({*STOCK, *ALGORITHMS}))
-
-
-def file_sha256(path: Path) -> str:
-    """Of a file's contents, in hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

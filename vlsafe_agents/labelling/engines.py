@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import pickle
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any, Literal, get_args
 
+from vlsafe_agents.common.ray_cluster import import_ray, start_ray
 from vlsafe_agents.data.frames import Drawing, FrameSource, drawing_for
 from vlsafe_agents.data.pool import WorkerError, run_streams
 from vlsafe_agents.labelling.stream import Batch, Scored, ScoringStream
@@ -23,6 +21,7 @@ from wrappers.scorer import SafetyScorer
 
 Engine = Literal["processes", "ray"]
 
+RAY_DATA = "ray.data"
 _AHEAD = 3  # batches given to a worker before it has answered the first
 
 
@@ -65,7 +64,7 @@ def check_engine(engine: str, workers: int) -> None:
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     if engine == "ray":
-        _import_ray()
+        import_ray(RAY_DATA)
 
 
 def run_batches(
@@ -89,16 +88,7 @@ def _run_on_ray(
     makers: Makers, source: FrameSource, batches: Iterator[Batch], workers: int
 ) -> Iterator[Scored]:
     """Ray Data hands out batches to actors, one scorer each; all machines must see the data."""
-    ray = _import_ray()
-    started = not ray.is_initialized()
-    if started:
-        path = {"PYTHONPATH": os.pathsep.join(sys.path)}  # workers import what we can
-        ray.init(
-            num_cpus=workers,
-            include_dashboard=False,
-            log_to_driver=False,
-            runtime_env={"env_vars": path},
-        )
+    ray, started = start_ray(workers, RAY_DATA)
     ray.data.DataContext.get_current().enable_progress_bars = False  # we have our own
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     items = [{"batch": pickle.dumps(batch)} for batch in batches]
@@ -134,13 +124,3 @@ class _RayWorker:
     def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
         batches = (pickle.loads(batch) for batch in block["batch"])
         return {"scored": [pickle.dumps(scored) for scored in self._stream(batches)]}
-
-
-def _import_ray() -> Any:
-    try:
-        import_module("ray.data")
-        return import_module("ray")
-    except ImportError as error:
-        raise ImportError(
-            "engine 'ray' needs Ray Data: pip install 'ray[data]', or use engine 'processes'"
-        ) from error

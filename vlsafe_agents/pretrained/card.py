@@ -7,7 +7,6 @@ not recorded is "not known".
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from vlsafe_agents.pages.html import render
 from vlsafe_agents.pretrained.sources import CARD_FILE, FACTS_FILE
 from vlsafe_agents.training.facts import TRAINING_FILE
 from vlsafe_agents.training.settings import MODEL_FILE, SETTINGS_FILE
-from wrappers.files import read_json, write_json, write_text
+from wrappers.files import file_sha256, read_json, write_json, write_text
 
 METRICS = ("collision_rate", "off_road_rate", "arrival_rate", "mean_speed", "return", "env_cost")
 _PATHS = ("data", "world_model", "start_from")  # settings that name places of one machine
@@ -71,9 +70,8 @@ def gather(
     if evaluations is None:
         evaluations = [] if source is None else sorted(source.glob("evaluation*.json"))
     rows = [_measured(read_evaluation(file)) for file in evaluations]
-    content = model.read_bytes()
     return {
-        "weights": {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+        "weights": {"sha256": file_sha256(model), "bytes": model.stat().st_size},
         "versions": dict(versions()),
         **known,
         "evaluations": rows or known["evaluations"],
