@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from wrappers.registry import make_scorer
 from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, check_frames
 
 Number = TypeVar("Number", int, float)
+
+SHUFFLED = "scorer 'shuffled'"  # in messages
 
 
 class ConstantScorer:
@@ -30,43 +33,104 @@ class ConstantScorer:
         return np.full(len(check_frames(frames)), self.value, np.float32)
 
 
+@dataclass(frozen=True)
+class Deal:
+    """Which frames get another frame's score.
+
+    Args:
+        seed: of the permutation.
+        share: of the frames, drawn at random; the others keep their own scores.  Below 1 this
+            makes a worse judge with the same distribution of scores.
+
+    Raises:
+        ValueError: for impossible values.
+    """
+
+    seed: int = 0
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        whole_number(self.seed, "seed", SHUFFLED, 0)
+        one_number(self.share, "share", SHUFFLED, 0.0, 1.0)
+
+    def identity(self, of: Mapping[str, Any]) -> dict[str, Any]:
+        """Who gives the scores of the scorer ``of`` to the wrong frames, whoever deals them."""
+        part = {} if self.share == 1.0 else {"share": self.share}  # what labels said before shares
+        return {"name": "shuffled", "seed": self.seed, **part, "of": of}
+
+    def generator(self) -> np.random.Generator:
+        """Random numbers of the seed, from the first on."""
+        return np.random.default_rng(self.seed)
+
+    def scores(self, scores: Scores, rng: np.random.Generator | None = None) -> Scores:
+        """Scores ``(N,)`` of which the share has been permuted among itself."""
+        rng = rng or self.generator()
+        if self.share == 1.0:
+            return rng.permutation(scores)
+        chosen = np.flatnonzero(rng.random(len(scores)) < self.share)
+        dealt = scores.copy()
+        dealt[chosen] = scores[rng.permutation(chosen)]
+        return dealt
+
+
 class ShuffledScorer(Wrapper):
     """Another scorer's scores, given to the wrong frames: same distribution, no information.
 
     A call with at least ``pool_size`` frames returns a permutation of their scores.  Smaller calls
     (one frame at a time in an environment) draw from a uniform sample of all scores seen so far,
     because a permutation of a few neighbouring frames would hardly change anything.
+
+    Args:
+        scorer: whose scores.
+        seed: as that of :class:`Deal`, and of the draws.
+        pool_size: greatest size of the sample.
+        share: as that of :class:`Deal`.
+
+    Raises:
+        ValueError: for impossible values.
     """
 
-    def __init__(self, scorer: SafetyScorer, seed: int = 0, pool_size: int = 4096) -> None:
+    def __init__(
+        self, scorer: SafetyScorer, seed: int = 0, pool_size: int = 4096, share: float = 1.0
+    ) -> None:
         super().__init__(scorer)
-        self.seed = whole_number(seed, "seed", "a control", 0)
-        self.pool_size = whole_number(pool_size, "pool_size", "a control", 1)
+        self.deal = Deal(seed, share)
+        self.pool_size = whole_number(pool_size, "pool_size", SHUFFLED, 1)
         self.reads_history = True
-        self._rng = np.random.default_rng(seed)
+        self._rng = self.deal.generator()
         self._pool = np.zeros(pool_size, np.float32)
         self._seen = 0
 
     @property
     def identity(self) -> dict[str, Any]:
-        return shuffled_identity(self.seed, self.scorer.identity)
+        return self.deal.identity(self.scorer.identity)
 
     def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
         scores, _ = self.ask(self.scorer, frames, infos)
         if len(scores) >= self.pool_size:
-            return self._rng.permutation(scores)
+            return self.deal.scores(scores, self._rng)
         for score in scores:  # reservoir sampling: every score seen so far is equally likely kept
             slot = self._seen if self._seen < self.pool_size else self._rng.integers(self._seen + 1)
             if slot < self.pool_size:
                 self._pool[slot] = score
             self._seen += 1
         filled = self._pool[: min(self._seen, self.pool_size)]
-        return self._rng.choice(filled, len(scores)).astype(np.float32)
+        others = self._rng.choice(filled, len(scores)).astype(np.float32)
+        if self.deal.share == 1.0:
+            return others
+        return np.where(self._rng.random(len(scores)) < self.deal.share, others, scores)
 
 
-def shuffled_identity(seed: int, of: Mapping[str, Any]) -> dict[str, Any]:
-    """Who gives a scorer's scores to the wrong frames, whoever deals them."""
-    return {"name": "shuffled", "seed": seed, "of": of}
+class NegatedScorer(Wrapper):
+    """1 minus another scorer's scores: a judge that calls danger safe."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"name": "negated", "of": self.scorer.identity}
+
+    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
+        scores, self.last_reasons = self.ask(self.scorer, frames, infos)
+        return (1.0 - scores).astype(np.float32)
 
 
 class RandomScorer:
@@ -115,9 +179,14 @@ def make_random_scorer(argument: str | None) -> RandomScorer:
 
 
 def make_shuffled_scorer(argument: str | None, **options: Any) -> ShuffledScorer:
-    """For ``"shuffled:<scorer>"``; options but ``seed`` and ``pool_size`` go to the one inside."""
-    own = {key: options.pop(key) for key in ("seed", "pool_size") if key in options}
+    """For ``"shuffled:<scorer>"``; options but those of the class go to the one inside."""
+    own = {key: options.pop(key) for key in ("seed", "pool_size", "share") if key in options}
     return ShuffledScorer(make_scorer(argument or BUNDLED, **options), **own)
+
+
+def make_negated_scorer(argument: str | None, **options: Any) -> NegatedScorer:
+    """For ``"negated:<scorer>"``; options go to the one inside."""
+    return NegatedScorer(make_scorer(argument or BUNDLED, **options))
 
 
 def _number(name: str, argument: str | None, kind: type[Number], example: str) -> Number:

@@ -62,7 +62,11 @@ _BUILT_IN = {
     "cached": ("cached_scorer:make_cached_scorer", "cached:<scorer>: each frame scored once"),
     "oracle": ("oracle:make_oracle_scorer", "oracle: simulator truth"),
     "constant": ("controls:make_constant_scorer", "constant:0.9"),
-    "shuffled": ("controls:make_shuffled_scorer", "shuffled:<scorer>: its scores, wrong frames"),
+    "shuffled": (
+        "controls:make_shuffled_scorer",
+        "shuffled:<scorer>: its scores, wrong frames; share=0.5: of half of the frames",
+    ),
+    "negated": ("controls:make_negated_scorer", "negated:<scorer>: 1 minus its scores"),
     "random": ("controls:make_random_scorer", "random:<seed>"),
     "random-weights": (
         "random_weights:make_random_weights_scorer",

@@ -52,7 +52,7 @@ def findings(sources: list[Source]) -> Findings:
     watcher = Watcher()
     scorers = [
         candidate(watcher),
-        NamedScorer("shuffled:watcher", watcher, shuffle_seed=0),
+        NamedScorer("shuffled:watcher", watcher, deal=Deal(0)),
         candidate(Watcher("turned", turned=True)),
         candidate(Watcher("left", left=True)),
         candidate(Reader(), with_prompts=Reader),
@@ -178,7 +178,7 @@ def test_warnings_of_a_scorer_that_sees_come_in_time(findings: Findings) -> None
 
 def test_scorers_that_stand_behind_several_names_are_asked_once(sources: list[Source]) -> None:
     watcher = Watcher()
-    pair = [candidate(watcher), NamedScorer("shuffled", watcher, shuffle_seed=3)]
+    pair = [candidate(watcher), NamedScorer("shuffled", watcher, deal=Deal(3))]
     found = audit(sources[:1], pair, QUICK, progress=False)
     frames = len(found.drives)
     assert watcher.seen == frames + 3 * len(found.probe)

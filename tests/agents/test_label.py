@@ -104,7 +104,7 @@ def test_the_scorers_identity_is_kept_and_replaced_with_its_scores(tmp_path: Pat
     label(tmp_path, SceneScorer, ToyDrawing, progress=False)
     before = EpisodeDataset.from_minari(tmp_path)
     assert before.metadata["scorer"] == {"name": "scene", "prompts": ["safe", "unsafe"]}
-    control = label(tmp_path, SceneScorer, ToyDrawing, permutation_seed=0, progress=False)
+    control = label(tmp_path, SceneScorer, ToyDrawing, deal=Deal(0), progress=False)
     after = EpisodeDataset.from_minari(tmp_path)
     assert after.metadata["scorer"]["name"] == control.scorer["name"] == "shuffled"
     stored = json.loads((path / "data" / "metadata.json").read_text())

@@ -19,7 +19,7 @@ from vlsafe_agents.data.frames import Drawing, FrameReader, drawing_for
 from vlsafe_agents.evaluation.resampling import Bools, Integers
 from vlsafe_agents.labelling.engines import run_batches
 from vlsafe_agents.labelling.scoring import Scoring, score_missing
-from wrappers.controls import shuffled_identity
+from wrappers.controls import Deal
 from wrappers.frame_windows import context_frames
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import Frames, SafetyScorer, Scores, reads_infos
@@ -34,21 +34,21 @@ class NamedScorer:
     Args:
         name: for example ``"shuffled:bundled"``
         scorer: ``None`` for the labels that the data sets hold
-        shuffle_seed: with one its scores are dealt to the wrong frames
+        deal: with one its scores are given to the wrong frames
         with_prompts: builds the same scorer with another safe and unsafe sentence, for scorers
             that compare a frame with sentences
     """
 
     name: str
     scorer: SafetyScorer | None
-    shuffle_seed: int | None = None
+    deal: Deal | None = None
     with_prompts: Callable[[tuple[str, str]], Any] | None = None
 
     @property
     def looks_at_frames(self) -> bool:
         """Whether its scores depend on frames alone, so that changed frames test it."""
         return (
-            self.scorer is not None and self.shuffle_seed is None and not reads_infos(self.scorer)
+            self.scorer is not None and self.deal is None and not reads_infos(self.scorer)
         )
 
     @property
@@ -61,7 +61,7 @@ class NamedScorer:
         """JSON-able; ``stored`` is that of the labels in a data set."""
         own = stored or {"name": "unknown"} if self.scorer is None else self.scorer.identity
         own = dict(json.loads(json.dumps(own)))
-        return own if self.shuffle_seed is None else shuffled_identity(self.shuffle_seed, own)
+        return own if self.deal is None else self.deal.identity(own)
 
 
 @dataclass(frozen=True)
@@ -257,8 +257,8 @@ def all_scores(
             stored = scoring.drives.stored_scores
             own[key] = stored if named.scorer is None else scoring.scores(named.scorer)
         scores = own[key]
-        if named.shuffle_seed is not None:
-            scores = np.random.default_rng(named.shuffle_seed).permutation(scores)
+        if named.deal is not None:
+            scores = named.deal.scores(scores)
         found.append(scores)
     return [
         ScorerOutput(scores, _changed(scoring, named, probe), _worded(scoring, named, pairs, probe))

@@ -173,7 +173,7 @@ def _named_scorers(specs: Sequence[str], threads: int) -> list[NamedScorer]:
         scorer = load_scorer(spec, threads)
         if isinstance(scorer, ShuffledScorer):  # all scores will be there to be permuted
             inner = built.setdefault(str(scorer.scorer.identity), scorer.scorer)
-            found.append(NamedScorer(spec, inner, scorer.seed))
+            found.append(NamedScorer(spec, inner, scorer.deal))
             continue
         known = built.setdefault(str(scorer.identity), scorer)
         found.append(NamedScorer(spec, known, with_prompts=partial(_with_prompts, spec)))

@@ -21,6 +21,7 @@ from vlsafe_agents.cli.tables import print_table, say
 
 if TYPE_CHECKING:
     from vlsafe_agents.labelling import LabelEstimate, LabelSummary
+    from wrappers.controls import Deal
 
 _PRIVATE_CACHE = ".label-cache"  # beside the data, with --no-cache
 
@@ -52,10 +53,11 @@ def label(
 ) -> None:
     """Add the scorer's safety score p of every frame; an earlier scorer's are replaced.
 
-    "shuffled:<scorer>" deals that scorer's scores to the wrong frames (a control).  No frame is
-    scored twice, in whatever data set it lies; the same command goes on where it was killed, and
-    scores only what has no label yet.  A run with labels for (nearly) no frames is an error, and
-    leaves the labels as they were.
+    "shuffled:<scorer>" deals that scorer's scores to the wrong frames (a control),
+    "shuffled:<scorer>,share=0.5" those of half of the frames.  No frame is scored twice, in
+    whatever data set it lies; the same command goes on where it was killed, and scores only what
+    has no label yet.  A run with labels for (nearly) no frames is an error, and leaves the labels
+    as they were.
     """
     from vlsafe_agents.cli.environments import is_ours
     from vlsafe_agents.data.storage import read_metadata, resolve_dataset
@@ -73,7 +75,7 @@ def label(
             )
     if no_cache and cache is not None:
         raise ValueError("--cache and --no-cache contradict each other; give one of them")
-    spec, options, permutation_seed = _split_shuffled(scorer)
+    spec, options, deal = _split_shuffled(scorer)
     make_scorer = partial(_make_scorer, spec, options, threads, not no_cache)
     idle_cores = max(1, (os.cpu_count() or 1) // workers - threads)
     make_drawing = None
@@ -93,7 +95,7 @@ def label(
             batch_size=batch_size,
             workers=workers,
             engine=engine,  # type: ignore[arg-type]  # checked there
-            permutation_seed=permutation_seed,
+            deal=deal,
             image=image,
         )
     _note_scorer(data_path, scorer)
@@ -123,9 +125,9 @@ def _scores_in(folder: Path | None, megabytes: int, remove: bool) -> Iterator[An
         shutil.rmtree(store.folder, ignore_errors=True)
 
 
-def _split_shuffled(scorer: str) -> tuple[str, dict[str, Any], int | None]:
-    """The scorer inside "shuffled:<scorer>", its options, and the seed."""
-    from wrappers.checks import whole_number
+def _split_shuffled(scorer: str) -> tuple[str, dict[str, Any], Deal | None]:
+    """The scorer inside "shuffled:<scorer>", its options, and which frames get other scores."""
+    from wrappers.controls import Deal
     from wrappers.scorer import BUNDLED
     from wrappers.specs import split_spec
 
@@ -135,11 +137,8 @@ def _split_shuffled(scorer: str) -> tuple[str, dict[str, Any], int | None]:
         return scorer, {}, None
     if "pool_size" in options:
         raise ValueError("pool_size has no effect here: all scores are permuted; leave it out")
-    return (
-        inside or BUNDLED,
-        options,
-        whole_number(options.pop("seed", 0), "seed", "scorer 'shuffled'", 0),
-    )
+    own = {key: options.pop(key) for key in ("seed", "share") if key in options}
+    return inside or BUNDLED, options, Deal(**own)
 
 
 def _make_scorer(spec: str, options: dict[str, Any], threads: int, remembered: bool) -> Any:

@@ -29,6 +29,7 @@ from vlsafe_agents.labelling.known_scores import KnownScores
 from vlsafe_agents.labelling.scoring import Scoring, score_missing, shuffled
 from vlsafe_agents.labelling.stream import Scored
 from vlsafe_agents.labelling.summary import LabelCounts, LabelSummary, summarise
+from wrappers.controls import Deal
 from wrappers.files import one_writer
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import SafetyScorer, Scores
@@ -50,7 +51,7 @@ def label(
     batch_size: int = 64,
     workers: int = 1,
     engine: Engine = "processes",
-    permutation_seed: int | None = None,
+    deal: Deal | None = None,
     progress: bool = True,
     image: str | None = None,
 ) -> LabelSummary:
@@ -60,8 +61,8 @@ def label(
     those called ``image`` where there are several.
     With a ``cache`` a killed run goes on where it stopped, and frames that were scored before, in
     whatever data set, are not scored again.  Both factories must be picklable when there are other
-    workers than this process.  With a ``permutation_seed`` the scores are dealt to the wrong
-    frames: a control without information.
+    workers than this process.  With a ``deal`` scores are given to the wrong frames:
+    a control without information, or with less.
 
     Frames that the scorer has no label for get NaN and are listed in ``unlabelled.csv`` beside the
     data; the same call scores only those.  Data that are completely labelled so are left alone.
@@ -88,7 +89,7 @@ def label(
             batch_size,
             workers,
             engine,
-            permutation_seed,
+            deal,
             progress,
         )
 
@@ -100,12 +101,12 @@ def _label(
     batch_size: int,
     workers: int,
     engine: Engine,
-    permutation_seed: int | None,
+    deal: Deal | None,
     progress: bool,
 ) -> LabelSummary:
     began = time.monotonic()
     episodes = read_metadata(data_path)["total_episodes"]
-    scope = shuffled(scoring.scope, permutation_seed)
+    scope = shuffled(scoring.scope, deal)
     stored = read_labels(data_path, episodes)
     done = _already_done(data_path, stored.of(scope), scope)
     if done is not None:
@@ -129,8 +130,8 @@ def _label(
     scores = known.scores
     _check_worth(known, stored, scope, data_path, cache)
     _warn_of_constant(scores, scoring.scorer)
-    if permutation_seed is not None:
-        scores = np.random.default_rng(permutation_seed).permutation(scores)
+    if deal is not None:
+        scores = deal.scores(scores)
     steps = source.steps  # resets are none
     summary = summarise(scores[steps], read_costs(source)[steps], scope["scorer"], counts)
     write_labels(source, scores, scope, known.reasons, summary.to_record())

@@ -15,7 +15,7 @@ from vlsafe_agents.data.frames import Drawing, FrameSource, drawing_for, stored_
 from vlsafe_agents.labelling.engines import Engine, Makers
 from vlsafe_agents.labelling.known_scores import KnownScores
 from vlsafe_agents.labelling.stream import Batch, Scored
-from wrappers.controls import shuffled_identity
+from wrappers.controls import Deal
 from wrappers.frame_windows import context_frames
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import SafetyScorer, Scores, reads_history, reads_infos
@@ -116,8 +116,8 @@ def score_missing(
         known.close()
 
 
-def shuffled(scope: Mapping[str, Any], permutation_seed: int | None) -> dict[str, Any]:
-    """The scope of the same scores dealt to the wrong frames; without a seed, the scope itself."""
-    if permutation_seed is None:
+def shuffled(scope: Mapping[str, Any], deal: Deal | None) -> dict[str, Any]:
+    """The scope of the same scores dealt to the wrong frames; without a deal, the scope itself."""
+    if deal is None:
         return dict(scope)
-    return {**scope, "scorer": shuffled_identity(permutation_seed, scope["scorer"])}
+    return {**scope, "scorer": deal.identity(scope["scorer"])}

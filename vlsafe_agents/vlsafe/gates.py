@@ -2,13 +2,15 @@
 
 ================  ==================================================================================
 ``"score"``       the world model's prediction of the recorded safety score (VL-SAFE)
+``"recorded"``    a head like the world model's, fitted to the recorded safety score: data with
+                  other labels than those of a world model that is shared
 a number          the same in every state
-``"shuffled"``    a head like the world model's, fitted to recorded scores dealt to other frames
+``"shuffled"``    such a head, fitted to recorded scores dealt to other frames
 ``"oracle"``      such a head, fitted to the simulator's truth: the score of the scorer "oracle"
 ``"reachability"``  1 minus the learned chance that a cost will come (RESPO, FOSP)
 ================  ==================================================================================
 
-All but the first are controls: they change p and nothing else.  Heads of their own are fitted to
+All but the first two are controls: they change p and nothing else.  Heads of their own are fitted to
 features of the world model at no gradient to it, so that agents with different gates can share one
 world model, and draw no random numbers that others would have drawn.
 """
@@ -36,9 +38,16 @@ from vlsafe_agents.vlsafe.world_model import Imagined
 from wrappers.checks import one_number
 from wrappers.oracle import REQUIRED_KEYS, safety_degree
 
-SCORE, ORACLE, SHUFFLED, REACHABILITY = SOURCES = ("score", "oracle", "shuffled", "reachability")
+SCORE, RECORDED, ORACLE, SHUFFLED, REACHABILITY = SOURCES = (
+    "score",
+    "recorded",
+    "oracle",
+    "shuffled",
+    "reachability",
+)
 
-_LEARNED = (ORACLE, SHUFFLED, REACHABILITY)  # these have weights of their own
+_LEARNED = (RECORDED, ORACLE, SHUFFLED, REACHABILITY)  # these have weights of their own
+OF_RECORDED_DRIVES = (RECORDED, ORACLE, SHUFFLED)  # what they learn is made of a whole data set
 
 Source = str | float
 
@@ -95,12 +104,14 @@ def with_gate(dataset: EpisodeDataset, source: Source | None, seed: int) -> Epis
     Raises:
         ValueError: where the data lack what the source is made of.
     """
-    if source in (SCORE, SHUFFLED) and not dataset.has_safety_score:
+    if source in (SCORE, RECORDED, SHUFFLED) and not dataset.has_safety_score:
         raise ValueError(
             f'the data set has no safety_score, which update="gated" with safety="{source}" '
             "needs; add it with `vlsafe label`, or choose another gate, such as "
             'safety="reachability", or update="lagrangian"'
         )
+    if source == RECORDED:
+        return dataset.with_gate_scores(dataset.safety_scores)
     if source == SHUFFLED:
         dealt = np.random.default_rng(seed).permutation(dataset.safety_scores)
         return dataset.with_gate_scores(dealt)
@@ -188,11 +199,14 @@ class LearnedGate(ScoreGate):
         """Cross-entropy with the scores that stand in place of the recorded ones, a scalar."""
         if batch.gate_score is None:
             raise ValueError(
-                'safety="oracle" and "shuffled" are made of a whole data set: call set_dataset; '
-                'without one take "score", "reachability" or a number'
+                f"safety={', '.join(OF_RECORDED_DRIVES)} are made of a whole data set: call "
+                'set_dataset; without one take "score", "reachability" or a number'
             )
         logits = self.head(feat.detach()).squeeze(-1)
-        return F.binary_cross_entropy_with_logits(logits, batch.gate_score)
+        known = ~batch.gate_score.isnan()  # frames without a label teach nothing
+        wanted = batch.gate_score.nan_to_num()
+        loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        return masked_mean(loss, known.float())
 
 
 class ReachabilityGate(Gate):

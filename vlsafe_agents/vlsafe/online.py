@@ -17,7 +17,7 @@ from vlsafe_agents.common.cost_stream import EpisodeCosts, read_costs
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_agents.common.running import to_arrays
 from vlsafe_agents.common.vector_episodes import pick
-from vlsafe_agents.vlsafe.gates import ORACLE, SHUFFLED
+from vlsafe_agents.vlsafe.gates import OF_RECORDED_DRIVES
 from vlsafe_agents.vlsafe.limits import middle
 from wrappers.checks import one_number
 
@@ -109,9 +109,9 @@ class Collector:
                 "it off: the world model scales its inputs, and advantages their spread"
             )
         actor_critic = agent.policy.actor_critic
-        if actor_critic.update == "gated" and actor_critic.source in (ORACLE, SHUFFLED):
+        if actor_critic.update == "gated" and actor_critic.source in OF_RECORDED_DRIVES:
             raise ValueError(
-                f'safety="{actor_critic.source}" is a control that is made of recorded drives; to '
+                f'safety="{actor_critic.source}" is made of recorded drives; to '
                 'learn online choose "score", "reachability" or a number'
             )
         if agent.replay_buffer is None:
