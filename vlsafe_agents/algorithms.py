@@ -137,7 +137,11 @@ def _vlsafe_role(stored: Stored) -> tuple[str, str]:
     label = names.get(str(update), "VLSafe") + (", online" if stored.get("online") else "")
     if isinstance(limit := stored.get("cost_limit"), str):
         label += f", any limit in {limit}"
-    return ("vlsafe", label) if safety == "score" else ("control", f"{label}, p = {safety}")
+    return (
+        ("vlsafe", label)
+        if safety in ("score", "recorded")
+        else ("control", f"{label}, p = {safety}")
+    )
 
 
 # --- the baselines --------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from vlsafe_agents.audit.sections import sections
 from vlsafe_agents.data.storage import MAIN_FILE, read_metadata, resolve_dataset
 from vlsafe_agents.evaluation.intervals import share_interval
 from wrappers import ConstantScorer, RandomScorer
+from wrappers.controls import Deal
 from wrappers.score_cache import ScoreCache
 
 QUICK = AuditConfig(resamples=100, probe_frames=400, gallery=2)

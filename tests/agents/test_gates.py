@@ -30,7 +30,7 @@ from vlsafe_agents.vlsafe.policy_extraction import Candidates, improved_policy
 from vlsafe_agents.vlsafe.world_model import Imagined
 from wrappers.oracle import REQUIRED_KEYS, safety_degree
 
-SOURCES: list[Any] = ["score", 0.3, "oracle", "shuffled", "reachability"]
+SOURCES: list[Any] = ["score", "recorded", 0.3, "oracle", "shuffled", "reachability"]
 
 
 def drives(labelled: bool = True, truth: tuple[str, ...] = REQUIRED_KEYS) -> EpisodeDataset:
@@ -170,6 +170,23 @@ def test_shuffled_scores_are_the_recorded_ones_of_other_frames() -> None:
     before, after = data.sample(4, 5, rng(0)), dealt.sample(4, 5, rng(0))
     assert np.array_equal(before.safety_score, after.safety_score)  # the record and its costs stay
     assert np.array_equal(before.cost, after.cost)
+
+
+def test_recorded_scores_are_learnt_as_they_are_whatever_a_shared_model_predicts() -> None:
+    data = drives()
+    batch = with_gate(data, "recorded", 0).episode_batch(0)
+    assert np.array_equal(batch.gate_score, batch.safety_score)
+
+
+def test_frames_without_a_label_teach_a_gate_nothing() -> None:
+    gate = make_gate("recorded", 4, make_config("debug"))
+    feat = torch.eye(4)[None, [0, 1, 2]]
+    found = []
+    for score, seen in (([0.9, float("nan"), 0.1], feat), ([0.9, 0.1], feat[:, [0, 2]])):
+        batch = batch_of(safety_score=[0.0] * len(score))._replace(gate_score=torch.tensor([score]))
+        found.append(gate.recorded_loss(seen, batch))
+    assert torch.isfinite(found[0])
+    torch.testing.assert_close(found[0], found[1])
 
 
 @pytest.mark.parametrize(("source", "p"), [("oracle", 0.9), ("shuffled", 0.5)])
@@ -357,7 +374,9 @@ def test_gates_without_effect_and_unknown_ones_are_refused() -> None:
     for source in SOURCES[1:]:
         with pytest.raises(ValueError, match=r'has no effect with update="lagrangian"'):
             make(None, SpeedLimit(), update="lagrangian", safety=source)
-    with pytest.raises(ValueError, match=r'safety must be "score", "oracle", "shuffled", "reach'):
+    with pytest.raises(
+        ValueError, match=r'safety must be "score", "recorded", "oracle", "shuffled", "reach'
+    ):
         make(None, SpeedLimit(), safety="clip")
     with pytest.raises(ValueError, match="safety is -1"):
         make(None, SpeedLimit(), safety=-1.0)

@@ -22,6 +22,7 @@ from toy_scorers import InfoScorer, SceneScorer, SizeScorer, ToyDrawing, WindowS
 
 from vlsafe_agents.data import EpisodeDataset
 from vlsafe_agents.labelling import LabellingError, estimate, label
+from wrappers.controls import Deal
 from wrappers.files import FolderInUseError, one_writer
 from wrappers.score_cache import ScoreCache
 

@@ -18,6 +18,7 @@ from wrappers.cached_scorer import CachedScorer
 from wrappers.calibrated import Calibration, FittedOn
 from wrappers.combinator import Combinator, Wrapper
 from wrappers.contrast import ContrastScorer
+from wrappers.controls import NegatedScorer
 from wrappers.remembered_scorer import RememberedScorer, facts_of
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import ASKED
@@ -72,6 +73,7 @@ def makers(tmp_path: Path) -> dict[type, Callable[[Any], Any]]:
         CalibratedScorer: calibrated,
         ContrastScorer: ContrastScorer,
         EnsembleScorer: lambda scorer: EnsembleScorer([scorer, make_scorer("constant:0.5")]),
+        NegatedScorer: NegatedScorer,
         ShuffledScorer: ShuffledScorer,
         WindowScorer: lambda scorer: WindowScorer(scorer, 2, "tile"),
         RememberedScorer: lambda scorer: RememberedScorer(lambda: scorer, facts_of(scorer)),

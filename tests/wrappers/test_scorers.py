@@ -16,6 +16,7 @@ from wrappers import (
     make_scorer,
     safety_degree,
 )
+from wrappers.controls import Deal, NegatedScorer
 
 FRAMES = np.zeros((3, 8, 8, 3), np.uint8)
 SAFE_INFO = {"time_to_collision": np.inf, "headway": np.inf, "collision": False, "off_road": False}
@@ -140,6 +141,39 @@ def test_shuffling_one_frame_at_a_time_keeps_the_distribution_but_not_the_order(
     assert abs(np.corrcoef(own[500:], online[500:])[0, 1]) < 0.06
     for level in (0.1, 0.5, 0.9):
         assert np.quantile(online, level) == pytest.approx(np.quantile(own, level), abs=0.06)
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["a batch", "one by one"])
+def test_a_share_of_the_frames_gets_other_scores(at_once):
+    frames = numbered_frames(200)[np.random.default_rng(0).integers(0, 200, 4000)]
+    own = IndexScorer()(frames)
+    scorer = ShuffledScorer(IndexScorer(), seed=1, pool_size=500, share=0.3)
+    found = scorer(frames) if at_once else np.concatenate([scorer(f[None]) for f in frames])
+    changed = found != own
+    assert changed.mean() == pytest.approx(0.3, abs=0.03)
+    assert np.corrcoef(own, found)[0, 1] == pytest.approx(0.7, abs=0.04)  # the rest says nothing
+    assert scorer.identity["share"] == 0.3
+
+
+def test_a_deal_moves_scores_and_changes_none():
+    own = np.random.default_rng(0).random(1000).astype(np.float32)
+    for share in (0.0, 0.4, 1.0):
+        dealt = Deal(2, share).scores(own)
+        np.testing.assert_array_equal(np.sort(dealt), np.sort(own))
+        np.testing.assert_array_equal(dealt, Deal(2, share).scores(own))
+        assert (dealt != own).mean() == pytest.approx(share, abs=0.06)
+    assert "share" not in Deal(2).identity({})  # labels from before there were shares stay theirs
+    for impossible in ({"share": 1.5}, {"share": "half"}, {"seed": -1}):
+        with pytest.raises(ValueError, match="scorer 'shuffled'"):
+            Deal(**impossible)
+
+
+def test_a_negated_scorer_calls_danger_safe():
+    frames = numbered_frames(50)
+    negated = make_scorer("negated:constant:0.3")
+    np.testing.assert_allclose(negated(frames), 0.7)
+    np.testing.assert_allclose(NegatedScorer(IndexScorer())(frames), 1 - IndexScorer()(frames))
+    assert negated.identity == {"name": "negated", "of": {"name": "constant", "value": 0.3}}
 
 
 def test_shuffling_repeats_with_its_seed():

@@ -47,9 +47,7 @@ class NamedScorer:
     @property
     def looks_at_frames(self) -> bool:
         """Whether its scores depend on frames alone, so that changed frames test it."""
-        return (
-            self.scorer is not None and self.deal is None and not reads_infos(self.scorer)
-        )
+        return self.scorer is not None and self.deal is None and not reads_infos(self.scorer)
 
     @property
     def takes_prompts(self) -> bool:

@@ -90,7 +90,8 @@ class TrainSettings:
     )
     update: str | None = _setting("gated, lagrangian or none.", "gated")
     safety: str | float | None = _setting(
-        "score, recorded, oracle, shuffled, reachability, a constant such as 0.5, or none (cost-blind).",
+        "score, recorded, oracle, shuffled, reachability, a constant such as 0.5, or none "
+        "(cost-blind).",
         "score",
     )
     world_model: str | None = _setting(

@@ -10,9 +10,9 @@ a number          the same in every state
 ``"reachability"``  1 minus the learned chance that a cost will come (RESPO, FOSP)
 ================  ==================================================================================
 
-All but the first two are controls: they change p and nothing else.  Heads of their own are fitted to
-features of the world model at no gradient to it, so that agents with different gates can share one
-world model, and draw no random numbers that others would have drawn.
+All but the first two are controls: they change p and nothing else.  Heads of their own are fitted
+to features of the world model at no gradient to it, so that agents with different gates can share
+one world model, and draw no random numbers that others would have drawn.
 """
 
 from __future__ import annotations

@@ -62,9 +62,10 @@ class VLSafe(Acting, LearningLoop):
             tasks at 10 decisions per second.
         update: "gated" (the paper's weight), "lagrangian" (imagined cost return against
             ``cost_limit``) or "none" (blind to cost).
-        safety: the p of "gated": "score" predicts the recorded safety score; a number in [0, 1],
-            "oracle", "shuffled" and "reachability" are controls, see
-            :mod:`~vlsafe_agents.vlsafe.gates`; None switches safety off, whatever ``update`` says.
+        safety: the p of "gated": "score" predicts the recorded safety score, "recorded" does so by
+            a head of its own; a number in [0, 1], "oracle", "shuffled" and "reachability" are
+            controls, see :mod:`~vlsafe_agents.vlsafe.gates`; None switches safety off, whatever
+            ``update`` says.
         cost_limit: allowed cost per episode [sum]; see :class:`ActorCritic` for how each update
             reads it.  ``(low, high)``: one policy for all limits of that range, of which
             ``predict`` takes one (:mod:`~vlsafe_agents.vlsafe.limits`).
