@@ -6,9 +6,11 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vlsafe_agents.bench.engines import Job
 from vlsafe_agents.cli import stages as runner
 from vlsafe_agents.cli.demo import demo_stages, scorer_figures
 from vlsafe_agents.cli.stages import Stage, StageError, run_stages
@@ -19,12 +21,11 @@ from wrappers.clip_loading import bundled_folder
 @pytest.fixture(autouse=True)
 def _plain_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages run ``python -c CODE`` here instead of ``vlsafe ...``."""
-    original = runner.subprocess.Popen
 
-    def popen(command: list[str], **options: object) -> object:
-        return original([sys.executable, "-c", *command[3:]], **options)
+    def job(name: str, command: list[str], *others: Any) -> Job:
+        return Job(name, [sys.executable, "-c", *command[3:]], *others)
 
-    monkeypatch.setattr(runner.subprocess, "Popen", popen)
+    monkeypatch.setattr(runner, "Job", job)
 
 
 def writes(path: Path, wait: float = 0.0) -> str:
@@ -68,6 +69,17 @@ def test_a_failure_names_the_log_and_stops_the_others(tmp_path: Path) -> None:
         run_stages(stages, tmp_path / "logs", slots=2)
     assert time.monotonic() - begin < 20
     assert (tmp_path / "logs" / "bad.log").read_text() == "why\n"
+
+
+def test_what_stages_print_is_passed_on_as_it_comes_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say = "import sys, time; print('one', flush=True); time.sleep(0.5); print('two')"
+    for _ in range(2):  # an earlier run's log is there the second time
+        run_stages([Stage("talk", (say,))], tmp_path / "logs", slots=1)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  talk |")]
+    assert told == ["  talk | one", "  talk | two"] * 2
+    assert (tmp_path / "logs" / "talk.log").read_text() == "one\ntwo\n" * 2
 
 
 def test_a_stage_that_waits_for_a_later_one_is_refused(tmp_path: Path) -> None:

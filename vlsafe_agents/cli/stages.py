@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from vlsafe_agents.bench.engines import Job, Processes
 from vlsafe_agents.cli.tables import say
 from vlsafe_agents.common.progress import duration
 
@@ -35,80 +33,62 @@ def run_stages(stages: Sequence[Stage], logs: Path, slots: int) -> None:
     """Run every stage as a process of its own, at most ``slots`` cores at once.
 
     What the processes print appears line by line behind the stage's name, and in
-    ``logs/<stage>.log``.
+    ``logs/<stage>.log``.  They end with whoever has started them, also when that is killed.
 
     Raises:
         StageError: when a stage fails; the others are stopped first.
         ValueError: when a stage waits for one that does not exist or comes later.
     """
     _check_order(stages)
-    logs.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    waiting, running, done = list(stages), dict[Stage, _Process](), set[str]()
+    waiting, running, done = list(stages), dict[str, _Running](), set[str]()
+    engine = Processes(slots)
     try:
         while waiting or running:
             for stage in [s for s in waiting if done.issuperset(s.after)]:
-                used = sum(other.slots for other in running)
-                if running and used + stage.slots > slots:
+                log = logs / f"{stage.name.replace(' ', '_')}.log"
+                command = [sys.executable, "-m", "vlsafe_agents.cli.main", *stage.arguments]
+                job = Job(stage.name, command, str(log), str(log), stage.slots)
+                if not engine.fits(job):
                     continue
-                left = _minutes_left([*waiting, *running], slots)
+                left = _minutes_left([*waiting, *(one.stage for one in running.values())], slots)
                 _say(f"{stage.name}: {shlex.join(('vlsafe', *stage.arguments))}")
                 _say(f"{len(done)} of {len(stages)} stages done, about {left:.0f} min left")
-                running[stage] = _Process(stage, logs / f"{stage.name.replace(' ', '_')}.log")
+                running[stage.name] = _Running(stage, log)
+                engine.start(job)
                 waiting.remove(stage)
-            time.sleep(0.2)
-            for stage, process in list(running.items()):
-                code = process.poll()
-                if code is None:
-                    continue
-                del running[stage]
-                if code != 0:
-                    raise StageError(f"stage {stage.name!r} failed ({code}); see {process.log}")
-                done.add(stage.name)
-                _say(f"{stage.name}: done in {duration(time.monotonic() - process.begin)}")
+            ended = engine.ended()  # looked for before the logs, which then hold all that they said
+            for one in running.values():
+                one.pass_on()
+            for name, outcome in ended:
+                one = running.pop(name)
+                if outcome.code != 0:
+                    raise StageError(f"stage {name!r} failed ({outcome.code}); see {one.log}")
+                done.add(name)
+                _say(f"{name}: done in {duration(time.monotonic() - one.begin)}")
     finally:
-        for process in running.values():
-            process.stop()
+        engine.close()
     _say(f"all {len(stages)} stages done in {duration(time.monotonic() - begin)}")
 
 
-class _Process:
-    """A running stage; a thread passes its output on."""
+class _Running:
+    """A running stage, and how much of its log has been passed on."""
 
     def __init__(self, stage: Stage, log: Path) -> None:
-        self.log, self.begin = log, time.monotonic()
-        command = [sys.executable, "-m", "vlsafe_agents.cli.main", *stage.arguments]
-        self._popen = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-        )
-        assert self._popen.stdout is not None
-        self._thread = threading.Thread(
-            target=_pass_on, args=(self._popen.stdout, stage.name, log), daemon=True
-        )
-        self._thread.start()
+        self.stage, self.log, self.begin = stage, log, time.monotonic()
+        self._told = log.stat().st_size if log.exists() else 0  # what an earlier run has said
 
-    def poll(self) -> int | None:
-        """The exit code, once the process has ended and all it printed is shown."""
-        code = self._popen.poll()
-        if code is not None:
-            self._thread.join(timeout=10)
-        return code
-
-    def stop(self) -> None:
-        """End the process; its work so far is kept by its own checkpoints."""
-        self._popen.terminate()
-        try:
-            self._popen.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-
-
-def _pass_on(stream: IO[str], name: str, log: Path) -> None:
-    with log.open("a", encoding="utf-8") as file:
-        for line in stream:
-            file.write(line)
-            file.flush()
-            say(f"  {name} | {line.rstrip()}")
+    def pass_on(self) -> None:
+        """Say the whole lines that have come since."""
+        if not self.log.exists():
+            return
+        with self.log.open("rb") as file:
+            file.seek(self._told)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._told += len(whole)
+        for line in whole.decode("utf-8", "replace").splitlines():
+            say(f"  {self.stage.name} | {line.rstrip()}")
 
 
 def _minutes_left(stages: Sequence[Stage], slots: int) -> float:
