@@ -1,10 +1,10 @@
-r"""PPO-Lag on Safety-Gymnasium, with OmniSafe's settings, beside the figures that OmniSafe publishes.
+r"""PPO-Lag on Safety-Gymnasium with OmniSafe's settings, beside the figures that OmniSafe publishes.
 
-    python benchmarks/safety_gym.py SafetyPointGoal1-v0 --steps 2000000 --seed 0 --out runs/point_goal
+    python benchmarks/safety_gym.py SafetyPointGoal1-v0 --steps 2000000 --out runs/point_goal
 
-Safety-Gymnasium 1.0.0 asks for gymnasium 0.29, which vlsafe does not run on. Its simulation does not
-need it, only what registers and wraps its ids: those are left out here. On Python 3.11 the arrays
-that its dataclasses have as defaults must become factories. In a folder of its own:
+Safety-Gymnasium 1.0.0 asks for gymnasium 0.29, which vlsafe does not run on. Its simulation does
+not need it, only what registers and wraps its ids: those are left out here. On Python 3.11 the
+arrays that its dataclasses have as defaults must become factories. In a folder of its own:
 
     pip install --no-deps --target /tmp/safety safety-gymnasium==1.0.0 gymnasium-robotics==1.2.4 \
         mujoco==2.3.7 xmltodict pettingzoo glfw pyopengl
@@ -16,8 +16,8 @@ that its dataclasses have as defaults must become factories. In a folder of its 
 What is published (Ji et al. 2024, OmniSafe's documentation, 1e7 steps, limit 25): PointGoal1 12.96
 +- 6.95 at a cost of 25.8 +- 35.0, CarGoal1 13.27 +- 9.26 at 21.7 +- 32.1.
 
-What differs from OmniSafe's `PPOLag.yaml`: the multiplier takes plain steps, where Adam's of 0.035 do
-not depend on the size of the violation; 10 epochs a rollout instead of 40, both until KL 0.02.
+What differs from OmniSafe's `PPOLag.yaml`: the multiplier takes plain steps, where Adam's of 0.035
+do not depend on the size of the violation; 10 epochs a rollout instead of 40, both until KL 0.02.
 """
 
 from __future__ import annotations
