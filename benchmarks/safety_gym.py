@@ -1,4 +1,4 @@
-r"""PPO-Lag on Safety-Gymnasium with OmniSafe's settings, beside the figures that OmniSafe publishes.
+r"""PPO-Lag on Safety-Gymnasium with OmniSafe's settings, beside the figures OmniSafe publishes.
 
     python benchmarks/safety_gym.py SafetyPointGoal1-v0 --steps 2000000 --out runs/point_goal
 
