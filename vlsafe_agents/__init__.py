@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vlsafe_agents.ppo_lag import PPOLag
     from vlsafe_agents.ppo_lag.recurrent import RecurrentPPOLag
     from vlsafe_agents.sac_lag import SACLag
+    from vlsafe_agents.stock import DQN, QRDQN, SAC, TRPO, RecurrentPPO
     from vlsafe_agents.trpo_lag import TRPOLag
     from vlsafe_agents.vlsafe import VLSafe
 
@@ -26,9 +27,14 @@ __all__ = [
     "BC",
     "CPQ",
     "CQL",
+    "DQN",
     "IQL",
     "PPO",
+    "QRDQN",
+    "SAC",
+    "TRPO",
     "PPOLag",
+    "RecurrentPPO",
     "RecurrentPPOLag",
     "SACLag",
     "TRPOLag",

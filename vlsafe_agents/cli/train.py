@@ -99,8 +99,9 @@ def train(
 
     VLSafe, BC, BC-Safe, IQL, CQL and CPQ learn from --data and never touch the environment.  VLSafe
     without --data, or with --online, drives and learns in turn, and so do PPO-Lag, TRPO-Lag,
-    SAC-Lag (continuous actions) and PPO; given --data, they drive as many steps as it holds, in the
-    same environment.  Options that an algorithm does not read are errors.
+    SAC-Lag (continuous actions), PPO, Recurrent PPO, TRPO, DQN, QR-DQN and SAC (continuous
+    actions); given --data, they drive as many steps as it holds, in the same environment.  Options
+    that an algorithm does not read are errors.
     """
     import torch
 
