@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from recall import Recall, share_recalled
 from speed_limit import SpeedLimit
 from stable_baselines3.common.env_util import make_vec_env
@@ -225,5 +226,9 @@ def test_what_it_is_given_is_checked() -> None:
             DQN("MlpPolicy", counting(DQN), **wrong)
     with pytest.raises(ValueError, match="target_kl"):
         TRPO("MlpPolicy", counting(TRPO), target_kl=-1.0)
+    env = counting(TRPO)
+    env.action_space = spaces.MultiBinary(2)
+    with pytest.raises(ValueError, match="RecurrentPPO does not learn MultiBinary"):
+        RecurrentPPO("MlpPolicy", env)
     with pytest.raises(ValueError, match="n_epochs"):
         RecurrentPPO("MlpPolicy", counting(TRPO), n_epochs=0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch as th
+from gymnasium import spaces
 from sb3_contrib import TRPO as StockTRPO
 from sb3_contrib import RecurrentPPO as StockRecurrentPPO
 from sb3_contrib.common.recurrent.policies import RecurrentMultiInputActorCriticPolicy
@@ -52,7 +53,8 @@ class RecurrentPPO(DrivesOnPolicy, StockRecurrentPPO):
     Policies go by their names with and without "Lstm".  Pass on what ``predict`` returns.
 
     Raises:
-        ValueError: for an argument out of range; while learning, if what the environment reports is
+        ValueError: for an argument out of range, or `MultiBinary` actions, which sb3-contrib's
+            losses do not take; while learning, if what the environment reports is
             not finite or not of Gymnasium's form.
     """
 
@@ -70,6 +72,14 @@ class RecurrentPPO(DrivesOnPolicy, StockRecurrentPPO):
         given = inspect.signature(StockRecurrentPPO.__init__).bind(self, *args, **kwargs)
         check_arguments("RecurrentPPO", given.arguments)
         super().__init__(*args, **kwargs)
+
+    def _setup_model(self) -> None:
+        if isinstance(self.action_space, spaces.MultiBinary):
+            raise ValueError(
+                f"RecurrentPPO does not learn {self.action_space} actions; take RecurrentPPOLag "
+                'with lagrange_kwargs={"maximum": 0.0}, or PPO'
+            )
+        super()._setup_model()
 
     def _running(self) -> dict[str, Any]:
         if self._last_lstm_states is None:  # no networks yet
