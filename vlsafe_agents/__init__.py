@@ -12,6 +12,7 @@ from vlsafe_agents.algorithms import ALGORITHMS
 
 if TYPE_CHECKING:
     from vlsafe_agents.bc import BC
+    from vlsafe_agents.coptidice import COptiDICE
     from vlsafe_agents.cpq import CPQ
     from vlsafe_agents.cql import CQL
     from vlsafe_agents.iql import IQL
@@ -33,6 +34,7 @@ __all__ = [
     "QRDQN",
     "SAC",
     "TRPO",
+    "COptiDICE",
     "PPOLag",
     "RecurrentPPO",
     "RecurrentPPOLag",

@@ -187,6 +187,16 @@ _ROWS = (
         role=_stacking_role("cpq", "CPQ"),
     ),
     AlgorithmSpec(
+        name="coptidice",
+        label="COptiDICE",
+        home="vlsafe_agents.coptidice:COptiDICE",
+        offline=True,
+        reads=("data", "cost", "cost_limit", "frame_stack"),
+        arguments=algorithm_arguments.limited_arguments,
+        cost_limit=lambda preset: COST_LIMIT,
+        role=_stacking_role("coptidice", "COptiDICE"),
+    ),
+    AlgorithmSpec(
         name="ppo_lag",
         label="PPO-Lag",
         home="vlsafe_agents.ppo_lag:PPOLag",

@@ -32,14 +32,6 @@ def keep_suite(out: Path, folder: Path) -> None:
         ValueError: for damaged files.
     """
     facts = read_json(out / SUITE_FILE, dict, "give a folder of `vlsafe bench`")
-    evaluations, lines = [], read_results(out)
-    for line in lines:
-        if line.get("status") == "done" and "evaluation" in line:
-            content = read_json(out / line["evaluation"], dict)
-            evaluation_of(content, str(out / line["evaluation"]))  # refuses what cannot be read
-            kept = {**content, "path": line["evaluation"]}
-            kept.pop("summary", None)  # computed from the episodes
-            evaluations.append(json.dumps(_shortened(kept), separators=(",", ":")) + "\n")
     shown = f"runs/{facts['name']}"
     named = sorted({str(out.resolve()), str(out)}, key=len, reverse=True)
 
@@ -49,6 +41,14 @@ def keep_suite(out: Path, folder: Path) -> None:
             text = text.replace(json.dumps(name)[1:-1], shown)
         return json.loads(text)
 
+    evaluations, lines = [], read_results(out)
+    for line in lines:
+        if line.get("status") == "done" and "evaluation" in line:
+            content = read_json(out / line["evaluation"], dict)
+            evaluation_of(content, str(out / line["evaluation"]))  # refuses what cannot be read
+            kept = {**moved(content), "path": line["evaluation"]}
+            kept.pop("summary", None)  # computed from the episodes
+            evaluations.append(json.dumps(_shortened(kept), separators=(",", ":")) + "\n")
     write_json(folder / SUITE_FILE, moved(facts))
     write_text(folder / RESULTS, "".join(json.dumps(moved(line)) + "\n" for line in lines))
     with replacing(folder / DRIVES) as temporary:
