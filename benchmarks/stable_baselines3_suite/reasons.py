@@ -103,6 +103,11 @@ MEMORY = (
         ("test_gae.py::test_gae_computation",),
     ),
     Reason(
+        "Stable-Baselines3's advice against a GPU is about networks without a memory",
+        "DID NOT WARN",
+        ("test_run.py::test_ppo_warnings",),
+    ),
+    Reason(
         "values and distributions need the state of a memory, as sb3-contrib's",
         "missing 2 required positional arguments: 'lstm_states' and 'episode_starts'",
         (
