@@ -11,13 +11,16 @@ export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo quick bench test test-all docs lint type format clean
+.PHONY: demo quick bench results test test-all docs lint type format clean
 
 demo: $(STAMP)  ## drive, label, imagine, drive more safely: the whole chain, ends with a report
 	$(BIN)/vlsafe demo --out runs/demo
 
 bench: $(STAMP)  ## the highway, three training seeds: about an hour and a half on two quiet cores (estimated)
 	$(BIN)/vlsafe bench benchmarks/suites/small.yaml --out runs/small
+
+results: $(STAMP)  ## docs/results.md of the raw results in benchmarks/results
+	$(BIN)/vlsafe report benchmarks/results/* --out docs/results.md
 
 quick: $(STAMP)  ## trained drivers side by side, in seconds
 	$(BIN)/vlsafe demo --quick --out runs/quick

@@ -12,6 +12,7 @@ from vlsafe_agents.algorithms import ALGORITHMS
 
 if TYPE_CHECKING:
     from vlsafe_agents.bc import BC
+    from vlsafe_agents.coptidice import COptiDICE
     from vlsafe_agents.cpq import CPQ
     from vlsafe_agents.cql import CQL
     from vlsafe_agents.iql import IQL
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vlsafe_agents.ppo_lag import PPOLag
     from vlsafe_agents.ppo_lag.recurrent import RecurrentPPOLag
     from vlsafe_agents.sac_lag import SACLag
+    from vlsafe_agents.stock import DQN, QRDQN, SAC, TRPO, RecurrentPPO
     from vlsafe_agents.trpo_lag import TRPOLag
     from vlsafe_agents.vlsafe import VLSafe
 
@@ -26,9 +28,15 @@ __all__ = [
     "BC",
     "CPQ",
     "CQL",
+    "DQN",
     "IQL",
     "PPO",
+    "QRDQN",
+    "SAC",
+    "TRPO",
+    "COptiDICE",
     "PPOLag",
+    "RecurrentPPO",
     "RecurrentPPOLag",
     "SACLag",
     "TRPOLag",

@@ -5,21 +5,17 @@ A new algorithm is a folder with its class and one :class:`AlgorithmSpec` in ``A
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vlsafe_agents import algorithm_arguments
+
 if TYPE_CHECKING:
     from vlsafe_agents.training.settings import TrainSettings
 
 Stored = Mapping[str, Any]  # what settings.json holds; it may be anybody's
-
-
-def own_settings(settings: TrainSettings) -> dict[str, Any]:
-    """Constructor arguments of an algorithm that takes ``config`` as keywords."""
-    return dict(settings.config)
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class AlgorithmSpec:
     reads: tuple[str, ...]
     reads_online: tuple[str, ...] = ()
     reads_offline: tuple[str, ...] = ()
-    arguments: Callable[[TrainSettings], dict[str, Any]] = own_settings
+    arguments: Callable[[TrainSettings], dict[str, Any]] = algorithm_arguments.own_settings
     nested_config: bool = False
     presets: tuple[str, ...] = ()
     cost_limit: Callable[[str], float] | None = None
@@ -88,27 +84,7 @@ def load_object(home: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def rollout_length(steps: int, envs: int, about: int = 1024) -> int:
-    """Steps of each environment in a rollout, so that whole rollouts drive as good as ``steps``.
-
-    SB3 always finishes a rollout; one of ``about`` steps in all could overshoot by nearly as many.
-    """
-    rollouts = max(round(steps / about), 1)
-    return max(math.ceil(steps / (envs * rollouts)), 2)
-
-
 # --- VLSafe ---------------------------------------------------------------------------------------
-
-
-def _vlsafe_arguments(settings: TrainSettings) -> dict[str, Any]:
-    from vlsafe_agents.common.typed_config import unflatten
-
-    chosen = {name: getattr(settings, name) for name in ("preset", "update")}
-    chosen["cost_limit"] = settings.limits()
-    given = {name: value for name, value in chosen.items() if value is not None}
-    if settings.safety is not None:
-        given["safety"] = None if settings.safety == "none" else settings.safety
-    return {**given, "config": unflatten(settings.config)}
 
 
 def _vlsafe_switched_off(given: Mapping[str, Any]) -> dict[str, str]:
@@ -117,11 +93,6 @@ def _vlsafe_switched_off(given: Mapping[str, Any]) -> dict[str, str]:
     if given.get("update") == "none":
         return dict.fromkeys(("safety", "cost_limit"), "--update none")
     return {"safety": "--update lagrangian"} if given.get("update") == "lagrangian" else {}
-
-
-def _vlsafe_updates(model: Any) -> int:
-    """Of this training; the agent that it started from has made those before."""
-    return int(model._n_updates - model.schedule.begin)
 
 
 def _vlsafe_role(stored: Stored) -> tuple[str, str]:
@@ -160,68 +131,17 @@ def _stacking_role(name: str, label: str) -> Callable[[Stored], tuple[str, str]]
     return role
 
 
-def _stacking_arguments(settings: TrainSettings) -> dict[str, Any]:
-    return {"frame_stack": settings.frame_stack, **settings.config}
-
-
-def _limited_arguments(settings: TrainSettings) -> dict[str, Any]:
-    return {"cost_limit": settings.limits(), **_stacking_arguments(settings)}
-
-
-def _ppo_arguments(settings: TrainSettings) -> dict[str, Any]:
-    assert settings.envs is not None
-    # SB3's 2048 steps in each of several environments would leave few updates
-    own = {"n_steps": rollout_length(settings.steps, settings.envs)}
-    return {**own, "frame_stack": settings.frame_stack, **settings.config}
-
-
-def _ppo_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
-    from vlsafe_agents.ppo_lag.presets import preset
-
-    own = preset(str(settings.preset), cost_limit=settings.limits())
-    return {**own, **_ppo_arguments(settings)}
-
-
-def _trpo_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
-    from vlsafe_agents.ppo_lag.presets import trpo_preset
-
-    own = trpo_preset(str(settings.preset), cost_limit=settings.limits())
-    return {**own, **_ppo_arguments(settings)}
-
-
-def _recurrent_arguments(settings: TrainSettings) -> dict[str, Any]:
-    own = _ppo_lag_arguments(settings)
-    own.pop("frame_stack")  # it has a memory instead
-    return own
-
-
-def _sac_lag_arguments(settings: TrainSettings) -> dict[str, Any]:
-    # an update for each step that is driven, however many environments there are
-    return {"gradient_steps": -1, **_limited_arguments(settings)}
-
-
 def _ppo_lag_limit(name: str) -> float:
     from vlsafe_agents.ppo_lag.presets import preset
 
     return float(preset(name)["cost_limit"])
 
 
-def _ppo_updates(model: Any) -> int:
-    """Minibatch updates: SB3 counts epochs."""
-    batches = -(-model.n_steps * model.n_envs // model.batch_size)
-    return int(model._n_updates * batches)
-
-
-def _trpo_updates(model: Any) -> int:
-    """Steps of the policy, and minibatch updates of both critics."""
-    batches = -(-model.n_steps * model.n_envs // model.batch_size)
-    return int(model._n_updates * (1 + 2 * model.n_critic_updates * batches))
-
-
 # --- the rows, in the order in which tables show them ---------------------------------------------
 
 _LIMITED = ("data", "cost", "cost_limit", "scorer", "envs", "frame_stack", "reward_scale")
 _LAGRANGIAN = (*_LIMITED, "preset")
+_BLIND = ("data", "envs", "frame_stack", "reward_scale")
 _ROWS = (
     AlgorithmSpec(
         name="bc",
@@ -229,7 +149,7 @@ _ROWS = (
         home="vlsafe_agents.bc:BC",
         offline=True,
         reads=("data", "frame_stack"),
-        arguments=_stacking_arguments,
+        arguments=algorithm_arguments.stacking_arguments,
         role=_stacking_role("bc", "Behaviour cloning"),
     ),
     AlgorithmSpec(
@@ -238,7 +158,7 @@ _ROWS = (
         home="vlsafe_agents.bc:BC",
         offline=True,
         reads=("data", "cost", "cost_limit", "frame_stack"),
-        arguments=_limited_arguments,
+        arguments=algorithm_arguments.limited_arguments,
         cost_limit=lambda preset: COST_LIMIT,
         role=_stacking_role("bc_safe", "BC-Safe"),
     ),
@@ -248,7 +168,7 @@ _ROWS = (
         home="vlsafe_agents.iql:IQL",
         offline=True,
         reads=("data", "frame_stack"),
-        arguments=_stacking_arguments,
+        arguments=algorithm_arguments.stacking_arguments,
         role=_stacking_role("iql", "IQL"),
     ),
     AlgorithmSpec(
@@ -257,7 +177,7 @@ _ROWS = (
         home="vlsafe_agents.cql:CQL",
         offline=True,
         reads=("data", "frame_stack"),
-        arguments=_stacking_arguments,
+        arguments=algorithm_arguments.stacking_arguments,
         role=_stacking_role("cql", "CQL"),
     ),
     AlgorithmSpec(
@@ -266,9 +186,19 @@ _ROWS = (
         home="vlsafe_agents.cpq:CPQ",
         offline=True,
         reads=("data", "cost", "cost_limit", "frame_stack"),
-        arguments=_limited_arguments,
+        arguments=algorithm_arguments.limited_arguments,
         cost_limit=lambda preset: COST_LIMIT,
         role=_stacking_role("cpq", "CPQ"),
+    ),
+    AlgorithmSpec(
+        name="coptidice",
+        label="COptiDICE",
+        home="vlsafe_agents.coptidice:COptiDICE",
+        offline=True,
+        reads=("data", "cost", "cost_limit", "frame_stack"),
+        arguments=algorithm_arguments.limited_arguments,
+        cost_limit=lambda preset: COST_LIMIT,
+        role=_stacking_role("coptidice", "COptiDICE"),
     ),
     AlgorithmSpec(
         name="ppo_lag",
@@ -276,10 +206,10 @@ _ROWS = (
         home="vlsafe_agents.ppo_lag:PPOLag",
         offline=False,
         reads=_LAGRANGIAN,
-        arguments=_ppo_lag_arguments,
+        arguments=algorithm_arguments.ppo_lag_arguments,
         presets=("highway", "route"),
         cost_limit=_ppo_lag_limit,
-        gradient_steps=_ppo_updates,
+        gradient_steps=algorithm_arguments.ppo_updates,
         role=_stacking_role("ppo_lag", "PPO-Lag"),
     ),
     AlgorithmSpec(
@@ -288,10 +218,10 @@ _ROWS = (
         home="vlsafe_agents.trpo_lag:TRPOLag",
         offline=False,
         reads=_LAGRANGIAN,
-        arguments=_trpo_lag_arguments,
+        arguments=algorithm_arguments.trpo_lag_arguments,
         presets=("highway", "route"),
         cost_limit=_ppo_lag_limit,
-        gradient_steps=_trpo_updates,
+        gradient_steps=algorithm_arguments.trpo_updates,
         role=_stacking_role("trpo_lag", "TRPO-Lag"),
     ),
     AlgorithmSpec(
@@ -300,10 +230,10 @@ _ROWS = (
         home="vlsafe_agents.ppo_lag.recurrent:RecurrentPPOLag",
         offline=False,
         reads=("data", "cost", "cost_limit", "scorer", "envs", "reward_scale", "preset"),
-        arguments=_recurrent_arguments,
+        arguments=algorithm_arguments.recurrent_arguments,
         presets=("highway", "route"),
         cost_limit=_ppo_lag_limit,
-        gradient_steps=_ppo_updates,
+        gradient_steps=algorithm_arguments.ppo_updates,
     ),
     AlgorithmSpec(
         name="sac_lag",
@@ -311,9 +241,9 @@ _ROWS = (
         home="vlsafe_agents.sac_lag:SACLag",
         offline=False,
         reads=_LIMITED,
-        arguments=_sac_lag_arguments,
+        arguments=algorithm_arguments.sac_lag_arguments,
         cost_limit=lambda preset: COST_LIMIT,
-        gradient_steps=lambda model: int(model._n_updates),
+        gradient_steps=algorithm_arguments.counted_updates,
         role=_stacking_role("sac_lag", "SAC-Lag"),
     ),
     AlgorithmSpec(
@@ -321,10 +251,59 @@ _ROWS = (
         label="PPO",
         home="vlsafe_agents.ppo:PPO",
         offline=False,
-        reads=("data", "envs", "frame_stack", "reward_scale"),
-        arguments=_ppo_arguments,
-        gradient_steps=_ppo_updates,
+        reads=_BLIND,
+        arguments=algorithm_arguments.ppo_arguments,
+        gradient_steps=algorithm_arguments.ppo_updates,
         role=_stacking_role("ppo", "PPO"),
+    ),
+    AlgorithmSpec(
+        name="recurrent_ppo",
+        label="Recurrent PPO",
+        home="vlsafe_agents.stock:RecurrentPPO",
+        offline=False,
+        reads=("data", "envs", "reward_scale"),
+        arguments=algorithm_arguments.recurrent_ppo_arguments,
+        gradient_steps=algorithm_arguments.ppo_updates,
+    ),
+    AlgorithmSpec(
+        name="trpo",
+        label="TRPO",
+        home="vlsafe_agents.stock:TRPO",
+        offline=False,
+        reads=_BLIND,
+        arguments=algorithm_arguments.ppo_arguments,
+        gradient_steps=algorithm_arguments.stock_trpo_updates,
+        role=_stacking_role("trpo", "TRPO"),
+    ),
+    AlgorithmSpec(
+        name="dqn",
+        label="DQN",
+        home="vlsafe_agents.stock:DQN",
+        offline=False,
+        reads=_BLIND,
+        arguments=algorithm_arguments.q_learning_arguments,
+        gradient_steps=algorithm_arguments.counted_updates,
+        role=_stacking_role("dqn", "DQN"),
+    ),
+    AlgorithmSpec(
+        name="qrdqn",
+        label="QR-DQN",
+        home="vlsafe_agents.stock:QRDQN",
+        offline=False,
+        reads=_BLIND,
+        arguments=algorithm_arguments.q_learning_arguments,
+        gradient_steps=algorithm_arguments.counted_updates,
+        role=_stacking_role("qrdqn", "QR-DQN"),
+    ),
+    AlgorithmSpec(
+        name="sac",
+        label="SAC",
+        home="vlsafe_agents.stock:SAC",
+        offline=False,
+        reads=_BLIND,
+        arguments=algorithm_arguments.sac_arguments,
+        gradient_steps=algorithm_arguments.counted_updates,
+        role=_stacking_role("sac", "SAC"),
     ),
     AlgorithmSpec(
         name="vlsafe",
@@ -334,13 +313,13 @@ _ROWS = (
         reads=("data", "online", "cost", "cost_limit", "preset", "update", "safety"),
         reads_online=("scorer", "envs", "reward_scale", "start_from"),
         reads_offline=("world_model",),
-        arguments=_vlsafe_arguments,
+        arguments=algorithm_arguments.vlsafe_arguments,
         nested_config=True,
         presets=("cpu", "route", "debug", "12M", "25M", "50M"),
         cost_limit=lambda preset: COST_LIMIT,
         many_limits=True,
         switched_off=_vlsafe_switched_off,
-        gradient_steps=_vlsafe_updates,
+        gradient_steps=algorithm_arguments.vlsafe_updates,
         examine="vlsafe_agents.vlsafe.open_loop:examine",
         role=_vlsafe_role,
         roles=("vlsafe", "control", "cost_blind"),

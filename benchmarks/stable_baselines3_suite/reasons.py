@@ -93,6 +93,31 @@ ARGUMENTS = (
     ),
 )
 
+# --- RecurrentPPOLag ------------------------------------------------------------------------------
+
+MEMORY = (
+    Reason(
+        "a policy with a memory is given its state: `forward` of an observation alone, which the "
+        "test replaces by one with constant values, is not called",
+        "function allclose",
+        ("test_gae.py::test_gae_computation",),
+    ),
+    Reason(
+        "Stable-Baselines3's advice against a GPU is about networks without a memory",
+        "DID NOT WARN",
+        ("test_run.py::test_ppo_warnings",),
+    ),
+    Reason(
+        "values and distributions need the state of a memory, as sb3-contrib's",
+        "missing 2 required positional arguments: 'lstm_states' and 'episode_starts'",
+        (
+            "test_gae.py::test_infinite_horizon",
+            "test_distributions.py::test_get_distribution",
+            "test_distributions.py::test_predict_values",
+        ),
+    ),
+)
+
 # --- BC -------------------------------------------------------------------------------------------
 
 CLONING = (
@@ -290,7 +315,7 @@ VLSAFE = (
 REASONS: dict[str, tuple[Reason, ...]] = {
     "PPO": (*FILES, BUSY, *ARGUMENTS),
     "PPOLag": (*FILES, BUSY, *ARGUMENTS),
-    "RecurrentPPOLag": (*FILES, BUSY, *ARGUMENTS),
+    "RecurrentPPOLag": (*FILES, BUSY, *ARGUMENTS, *MEMORY),
     "BC": (*FILES, BUSY, *CLONING),
     "VLSafe": (*FILES, BUSY, *VLSAFE),
 }

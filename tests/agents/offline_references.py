@@ -7,9 +7,10 @@ The driver is a coin, so every action is recorded in every state that is reached
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import root
+from scipy.optimize import minimize, root
 from two_lanes import COSTS, FAST, STEPS, arrivals
 
 COIN = np.array([0.5, 0.5])
@@ -77,3 +78,66 @@ def penalised_policy(limit: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             ahead[lane] = q[k, lane, chosen] if allowed[chosen] else 0.0
             paid_ahead[lane] = cost_q[k, lane, chosen]
     return fast, q, cost_q
+
+
+class Corrected(NamedTuple):
+    """Where COptiDICE ends: its policy (chances of FAST), and what it earns and pays."""
+
+    earned: float
+    paid: float
+    fast: np.ndarray
+
+
+def corrected_occupancy(limit: float, alpha: float) -> Corrected:
+    """The best occupancy within the limit, less alpha times its divergence from the coin's.
+
+    By sequential quadratic programming over visits x(cell, lane, action) of an episode, without
+    the dual that COptiDICE descends.  Steps are recorded uniformly over ten-step episodes, so that
+    w = x / visits, and the divergence of a step counts ten times in an episode.
+    """
+    shape = (STEPS, 2, 2)
+    reward, cost, visits = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    flow, inflow = np.zeros((2 * STEPS, *shape)), np.zeros(2 * STEPS)
+    inflow[0] = 1.0
+    here = np.array([1.0, 0.0])
+    for k in range(STEPS):
+        after_all = np.zeros(2)
+        for lane, action in np.ndindex(2, 2):
+            visits[k, lane, action] = 0.5 * here[lane]
+            flow[2 * k + lane, k, lane, action] += 1.0
+            for new, chance in arrivals(lane, action):
+                reward[k, lane, action] += chance * new
+                cost[k, lane, action] += chance * new * COSTS[k]
+                after_all[new] += 0.5 * here[lane] * chance
+                if k + 1 < STEPS:
+                    flow[2 * (k + 1) + new, k, lane, action] -= chance
+        here = after_all
+    seen = visits.ravel() > 0  # nobody was in the fast lane of the first cell
+    r, c, d = reward.ravel()[seen], cost.ravel()[seen], visits.ravel()[seen]
+    matrix = flow.reshape(2 * STEPS, -1)[:, seen]
+    reached = np.abs(matrix).sum(1) > 0
+    matrix, inflow = matrix[reached], inflow[reached]
+
+    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        w = np.maximum(x / d, 1e-12)
+        f = np.where(w < 1, w * np.log(w) - w + 1, 0.5 * (w - 1) ** 2)
+        slope = np.where(w < 1, np.log(w), w - 1)
+        return float(-(x @ r) + alpha * (d @ f)), -r + alpha * slope
+
+    found = minimize(
+        loss,
+        d,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, 1.0)] * len(d),
+        constraints=[
+            {"type": "eq", "fun": lambda x: matrix @ x - inflow, "jac": lambda x: matrix},
+            {"type": "ineq", "fun": lambda x: limit - c @ x, "jac": lambda x: -c},
+        ],
+        options={"maxiter": 500, "ftol": 1e-10},
+    )
+    x = np.zeros(visits.size)
+    x[seen] = found.x
+    shares = x.reshape(shape)
+    fast = shares[..., FAST] / np.maximum(shares.sum(-1), 1e-12)
+    return Corrected(float(found.x @ r), float(found.x @ c), fast)

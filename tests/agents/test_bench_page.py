@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from bench_suites import record, write_suite
 
-from vlsafe_agents.bench.page import is_suite, write_suite_report
+from vlsafe_agents.bench.kept import keep_suite
+from vlsafe_agents.bench.page import is_suite, write_results_page, write_suite_report
 from vlsafe_agents.bench.summary import read_suite_results
 from vlsafe_agents.bench.tables import improvement, interquartile, learning, results
 from vlsafe_agents.cli import main as cli
@@ -135,6 +136,52 @@ def test_the_page_is_one_sound_file(out: Path, capsys: pytest.CaptureFixture[str
     text = (out / "results.md").read_text("utf-8")
     assert "## env, dense" in text
     assert "commit abc" in text
+
+
+def test_what_is_kept_of_a_suite_gives_the_same_page(out: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    lines = (out / "results.jsonl").read_text()
+    (out / "results.jsonl").write_text(lines.replace('"cpu_s"', f'"command": "x {out}/y", "cpu_s"'))
+    keep_suite(out, kept)
+    assert {file.name for file in kept.iterdir()} == {
+        "evaluations.jsonl.gz",
+        "results.jsonl",
+        "suite.json",
+    }
+    first, again = (
+        write_results_page([folder], tmp_path / name / "results.md").read_text("utf-8")
+        for folder, name in ((out, "a"), (kept, "b"))
+    )
+    assert first.splitlines()[4:] == again.splitlines()[4:]  # but for the command
+    assert "40% (" in again
+    assert "x runs/made-up/y" in (kept / "results.jsonl").read_text()
+    charts = {file.name for file in (tmp_path / "b" / "results").iterdir()}
+    assert charts == {f"made-up-{n}.svg" for n in ("frontier", "safety", "efficiency", "profiles")}
+    before = (kept / "evaluations.jsonl.gz").read_bytes()
+    keep_suite(out, kept)
+    assert (kept / "evaluations.jsonl.gz").read_bytes() == before
+    (kept / "evaluations.jsonl.gz").write_bytes(before[:40])
+    with pytest.raises(ValueError, match=r"evaluations\.jsonl\.gz .* make it again"):
+        read_suite_results(kept)
+
+
+def test_several_suites_have_one_markdown_page(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = str(tmp_path / "results.md")
+    for given, fault in (
+        ([str(out), str(out)], "one Markdown page"),
+        ([str(out), str(out), "--out", page], "another suite 'made-up'"),
+        ([str(tmp_path / "no"), "--out", page], "no folder of `vlsafe bench`"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["report", *given])
+        assert stop.value.code
+        assert fault in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["report", str(out), "--out", page])
+    assert not stop.value.code
+    assert "## made-up\n" in Path(page).read_text("utf-8")
 
 
 def test_failures_and_mixed_commits_are_told(out: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vlsafe_agents.algorithms import rollout_length
+from vlsafe_agents.algorithm_arguments import rollout_length
 from vlsafe_agents.cli import main as cli
 from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_mix, parse_pairs
 from vlsafe_agents.cli.train import make_env
@@ -75,7 +75,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         (("collect", "--out", "{}", "--env-arg", "colour=3"), "unknown option 'colour'"),
         (("collect", "--out", "{}", "--density", "-1"), "density"),
         (("label", "{}"), "vlsafe collect"),
-        (("train", "--out", "{}/a", "--algo", "sac"), "unknown algorithm 'sac'"),
+        (("train", "--out", "{}/a", "--algo", "a2c"), "unknown algorithm 'a2c'"),
         (("train", "--out", "{}/a", "--algo", "bc"), "give --data"),
         (
             ("train", "--out", "{}/a", "--algo", "ppo", "--preset", "cpu"),

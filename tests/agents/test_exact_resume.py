@@ -27,7 +27,7 @@ from stable_baselines3.common.vec_env import (
 )
 from tiny_agents import make, weights
 
-from vlsafe_agents import BC, CPQ, CQL, IQL, PPOLag, TRPOLag, VLSafe
+from vlsafe_agents import BC, CPQ, CQL, IQL, COptiDICE, PPOLag, TRPOLag, VLSafe
 from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.common.agent_file import read_agent
 from vlsafe_agents.common.random_states import common_random_states
@@ -136,7 +136,7 @@ def test_vlsafe_goes_on_in_each_phase(limit: Any, dataset: EpisodeDataset, tmp_p
     assert agent._gap.updates > 0
 
 
-@pytest.mark.parametrize("kind", [IQL, CQL, CPQ])
+@pytest.mark.parametrize("kind", [IQL, CQL, CPQ, COptiDICE])
 def test_offline_baselines_go_on(kind: Any, dataset: EpisodeDataset, tmp_path: Path) -> None:
     small = {"batch_size": 16, "seed": 0, "device": "cpu", "policy_kwargs": {"net_arch": [16]}}
     check_going_on(

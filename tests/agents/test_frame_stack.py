@@ -281,8 +281,9 @@ def test_a_training_run_keeps_the_number_of_frames(tmp_path: Any) -> None:
 
 def test_settings_know_which_algorithms_stack_frames() -> None:
     reads = {name for name, row in ALGORITHMS.items() if "frame_stack" in row.reads}
-    offline = {"bc", "bc_safe", "iql", "cql", "cpq"}
-    assert reads == offline | {"ppo", "ppo_lag", "trpo_lag", "sac_lag"}
+    offline = {"bc", "bc_safe", "iql", "cql", "cpq", "coptidice"}
+    driving = {"ppo", "ppo_lag", "trpo_lag", "sac_lag", "trpo", "dqn", "qrdqn", "sac"}
+    assert reads == offline | driving
     with pytest.raises(ValueError, match="--frame-stack"):
         TrainSettings(algo="vlsafe", env=EnvName("x"), frame_stack=2)
     with pytest.raises(ValueError, match="--frame-stack"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from test_frame_stack import POLICIES, Recall
@@ -56,6 +58,72 @@ def test_minibatches_of_sequences_give_what_the_rollout_gave(observation: str) -
     check = Check()
     RecurrentPPOLag(POLICIES[observation], env, **SMALL).learn(60, check)
     assert len(check.seen) == 30
+
+
+class CheckAdvantages(BaseCallback):
+    """Compares what the buffer has made of a rollout with the definition, episode by episode."""
+
+    def _on_rollout_end(self) -> None:
+        buffer: Any = self.model.rollout_buffer  # type: ignore[attr-defined]
+        after, dones = self.locals["new_obs"], self.locals["dones"]
+        values = self.model._values(th.as_tensor(after), dones, slice(None))  # type: ignore[attr-defined]
+        self.checked = 0
+        for signal, value, advantage, last, gamma, lam in (
+            (buffer.rewards, buffer.values, buffer.advantages, values[0], 0.9, 0.7),
+            (buffer.costs, buffer.cost_values, buffer.cost_advantages, values[1], 0.8, 0.6),
+        ):
+            steps, envs = signal.shape
+            for env in range(envs):
+                starts = [*np.flatnonzero(buffer.episode_starts[:, env]), steps]
+                for begin, end in pairwise(sorted({0, *starts})):
+                    ahead = np.append(value[begin:end, env], 0.0)
+                    if end == steps and not dones[env]:
+                        ahead[-1] = last[env].item()
+                    deltas = signal[begin:end, env] + gamma * ahead[1:] - ahead[:-1]
+                    for t in range(end - begin):
+                        weights = (gamma * lam) ** np.arange(end - begin - t)
+                        expected = (weights * deltas[t:]).sum()
+                        assert advantage[begin + t, env] == pytest.approx(expected, abs=1e-4)
+                        self.checked += 1
+
+    def _on_step(self) -> bool:
+        return True
+
+
+def test_advantages_are_those_of_the_definition() -> None:
+    """Sums of discounted temporal differences (Schulman et al. 2016, eq. 16), written out."""
+    env = make_vec_env(lambda: CountingEnv(length=4), n_envs=2)
+    check = CheckAdvantages()
+    given = {**SMALL, "gamma": 0.9, "gae_lambda": 0.7, "cost_gamma": 0.8, "cost_gae_lambda": 0.6}
+    RecurrentPPOLag("MlpPolicy", env, **given).learn(40, check)
+    assert check.checked == 40
+
+
+class Acts(CountingEnv):
+    """Any space of actions, which must be met."""
+
+    def __init__(self, space: Any) -> None:
+        super().__init__(length=4)
+        self.action_space = space
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action)
+        return super().step(0)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-1.0, 1.0, (2, 2)),
+        spaces.MultiDiscrete([2, 3], start=[1, 0]),
+        spaces.MultiBinary(3),
+    ],
+    ids=str,
+)
+def test_it_learns_all_kinds_of_actions(space: Any) -> None:
+    agent = RecurrentPPOLag("MlpPolicy", make_vec_env(lambda: Acts(space), 2), **SMALL).learn(20)
+    action = agent.predict(np.zeros(3, np.float32))[0]
+    assert space.contains(action)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -133,6 +133,6 @@ def test_rows_name_all_presets_of_their_folders() -> None:
 
 
 def test_an_unknown_algorithm_is_named_with_those_that_there_are() -> None:
-    for wrong in ("sac", "", None, ["bc"]):
+    for wrong in ("a2c", "", None, ["bc"]):
         with pytest.raises(ValueError, match=r"unknown algorithm .*vlsafe"):
             find_algorithm(wrong)

@@ -8,7 +8,15 @@ import numpy as np
 
 from vlsafe_agents.bench.summary import SuiteResults, Task
 from vlsafe_agents.evaluation.run_statistics import profile_of_episodes
-from vlsafe_agents.pages.charts import canvas, legend_height, legend_of, literal, short, svg
+from vlsafe_agents.pages.charts import (
+    canvas,
+    legend_height,
+    legend_of,
+    literal,
+    short,
+    svg,
+    svg_file,
+)
 from vlsafe_agents.report.figures import draw_against, spread
 
 _WIDTH, _COLUMNS = 9.0, 2  # [inch]
@@ -118,3 +126,8 @@ def _panels(found: SuiteResults, draw: Any) -> Any:
 def drawn(figure: Any, name: str) -> str:
     """A figure as SVG for a page."""
     return svg(figure, f"suite-{name}")
+
+
+def drawn_alone(figure: Any, name: str) -> str:
+    """A figure as an SVG file by itself."""
+    return svg_file(figure, f"suite-{name}")

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from vlsafe_agents.bench.cells import Cell
 from vlsafe_agents.common.typed_config import changed_keys, flatten
-from vlsafe_agents.common.version import versions
+from vlsafe_agents.common.version import machine, versions
 from vlsafe_agents.training.facts import TRAINING_FILE, figures
 from wrappers.files import read_json, read_text, write_json, write_text
 
 RESULTS = "results.jsonl"
+SUITE_FILE = "suite.json"  # what was run
 _REMEDY = "remove the file to run the cell again"
 _SOURCE = Path(__file__).resolve().parents[2]
 
@@ -114,6 +115,7 @@ class Records:
             "remake": remake,
             "versions": dict(versions()),
             "commit": source_commit(),
+            "machine": machine(),
         }
 
     def results(self, cell: Cell) -> Line:

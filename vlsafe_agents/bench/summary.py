@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vlsafe_agents.bench.record import Line, read_results
+from vlsafe_agents.bench.kept import kept_evaluations
+from vlsafe_agents.bench.record import SUITE_FILE, Line, read_results
 from vlsafe_agents.evaluation.intervals import aggregate_seeds
 from vlsafe_agents.evaluation.resampling import Estimate
 from vlsafe_agents.evaluation.roles import UNKNOWN, Role, role_of
@@ -20,7 +21,6 @@ from vlsafe_agents.evaluation.stored import StoredEvaluation, read_evaluation
 from vlsafe_agents.pages.charts import PALETTE
 from wrappers.files import read_json
 
-SUITE_FILE = "suite.json"  # what was run
 Floats = npt.NDArray[np.float64]
 
 
@@ -174,6 +174,7 @@ def read_suite_results(out: Path) -> SuiteResults:
     """
     facts = read_json(out / SUITE_FILE, dict, "give a folder of `vlsafe bench`")
     lines, notes = read_results(out), []
+    kept = kept_evaluations(out)
     labels = facts.get("algorithms") or {}
     by_name = {line.get("cell"): line for line in lines}
     places: dict[tuple[str, str], dict[str, list[Run]]] = {}
@@ -182,7 +183,8 @@ def read_suite_results(out: Path) -> SuiteResults:
             notes.append(_trouble(line))
         if line.get("status") != "done" or "evaluation" not in line:
             continue
-        evaluation = read_evaluation(out / line["evaluation"])
+        place = line["evaluation"]
+        evaluation = kept[place] if place in kept else read_evaluation(out / place)
         rows = places.setdefault((line["environment"], line["condition"]), {})
         first = next((run for runs in rows.values() for run in runs), None)
         if first is not None and (key := evaluation.differs_in(first.evaluation)):

@@ -22,6 +22,7 @@ from vlsafe_agents.report.tables import (
 from vlsafe_agents.training.facts import add
 
 COST = Column("cost", "Cost", "an episode", figure)  # of environments that tell no true one apart
+ONE_RUN = "one run"  # in place of an interval over training runs
 # compared run by run: metric, title, and 1 where more is better
 COMPARED = (("collision_rate", "fewer collisions", -1.0), ("return", "more return", 1.0))
 _SHARES = ("collision_rate", "standing", "arrival_rate")  # comparable on every task
@@ -200,7 +201,7 @@ def _estimate(found: Estimate | None, show: Callable[[float], str]) -> Cell:
     if found is None:
         return Cell(NOT_KNOWN)
     known = found.low == found.low  # no NaN
-    return Cell(show(found.value), f"{show(found.low)} to {show(found.high)}" if known else "")
+    return Cell(show(found.value), f"{show(found.low)} to {show(found.high)}" if known else ONE_RUN)
 
 
 def learning(found: SuiteResults) -> list[Table]:

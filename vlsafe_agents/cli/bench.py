@@ -43,9 +43,8 @@ def bench(
     Only run suites that you trust: they name programs.
     """
     from vlsafe_agents.bench.cells import chosen, plan
-    from vlsafe_agents.bench.record import Records
+    from vlsafe_agents.bench.record import SUITE_FILE, Records
     from vlsafe_agents.bench.suite import read_suite
-    from vlsafe_agents.bench.summary import SUITE_FILE
     from vlsafe_agents.cli.tables import say
     from wrappers.files import one_writer
 
@@ -111,7 +110,7 @@ def _run(
 
 def _require_own(out: Path, suite: Suite) -> None:
     """Refuse a folder that holds anything but this suite's results."""
-    from vlsafe_agents.bench.summary import SUITE_FILE
+    from vlsafe_agents.bench.record import SUITE_FILE
     from wrappers.files import read_json
 
     remedy = "give another --out, or remove the folder"
@@ -125,7 +124,7 @@ def _require_own(out: Path, suite: Suite) -> None:
 
 def _keep(suite: Suite, path: Path, out: Path, again: Sequence[str]) -> None:
     """Write down what is run: the file as it is, and what a report has to know."""
-    from vlsafe_agents.bench.summary import SUITE_FILE
+    from vlsafe_agents.bench.record import SUITE_FILE
     from wrappers.files import read_text, write_json, write_text
 
     out.mkdir(parents=True, exist_ok=True)

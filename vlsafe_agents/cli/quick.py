@@ -66,7 +66,7 @@ def quick_demo(out: Path, gif: Path | None, episodes: int = EPISODES) -> None:
     picture = _shown(everybody, files, out)
     if gif is not None:
         shutil.copyfile(picture, gif)
-    report(out)
+    report([out])
     say(f"\nSide by side, with the scorer's p under each: {picture.resolve()}")
     say(f"The report, one file for any browser: {(out / 'report.html').resolve()}")
 

@@ -6,7 +6,9 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -140,6 +142,21 @@ class DrivingAlgorithm(EpisodesGoOn, ChecksEnvironment):
         assert self.env is not None
         self._steps = CheckedSteps(self.env)
         self._steps.go_on(steps)
+
+
+class DrivesOnPolicy(DrivingAlgorithm, OnPolicyAlgorithm):
+    """Mixin, to be named before SB3's on-policy class, whose rollouts stay as they are."""
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        """SB3's, with each step checked."""
+        steps = self._begin_rollout(env)
+        return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)
 
 
 def _laid_out(observation: Any) -> Any:

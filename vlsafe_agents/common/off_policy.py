@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.buffers import ReplayBuffer
+from gymnasium import spaces
+from stable_baselines3 import SAC
+from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn, TrainFreq
@@ -19,6 +21,55 @@ from vlsafe_agents.common.border import Array
 from vlsafe_agents.common.checked_steps import CheckedSteps
 from vlsafe_agents.common.driving import DrivingAlgorithm
 from vlsafe_agents.data.replay_folder import ReplayFolder
+from wrappers.checks import one_number, whole_number
+
+# SB3's arguments that stand against a replay that checkpoints hold
+REFUSED = (
+    "replay_buffer_class",
+    "replay_buffer_kwargs",
+    "optimize_memory_usage",
+    "n_steps",
+    "action_noise",
+)
+_WHOLE = {
+    "buffer_size": 1,
+    "learning_starts": 0,
+    "batch_size": 1,
+    "train_freq": 1,
+    "gradient_steps": -1,
+    "target_update_interval": 1,
+    "cost_window": 1,
+    "multiplier_interval": 1,
+    "frame_stack": 1,
+}  # least values
+_RANGES: dict[str, tuple[float, float | None]] = {
+    "learning_rate": (0.0, None),
+    "tau": (0.0, 1.0),
+    "gamma": (0.0, 1.0),
+    "cost_gamma": (0.0, 1.0),
+    "exploration_fraction": (0.0, 1.0),
+    "exploration_initial_eps": (0.0, 1.0),
+    "exploration_final_eps": (0.0, 1.0),
+    "max_grad_norm": (0.0, None),
+}
+
+
+def check_off_policy(where: str, given: Mapping[str, Any]) -> None:
+    """Check what SB3 takes without a word; schedules and None are left alone.
+
+    Raises:
+        ValueError: naming the argument and what it may be.
+    """
+    refused = [name for name in REFUSED if name in given]
+    if refused:
+        raise ValueError(
+            f"{where} brings its own replay buffer and exploration; leave {', '.join(refused)} out."
+        )
+    for name, value in given.items():
+        if name in _WHOLE:
+            whole_number(value, name, where, low=_WHOLE[name])
+        elif name in _RANGES and value is not None and not callable(value):
+            one_number(value, name, where, *_RANGES[name])
 
 
 class KeptReplay(ReplayBuffer):
@@ -88,6 +139,10 @@ class KeptReplay(ReplayBuffer):
                 yield name, array
 
 
+class KeptDictReplay(KeptReplay, DictReplayBuffer):
+    """The same for Dict observations."""
+
+
 class DrivesOffPolicy(DrivingAlgorithm, OffPolicyAlgorithm):
     """Mixin, to be named before SB3's off-policy class, whose buffer is a :class:`KeptReplay`.
 
@@ -97,7 +152,13 @@ class DrivesOffPolicy(DrivingAlgorithm, OffPolicyAlgorithm):
     """
 
     replay_buffer: KeptReplay | None
+    _buffers: ClassVar[tuple[type[ReplayBuffer], type[ReplayBuffer]]] = (KeptReplay, KeptDictReplay)
     _replay_folder: ReplayFolder | None = None
+    _unread_settings: ClassVar[frozenset[str]] = frozenset(REFUSED)
+
+    def _setup_model(self) -> None:
+        self.replay_buffer_class = self._buffers[isinstance(self.observation_space, spaces.Dict)]
+        super()._setup_model()
 
     def _setup_learn(self, *args: Any, **kwargs: Any) -> Any:
         """SB3's preparations.
@@ -147,6 +208,9 @@ class DrivesOffPolicy(DrivingAlgorithm, OffPolicyAlgorithm):
         assert self._steps is not None
         return self._steps
 
+    def _setting(self, name: str) -> Any:
+        return self.train_freq.frequency if name == "train_freq" else super()._setting(name)  # type: ignore[union-attr]
+
     # --- what learning is in the middle of --------------------------------------------------------
 
     def _running(self) -> dict[str, Any]:
@@ -182,3 +246,16 @@ class DrivesOffPolicy(DrivingAlgorithm, OffPolicyAlgorithm):
         """As of the base class."""
         super().remove_checkpoint(path)
         shutil.rmtree(path.with_suffix(".replay"), ignore_errors=True)
+
+
+class DrivesSAC(DrivesOffPolicy, SAC):
+    """SB3's SAC so; its file holds the entropy's weight."""
+
+    def _state(self) -> dict[str, Any]:
+        log_ent_coef = None if self.log_ent_coef is None else self.log_ent_coef.item()
+        return {**super()._state(), "log_ent_coef": log_ent_coef}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        if self.log_ent_coef is not None:
+            self.log_ent_coef.data.fill_(one_number(state["log_ent_coef"], "log_ent_coef"))

@@ -409,6 +409,34 @@ class EpisodeDataset:
             terminated=flat.is_terminal[rows + 1],
         )
 
+    def sample_starts(
+        self, batch_size: int, rng: np.random.Generator, frame_stack: int = 1
+    ) -> dict[str, Array]:
+        """First observations ``(B, ...)`` of episodes, uniformly over those of this view.
+
+        Raises:
+            ValueError, TypeError: as :meth:`sample_transitions`.
+        """
+        batch_size = whole_number(batch_size, "batch_size", low=1)
+        frame_stack = whole_number(frame_stack, "frame_stack", low=1)
+        check_rng(rng)
+        numbers = self.episode_ids[rng.integers(0, self.num_episodes, batch_size)]
+        return stacked_rows(self._flat, self._flat.starts[numbers], frame_stack)
+
+    def mean_discounted_steps(self, gamma: float) -> float:
+        """Mean over episodes of the sum of ``gamma**t`` over their steps.
+
+        An episode that was cut off counts as one that would go on for ever; with ``gamma`` 1 that
+        is infinite.
+        """
+        starts = self._flat.starts
+        steps = (starts[1:] - starts[:-1] - 1)[self.episode_ids].astype(np.float64)
+        ended = self._flat.is_terminal[starts[1:] - 1][self.episode_ids]
+        steps[~ended] = np.inf
+        if gamma == 1.0:
+            return float(steps.mean())
+        return float(((1.0 - gamma**steps) / (1.0 - gamma)).mean())
+
     def episode(self, index: int) -> Episode:
         """The episode at ``index`` of this view.
 

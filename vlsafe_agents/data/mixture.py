@@ -210,6 +210,23 @@ class MixedDataset(EpisodeDataset):
         ]
         return TransitionBatch.joined(batches)
 
+    def sample_starts(
+        self, batch_size: int, rng: np.random.Generator, frame_stack: int = 1
+    ) -> dict[str, Array]:
+        """As :meth:`EpisodeDataset.sample_starts`; data sets count as their steps do."""
+        counts = self._mixture.counts(batch_size, rng)
+        batches = [
+            part.sample_starts(count, rng, frame_stack)
+            for part, count in zip(self.parts, counts, strict=True)
+            if count
+        ]
+        return {name: np.concatenate([one[name] for one in batches]) for name in batches[0]}
+
+    def mean_discounted_steps(self, gamma: float) -> float:
+        """As :meth:`EpisodeDataset.mean_discounted_steps`, by the weights of the data sets."""
+        lengths = [part.mean_discounted_steps(gamma) for part in self.parts]
+        return float(np.average(lengths, weights=self.weights))
+
     def gather(self, rows: Any, weight: Array | None = None) -> SequenceBatch:
         """Refused: a mix has no single stream of rows."""
         raise TypeError("a mix of data sets has no row numbers; gather from one of its `parts`")

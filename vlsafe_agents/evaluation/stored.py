@@ -106,7 +106,18 @@ def read_evaluation(path: Path) -> StoredEvaluation:
         FileNotFoundError: where there is none.
         ValueError: for any other file; both name it.
     """
-    content = read_json(path, dict, REMEDY)
+    return evaluation_of(read_json(path, dict, REMEDY), str(path))
+
+
+def evaluation_of(content: Mapping[str, Any], path: str) -> StoredEvaluation:
+    """The contents of such a file.
+
+    Args:
+        path: where they were found, for messages.
+
+    Raises:
+        ValueError: for any other contents.
+    """
     missing = [key for key in _NEEDED if key not in content]
     if missing:
         raise ValueError(f"{path} is no evaluation: it lacks {', '.join(missing)}; {REMEDY}")

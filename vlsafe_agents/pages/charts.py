@@ -108,6 +108,19 @@ def literal(text: str) -> str:
 
 def svg(figure: Any, name: str) -> str:
     """SVG text to put into a page: no prolog, ids unique to ``name``, ink as ``currentColor``."""
+    text = _saved(figure, name)
+    # two names may differ in other signs only
+    prefix = re.sub(r"[^a-zA-Z0-9]+", "-", name) + f"-{zlib.crc32(name.encode()):08x}"
+    return re.sub(r"<[^>]*>", lambda tag: _in_page(tag[0], prefix), text)
+
+
+def svg_file(figure: Any, name: str) -> str:
+    """SVG text of a file by itself: dark ink on white, whatever the page around it."""
+    figure.patch.set(alpha=1.0, facecolor="#ffffff")
+    return _saved(figure, name).replace(INK, "#1f2328")
+
+
+def _saved(figure: Any, name: str) -> str:
     from matplotlib import rc_context
 
     buffer = io.StringIO()
@@ -115,10 +128,7 @@ def svg(figure: Any, name: str) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # two names may differ in other signs only
-    prefix = re.sub(r"[^a-zA-Z0-9]+", "-", name) + f"-{zlib.crc32(name.encode()):08x}"
-    return re.sub(r"<[^>]*>", lambda tag: _in_page(tag[0], prefix), text)
+    return re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
 
 
 def _in_page(tag: str, prefix: str) -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from stable_baselines3 import PPO as StockPPO
-from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.vec_env import VecEnv
 
-from vlsafe_agents.common.driving import DrivingAlgorithm
-from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
+from vlsafe_agents.common.driving import DrivesOnPolicy
+from vlsafe_agents.common.stock_arguments import TakesStockArguments
 from vlsafe_agents.common.vehicle_policies import MultiInputPolicy
 from wrappers.checks import one_number, whole_number
 
@@ -59,7 +55,7 @@ def check_arguments(where: str, arguments: Mapping[str, Any]) -> None:
             one_number(value, name, where, *_RANGES[name])
 
 
-class PPO(StacksFrames, DrivingAlgorithm, StockPPO):
+class PPO(TakesStockArguments, DrivesOnPolicy, StockPPO):
     """Stable-Baselines3's PPO; takes its arguments.
 
     Args:
@@ -75,21 +71,7 @@ class PPO(StacksFrames, DrivingAlgorithm, StockPPO):
         **StockPPO.policy_aliases,
         "MultiInputPolicy": MultiInputPolicy,
     }
+    _stock = StockPPO
 
-    def __init__(self, *args: Any, frame_stack: int = 1, **kwargs: Any) -> None:
-        given = inspect.signature(StockPPO.__init__).bind(self, *args, **kwargs)
-        check_arguments("PPO", {**given.arguments, "frame_stack": frame_stack})
-        self.frame_stack = int(frame_stack)
-        given.arguments["env"] = stack_env(PPO, given.arguments["env"], self.frame_stack)
-        super().__init__(*given.args[1:], **given.kwargs)
-
-    def collect_rollouts(
-        self,
-        env: VecEnv,
-        callback: BaseCallback,
-        rollout_buffer: RolloutBuffer,
-        n_rollout_steps: int,
-    ) -> bool:
-        """SB3's, with each step checked."""
-        steps = self._begin_rollout(env)
-        return super().collect_rollouts(steps, callback, rollout_buffer, n_rollout_steps)
+    def _check_arguments(self, given: Mapping[str, Any]) -> None:
+        check_arguments("PPO", given)

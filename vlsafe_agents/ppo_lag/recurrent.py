@@ -55,7 +55,7 @@ class _RecurrentStorage(CostStorage):
         kept = (self.to_torch(getattr(self, name)[batch_inds].flatten()) for name in self._kept)
         return RecurrentSamples(
             padded.observations,
-            padded.actions,
+            padded.actions.float(),  # as SB3's buffers, for distributions of MultiBinary actions
             padded.episode_starts,
             padded.mask > 0.5,
             padded.lstm_states,
@@ -94,7 +94,9 @@ class CostLstmPolicy(CostActorCriticPolicy, RecurrentActorCriticPolicy):
             self.mlp_extractor.forward_actor(latent_pi)
         )
         actions = distribution.get_actions()
-        return actions, *self._both_values(latent_vf), distribution.log_prob(actions), states
+        log_prob = distribution.log_prob(actions)
+        shape = self.action_space.shape or ()
+        return actions.reshape((-1, *shape)), *self._both_values(latent_vf), log_prob, states
 
     def evaluate_with_memory(
         self, obs: PyTorchObs, actions: th.Tensor, states: RNNStates, starts: th.Tensor

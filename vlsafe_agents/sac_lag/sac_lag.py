@@ -8,7 +8,6 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
@@ -17,14 +16,14 @@ from torch.nn import functional as F
 
 from vlsafe_agents.common.cost_limit import KeepsLimit
 from vlsafe_agents.common.frame_stack import StacksFrames, stack_env
-from vlsafe_agents.common.off_policy import DrivesOffPolicy
+from vlsafe_agents.common.off_policy import DrivesSAC, check_off_policy
 from vlsafe_agents.sac_lag.buffers import BUFFERS, CostKeeping, CostReplaySamples
 from vlsafe_agents.sac_lag.policies import (
     CostSACCnnPolicy,
     CostSACMultiInputPolicy,
     CostSACPolicy,
 )
-from wrappers.checks import one_number, whole_number
+from wrappers.checks import whole_number
 
 
 class SACKwargs(TypedDict, total=False):
@@ -52,31 +51,6 @@ class SACKwargs(TypedDict, total=False):
     _init_setup_model: bool
 
 
-_REFUSED = (
-    "replay_buffer_class",
-    "replay_buffer_kwargs",
-    "optimize_memory_usage",
-    "n_steps",
-    "action_noise",
-)
-_WHOLE = {
-    "buffer_size": 1,
-    "learning_starts": 0,
-    "batch_size": 1,
-    "train_freq": 1,
-    "gradient_steps": -1,
-    "cost_window": 1,
-    "multiplier_interval": 1,
-    "frame_stack": 1,
-}  # least values
-_RANGES: dict[str, tuple[float, float | None]] = {
-    "learning_rate": (0.0, None),
-    "tau": (0.0, 1.0),
-    "gamma": (0.0, 1.0),
-    "cost_gamma": (0.0, 1.0),
-}
-
-
 def actor_loss(
     q: th.Tensor, cost_q: th.Tensor, log_prob: th.Tensor, ent_coef: th.Tensor, multiplier: float
 ) -> th.Tensor:
@@ -84,7 +58,7 @@ def actor_loss(
     return (ent_coef * log_prob - (q - multiplier * cost_q) / (1.0 + multiplier)).mean()
 
 
-class SACLag(StacksFrames, KeepsLimit, DrivesOffPolicy, SAC):
+class SACLag(StacksFrames, KeepsLimit, DrivesSAC):
     """SAC that maximises return subject to "mean episode cost <= cost_limit", for `Box` actions.
 
     SAC-Lagrangian (Ha et al. 2020, arXiv 2002.08550) on SB3's SAC (Haarnoja et al. 2018): one
@@ -128,7 +102,7 @@ class SACLag(StacksFrames, KeepsLimit, DrivesOffPolicy, SAC):
     policy: CostSACPolicy
     replay_buffer: CostKeeping | None
     _blind = "SB3's SAC"
-    _unread_settings: ClassVar[frozenset[str]] = frozenset(_REFUSED)
+    _buffers = BUFFERS
 
     def __init__(
         self,
@@ -151,7 +125,7 @@ class SACLag(StacksFrames, KeepsLimit, DrivesOffPolicy, SAC):
             "buffer_size": buffer_size,
             "frame_stack": frame_stack,
         }
-        _check({**sac_kwargs, **own})
+        check_off_policy("SACLag", {**sac_kwargs, **own})
         self._take_limit(cost_limit, lagrange, lagrange_kwargs, cost_window)
         self.cost_gamma = cost_gamma
         self.multiplier_interval = multiplier_interval
@@ -173,7 +147,6 @@ class SACLag(StacksFrames, KeepsLimit, DrivesOffPolicy, SAC):
                 f"{self.policy_class.__name__} has no cost critic; derive it from "
                 "vlsafe_agents.sac_lag.CostSACPolicy."
             )
-        self.replay_buffer_class = BUFFERS[isinstance(self.observation_space, spaces.Dict)]
         super()._setup_model()
         self._setup_limit()
 
@@ -285,18 +258,11 @@ class SACLag(StacksFrames, KeepsLimit, DrivesOffPolicy, SAC):
         state_dicts, variables = super()._get_torch_save_params()
         return [*state_dicts, "cost_critic.optimizer"], variables
 
-    def _setting(self, name: str) -> Any:
-        return self.train_freq.frequency if name == "train_freq" else super()._setting(name)  # type: ignore[union-attr]
-
     def _state(self) -> dict[str, Any]:
-        log_ent_coef = None if self.log_ent_coef is None else self.log_ent_coef.item()
-        own = {"log_ent_coef": log_ent_coef, "next_price": self._next_price}
-        return {**super()._state(), **own}
+        return {**super()._state(), "next_price": self._next_price}
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        if self.log_ent_coef is not None:
-            self.log_ent_coef.data.fill_(one_number(state["log_ent_coef"], "log_ent_coef"))
         self._next_price = whole_number(state["next_price"], "next_price", low=0)
 
     def _running(self) -> dict[str, Any]:
@@ -314,21 +280,3 @@ def _descend(optimizer: th.optim.Optimizer, loss: th.Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-
-
-def _check(given: dict[str, Any]) -> None:
-    """Check what SB3 takes without a word; schedules and None are left alone.
-
-    Raises:
-        ValueError: naming the argument and what it may be.
-    """
-    refused = [name for name in _REFUSED if name in given]
-    if refused:
-        raise ValueError(
-            f"SACLag brings its own replay buffer and exploration; leave {', '.join(refused)} out."
-        )
-    for name, value in given.items():
-        if name in _WHOLE:
-            whole_number(value, name, "SACLag", low=_WHOLE[name])
-        elif name in _RANGES and value is not None and not callable(value):
-            one_number(value, name, "SACLag", *_RANGES[name])
