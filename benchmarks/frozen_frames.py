@@ -22,7 +22,7 @@ import gymnasium as gym
 import numpy as np
 
 from vlsafe_agents.audit.drives import TRUTH_COLUMNS, questions, truth_of
-from vlsafe_agents.audit.frozen import BUNDLED_FRAMES, TRUTH, FrozenFrames, write_frozen
+from vlsafe_agents.audit.frozen import BUNDLED_FRAMES, HORIZON, TRUTH, FrozenFrames, write_frozen
 from vlsafe_agents.cli.scorers import scenes_without_others
 from vlsafe_agents.common.progress import ProgressReport
 from vlsafe_envs import SceneRenderer
@@ -33,7 +33,6 @@ from vlsafe_envs.render.frames import FRAME_SIZES
 FIRST_SEED = 4_100_000_000
 DENSITIES = (0.75, 1.25, 1.75)
 DRIVERS = {"expert": 0.25, "noisy": 0.3, "aggressive": 0.3, "random": 0.15}
-HORIZON = 2.0  # [s], of both questions
 Entry = tuple[dict[str, str], dict[int, Any], dict[int, Any]]  # facts; frames and erased by size
 
 

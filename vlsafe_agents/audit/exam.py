@@ -6,9 +6,11 @@ different people made can stand in one table.
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,8 +49,9 @@ from wrappers.scorer import (
     stopped,
 )
 
+_ROUNDING = 0.005  # of an AUROC, by scores that are written with six decimals
 ERASED, NEGATED = "other vehicles erased", "question negated"
-_FEWEST = 30  # frames, for a price
+_FEWEST = 30  # frames that a time is measured on
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,25 @@ def take_exam(
         yield _Sitting(examiner, candidate, cache, batch_size).row(command)
 
 
+def check_figures(row: ExamRow, frames: FrozenFrames, config: AuditConfig) -> None:
+    """Hold the AUROC of a row against its scores, where it is about these frames.
+
+    Raises:
+        ValueError: where one does not follow from the other.
+    """
+    if row.frames.sha256 != frames.sha256:
+        return
+    scores = np.array([np.nan if p is None else p for p in row.scores], np.float32)
+    examiner = Examiner(frames, replace(config, resamples=1))
+    for key, stated in row.auroc.items():
+        found = examiner.answer(key, scores).evidence.auroc.value
+        if not np.isclose(found, stated.value, atol=_ROUNDING, equal_nan=True):
+            raise ValueError(
+                f"the row of {row.name} says AUROC {stated.value:.3f} ({row.questions[key]}), its "
+                f"scores give {found:.3f}: one of them was changed; examine the scorer again"
+            )
+
+
 class _Timed(Wrapper):
     """A scorer whose calls are timed, in seconds of the clock and of this process."""
 
@@ -121,7 +143,7 @@ class _Sitting:
         batch_size: int,
     ) -> None:
         self.examiner, self.frames = examiner, examiner.drives
-        self.named, self._opposite = candidate.named, candidate.opposite
+        self.named = candidate.named
         self.batch_size, self._cache = batch_size, cache
         assert self.named.scorer is not None
         self.scorer: SafetyScorer = self.named.scorer
@@ -132,11 +154,15 @@ class _Sitting:
             )
         self.size, self.pictures, self.erased = self.frames.at(frame_size(self.scorer))
         self.probe = min(examiner.config.probe_frames, len(self.frames))
+        looking = self.named.looks_at_frames
+        self.opposite = candidate.opposite() if looking and candidate.opposite else None
 
     def row(self, command: str) -> ExamRow:
         """Show all frames, as they are and changed."""
-        shown = 2 if self.named.looks_at_frames else 1
-        total = 1 + len(self.frames) + self.probe * (len(CHANGES) + shown - 1)
+        total = len(self.frames)
+        if self.named.looks_at_frames:
+            often = len(CHANGES) + (self.opposite is not None)
+            total += 1 + self.probe * often + int(self._erased_rows.sum())
         identity = self.named.identity(None)  # a server is met before anything is timed
         with ProgressReport(f"examine {self.named.name}", total, "frames") as self._progress:
             self._done = 0
@@ -165,6 +191,7 @@ class _Sitting:
             negated=negated,
             calibration=self._calibration(score),
             price=price,
+            machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
             versions=dict(versions()),
             scores=tuple(None if np.isnan(p) else round(float(p), 6) for p in score),
         )
@@ -197,18 +224,22 @@ class _Sitting:
         found = {}
         for name, change in CHANGES.items():
             found[name] = self._held(self.scorer, change(self.pictures[: self.probe]), first)
-        rows = first & self.frames.erasable
+        rows = self._erased_rows
         if rows.any():
             found[ERASED] = self._held(self.scorer, self.erased[rows], rows)
         controls = {
             name: _plain(control(self.examiner, name, values, score))
             for name, values in found.items()
         }
-        other = None if self._opposite is None else self._opposite()
-        if other is None:
+        if self.opposite is None:
             return controls, None
-        values = self._held(other, self.pictures[: self.probe], first)
+        values = self._held(self.opposite, self.pictures[: self.probe], first)
         return controls, _plain(control(self.examiner, NEGATED, values, score))
+
+    @property
+    def _erased_rows(self) -> Bools:
+        """Frames ``(N,)`` that are shown without other vehicles, too."""
+        return self.frames.erasable & (np.arange(len(self.frames)) < self.probe)
 
     def _held(self, scorer: SafetyScorer, frames: Frames, rows: Bools) -> Scores:
         """Scores ``(N,)``, NaN for all but some rows, which are shown as ``frames``."""
@@ -262,13 +293,13 @@ def _plain(found: Control) -> ChangedFrames:
 
 
 def _price(timed: _Timed, before: Any, after: Any) -> Price:
-    """Of 1,000 frames; not known where (nearly) all came from the cache."""
-    if timed.frames < _FEWEST:
-        return Price(None, None, None, None)
-    thousand = 1000 / timed.frames
-    tokens = None
+    """Of 1,000 frames; times are not known where (nearly) all came from the cache."""
+    seconds = processor_seconds = tokens = None
+    if timed.frames >= _FEWEST:
+        seconds = 1000 * timed.seconds / timed.frames
+        processor_seconds = 1000 * timed.processor_seconds / timed.frames
     if after is not None and after.reported > before.reported:
         tokens = 1000 * (after.tokens - before.tokens) / (after.reported - before.reported)
     money = price_estimate(timed, 1000)
     money = None if money is None or np.isnan(money) else money
-    return Price(thousand * timed.seconds, thousand * timed.processor_seconds, tokens, money)
+    return Price(seconds, processor_seconds, tokens, money)

@@ -83,6 +83,7 @@ class ExamRow:
     negated: ChangedFrames | None  # by the question turned round: an AUROC below one half is right
     calibration: Calibration
     price: Price
+    machine: str  # that the price was paid on
     versions: Mapping[str, str]
     scores: tuple[float | None, ...]  # p of every frame
 
@@ -92,8 +93,8 @@ def write_row(path: Path, row: ExamRow) -> None:
     write_json(path, {"exam": FORM, **plain(row)})
 
 
-def read_rows(paths: Iterable[Path]) -> list[ExamRow]:
-    """Rows of files, and of all files ``*.json`` in folders, by name.
+def read_rows(paths: Iterable[Path]) -> dict[Path, ExamRow]:
+    """Rows by file: of files, and of all files ``*.json`` in folders.
 
     Raises:
         FileNotFoundError: where there is nothing.
@@ -106,18 +107,18 @@ def read_rows(paths: Iterable[Path]) -> list[ExamRow]:
         if not found:
             raise FileNotFoundError(f"{path} holds no rows (*.json); {_REMEDY}")
         files += found
-    rows = [read_row(path) for path in files]
-    check_frames_alike({str(path): row for path, row in zip(files, rows, strict=True)})
+    rows = {path.resolve(): read_row(path) for path in files}
+    check_frames_alike(rows)
     return rows
 
 
-def check_frames_alike(rows: Mapping[str, ExamRow]) -> None:
+def check_frames_alike(rows: Mapping[Path, ExamRow]) -> None:
     """Refuse rows of different frames.
 
     Raises:
         ValueError: naming two of them.
     """
-    first: tuple[str, ExamRow] | None = None
+    first: tuple[Path, ExamRow] | None = None
     for place, row in rows.items():
         first = first or (place, row)
         if row.frames.sha256 != first[1].frames.sha256:
@@ -150,9 +151,8 @@ def read_row(path: Path) -> ExamRow:
 
 def _row(content: dict[str, Any]) -> ExamRow:
     found = _known(ExamRow, content)
-    verdict = found["verdict"]
-    if verdict not in VERDICTS:
-        raise ValueError(f"{verdict!r} is no verdict")
+    if found["verdict"] not in VERDICTS:
+        raise ValueError(f"{found['verdict']!r} is no verdict")
     negated, changed = found["negated"], found["changed"]
     found |= {
         "name": _text(found["name"]),

@@ -26,6 +26,7 @@ from wrappers.files import reading, replacing
 from wrappers.scorer import Frames
 
 BUNDLED_FRAMES = Path(__file__).parent / "frozen_frames.zip"
+HORIZON = 2.0  # [s], of both questions: half of the frames have an event within it
 TABLE = "frames.csv"
 WORDS = ("road", "driver")
 TRUTH = (
@@ -84,7 +85,9 @@ class FrozenFrames:
         How many there are of each was decided, so that they are resampled apart.
         """
         danger = np.minimum(self._numbers("until_collision"), self._numbers("until_off_road"))
-        names = [f"{row['road']} {near}" for row, near in zip(self.rows, danger <= 2, strict=True)]
+        names = [
+            f"{row['road']} {near}" for row, near in zip(self.rows, danger <= HORIZON, strict=True)
+        ]
         return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
 
     def parts(self) -> Iterator[tuple[str, list[str]]]:

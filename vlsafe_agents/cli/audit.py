@@ -109,7 +109,7 @@ def audit(
     _check(config, data, env, density, env_arg)
     if exam or server or compare or model:
         drives = {"DATA": data, "--env": env, "--density": density, "--env-arg": env_arg}
-        _check_exam(drives, write, model, server)
+        _check_exam(drives, write, config, model, server)
         scorers = _examined(scorer, server, model, exam, threads)
         cache = None if no_cache else _score_cache()
         run_exam(scorers, out, config, cache, batch_size, compare or [])
@@ -146,7 +146,16 @@ def _check(config: AuditConfig, data: Any, env: Any, density: Any, env_arg: Any)
         raise ValueError("--env, --density and --env-arg are for drives without DATA; leave them")
 
 
-def _check_exam(drives: dict[str, Any], write: bool, model: str | None, server: Any) -> None:
+def _check_exam(
+    drives: dict[str, Any], write: bool, config: AuditConfig, model: str | None, server: str | None
+) -> None:
+    from vlsafe_agents.audit.frozen import HORIZON
+
+    if not config.horizon == config.time_to_collision == HORIZON:
+        raise ValueError(
+            f"the exam asks about {HORIZON:g} s, or else its rows could not be compared; leave "
+            "--horizon and --ttc out"
+        )
     given = [name for name, value in drives.items() if value]
     if given or write:
         what = ", ".join([*given, *(["--write"] if write else [])])

@@ -48,7 +48,7 @@ def run_exam(
         batch_size: frames scored at once
         beside: rows, or folders of rows, that stand in the tables, too
     """
-    from vlsafe_agents.audit.exam import take_exam
+    from vlsafe_agents.audit.exam import check_figures, take_exam
     from vlsafe_agents.audit.exam_row import check_frames_alike, read_rows, write_row
     from vlsafe_agents.audit.exam_tables import exam_tables, markdown
     from vlsafe_agents.audit.frozen import read_frozen
@@ -56,15 +56,17 @@ def run_exam(
     from wrappers.files import write_text
 
     frames = read_frozen()
-    rows = {row.name: row for row in read_rows(beside)}
+    rows = read_rows(beside)
+    for row in rows.values():
+        check_figures(row, frames, config)
     candidates = [_candidate(named) for named in scorers]
     for row in take_exam(candidates, frames, config, cache, batch_size, _command()):
-        check_frames_alike({**rows, row.name: row})
         file_name = re.sub(r"[^\w.-]+", "-", row.name)
-        place = out / "exam" / f"{file_name}.json"
+        place = (out / "exam" / f"{file_name}.json").resolve()
+        rows[place] = row
+        check_frames_alike(rows)
         write_row(place, row)
         say(f"{row.name}: {row.verdict}; {place}")
-        rows[row.name] = row
     tables = exam_tables(list(rows.values()))
     for table in tables:
         print_table(table.title, table.columns, table.rows)
