@@ -1,6 +1,6 @@
 """Puts the committed rows of the hazard exam into its page.
 
-    python -m benchmarks.exam_page        # docs/exam.md, from benchmarks/exam/*.json
+python -m benchmarks.exam_page        # docs/exam.md, from benchmarks/exam/*.json
 """
 
 from __future__ import annotations

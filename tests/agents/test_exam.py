@@ -220,7 +220,7 @@ def test_what_the_cache_knows_is_not_shown_again_and_has_no_price(tmp_path: Path
 def test_a_scorer_that_gives_up_gets_no_row() -> None:
     eyes: Any = Eyes()
     eyes.stopped = "the budget is spent"
-    with pytest.raises(RuntimeError, match="not shown all frames: the budget is spent; nothing"):
+    with pytest.raises(RuntimeError, match="not shown all frames: the budget is spent; no row"):
         exam(eyes, toy_frames())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -74,8 +74,8 @@ def take_exam(
     cache: ScoreCache | None = None,
     batch_size: int = 64,
     command: str = "",
-) -> Iterable[ExamRow]:
-    """A row for each candidate.
+) -> Iterator[ExamRow]:
+    """A row for each candidate, as it is there.
 
     Args:
         candidates: who is examined
@@ -87,6 +87,7 @@ def take_exam(
 
     Raises:
         ValueError: for a scorer that looks at several frames at once: no two are of one drive
+        RuntimeError: for a scorer that gives up before it was shown all frames
     """
     examiner = Examiner(frames, config)
     for candidate in candidates:
@@ -207,11 +208,6 @@ class _Sitting:
         timed = _Timed(self.scorer)
         before = getattr(self.scorer, "usage", None)
         score = self._ask(timed, self.pictures, self.frames.infos)
-        if reason := stopped(self.scorer):
-            raise RuntimeError(
-                f"{self.named.name} was not shown all frames: {reason}; nothing is written, and "
-                "the same command goes on with what is not in the cache"
-            )
         if self.named.shuffle_seed is not None:
             score = np.random.default_rng(self.named.shuffle_seed).permutation(score)
         return black, score, _price(timed, before, getattr(self.scorer, "usage", None))
@@ -257,7 +253,12 @@ class _Sitting:
             told = infos[part] if infos is not None and reads_infos(scorer) else None
             parts.append(Wrapper.ask(scorer, frames[part], told)[0])
             self._done += len(parts[-1])
-            self._progress.update(self._done, stopped(scorer))
+            self._progress.update(self._done)
+            if reason := stopped(scorer):
+                raise RuntimeError(
+                    f"{self.named.name} was not shown all frames: {reason}; no row is written, and "
+                    "the same command goes on with what is not in the cache"
+                )
         return np.concatenate(parts)
 
     def _blank(self, black: float, score: Scores) -> Blank:

@@ -24,22 +24,16 @@ def export(
     there; examples/drive_with_onnxruntime.py drives with it.  Needs the
     extra onnx.
     """
+    from vlsafe_agents import VLSafe
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.pretrained.sources import named_folder
-    from vlsafe_agents.training import load_agent
     from vlsafe_agents.vlsafe.onnx_export import check_onnx, export_onnx
-    from vlsafe_agents.vlsafe.policies import VLSafePolicy
     from wrappers.files import replacing
 
     if onnx.is_dir():
         raise ValueError(f"--onnx {onnx} is a folder; name a file, such as {onnx / 'agent.onnx'}")
-    model, settings, _ = load_agent(named_folder(agent) or Path(agent))
+    model = VLSafe.from_pretrained(named_folder(agent) or Path(agent), device="cpu")
     policy = model.policy
-    if not isinstance(policy, VLSafePolicy):
-        raise ValueError(
-            f"{agent} was trained by {settings.algo}; agents of vlsafe are exported, others by "
-            "Stable-Baselines3's own means (its documentation, under Exporting models)"
-        )
     if cost_limit is not None:
         if not isinstance(model.cost_limit, tuple):
             raise ValueError(
