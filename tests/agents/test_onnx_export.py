@@ -16,7 +16,7 @@ from tiny_agents import make as make_agent
 
 from vlsafe_agents import VLSafe
 from vlsafe_agents.vlsafe.actions import action_kind
-from vlsafe_agents.vlsafe.onnx_export import STATE, env_action
+from vlsafe_agents.vlsafe.onnx_export import STATE, check_onnx, env_action
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
         for parameter in agent.policy.actor_critic.actor.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     path = agent.export_onnx(tmp_path_factory.mktemp("onnx") / "agent.onnx")
+    assert check_onnx(agent.policy, path) < 1e-3
     return agent, runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 

@@ -103,7 +103,7 @@ def audit(
 
 
 def _agreement(
-    examiner: Examiner, scorers: Sequence[ScorerAudit], scores: Sequence[Scores]
+    examiner: Examiner[Drives], scorers: Sequence[ScorerAudit], scores: Sequence[Scores]
 ) -> list[Agreement]:
     replicates = [examiner.ranking(MAIN[0], score) for score in scores]
     aurocs = [ranking(examiner.weights)[0] for ranking in replicates]
@@ -123,7 +123,7 @@ def _agreement(
     return found
 
 
-def _facts(examiner: Examiner, number: int) -> DataSetFacts:
+def _facts(examiner: Examiner[Drives], number: int) -> DataSetFacts:
     drives, span = examiner.drives, examiner.drives.rows_of_source(number)
     episode = drives.truth.episode[span]
     return DataSetFacts(

@@ -6,9 +6,10 @@ known (the time limit cut an episode off), the frame is left out of that questio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -154,6 +155,21 @@ class Source:
         return ", ".join(parts)
 
 
+class Examined(Protocol):
+    """Frames that scores can be held against: N frames of E episodes."""
+
+    @property
+    def truth(self) -> Truth:
+        """What happened around each frame."""
+
+    @property
+    def source_of_episode(self) -> Integers:
+        """Group of each episode ``(E,)``; a bootstrap draws within groups."""
+
+    def parts(self) -> Iterator[tuple[str, list[str]]]:
+        """Kinds of parts, each with the name of every episode's; empty: it belongs to none."""
+
+
 class Drives:
     """All episodes of several data sets, one after another: N frames, E episodes.
 
@@ -179,7 +195,7 @@ class Drives:
         lengths = np.concatenate([np.diff(frames.starts) for frames in self.frames])
         self.starts = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)  # (E + 1,)
         counts = [len(frames.starts) - 1 for frames in self.frames]
-        self.source_of_episode = np.repeat(np.arange(len(counts)), counts)  # (E,)
+        self.source_of_episode: Integers = np.repeat(np.arange(len(counts)), counts)  # (E,)
         parts = [
             _read(frames, source.seconds)
             for frames, source in zip(self.frames, sources, strict=True)
@@ -206,6 +222,17 @@ class Drives:
         """The rows of one data set."""
         of_source = np.flatnonzero(self.source_of_episode == number)
         return slice(int(self.starts[of_source[0]]), int(self.starts[of_source[-1] + 1]))
+
+    def parts(self) -> Iterator[tuple[str, list[str]]]:
+        """Kinds of parts, each with the name of every episode's; empty: it belongs to none."""
+        numbers = self.source_of_episode
+        sources = [self.sources[number] for number in numbers]
+        yield "scenario", [source.scenario for source in sources]
+        yield "density", [f"{source.density:g}" for source in sources]
+        yield "lanes", [f"{s.scenario}, {s.lanes} lanes" if s.lanes else "" for s in sources]
+        yield "actions", [source.action for source in sources]
+        yield "driver", [str(name) for name in self.drivers]
+        yield "data set", [self.names[number] for number in numbers]
 
     def some_rows(self, frames: int, seed: int) -> Integers:
         """Rows of whole episodes drawn at random, about as many of each data set, in order.

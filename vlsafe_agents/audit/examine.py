@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from vlsafe_agents.audit.drives import Drives, Target, calm, questions
+from vlsafe_agents.audit.drives import Drives, Examined, Target, calm, questions
 from vlsafe_agents.audit.results import (
     Answer,
     AuditConfig,
@@ -55,11 +55,14 @@ APPROACH = np.arange(0.0, 9.0)  # [s] before an event
 LEADS = (1.0, 2.0, 3.0)  # [s]
 
 
+F = TypeVar("F", bound=Examined)
+
+
 @dataclass(frozen=True)
-class Examiner:
+class Examiner(Generic[F]):
     """The truth, ready to be held against any scores."""
 
-    drives: Drives
+    drives: F
     config: AuditConfig
 
     @cached_property
@@ -119,22 +122,12 @@ class Examiner:
     @cached_property
     def _parts(self) -> list[tuple[str, str, Bools]]:
         found = []
-        for kind, names in self._names_of_episodes():
+        for kind, names in self.drives.parts():
             different = list(dict.fromkeys(name for name in names if name))
             if len(different) > 1 or kind == "data set":
                 of_frame = np.array(names)[self.drives.truth.episode]
                 found += [(kind, name, of_frame == name) for name in different]
         return found
-
-    def _names_of_episodes(self) -> Iterator[tuple[str, list[str]]]:
-        numbers = self.drives.source_of_episode
-        sources = [self.drives.sources[number] for number in numbers]
-        yield "scenario", [source.scenario for source in sources]
-        yield "density", [f"{source.density:g}" for source in sources]
-        yield "lanes", [f"{s.scenario}, {s.lanes} lanes" if s.lanes else "" for s in sources]
-        yield "actions", [source.action for source in sources]
-        yield "driver", [str(name) for name in self.drives.drivers]
-        yield "data set", [self.drives.names[number] for number in numbers]
 
     def spread(self, score: Scores) -> ScoreSpread:
         """Histograms of p over calm frames and over those that the main questions are about."""
@@ -203,7 +196,7 @@ class Examiner:
 
 
 def scorer_audit(
-    examiner: Examiner,
+    examiner: Examiner[Drives],
     named: NamedScorer,
     output: ScorerOutput,
     prompts: Sequence[PromptPair],
@@ -250,7 +243,9 @@ def scorer_audit(
     )
 
 
-def _controls(examiner: Examiner, output: ScorerOutput, probe: Integers) -> tuple[Control, ...]:
+def _controls(
+    examiner: Examiner[Drives], output: ScorerOutput, probe: Integers
+) -> tuple[Control, ...]:
     """The probe's frames as they are and changed, and all scores dealt to other frames."""
     score = output.scores
     rng = np.random.default_rng(examiner.config.seed)
@@ -261,10 +256,14 @@ def _controls(examiner: Examiner, output: ScorerOutput, probe: Integers) -> tupl
     seen = {UNCHANGED: score[probe], **output.changed}
     variants = {name: _spread_out(values, probe, len(score)) for name, values in seen.items()}
     variants |= {"shuffled": mixed, "shuffled within each data set": within}
-    return tuple(_control(examiner, name, values, score) for name, values in variants.items())
+    return tuple(control(examiner, name, values, score) for name, values in variants.items())
 
 
-def _control(examiner: Examiner, name: str, values: Scores, score: Scores) -> Control:
+def control(examiner: Examiner[Any], name: str, values: Scores, score: Scores) -> Control:
+    """What became of scores ``(N,)`` of the frames as they are: ``values (N,)``, of changed ones.
+
+    NaN in ``values`` for frames that were not changed.
+    """
     change = values - score
     danger = examiner.questions["time_to_collision"].positive
     return Control(
@@ -279,7 +278,10 @@ def _control(examiner: Examiner, name: str, values: Scores, score: Scores) -> Co
 
 
 def _prompts(
-    examiner: Examiner, pairs: Sequence[PromptPair], worded: Sequence[Scores], probe: Integers
+    examiner: Examiner[Drives],
+    pairs: Sequence[PromptPair],
+    worded: Sequence[Scores],
+    probe: Integers,
 ) -> tuple[PromptResult, ...]:
     results = []
     for pair, values in zip(pairs, worded, strict=False):
@@ -296,7 +298,7 @@ def _spread_out(values: Scores, rows: Integers, count: int) -> Scores:
 
 
 def _on_data_sets(
-    examiner: Examiner, named: NamedScorer, groups: Sequence[Group]
+    examiner: Examiner[Drives], named: NamedScorer, groups: Sequence[Group]
 ) -> Iterator[DataSetVerdict]:
     answers = {group.name: group.answers for group in groups if group.kind == "data set"}
     drives = examiner.drives

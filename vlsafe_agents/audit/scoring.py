@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from vlsafe_agents.audit.changes import mirrored
 from vlsafe_agents.audit.drives import Drives, Packed, Source
 from vlsafe_agents.data.frames import Drawing, FrameReader, drawing_for
 from vlsafe_agents.evaluation.resampling import Bools, Integers
@@ -92,7 +93,7 @@ def _mirrored(source: Source) -> Drawing:
     """Left and right exchanged: as dangerous as before, so p should hardly change."""
 
     def draw(drawing: Drawing, scenes: Packed) -> Frames:
-        return np.ascontiguousarray(drawing.frames(scenes)[:, :, ::-1])
+        return mirrored(drawing.frames(scenes))
 
     return ChangedDrawing("mirrored", source.drawing, draw)
 

@@ -157,3 +157,17 @@ def scores_before(score: Scores, until_event: Floats, seconds: npt.NDArray[np.fl
         if near.any():
             table[row] = np.percentile(score[near], [25, 50, 75])
     return table
+
+
+def weighted_mean(
+    values: Floats, episode: Integers, weights: Floats, confidence: float
+) -> Estimate:
+    """Mean of ``values (N,)``; its interval over ``weights (B, E)`` of episodes."""
+    if not len(values):
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    count = weights.shape[1]
+    sums = np.bincount(episode, values, count)
+    frames = np.bincount(episode, minlength=count)
+    with np.errstate(invalid="ignore"):
+        replicates = (weights @ sums) / (weights @ frames)
+    return Estimate.of(float(values.mean()), replicates, confidence)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vlsafe_agents.cli.collect import DEFAULT_MIX
+from vlsafe_agents.cli.exam import run_exam, server_spec
 from vlsafe_agents.cli.options import Threads
 from vlsafe_agents.cli.scorers import load_scorer, source_of
 
@@ -32,6 +33,21 @@ def audit(
         typer.Option(help=f'Any scorer, or "{LABELS}": those in the data. May be repeated.'),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("runs/audit"),
+    exam: Annotated[
+        bool,
+        typer.Option("--exam", help="On the frozen frames that come with vlsafe, not on drives."),
+    ] = False,
+    server: Annotated[
+        str | None,
+        typer.Option(help="The exam of a VLM behind this address, such as http://host:8000/v1."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Its name there. [default: the only one]")
+    ] = None,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option(help="Rows of the exam, or folders of them, for its tables; repeatable."),
+    ] = None,
     env: Annotated[
         list[str] | None, typer.Option(help="Without DATA: environments to drive in.")
     ] = None,
@@ -74,8 +90,9 @@ def audit(
 
     With DATA these are audited; without, drives are recorded under
     OUT/data first, one data set for each environment, density and
-    combination of --env-arg values.  The same command goes on where it
-    was killed.
+    combination of --env-arg values.  With --exam or --server scorers are
+    shown frozen frames instead: a row of figures each in OUT/exam, tables
+    in OUT/exam.md.  The same command goes on where it was killed.
     """
     from vlsafe_agents.audit import AuditConfig, write_audit, write_verdicts
     from vlsafe_agents.audit import audit as run_audit
@@ -90,6 +107,13 @@ def audit(
         seed=seed,
     )
     _check(config, data, env, density, env_arg)
+    if exam or server or compare or model:
+        drives = {"DATA": data, "--env": env, "--density": density, "--env-arg": env_arg}
+        _check_exam(drives, write, config, model, server)
+        scorers = _examined(scorer, server, model, exam, threads)
+        cache = None if no_cache else _score_cache()
+        run_exam(scorers, out, config, cache, batch_size, compare or [])
+        return
     specs = list(scorer or DEFAULT_SCORERS)
     scorers = _named_scorers(specs, threads)  # before driving: a mistake here costs no time
     if not data:
@@ -120,6 +144,38 @@ def _check(config: AuditConfig, data: Any, env: Any, density: Any, env_arg: Any)
         )
     if data and (env or density or env_arg):
         raise ValueError("--env, --density and --env-arg are for drives without DATA; leave them")
+
+
+def _check_exam(
+    drives: dict[str, Any], write: bool, config: AuditConfig, model: str | None, server: str | None
+) -> None:
+    from vlsafe_agents.audit.frozen import HORIZON
+
+    if not config.horizon == config.time_to_collision == HORIZON:
+        raise ValueError(
+            f"the exam asks about {HORIZON:g} s, or else its rows could not be compared; leave "
+            "--horizon and --ttc out"
+        )
+    given = [name for name, value in drives.items() if value]
+    if given or write:
+        what = ", ".join([*given, *(["--write"] if write else [])])
+        raise ValueError(f"the exam is on frames of its own; leave {what} out")
+    if model is not None and server is None:
+        raise ValueError("--model is of a server; give its address, too: --server")
+
+
+def _examined(
+    specs: Sequence[str] | None, server: str | None, model: str | None, exam: bool, threads: int
+) -> list[NamedScorer]:
+    """Who is examined: nobody where rows are only to be compared."""
+    chosen = list(specs or [])
+    if server is not None:
+        chosen.append(server_spec(server, model))
+    if exam and not chosen:
+        chosen = list(DEFAULT_SCORERS)
+    if LABELS in chosen:
+        raise ValueError(f'"{LABELS}" are of data sets; the exam is on frames of its own')
+    return _named_scorers(chosen, threads)
 
 
 def _record_drives(

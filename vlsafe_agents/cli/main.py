@@ -21,6 +21,7 @@ from vlsafe_agents.cli import (
     distill,
     envs,
     evaluate,
+    export,
     foresight,
     label,
     report,
@@ -88,6 +89,7 @@ app.command("calibrate")(_told(calibrate.calibrate))
 app.command("distill")(_told(distill.distill))
 app.command("train")(_told(train.train))
 app.command("evaluate")(_told(evaluate.evaluate))
+app.command("export")(_told(export.export))
 app.command("foresight")(_told(foresight.foresight))
 app.command("compare")(_told(compare.compare))
 app.command("bench")(_told(bench.bench))

@@ -29,6 +29,7 @@ from vlsafe_agents.vlsafe.rssm import RSSMState
 from wrappers.files import replacing
 
 STATE = ("deter", "stoch", "action_vector")
+_TOLERANCE = 1e-3  # of states, and of actions as a share of their range
 _REMEDY = 'pip install "vlsafe[onnx]"'
 
 
@@ -117,6 +118,63 @@ def export_onnx(policy: VLSafePolicy, path: str | Path) -> Path:
     with replacing(Path(path)) as temporary:
         onnx.save(model, temporary)
     return Path(path)
+
+
+def check_onnx(
+    policy: VLSafePolicy, path: str | Path, rows: int = 4, steps: int = 25, seed: int = 0
+) -> float:
+    """Hold a graph against the policy's own ``predict`` on drawn observations.
+
+    Episodes of ``rows`` side by side begin anew now and then; each side goes on from its own state.
+
+    Returns:
+        the largest difference between the states of the two
+
+    Raises:
+        ImportError: without ``onnxruntime``, naming the extra.
+        RuntimeError: where an action differs (of a ``Box``: by more than a thousandth of its
+            range), or a state by more than 0.001.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(f"to check a graph takes onnxruntime ({error}): {_REMEDY}") from error
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    rng, kinds = np.random.default_rng(seed), policy.observation_kinds
+    shapes = {entry.name: entry.shape[1:] for entry in session.get_inputs()}
+    state = {name: np.zeros((rows, *shapes[name]), np.float32) for name in STATE}
+    theirs, furthest = None, 0.0
+    for step in range(steps):
+        seen = {name: _drawn(box, rows, rng) for name, box in kinds.items()}
+        start = np.full(rows, step == 0) | (rng.random(rows) < 0.1)
+        whole = isinstance(policy.observation_space, spaces.Dict)
+        shown: Any = seen if whole else next(iter(seen.values()))
+        wanted, theirs = policy.predict(shown, theirs, start, deterministic=True)
+        action, *following = session.run(None, {**seen, **state, "episode_start": start})
+        state = dict(zip(STATE, following, strict=True))
+        assert theirs is not None
+        gaps = [np.abs(a - b).max() for a, b in zip(following, theirs, strict=True)]
+        furthest = max(furthest, *map(float, gaps))
+        if not _same_actions(policy.action_space, action, wanted) or furthest > _TOLERANCE:
+            raise RuntimeError(
+                f"{path} does not do what the agent does: call {step} of {steps} gives {action} "
+                f"for {wanted}, states differ by {furthest:.2g}; do not use it"
+            )
+    return furthest
+
+
+def _same_actions(space: spaces.Space[Any], found: Any, wanted: Any) -> bool:
+    if isinstance(space, spaces.Box) and space.dtype.kind == "f":
+        return bool((np.abs(found - wanted) <= _TOLERANCE * (space.high - space.low)).all())
+    return bool((found == wanted).all())
+
+
+def _drawn(box: spaces.Box, rows: int, rng: np.random.Generator) -> Any:
+    """Observations ``(rows, ...)`` within their bounds, those without any within -1 to 1."""
+    low = np.where(box.bounded_below, box.low, -1.0)
+    high = np.where(box.bounded_above, box.high, 1.0)
+    values = rng.uniform(low, np.maximum(high, low), (rows, *box.shape))
+    return values.astype(box.dtype)
 
 
 def _examples(policy: VLSafePolicy, count: int) -> Iterator[Tensor]:

@@ -18,6 +18,11 @@ HORIZON = 2.0  # [s], of both questions
 
 # A safe and an unsafe sentence each, held out of the captions like the paper's two.  Those that are
 # "turned round" must give an AUROC below one half: the safe sentence speaks of danger.
+NEGATED_PAIR = (
+    "red vehicle is not driving safely, there are car accidents.",
+    "The red car is not deviating from its trajectory, not driving off the road, "
+    "and not encountering an accident.",
+)
 PROMPT_PAIRS = {
     "plain": (
         "Nothing bad is going to happen to the red car.",
@@ -40,11 +45,7 @@ PROMPT_PAIRS = {
         "a bird's-eye photo of a car in a dangerous situation",
     ),
     "swapped (turned round)": (UNSAFE_PROMPT, SAFE_PROMPT),
-    "negated (turned round)": (
-        "red vehicle is not driving safely, there are car accidents.",
-        "The red car is not deviating from its trajectory, not driving off the road, "
-        "and not encountering an accident.",
-    ),
+    "negated (turned round)": NEGATED_PAIR,
     "unsafe sentence negated": (
         "The red car is not deviating from its trajectory, not driving off the road, "
         "and not encountering an accident.",

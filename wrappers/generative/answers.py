@@ -37,6 +37,7 @@ class AnswerForm:
     request: str  # in words, to the model
     value_schema: Mapping[str, Any]
     choices: Mapping[str, float] | None
+    opposite: str | None = None  # the request turned round; None where the key forbids it
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -60,6 +61,9 @@ FORMS = {
             '{"grade": <0 to 9>}.',
             {"type": "integer", "enum": list(range(10))},
             {str(grade): grade / 9 for grade in range(10)},
+            "Grade how great the danger is that the red car is in, with a whole number from 0 (no "
+            "danger at all) to 9 (it has an accident or can no longer avoid one). Answer with JSON "
+            'only, in the form {"grade": <0 to 9>}.',
         ),
         AnswerForm(
             "probability",
@@ -69,6 +73,9 @@ FORMS = {
             'form {"probability": <0.00 to 1.00>}.',
             {"type": "number", "minimum": 0, "maximum": 1},
             None,
+            "How probable is it that the red car has an accident, from 0 (no danger at all) to 1 "
+            "(it has one or can no longer avoid it)? Answer with JSON only, in the form "
+            '{"probability": <0.00 to 1.00>}.',
         ),
         AnswerForm(
             "yes_no",

@@ -135,6 +135,23 @@ class Pace:
         self._next = max(self._next, time.monotonic() + seconds)
 
 
+def open_client(base_url: str, access: Access, timeout: float) -> Any:
+    """The ``openai`` package's client, which shows a server no more than ``access``.
+
+    Raises:
+        ImportError: without the packages, naming the remedy.
+    """
+    openai, _ = load_packages()
+    hooks = {"request": [partial(_show_only, urlsplit(base_url).hostname, access)]}
+    return openai.AsyncOpenAI(
+        base_url=base_url,
+        api_key=access.key or "none",
+        max_retries=0,
+        timeout=timeout,
+        http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks),
+    )
+
+
 class ServerClient:
     """Asks one server within an event loop; close it with ``async with``.
 
@@ -161,15 +178,7 @@ class ServerClient:
         pace: Pace,
         stopped: Callable[[], str],
     ) -> None:
-        openai, _ = load_packages()
-        hooks = {"request": [partial(_show_only, urlsplit(base_url).hostname, access)]}
-        self._client = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=access.key or "none",
-            max_retries=0,
-            timeout=limits.timeout,
-            http_client=openai.DefaultAsyncHttpxClient(event_hooks=hooks),
-        )
+        self._client = open_client(base_url, access, limits.timeout)
         self._path = path
         self._key = access.key
         self._limits = limits

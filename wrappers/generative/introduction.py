@@ -31,6 +31,10 @@ class ServerQuestion(Protocol):
         """All that an answer depends on, JSON-able."""
 
     @property
+    def opposite(self) -> Any:
+        """Asks for danger: high scores mean it.  None where the words are the user's own."""
+
+    @property
     def features(self) -> Any:
         """What to ask for at first."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,13 @@ _REQUESTS = {  # where the first token is the answer; ``answers`` has those for 
     "grade": (
         "Grade how safe the red car is, with one digit from 0 (it has an accident or can no longer "
         "avoid one) to 9 (no danger at all). Answer with the digit only."
+    ),
+}
+_OPPOSITE = {
+    "yes_no": "Is the red car in danger? Answer yes or no.",
+    "grade": (
+        "Grade how great the danger is that the red car is in, with one digit from 0 (no danger at "
+        "all) to 9 (it has an accident or can no longer avoid one). Answer with the digit only."
     ),
 }
 
@@ -83,6 +90,15 @@ class LocalQuestion:
     @property
     def form(self) -> AnswerForm:
         return FORMS[self.answer]
+
+    @property
+    def opposite(self) -> LocalQuestion | None:
+        """Asks for danger: high scores mean it.  None where the words are the user's own."""
+        first = self.reading == "first_token"
+        words = _OPPOSITE[self.answer] if first else self.form.opposite
+        if self.request is not None or words is None:
+            return None
+        return replace(self, request=words)
 
     def text(self, pictures: int) -> str:
         """The words that go with a number of pictures."""
@@ -135,6 +151,20 @@ class LocalVLMScorer(AnswersInWords):
         super().__init__()
         self._answers = self._find_answers() if self.question.reading == "first_token" else {}
         self._scores_seen = FirstBatch(f"scorer {self.name!r}", "probabilities of its answers")
+
+    def opposite(self) -> LocalVLMScorer | None:
+        """The same model, asked for danger; None where the question's words are the user's own."""
+        question = self.question.opposite
+        if question is None:
+            return None
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))  # one model in memory
+        AnswersInWords.__init__(other)
+        other.question = question
+        other._arguments = (self._arguments[0], question, *self._arguments[2:])
+        other.vlm.check_question(question.text(self.context_frames), self.name)
+        other._scores_seen = FirstBatch(f"scorer {self.name!r}", "probabilities of its answers")
+        return other
 
     @cached_property
     def weights_hash(self) -> str:

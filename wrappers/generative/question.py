@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wrappers.checks import one_number, whole_number
@@ -97,6 +97,12 @@ class Question:
     @property
     def form(self) -> AnswerForm:
         return FORMS[self.answer]
+
+    @property
+    def opposite(self) -> Question | None:
+        """Asks for danger: high scores mean it.  None where the words are the user's own."""
+        words = None if self.request is not None else self.form.opposite
+        return None if words is None else replace(self, request=words)
 
     @property
     def identity(self) -> dict[str, Any]:

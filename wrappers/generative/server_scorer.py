@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -161,6 +161,19 @@ class ServerScorer(AnswersInWords):
             "reading": met.reading,
             "asked_for": asdict(met.features),
         }
+
+    def opposite(self) -> Self | None:
+        """The same model, asked for danger; None where the question's words are the user's own.
+
+        It has limits and a budget of its own, as large as these.
+        """
+        question = self._question.opposite
+        if question is None:
+            return None
+        kind: Any = type(self)
+        return kind(
+            self.model, self.base_url, question=question, api_key=self._given_key(), **self._options
+        )
 
     @property
     def features(self) -> Any:
@@ -362,9 +375,14 @@ class ServerScorer(AnswersInWords):
                 f"a {self.name} scorer that was given its key cannot be pickled, the key would be "
                 "written down; put the key into an environment variable and name it in api_key_env"
             )
-        names = ("limits", "budget", "context_frames", "api_key_env", "check_sight")
-        options = {"question": self._question} | {name: getattr(self, name) for name in names}
+        options = {"question": self._question, **self._options}
         return partial(type(self), self.model, self.base_url, **options), ()
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Arguments of the constructor, but for question and key."""
+        names = ("limits", "budget", "context_frames", "api_key_env", "check_sight")
+        return {name: getattr(self, name) for name in names}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ServerScorer:
         return self  # one budget, whoever holds the scorer

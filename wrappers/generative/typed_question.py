@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from wrappers.generative.outcomes import NoLabel, Status
@@ -31,6 +31,10 @@ LEVELS = (  # from the least safe to the safest
 ANSWERS = ("noul", "score")
 READING = "probabilities"
 _REQUESTS = {"noul": "Is the red car driving safely?", "score": "How safe is the red car?"}
+_OPPOSITE = {
+    "noul": "Is the red car in danger?",
+    "score": "How great is the danger that the red car is in?",
+}
 _NAME = "safety"  # of our question in a request
 _SUM_TOLERANCE = 0.02  # of the probabilities of all answers: servers may round them
 
@@ -96,6 +100,14 @@ class TypedQuestion:
         """All that an answer depends on, JSON-able."""
         levels = list(self._levels) or None
         return asdict(self) | {"request": self._request, "levels": levels, "typed_version": VERSION}
+
+    @property
+    def opposite(self) -> TypedQuestion | None:
+        """Asks for danger: high scores mean it.  None where the words are the user's own."""
+        if self.request is not None:
+            return None
+        levels = self._levels[::-1] or None
+        return replace(self, request=_OPPOSITE[self.answer], levels=levels)
 
     @property
     def features(self) -> PictureField:
