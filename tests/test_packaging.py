@@ -1,4 +1,4 @@
-"""The wheel holds our three packages, the bundled judge, and nothing else."""
+"""The wheel holds our packages, the bundled judge, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("vlsafe", "vlsafe_envs", "vlsafe_agents", "wrappers")
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +29,13 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_top_level_names_are_exactly_ours(wheel_names: list[str]) -> None:
     tops = {name.partition("/")[0] for name in wheel_names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {
-        "vlsafe_envs",
-        "vlsafe_agents",
-        "wrappers",
-    }
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
 
 
 def test_every_file_of_the_packages_travels(wheel_names: list[str]) -> None:
     files = [
         file.relative_to(ROOT).as_posix()
-        for package in ("vlsafe_envs", "vlsafe_agents", "wrappers")
+        for package in PACKAGES
         for file in (ROOT / package).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     ]
@@ -47,8 +44,17 @@ def test_every_file_of_the_packages_travels(wheel_names: list[str]) -> None:
     assert sorted(set(files) - set(wheel_names)) == []
 
 
+def test_an_editable_install_puts_the_folder_on_the_path(tmp_path: Path) -> None:
+    """With setuptools' finder, a clone named vlsafe in the working directory would come first."""
+    code = f"from setuptools.build_meta import build_editable; build_editable({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    wheel = zipfile.ZipFile(next(tmp_path.glob("*.whl")))
+    (pth,) = (name for name in wheel.namelist() if name.endswith(".pth"))
+    assert wheel.read(pth).decode().split() == [str(ROOT)]
+
+
 def test_all_packages_say_that_they_are_typed(wheel_names: list[str]) -> None:
-    for package in ("vlsafe_envs", "vlsafe_agents", "wrappers"):
+    for package in PACKAGES:
         assert f"{package}/py.typed" in wheel_names
 
 
