@@ -199,6 +199,48 @@ def read_json(path: Path, kind: type = dict, remedy: str = "", most: int = MOST_
     return value
 
 
+def read_yaml(path: Path, kind: type = dict, remedy: str = "") -> Any:
+    """The YAML in a file, of which JSON is a part; a mapping unless another ``kind`` is asked for.
+
+    Args:
+        remedy: what to do about a faulty file; ends the error's sentence.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        ValueError: for a file that is no YAML, one of another kind, and a key that is given twice,
+            of which YAML would forget the first.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is given twice."""
+
+    Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+    try:
+        value = yaml.load(read_text(path, remedy), Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        fault = f"is no YAML file: {' '.join(str(error).split())}"
+        raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
+    if not isinstance(value, kind):
+        raise ValueError(_sentence(f"{path} holds no YAML mapping", remedy))
+    return value
+
+
+def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
+    import yaml
+
+    given = set()
+    for key_node, _ in node.value:
+        if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
+            if key_node.value in given:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line} has {key_node.value!r} a second time")
+            given.add(key_node.value)
+    loader.flatten_mapping(node)  # merges <<
+    found: dict[Any, Any] = loader.construct_mapping(node, deep=True)
+    return found
+
+
 def fault_of(path: Path) -> str:
     """What is plainly wrong with a file that a reader has refused; empty if nothing is."""
     with path.open("rb") as file:

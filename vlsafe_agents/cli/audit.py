@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.collect import DEFAULT_MIX
 from vlsafe_agents.cli.options import Threads
 from vlsafe_agents.cli.scorers import load_scorer, source_of
@@ -29,11 +30,17 @@ def audit(
     ] = None,
     scorer: Annotated[
         list[str] | None,
-        typer.Option(help=f'Any scorer, or "{LABELS}": those in the data. May be repeated.'),
+        typer.Option(
+            help=f'Any scorer, or "{LABELS}": those in the data. May be repeated.',
+            autocompletion=completion.scorers,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("runs/audit"),
     env: Annotated[
-        list[str] | None, typer.Option(help="Without DATA: environments to drive in.")
+        list[str] | None,
+        typer.Option(
+            help="Without DATA: environments to drive in.", autocompletion=completion.env_ids
+        ),
     ] = None,
     density: Annotated[list[float] | None, typer.Option(help="Their traffic densities.")] = None,
     env_arg: Annotated[
@@ -69,7 +76,7 @@ def audit(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep scores of other runs.")
     ] = False,
-) -> None:
+) -> dict[str, Any]:
     """Hold scorers against the simulator's truth: report.html, report.md, audit.json, scores.npz.
 
     With DATA these are audited; without, drives are recorded under
@@ -79,6 +86,7 @@ def audit(
     """
     from vlsafe_agents.audit import AuditConfig, write_audit, write_verdicts
     from vlsafe_agents.audit import audit as run_audit
+    from vlsafe_agents.audit.verdicts import as_json
 
     config = AuditConfig(
         horizon=horizon,
@@ -108,6 +116,7 @@ def audit(
     if write:
         write_verdicts(findings.audit)
     _print(findings.audit, page)
+    return {"report": page, **as_json(findings.audit)}
 
 
 def _check(config: AuditConfig, data: Any, env: Any, density: Any, env_arg: Any) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.options import CostFunction, CostKey, EnvArg, RewardFunction, Wrapper
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
 def collect(
     out: Annotated[Path, typer.Option(help="Minari root folder, for example runs/mine/data.")],
     env: Annotated[
-        str, typer.Option(help="Environment: an id of ours or of Gymnasium, or module:function.")
+        str,
+        typer.Option(
+            help="Environment: an id of ours or of Gymnasium, or module:function.",
+            autocompletion=completion.env_ids,
+        ),
     ] = "VLSafe-Highway-v0",
     steps: Annotated[
         int | None,
@@ -71,7 +76,7 @@ def collect(
     seed: Annotated[int, typer.Option(help="Decides seeds and drivers of all episodes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
     overwrite: Annotated[bool, typer.Option(help="Remove what is already there.")] = False,
-) -> None:
+) -> dict[str, Any]:
     """Drive a mix of drivers and store what they see, costs and scenes.
 
     The same command goes on where it was killed; no finished episode is lost or driven twice.
@@ -131,6 +136,7 @@ def collect(
         brancher=_brancher() if branches else None,
     )
     _print(summary)
+    return vars(summary)
 
 
 def _shares(choice: AnyEnv, mix: str | None, policy: str | None) -> dict[str, float]:

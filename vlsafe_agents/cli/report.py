@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ import typer
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, for example runs/mine; or of a suite.")],
     out: Annotated[Path | None, typer.Option(help="The page; default RUN/report.html.")] = None,
-) -> None:
+) -> dict[str, Any]:
     """Write tables, learning curves, dreams and videos of a run into one HTML file.
 
     Of a suite's folder (`vlsafe bench`) tables with intervals over training
@@ -22,6 +22,8 @@ def report(
     from vlsafe_agents.report import write_report
 
     if is_suite(run):
-        say(write_suite_report(run, out)[0])
-        return
-    say(write_report(run, out or run / "report.html"))
+        page = write_suite_report(run, out)[0]
+    else:
+        page = write_report(run, out or run / "report.html")
+    say(page)
+    return {"report": page}

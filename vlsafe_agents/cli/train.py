@@ -11,6 +11,7 @@ from typing import Annotated, Any, Optional, get_args, get_type_hints
 import typer
 
 from vlsafe_agents.algorithms import ALGORITHMS, find_algorithm
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.options import CostFunction, EnvArg, RewardFunction, Wrapper
 from vlsafe_agents.training.settings import (
     METADATA,
@@ -21,8 +22,15 @@ from vlsafe_agents.training.settings import (
     read_settings_file,
 )
 
+_COMPLETED = {
+    "algo": completion.algorithms,
+    "observation": completion.observations,
+    "preset": completion.presets,
+    "scorer": completion.scorers,
+}
 
-def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+
+def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command with an option for each of :class:`TrainSettings` in place of ``**given``."""
     signature = inspect.signature(command, eval_str=True)
     out, *own = (p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD)
@@ -30,7 +38,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     settings = [_option(name, hints[name]) for name in METADATA if name != "env"]
     options = [out, *settings, *own]
     command.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in options} | {"return": None}
+    command.__annotations__ = {p.name: p.annotation for p in options}
     return command
 
 
@@ -62,7 +70,10 @@ def _option(name: str, hint: Any) -> inspect.Parameter:
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[Optional[kind], typer.Option(*names, help=text, **limits)],  # noqa: UP045
+        annotation=Annotated[
+            Optional[kind],  # noqa: UP045
+            typer.Option(*names, help=text, autocompletion=_COMPLETED.get(name), **limits),
+        ],
     )
 
 
@@ -75,7 +86,11 @@ def train(
         typer.Option(help="A run's settings.json; options that are given go first."),
     ] = None,
     env: Annotated[
-        str | None, typer.Option(help="Environment id. [default: the data set's, or Highway]")
+        str | None,
+        typer.Option(
+            help="Environment id. [default: the data set's, or Highway]",
+            autocompletion=completion.env_ids,
+        ),
     ] = None,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
     env_arg: EnvArg = None,
@@ -94,7 +109,7 @@ def train(
     ] = 1,
     overwrite: Annotated[bool, typer.Option(help="Remove an agent that is there.")] = False,
     **given: Any,
-) -> None:
+) -> dict[str, Any]:
     """Train an agent; the same command goes on from the last checkpoint (every two minutes).
 
     VLSafe, BC, BC-Safe, IQL, CQL and CPQ learn from --data and never touch the environment.  VLSafe
@@ -148,11 +163,14 @@ def train(
     torch.set_num_threads(threads)
     facts = run.train(wanted, out, lambda: make_env(wanted, dataset), dataset, overwrite=overwrite)
     _show(out, facts)
+    return {"folder": out, **facts}
 
 
 def _show(out: Path, facts: Mapping[str, Any]) -> None:
+    from vlsafe_agents.cli.tables import say
+
     if facts:  # of several processes, one has them
-        print(f"{out}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+        say(f"{out}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
 
 
 def open_data(data: str, cost: str | None, cost_key: str | None, spec: Any) -> Any:
@@ -217,7 +235,7 @@ def _for_other(choice: Any, spec: Any, dataset: Any, given: Mapping[str, Any]) -
 
 def _update_without_scores(dataset: Any, given: Mapping[str, Any]) -> str | None:
     """The update of an agent that is told no safety scores; None where it is told some."""
-    from vlsafe_agents.cli.tables import say
+    from vlsafe_agents.cli.tables import note
 
     if given.get("online"):
         if given.get("scorer", "none") != "none":
@@ -227,7 +245,7 @@ def _update_without_scores(dataset: Any, given: Mapping[str, Any]) -> str | None
         if dataset is None or dataset.has_safety_score:
             return None
         update, where = "lagrangian" if dataset.has_cost else "none", "in the data"
-    say(f"no safety_score {where}: --update {update}, unless one is given")
+    note(f"no safety_score {where}: --update {update}, unless one is given")
     return update
 
 
