@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,13 @@ DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
 
 def collect(
     out: Annotated[Path, typer.Option(help="Minari root folder, for example runs/mine/data.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Minari id of the data set, such as vlsafe/highway/expert-v0, or only its last "
+            "part. [default: vlsafe/highway-v0 for the highway, and so on]"
+        ),
+    ] = None,
     env: Annotated[
         str,
         typer.Option(
@@ -85,7 +91,7 @@ def collect(
     from vlsafe_agents.cli.policies import driver_maker, is_policy, make_watched
     from vlsafe_agents.data.collect import CollectConfig
     from vlsafe_agents.data.collect import collect as collect_episodes
-    from vlsafe_agents.data.collection import check_place
+    from vlsafe_agents.data.collection import check_place, minari_id
     from vlsafe_envs.drivers import make_driver
 
     own = {"wrapper": wrapper, "cost_key": cost_key}
@@ -106,7 +112,7 @@ def collect(
         steps=steps,
         episodes=episodes,
         seed=seed,
-        dataset_id=_dataset_id(choice.env_id),
+        dataset_id=minari_id(choice.env_id, name),
         observation=None if observation == RECORDED[0] else observation,
         branches=_branches(choice, branches, branch_seconds) if branches else None,
     )
@@ -193,14 +199,6 @@ def _brancher() -> Brancher:
     from vlsafe_envs.snapshots import branches
 
     return Brancher(branches, make_macro)
-
-
-def _dataset_id(env_id: str) -> str:
-    """A Minari id made of an environment's."""
-    if env_id.startswith("VLSafe-"):
-        return f"vlsafe/{env_id.removeprefix('VLSafe-').lower()}"
-    name = re.sub(r"[^\w-]+", "-", env_id).strip("-").lower()
-    return f"vlsafe/{name}" if re.search(r"-v\d+$", name) else f"vlsafe/{name}-v0"
 
 
 def _fleet(choice: AnyEnv, options: dict[str, Any], workers: int) -> Fleet | None:

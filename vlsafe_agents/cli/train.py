@@ -104,6 +104,10 @@ def train(
         bool,
         typer.Option("--allow-import", help="Use an environment that --data name and not we."),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Send the log to wandb or trackio, too; wandb:PROJECT names a project."),
+    ] = None,
     threads: Annotated[
         int, typer.Option(help="PyTorch threads; small networks want 1.", min=1)
     ] = 1,
@@ -161,7 +165,8 @@ def train(
         given = {**_for_other(choice, spec, dataset, given), **given}
     wanted = TrainSettings(env=choice, **given)
     torch.set_num_threads(threads)
-    facts = run.train(wanted, out, lambda: make_env(wanted, dataset), dataset, overwrite=overwrite)
+    how = {"overwrite": overwrite, "tracker": track}
+    facts = run.train(wanted, out, lambda: make_env(wanted, dataset), dataset, **how)
     _show(out, facts)
     return {"folder": out, **facts}
 
