@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import time
@@ -213,9 +214,11 @@ def read_yaml(path: Path, kind: type = dict, remedy: str = "") -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses a key that is given twice."""
+        """Refuses a key that is given twice; 5e-4 is a number, as in YAML 1.2."""
 
     Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+    number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
     try:
         value = yaml.load(read_text(path, remedy), Loader)
     except (yaml.YAMLError, RecursionError) as error:

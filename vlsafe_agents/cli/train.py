@@ -13,6 +13,7 @@ import typer
 from vlsafe_agents.algorithms import ALGORITHMS, find_algorithm
 from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.options import CostFunction, EnvArg, RewardFunction, Wrapper
+from vlsafe_agents.training.hyperparameters import is_by_environment, read_hyperparameters
 from vlsafe_agents.training.settings import (
     METADATA,
     READ_BY_SOME,
@@ -83,7 +84,10 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the agent, for example runs/mine/vlsafe.")],
     settings: Annotated[
         Path | None,
-        typer.Option(help="A run's settings.json; options that are given go first."),
+        typer.Option(
+            help="A run's settings.json, or a YAML file of settings by environment id; options "
+            "that are given go first."
+        ),
     ] = None,
     env: Annotated[
         str | None,
@@ -129,7 +133,11 @@ def train(
 
     given = {k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None}
     given["config"] = parse_pairs(given.get("config", []), "--config")
-    given, known = _taken_over(settings, given, partial(stored_env, allow_import=allow_import))
+    if settings is not None and is_by_environment(settings):
+        given, known = _for_environment(settings, given, env), None
+    else:
+        told = partial(stored_env, allow_import=allow_import)
+        given, known = _taken_over(settings, given, told)
     spec = find_algorithm(given.get("algo", METADATA["algo"]["default"]))
     data, dataset = given.get("data"), None
     if "online" in spec.reads and data is None:
@@ -209,6 +217,15 @@ def _taken_over(
         return given, None
     config = {**earlier.config, **given["config"]}
     return {**taken, **given, "config": config}, earlier.env
+
+
+def _for_environment(file: Path, given: dict[str, Any], env: str | None) -> dict[str, Any]:
+    """Settings with those that a file has for the environment; what is given goes first."""
+    from vlsafe_agents.cli.environments import EnvChoice
+
+    name = env or (read_data_metadata(given.get("data")) or {}).get("env_id") or EnvChoice().env_id
+    taken = read_hyperparameters(file, str(name).removeprefix("vlsafe_envs:"))
+    return {**taken, **given, "config": {**taken.get("config", {}), **given["config"]}}
 
 
 def _inherited(earlier: TrainSettings) -> dict[str, Any]:
