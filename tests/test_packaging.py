@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -56,6 +57,20 @@ def test_an_editable_install_puts_the_folder_on_the_path(tmp_path: Path) -> None
 def test_all_packages_say_that_they_are_typed(wheel_names: list[str]) -> None:
     for package in PACKAGES:
         assert f"{package}/py.typed" in wheel_names
+
+
+def test_the_matrix_leaves_out_what_is_not_installed() -> None:
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["make", "-n", "matrix", f"VERSIONS={here} 9.99"]
+    environment = {**os.environ, "PATH": path}
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert f".venv-{here}/bin/python -m pytest" in answer.stdout
+    assert "python9.99 is not installed: left out" in answer.stdout
+    assert answer.stdout.rstrip().endswith(f"passed with Python {here}")
+    command[-1] = "VERSIONS=9.99"
+    assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True).returncode
 
 
 def test_bundled_judge_stays_small() -> None:

@@ -173,8 +173,8 @@ def train(
         given = {**_for_other(choice, spec, dataset, given), **given}
     wanted = TrainSettings(env=choice, **given)
     torch.set_num_threads(threads)
-    how = {"overwrite": overwrite, "tracker": track}
-    facts = run.train(wanted, out, lambda: make_env(wanted, dataset), dataset, **how)
+    make = partial(make_env, wanted, dataset)
+    facts = run.train(wanted, out, make, dataset, overwrite=overwrite, tracker=track)
     _show(out, facts)
     return {"folder": out, **facts}
 
