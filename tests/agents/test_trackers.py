@@ -134,6 +134,20 @@ def test_a_tracker_that_is_not_there_is_named_before_anything_is_learnt(
     assert not (tmp_path / "a").exists()
 
 
+def test_a_run_that_is_not_started_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refused(Exception):
+        pass
+
+    def init(**_: Any) -> None:
+        raise Refused("no API key")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, __name__="wandb"))
+    with pytest.raises(RuntimeError, match="--track wandb: no run was started: no API key"):
+        start_run("wandb", tmp_path, {})
+
+
 def test_weights_and_biases_keeps_a_run_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def start_run(tracker: str, out: Path, config: Mapping[str, Any]) -> Run:
 
     Raises:
         ValueError, ImportError: as :func:`find_tracker`.
+        RuntimeError: where the tracker starts none, as without an account that it needs.
     """
     module, project = find_tracker(tracker)
     same = hashlib.sha256(f"{out.resolve()} {sorted(config.items())}".encode()).hexdigest()[:12]
@@ -122,5 +123,8 @@ def start_run(tracker: str, out: Path, config: Mapping[str, Any]) -> Run:
         known = {"name": out.name, "id": same, "dir": str(out)}
     else:  # Trackio knows runs by their names
         known = {"name": f"{out.name}-{same}"}
-    run: Run = module.init(project=project, config=dict(config), resume="allow", **known)
+    try:
+        run: Run = module.init(project=project, config=dict(config), resume="allow", **known)
+    except Exception as error:  # of a class of the tracker's own
+        raise RuntimeError(f"--track {tracker}: no run was started: {error}") from error
     return run
