@@ -1,7 +1,8 @@
-"""The wheel holds our three packages, the bundled judge, and nothing else."""
+"""The wheel holds our packages, the bundled judge, and nothing else."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("vlsafe", "vlsafe_envs", "vlsafe_agents", "wrappers")
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +30,13 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def test_top_level_names_are_exactly_ours(wheel_names: list[str]) -> None:
     tops = {name.partition("/")[0] for name in wheel_names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {
-        "vlsafe_envs",
-        "vlsafe_agents",
-        "wrappers",
-    }
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
 
 
 def test_every_file_of_the_packages_travels(wheel_names: list[str]) -> None:
     files = [
         file.relative_to(ROOT).as_posix()
-        for package in ("vlsafe_envs", "vlsafe_agents", "wrappers")
+        for package in PACKAGES
         for file in (ROOT / package).rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     ]
@@ -47,9 +45,32 @@ def test_every_file_of_the_packages_travels(wheel_names: list[str]) -> None:
     assert sorted(set(files) - set(wheel_names)) == []
 
 
+def test_an_editable_install_puts_the_folder_on_the_path(tmp_path: Path) -> None:
+    """With setuptools' finder, a clone named vlsafe in the working directory would come first."""
+    code = f"from setuptools.build_meta import build_editable; build_editable({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+    wheel = zipfile.ZipFile(next(tmp_path.glob("*.whl")))
+    (pth,) = (name for name in wheel.namelist() if name.endswith(".pth"))
+    assert wheel.read(pth).decode().split() == [str(ROOT)]
+
+
 def test_all_packages_say_that_they_are_typed(wheel_names: list[str]) -> None:
-    for package in ("vlsafe_envs", "vlsafe_agents", "wrappers"):
+    for package in PACKAGES:
         assert f"{package}/py.typed" in wheel_names
+
+
+def test_the_matrix_leaves_out_what_is_not_installed() -> None:
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["make", "-n", "matrix", f"VERSIONS={here} 9.99"]
+    environment = {**os.environ, "PATH": path}
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+    assert f".venv-{here}/bin/python -m pytest" in answer.stdout
+    assert "python9.99 is not installed: left out" in answer.stdout
+    assert answer.stdout.rstrip().endswith(f"passed with Python {here}")
+    command[-1] = "VERSIONS=9.99"
+    assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True).returncode
 
 
 def test_bundled_judge_stays_small() -> None:

@@ -335,5 +335,8 @@ def find_algorithm(name: Any) -> AlgorithmSpec:
         ValueError: for a name that there is none of.
     """
     if not isinstance(name, str) or name not in ALGORITHMS:
-        raise ValueError(f"unknown algorithm {name!r}; choose from {tuple(ALGORITHMS)}")
+        from wrappers.checks import did_you_mean
+
+        alike = did_you_mean(name, ALGORITHMS)
+        raise ValueError(f"unknown algorithm {name!r}; choose from {tuple(ALGORITHMS)}{alike}")
     return ALGORITHMS[name]

@@ -1,4 +1,4 @@
-"""What ``gym.make`` and ``gym.make_vec`` call for every id, and how the ids get to Gymnasium."""
+"""What ``gym.make`` and ``gym.make_vec`` call for every id."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gymnasium as gym
 from vlsafe_envs.checks import check_autoreset, check_choice, check_num_envs
 from vlsafe_envs.observations import PARTS
 from vlsafe_envs.options import Chosen, read_options
-from vlsafe_envs.registry import ROWS, row_named
+from vlsafe_envs.registry import row_named
 from vlsafe_envs.scenarios import TrafficConfig
 from vlsafe_envs.scored import check_cost, check_scorer, scored
 from vlsafe_envs.simulator import Simulator
@@ -198,18 +198,3 @@ def make_batch(
 
 # What data sets recorded until November 2026 name as the makers of their environments.
 make_task_env, make_task_vector_env = make_env, make_vector_env
-
-
-def register_envs() -> None:
-    """Register our ids with Gymnasium, whether or not MetaDrive is installed.
-
-    A second call changes nothing.
-    """
-    for row in ROWS:
-        if row.env_id not in gym.registry:
-            gym.register(
-                row.env_id,
-                f"{__name__}:make_env",
-                vector_entry_point=f"{__name__}:make_vector_env",
-                kwargs={"scenario": row.name},
-            )

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import gymnasium as gym
+
 from vlsafe_envs.checks import check_choice
 
 STAGES = "vlsafe_envs.simulators.highway_env.stages"
 SPAWNING = "vlsafe_envs.simulators.engine.spawning"
+_MAKERS = "vlsafe_envs.registration"
 
 
 @dataclass(frozen=True)
@@ -326,3 +329,18 @@ def driver_names(env_id: str) -> tuple[str, ...]:
 def all_driver_names() -> tuple[str, ...]:
     """The drivers of all ids together."""
     return tuple(dict.fromkeys(name for row in ROWS for name in row.drivers))
+
+
+def register_envs() -> None:
+    """Register our ids with Gymnasium, whether or not MetaDrive is installed.
+
+    A second call changes nothing.
+    """
+    for row in ROWS:
+        if row.env_id not in gym.registry:
+            gym.register(
+                row.env_id,
+                f"{_MAKERS}:make_env",
+                vector_entry_point=f"{_MAKERS}:make_vector_env",
+                kwargs={"scenario": row.name},
+            )

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import socket
 import time
@@ -197,6 +198,50 @@ def read_json(path: Path, kind: type = dict, remedy: str = "", most: int = MOST_
         wanted = _JSON_KINDS.get(kind, kind.__name__)
         raise ValueError(_sentence(f"{path} holds no JSON {wanted}", remedy))
     return value
+
+
+def read_yaml(path: Path, kind: type = dict, remedy: str = "") -> Any:
+    """The YAML in a file, of which JSON is a part; a mapping unless another ``kind`` is asked for.
+
+    Args:
+        remedy: what to do about a faulty file; ends the error's sentence.
+
+    Raises:
+        FileNotFoundError: where there is no file.
+        ValueError: for a file that is no YAML, one of another kind, and a key that is given twice,
+            of which YAML would forget the first.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is given twice; 5e-4 is a number, as in YAML 1.2."""
+
+    Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+    number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    try:
+        value = yaml.load(read_text(path, remedy), Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        fault = f"is no YAML file: {' '.join(str(error).split())}"
+        raise ValueError(_sentence(f"{path} {fault}", remedy)) from None
+    if not isinstance(value, kind):
+        raise ValueError(_sentence(f"{path} holds no YAML mapping", remedy))
+    return value
+
+
+def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
+    import yaml
+
+    given = set()
+    for key_node, _ in node.value:
+        if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
+            if key_node.value in given:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"line {line} has {key_node.value!r} a second time")
+            given.add(key_node.value)
+    loader.flatten_mapping(node)  # merges <<
+    found: dict[Any, Any] = loader.construct_mapping(node, deep=True)
+    return found
 
 
 def fault_of(path: Path) -> str:

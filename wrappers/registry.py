@@ -21,6 +21,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
+from wrappers.checks import did_you_mean
 from wrappers.function_scorer import (
     FunctionScorer,
     is_function,
@@ -121,7 +122,7 @@ def make_scorer(
     raise ValueError(
         f"unknown scorer {spec!r}; known: {'; '.join(known_scorers().values())}; "
         'a hub name such as "openai/clip-vit-base-patch32"; a folder written by save_pretrained; '
-        "module:function, a function of frames"
+        f"module:function, a function of frames{did_you_mean(name, known_scorers())}"
     )
 
 
@@ -236,4 +237,5 @@ def check_known(scorer: str, options: Mapping[str, Any], known: Collection[str])
         raise ValueError(
             f"scorer {scorer!r} has no option {', '.join(map(repr, unknown))}; "
             + (f"known: {', '.join(known)}" if known else "it has none")
+            + did_you_mean(unknown[0], known)
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from huggingface_hub import ModelCard
 from load_script import script
 
 import vlsafe_envs  # registers the ids
@@ -91,12 +92,26 @@ def test_collect_takes_it_as_a_policy() -> None:
 
 def test_a_shield_of_the_same_name_stands_around_it() -> None:
     env = gym.make("VLSafe-Highway-v0", observation="image", scorer=None)
-    shielded = SafetyShield.from_pretrained("highway", env, sense=vlsafe_envs.vehicles_seen)
+    shielded = SafetyShield.from_pretrained("highway", env)  # which shows images only
     agent = VLSafe.from_pretrained("highway", device="cpu")
     image, _ = shielded.reset(seed=3_000_000_000)
     action, _ = agent.predict(image, deterministic=True)
     *_, info = shielded.step(action)
     assert info["shield_replaced"] in (True, False)
+    told = SafetyShield.from_pretrained("highway", env, sense=vlsafe_envs.vehicles_seen)
+    told.reset(seed=3_000_000_000)
+    *_, same = told.step(action)
+    assert same["shield_risk"] == info["shield_risk"]
+
+
+@pytest.mark.parametrize("name", driver_names())
+def test_the_hub_reads_its_card(name: str) -> None:
+    card = ModelCard((driver_folder(name) / "README.md").read_text(encoding="utf-8"))
+    assert (card.data.library_name, card.data.pipeline_tag) == ("vlsafe", "reinforcement-learning")
+    assert {"reinforcement-learning", "safe-rl"} <= set(card.data.tags)
+    found = {(one.dataset_name, one.metric_type) for one in card.data.eval_results}
+    env_id = "VLSafe-Highway-v0"
+    assert {(env_id, "mean_reward"), (env_id, "collision_rate")} <= found
 
 
 @pytest.mark.slow

@@ -61,6 +61,12 @@ def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         (("collect", "--out", "x", "--env", "VLSafe-Merge-v1"), "'VLSafe-Merge-v0'"),
         (("collect", "--out", "x", "--env-arg", "vehicle=3"), "'vehicles'"),
         (("collect", "--out", "x", "--mix", "expart=1"), "'expert'"),
+        (("train", "--out", "x", "--algo", "ppolag"), "'ppo_lag'"),
+        (("evaluate", "expart"), "'expert'"),
+        (("evaluate", "m.zip", "--algo", "ppoo", "--env", "CartPole-v1", "--out", "x"), "'ppo'"),
+        (("evaluate", "expert", "--out", "x", "--scorer", "bundeld"), "'bundled'"),
+        (("evaluate", "expert", "--out", "x", "--scorer", "bundled,fom=cosine"), "'form'"),
+        (("train-risk", "--out", "x", "--mix", "noysi=1"), "'noisy'"),
     ],
 )
 def test_what_was_meant_is_guessed(
@@ -75,6 +81,31 @@ def test_what_was_meant_is_guessed(
         cli.main(arguments)
     assert stop.value.code == 2
     assert f"did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("envs VLSafe-M", ["VLSafe-Merge-v0", "VLSafe-MetaDrive-v0"]),
+        ("collect --env VLSafe-H", ["VLSafe-Highway-v0"]),
+        ("train --algo ppo", ["ppo", "ppo_lag"]),
+        ("train --observation ve", ["vector", "vehicles"]),
+        ("train --preset deb", ["debug"]),
+        ("label data --scorer bun", ["bundled"]),
+        ("evaluate pretrained:highway-p", ["pretrained:highway-ppo-lag"]),
+        ("evaluate model.zip --algo tqc", ["tqc"]),
+    ],
+)
+def test_a_shell_completes_names(
+    typed: str,
+    found: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("_VLSAFE_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"vlsafe {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    assert sorted(said(capsys).split()) == sorted(found)
 
 
 def test_quiet_is_said_before_the_command(

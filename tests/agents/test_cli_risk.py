@@ -181,6 +181,9 @@ def test_a_finished_training_is_shown_and_no_other_takes_its_place(
     assert "is trained already" in shown
     for word in ("learnt from", "held out, mixed drives", "cross-entropy", "AUROC", "called safe"):
         assert word in shown
+    of_file = ("train-risk", "--settings", str(run / "risk" / "train-risk.yaml"))
+    assert vlsafe(*of_file, "--out", str(run / "risk")) == 0
+    assert "is trained already" in capsys.readouterr().out
     assert vlsafe(*command, "--horizon", "3", "--seed", "1") == 2
     assert "something of another horizon, seed, model; choose another" in capsys.readouterr().err
 

@@ -13,8 +13,11 @@ from vlsafe_agents.evaluation import read_evaluation
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.training import TrainSettings, load_agent
+from vlsafe_agents.training.hyperparameters import is_by_environment, read_hyperparameters
 from vlsafe_agents.training.settings import EnvName, read_settings_file
+from wrappers.files import read_yaml
 
+HYPERPARAMETERS = Path(__file__).parents[2] / "examples" / "hyperparameters"
 QUICK = ("--config", "n_steps=8", "--config", "n_epochs=1", "--config", "batch_size=16")
 FIRST = ("--algo", "ppo_lag", "--scorer", "none", "--cost", "env", "--envs", "2", "--steps", "16")
 WORLD = ("--observation", "vector", "--env-arg", "duration=4", "--env-arg", "vehicles=3")
@@ -69,6 +72,43 @@ def test_what_was_given_makes_the_same_settings(settings: TrainSettings, tmp_pat
     file = tmp_path / "mine.json"
     file.write_text(json.dumps(settings.to_json()), encoding="utf-8")
     assert TrainSettings(env=settings.env, **read_settings_file(file).given()) == settings
+
+
+def test_a_file_has_settings_by_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "ppo.yaml"
+    file.write_text(
+        "VLSafe-Highway-v0: {algo: ppo, observation: vector, steps: 16, envs: 2,\n"
+        "  config: {n_steps: 8, n_epochs: 1, batch_size: 16, learning_rate: 5e-4}}\n"
+        "VLSafe-Merge-v0: {algo: bc, stesp: 3}\nVLSafe-Roundabout-v0: 3\n"
+    )
+    train = ("train", "--settings", str(file))
+    changed = ("--seed", "2", "--config", "n_epochs=2")
+    assert run(*train, *WORLD[2:], *changed, "--out", str(tmp_path / "a")) == 0
+    found = settings_of(tmp_path / "a")
+    assert (found["algo"], found["steps"], found["seed"]) == ("ppo", 16, 2)
+    config = {"n_steps": 8, "n_epochs": 2, "batch_size": 16, "learning_rate": 5e-4}
+    assert found["config"] == config
+    capsys.readouterr()
+    for env, said in (
+        ("VLSafe-Merge-v0", "unknown setting 'stesp'"),
+        ("VLSafe-Roundabout-v0", "is 3; expected settings by name"),
+        ("VLSafe-LeftTurn-v0", "has no settings for 'VLSafe-LeftTurn-v0'"),
+    ):
+        assert run(*train, "--env", env, "--out", str(tmp_path / "b")) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("file", sorted(HYPERPARAMETERS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_our_files_hold_settings_that_algorithms_take(file: Path) -> None:
+    assert is_by_environment(file)
+    for env_id in read_yaml(file):
+        found = read_hyperparameters(file, env_id)
+        if file.stem == "gated":
+            found["world_model"] = "there"
+        TrainSettings(env=EnvName(env_id), **found).check()
 
 
 def test_actions_may_be_sampled_in_evaluations(

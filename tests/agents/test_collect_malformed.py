@@ -334,7 +334,8 @@ def test_files_that_are_no_episodes_are_not_in_the_way(tmp_path: Path, whole: Pa
     (folder / ".0.99.tmp").write_text("half")
     (folder.parent / ".toy-v0.123.tmp").mkdir()  # what a kill while assembling leaves
     assert_same(collect_toy(tmp_path, episodes=9).path, whole)
-    assert [path.name for path in (tmp_path / "vlsafe").iterdir()] == ["toy-v0"]
+    left = sorted(path.name for path in (tmp_path / "vlsafe").iterdir())
+    assert left == ["namespace_metadata.json", "toy-v0"]
 
 
 def test_one_writer_a_folder_and_the_second_is_told_who(tmp_path: Path) -> None:
@@ -362,7 +363,8 @@ def test_a_data_set_that_is_being_labelled_is_not_replaced(tmp_path: Path) -> No
         collect(*arguments, overwrite=True)
     assert collect_toy(tmp_path, episodes=2).episodes == 2
     assert collect(*arguments, overwrite=True, progress=False).episodes == 3
-    assert [file.name for file in tmp_path.joinpath("vlsafe").iterdir()] == ["toy-v0"]
+    left = sorted(file.name for file in (tmp_path / "vlsafe").iterdir())
+    assert left == ["namespace_metadata.json", "toy-v0"]
 
 
 @pytest.mark.parametrize("where", ["out", "out/vlsafe", "out/vlsafe/toy-v0"])

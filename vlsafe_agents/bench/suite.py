@@ -16,7 +16,7 @@ from typing import Any
 
 from vlsafe_agents.common.typed_config import check_config, replaced
 from wrappers.checks import did_you_mean, whole_number
-from wrappers.files import read_text
+from wrappers.files import read_yaml
 
 Options = dict[str, Any]
 
@@ -149,35 +149,11 @@ def read_suite(path: Path) -> Suite:
         ValueError: for a file that is no YAML, unknown or doubled keys, values of another kind, and
             names that nothing has; the message says where.
     """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Refuses a key that is given twice, of which YAML would forget the first."""
-
-    Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-    try:
-        content = yaml.load(read_text(path), Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML file: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, object)  # what a suite is, is checked below
     try:
         return make_suite(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
-    import yaml
-
-    given = set()
-    for key_node, _ in node.value:
-        if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
-            if key_node.value in given:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line} has {key_node.value!r} a second time")
-            given.add(key_node.value)
-    loader.flatten_mapping(node)  # merges <<
-    found: dict[Any, Any] = loader.construct_mapping(node, deep=True)
-    return found
 
 
 def make_suite(content: Any) -> Suite:

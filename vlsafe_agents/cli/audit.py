@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.collect import DEFAULT_MIX
 from vlsafe_agents.cli.exam import run_exam, server_spec
 from vlsafe_agents.cli.options import Threads
@@ -30,7 +31,10 @@ def audit(
     ] = None,
     scorer: Annotated[
         list[str] | None,
-        typer.Option(help=f'Any scorer, or "{LABELS}": those in the data. May be repeated.'),
+        typer.Option(
+            help=f'Any scorer, or "{LABELS}": those in the data. May be repeated.',
+            autocompletion=completion.scorers,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("runs/audit"),
     exam: Annotated[
@@ -49,7 +53,10 @@ def audit(
         typer.Option(help="Rows of the exam, or folders of them, for its tables; repeatable."),
     ] = None,
     env: Annotated[
-        list[str] | None, typer.Option(help="Without DATA: environments to drive in.")
+        list[str] | None,
+        typer.Option(
+            help="Without DATA: environments to drive in.", autocompletion=completion.env_ids
+        ),
     ] = None,
     density: Annotated[list[float] | None, typer.Option(help="Their traffic densities.")] = None,
     env_arg: Annotated[
@@ -85,7 +92,7 @@ def audit(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither use nor keep scores of other runs.")
     ] = False,
-) -> None:
+) -> dict[str, Any]:
     """Hold scorers against the simulator's truth: report.html, report.md, audit.json, scores.npz.
 
     With DATA these are audited; without, drives are recorded under
@@ -96,6 +103,7 @@ def audit(
     """
     from vlsafe_agents.audit import AuditConfig, write_audit, write_verdicts
     from vlsafe_agents.audit import audit as run_audit
+    from vlsafe_agents.audit.verdicts import as_json
 
     config = AuditConfig(
         horizon=horizon,
@@ -112,8 +120,7 @@ def audit(
         _check_exam(drives, write, config, model, server)
         scorers = _examined(scorer, server, model, exam, threads)
         cache = None if no_cache else _score_cache()
-        run_exam(scorers, out, config, cache, batch_size, compare or [])
-        return
+        return run_exam(scorers, out, config, cache, batch_size, compare or [])
     specs = list(scorer or DEFAULT_SCORERS)
     scorers = _named_scorers(specs, threads)  # before driving: a mistake here costs no time
     if not data:
@@ -132,6 +139,7 @@ def audit(
     if write:
         write_verdicts(findings.audit)
     _print(findings.audit, page)
+    return {"report": page, **as_json(findings.audit)}
 
 
 def _check(config: AuditConfig, data: Any, env: Any, density: Any, env_arg: Any) -> None:

@@ -34,7 +34,7 @@ def bench(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list the cells, and what is done.")
     ] = False,
-) -> None:
+) -> dict[str, Any]:
     """Run a suite; ends with a table, results.jsonl, results.md and report.html.
 
     The same command goes on where it was stopped, skips what is done and
@@ -43,8 +43,9 @@ def bench(
     Only run suites that you trust: they name programs.
     """
     from vlsafe_agents.bench.cells import chosen, plan
-    from vlsafe_agents.bench.record import SUITE_FILE, Records
+    from vlsafe_agents.bench.record import SUITE_FILE, Records, read_results
     from vlsafe_agents.bench.suite import read_suite
+    from vlsafe_agents.cli.answers import Unfinished
     from vlsafe_agents.cli.tables import say
     from wrappers.files import one_writer
 
@@ -55,18 +56,18 @@ def bench(
     wanted = chosen(cells, only)
     _require_own(out, read)
     if dry_run:
-        _list(wanted, Records(out).status(wanted), out)
-        return
+        return {"cells": _list(wanted, Records(out).status(wanted), out)}
     with one_writer(out / SUITE_FILE, f"vlsafe bench --out {out}"):
         again = ("vlsafe", "bench", str(suite), "--out", typed)
         _keep(read, suite, out, again)
         failed = _run(read, again, cells, wanted, out, workers, engine)
-    _write_report(out)
+    answer = {"report": _write_report(out), "failed": dict(failed), "results": read_results(out)}
     for name, why in failed:
         say(f"{name}: {why}")
     if failed:
         say(f"{len(failed)} of {len(wanted)} cells failed; the same command tries them again")
-        raise typer.Exit(1)
+        raise Unfinished(answer)
+    return answer
 
 
 def _run(
@@ -82,7 +83,7 @@ def _run(
     from vlsafe_agents.bench.engines import make_engine
     from vlsafe_agents.bench.record import Records
     from vlsafe_agents.bench.run import Runner
-    from vlsafe_agents.cli.tables import say
+    from vlsafe_agents.cli.tables import note
 
     runner = Runner(
         wanted,
@@ -91,7 +92,7 @@ def _run(
         workers,
         lambda cell: command_of(cell, out),
         lambda cell: shlex.join((*again, "--only", cell.name)),
-        lambda text: say(f"[{suite.name}] {text}"),
+        lambda text: note(f"[{suite.name}] {text}"),
     )
     try:
         status = runner.run().status
@@ -140,7 +141,8 @@ def _keep(suite: Suite, path: Path, out: Path, again: Sequence[str]) -> None:
     write_json(out / SUITE_FILE, facts)
 
 
-def _list(cells: Sequence[Cell], status: Mapping[str, Found], out: Path) -> None:
+def _list(cells: Sequence[Cell], status: Mapping[str, Found], out: Path) -> list[dict[str, str]]:
+    """Say what there is to do; returns it."""
     from vlsafe_agents.bench.run import shown
     from vlsafe_agents.cli.tables import print_table
 
@@ -150,10 +152,12 @@ def _list(cells: Sequence[Cell], status: Mapping[str, Found], out: Path) -> None
         state = f"{found.status} ({found.why})" if found.why else found.status
         rows.append((cell.name, state, shlex.join(shown(command_of(cell, out)))))
     done = sum(found.status == "done" for found in status.values())
-    print_table(f"{len(cells)} cells, {done} done", ("cell", "state", "command"), rows)
+    titles = ("cell", "state", "command")
+    print_table(f"{len(cells)} cells, {done} done", titles, rows)
+    return [dict(zip(titles, row, strict=True)) for row in rows]
 
 
-def _write_report(out: Path) -> None:
+def _write_report(out: Path) -> Path:
     from vlsafe_agents.bench.page import write_suite_report
     from vlsafe_agents.cli.tables import print_table, say
 
@@ -161,6 +165,7 @@ def _write_report(out: Path) -> None:
     for table in tables:
         print_table(table.title, table.columns, table.rows)
     say(f"\nThe tables: {out / 'results.md'}\nThe report, one file for any browser: {page}")
+    return page
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -202,37 +207,14 @@ def command_of(cell: Cell, out: Path) -> list[str]:
 def options_of(command: str, given: Mapping[str, Any]) -> list[str]:
     """Options by the names of a command's parameters, as they are typed.
 
-    A mapping is ``key=value`` for each of an option that may be given often, and ``a=1,b=2`` of
-    others; two numbers are a range ``0.8:1.3``.
-
     Raises:
         ValueError: for a name that the command does not have.
     """
-    from vlsafe_agents.common.command_line import density, option, pairs
-    from wrappers.checks import did_you_mean
+    from vlsafe_agents.cli.option_values import as_words, find_option
 
-    known = {p.name: p for p in _commands()[command].params if p.param_type_name == "option"}
-    parts: list[str] = []
-    for name, value in given.items():
-        if name not in known:
-            alike = did_you_mean(name, known)
-            raise ValueError(f"`vlsafe {command}` has no option {name!r}{alike}")
-        parameter = known[name]
-        flag = parameter.opts[0]
-        if getattr(parameter, "is_flag", False):
-            if value not in (True, False):
-                raise ValueError(f"{name} is {value!r}; give true or false")
-            parts += [flag] if value else parameter.secondary_opts[:1]
-        elif parameter.multiple and isinstance(value, Mapping):
-            parts += pairs(flag, value)
-        elif parameter.multiple:
-            for one in value if isinstance(value, list) else [value]:
-                parts += option(flag, one)
-        elif isinstance(value, Mapping):
-            parts += option(flag, ",".join(f"{key}={one}" for key, one in value.items()))
-        else:
-            parts += option(flag, density(value))
-    return parts
+    known = [p for p in _commands()[command].params if p.param_type_name == "option"]
+    words = (as_words(find_option(name, known, command), value) for name, value in given.items())
+    return [word for option in words for word in option]
 
 
 def check(suite: Suite, cells: Sequence[Cell]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.scorers import load_scorer, source_of, spec_argument
 from vlsafe_agents.cli.tables import print_table, say
 
@@ -37,7 +38,10 @@ def calibrate(
         list[Path], typer.Argument(help="Data sets, labelled by SCORER with `vlsafe label`.")
     ],
     out: Annotated[Path, typer.Option(help="JSON file, for --scorer calibrated:OUT.")],
-    scorer: Annotated[str, typer.Option(help="The scorer that made the labels.")] = "bundled",
+    scorer: Annotated[
+        str,
+        typer.Option(help="The scorer that made the labels.", autocompletion=completion.scorers),
+    ] = "bundled",
     method: Annotated[Method, typer.Option(help="Kind of map.")] = Method.ISOTONIC,
     event: Annotated[
         Event, typer.Option(help="Unsafe is: collision or off-road ahead, or a short TTC.")
@@ -47,7 +51,7 @@ def calibrate(
         float, typer.Option(help="Share of the episodes to examine on.", min=0, max=1)
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Of the split.", min=0)] = 0,
-) -> None:
+) -> dict[str, Any]:
     """Fit a calibration of a scorer on the labels of recorded drives.
 
     Afterwards p is the share of frames with this score that turn out safe.  The order of frames
@@ -76,7 +80,12 @@ def calibrate(
     calibration.save(out, spec=scorer)
     rest = known & ~fitted
     safe, raw = ~question.positive[rest], drives.stored_scores[rest]
-    _print({"raw": raw, "calibrated": calibration(raw)}, safe, question.name, out)
+    found = {
+        name: _figures(score, safe)
+        for name, score in (("raw", raw), ("calibrated", calibration(raw)))
+    }
+    _print(found, len(safe), question.name, out)
+    return {"calibration": out, "frames": len(safe), "unsafe": question.name, "held_out": found}
 
 
 def _identity(scorer: str, drives: Drives) -> dict[str, Any]:
@@ -96,21 +105,24 @@ def _identity(scorer: str, drives: Drives) -> dict[str, Any]:
     return identity
 
 
-def _print(
-    scores: dict[str, npt.NDArray[Any]], safe: npt.NDArray[Any], event: str, out: Path
-) -> None:
+def _figures(score: npt.NDArray[Any], safe: npt.NDArray[Any]) -> dict[str, float]:
+    """What scores are worth, as probabilities of being safe."""
     import numpy as np
 
     from vlsafe_agents.audit.statistics import reliability
 
     # Weights of a bootstrap are for intervals, which are not shown here.
     episode, weights = np.zeros(len(safe), np.int64), np.ones((2, 1))
-    rows = []
-    for name, score in scores.items():
-        error = reliability(score, safe, episode, weights, 0.95).error
-        brier = float(np.mean((score - safe) ** 2))
-        figures = (error, brier, float(score.mean()), float(safe.mean()))
-        rows.append((name, *(f"{value:.4f}" for value in figures)))
-    columns = ("scores", "calibration error", "Brier score", "mean p", "share of safe frames")
-    print_table(f"{len(safe)} held-out frames, unsafe: {event}", columns, rows)
+    return {
+        "calibration error": reliability(score, safe, episode, weights, 0.95).error,
+        "Brier score": float(np.mean((score - safe) ** 2)),
+        "mean p": float(score.mean()),
+        "share of safe frames": float(safe.mean()),
+    }
+
+
+def _print(found: dict[str, dict[str, float]], frames: int, event: str, out: Path) -> None:
+    rows = [(name, *(f"{value:.4f}" for value in row.values())) for name, row in found.items()]
+    columns = ("scores", *found["raw"])
+    print_table(f"{frames} held-out frames, unsafe: {event}", columns, rows)
     say(f"the calibration is in {out}: {spec_argument('calibrated', out)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.options import CostFunction, CostKey, EnvArg, RewardFunction, Wrapper
 
 if TYPE_CHECKING:
@@ -26,8 +26,19 @@ DEFAULT_MIX = "expert=0.5, noisy=0.25, aggressive=0.15, random=0.1"
 
 def collect(
     out: Annotated[Path, typer.Option(help="Minari root folder, for example runs/mine/data.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Minari id of the data set, such as vlsafe/highway/expert-v0, or only its last "
+            "part. [default: vlsafe/highway-v0 for the highway, and so on]"
+        ),
+    ] = None,
     env: Annotated[
-        str, typer.Option(help="Environment: an id of ours or of Gymnasium, or module:function.")
+        str,
+        typer.Option(
+            help="Environment: an id of ours or of Gymnasium, or module:function.",
+            autocompletion=completion.env_ids,
+        ),
     ] = "VLSafe-Highway-v0",
     steps: Annotated[
         int | None,
@@ -71,7 +82,7 @@ def collect(
     seed: Annotated[int, typer.Option(help="Decides seeds and drivers of all episodes.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.", min=1)] = 2,
     overwrite: Annotated[bool, typer.Option(help="Remove what is already there.")] = False,
-) -> None:
+) -> dict[str, Any]:
     """Drive a mix of drivers and store what they see, costs and scenes.
 
     The same command goes on where it was killed; no finished episode is lost or driven twice.
@@ -80,7 +91,7 @@ def collect(
     from vlsafe_agents.cli.policies import driver_maker, is_policy, make_watched
     from vlsafe_agents.data.collect import CollectConfig
     from vlsafe_agents.data.collect import collect as collect_episodes
-    from vlsafe_agents.data.collection import check_place
+    from vlsafe_agents.data.collection import check_place, minari_id
     from vlsafe_envs.drivers import make_driver
 
     own = {"wrapper": wrapper, "cost_key": cost_key}
@@ -101,7 +112,7 @@ def collect(
         steps=steps,
         episodes=episodes,
         seed=seed,
-        dataset_id=_dataset_id(choice.env_id),
+        dataset_id=minari_id(choice.env_id, name),
         observation=None if observation == RECORDED[0] else observation,
         branches=_branches(choice, branches, branch_seconds) if branches else None,
     )
@@ -131,6 +142,7 @@ def collect(
         brancher=_brancher() if branches else None,
     )
     _print(summary)
+    return vars(summary)
 
 
 def _shares(choice: AnyEnv, mix: str | None, policy: str | None) -> dict[str, float]:
@@ -187,14 +199,6 @@ def _brancher() -> Brancher:
     from vlsafe_envs.snapshots import branches
 
     return Brancher(branches, make_macro)
-
-
-def _dataset_id(env_id: str) -> str:
-    """A Minari id made of an environment's."""
-    if env_id.startswith("VLSafe-"):
-        return f"vlsafe/{env_id.removeprefix('VLSafe-').lower()}"
-    name = re.sub(r"[^\w-]+", "-", env_id).strip("-").lower()
-    return f"vlsafe/{name}" if re.search(r"-v\d+$", name) else f"vlsafe/{name}-v0"
 
 
 def _fleet(choice: AnyEnv, options: dict[str, Any], workers: int) -> Fleet | None:

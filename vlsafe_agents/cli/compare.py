@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +19,7 @@ def compare(
         typer.Argument(help="Evaluations, for example runs/seed*/*/evaluation.json."),
     ],
     markdown: Annotated[bool, typer.Option(help="Print a Markdown table.")] = False,
-) -> None:
+) -> dict[str, Any]:
     """Put evaluations side by side; agents' folders of one name are seeds of one algorithm.
 
     Intervals (95%) of a single training seed are over its episodes, as in
@@ -36,9 +37,10 @@ def compare(
     titles = ["Agent", *map(narrow_title, columns), "Crashes in learning"]
     if markdown:
         say(_markdown(titles, table))
-        return
-    rows = [["\n".join(cell) for cell in row] for row in table]
-    print_table(_caption(comparison), titles, spaced(rows))
+    else:
+        rows = [["\n".join(cell) for cell in row] for row in table]
+        print_table(_caption(comparison), titles, spaced(rows))
+    return asdict(comparison)
 
 
 def _caption(comparison: Comparison) -> str:

@@ -46,7 +46,7 @@ def demo(
         Path | None,
         typer.Option(help="Of --quick: a copy of the animation, side_by_side.gif."),
     ] = None,
-) -> None:
+) -> dict[str, Any]:
     """Drive, score, dream, drive more safely; ends with a table and a report.
 
     The same command goes on where it was stopped.
@@ -58,8 +58,7 @@ def demo(
             raise ValueError(
                 "--scale and --observation have no effect with --quick; leave them out"
             )
-        quick_demo(out or Path("runs/quick"), gif)
-        return
+        return quick_demo(out or Path("runs/quick"), gif)
     if gif is not None:
         raise ValueError("--gif is of --quick; add it, or leave --gif out")
     out = out or Path("runs/demo")
@@ -86,8 +85,10 @@ def demo(
         except StageError as error:
             print(error, file=sys.stderr)
             raise typer.Exit(1) from error
-    compare([out / name / "evaluation.json" for name in AGENTS])
-    say(f"\nThe report, one file for any browser: {(out / 'report.html').resolve()}")
+    comparison = compare([out / name / "evaluation.json" for name in AGENTS])
+    page = (out / "report.html").resolve()
+    say(f"\nThe report, one file for any browser: {page}")
+    return {"report": page, "comparison": comparison}
 
 
 def _command(out: Path, scale: float, observation: str) -> str:

@@ -42,7 +42,7 @@ def distill(
     device: Annotated[str, typer.Option(help="PyTorch device, or auto.")] = "auto",
     threads: Annotated[int, typer.Option(help="Threads that train and draw.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="Of weights, lessons and split.", min=0)] = 0,
-) -> None:
+) -> dict[str, Any]:
     """Distil a scorer: nearly the same scores at a small part of the price.
 
     The pupil looks at the agent's own image of 64 px.  OUT/README.md, the model card, says how well
@@ -95,6 +95,7 @@ def distill(
         }
         save_pupil(out, pupil, Record(teacher, agreement, training))
     _print(agreement, out)
+    return {"folder": out, "agreement": agreement, "training": training}
 
 
 @contextmanager

@@ -7,24 +7,29 @@ from typing import Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli import completion
+
 
 def envs(
     env: Annotated[
-        str | None, typer.Argument(help="An id, for its options. [default: all]", metavar="ID")
+        str | None,
+        typer.Argument(
+            help="An id, for its options. [default: all]",
+            metavar="ID",
+            autocompletion=completion.env_ids,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON in place of tables.")] = False,
-) -> None:
+) -> list[dict[str, Any]] | dict[str, Any]:
     """List the environments; of one of them its options, drivers and macro-actions."""
     from vlsafe_envs.registry import ROWS, row_of
 
     rows = ROWS if env is None else (row_of(env),)
     facts = [_facts(row) for row in rows]
-    if as_json:
-        print(json.dumps(facts if env is None else facts[0], indent=2))
-    elif env is None:
+    if env is None:
         _print_all(facts)
-    else:
-        _print_one(facts[0])
+        return facts
+    _print_one(facts[0])
+    return facts[0]
 
 
 def _facts(row: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.options import (
     FIRST_SEED,
     AllowImport,
@@ -37,7 +38,8 @@ def evaluate(
         typer.Argument(
             help="Folder of an agent or of a risk model, pretrained:NAME (one that comes with "
             "vlsafe, or owner/name[@revision] of Hugging Face), a driver such as expert, or a "
-            "model.zip of --algo."
+            "model.zip of --algo.",
+            autocompletion=completion.subjects,
         ),
     ],
     episodes: Annotated[int, typer.Option(help="Evaluation episodes.", min=1)] = 20,
@@ -48,11 +50,17 @@ def evaluate(
     ] = None,
     algo: Annotated[
         str | None,
-        typer.Option(help="The algorithm of a model.zip: ppo, sac, ... of Stable-Baselines3 too."),
+        typer.Option(
+            help="The algorithm of a model.zip: ppo, sac, ... of Stable-Baselines3 too.",
+            autocompletion=completion.stock_algorithms,
+        ),
     ] = None,
     env: Annotated[
         str | None,
-        typer.Option(help="Environment of a driver or a model.zip: an id, or module:function."),
+        typer.Option(
+            help="Environment of a driver or a model.zip: an id, or module:function.",
+            autocompletion=completion.env_ids,
+        ),
     ] = None,
     wrapper: Wrapper = None,
     cost_key: CostKey = None,
@@ -90,7 +98,10 @@ def evaluate(
     ] = False,
     scorer: Annotated[
         str | None,
-        typer.Option(help="The scorer; none for none. [default: bundled in our environments]"),
+        typer.Option(
+            help="The scorer; none for none. [default: bundled in our environments]",
+            autocompletion=completion.scorers,
+        ),
     ] = None,
     judge_all: Annotated[
         bool,
@@ -104,7 +115,7 @@ def evaluate(
     ] = 1,
     threads: Threads = 1,
     allow_pickle: AllowPickle = False,
-) -> None:
+) -> dict[str, Any]:
     """Drive fixed seeds and write evaluation.json, with recordings for the report."""
     from vlsafe_agents.cli.environments import EnvChoice, parse_env_args
     from vlsafe_agents.cli.tables import say
@@ -159,6 +170,14 @@ def evaluate(
             _record(subject, make_env, result, recordings, not stochastic)
     _print(result, subject)
     say(path)
+    return {
+        "file": path,
+        "agent": subject.name,
+        "env_id": choice.env_id,
+        "env_kwargs": choice.kwargs,
+        "episodes": len(result.records),
+        "summary": result.summary,
+    }
 
 
 @contextmanager

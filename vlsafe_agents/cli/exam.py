@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,10 @@ def run_exam(
     cache: Any,
     batch_size: int,
     beside: Sequence[Path],
-) -> None:
+) -> dict[str, Any]:
     """Examine scorers, write ``OUT/exam/NAME.json`` each and ``OUT/exam.md``, print the tables.
+
+    Returns the file of the tables, and all rows as their files hold them.
 
     Args:
         scorers: who is examined; nobody: the tables of ``beside`` alone
@@ -72,6 +75,7 @@ def run_exam(
         print_table(table.title, table.columns, table.rows)
     write_text(out / TABLES_FILE, markdown(tables))
     say(f"tables: {out / TABLES_FILE}")
+    return {"tables": out / TABLES_FILE, "rows": [asdict(row) for row in rows.values()]}
 
 
 def _command() -> str:

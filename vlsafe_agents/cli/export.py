@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ def export(
     cost_limit: Annotated[
         float | None, typer.Option(help="The one to act under, of an agent for a range of them.")
     ] = None,
-) -> None:
+) -> dict[str, Any]:
     """Write what an agent does, without exploring, as an ONNX graph, and check that it does that.
 
     The graph is run by onnxruntime beside the agent before the file is
@@ -47,3 +47,4 @@ def export(
     inputs = ", ".join(policy.observation_kinds)
     say(f"{onnx}: {onnx.stat().st_size / 1e6:.1f} MB, looks at {inputs}")
     say(f"checked: onnxruntime takes the agent's own actions, its states differ by {furthest:.1e}")
+    return {"file": onnx, "inputs": list(policy.observation_kinds), "largest_difference": furthest}

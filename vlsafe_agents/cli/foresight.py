@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.evaluate import set_threads
 from vlsafe_agents.cli.options import (
     FIRST_SEED,
@@ -60,7 +61,11 @@ def foresight(
         Path | None, typer.Option(help="The figures. [default: RUN/foresight.json]")
     ] = None,
     env: Annotated[
-        str | None, typer.Option(help="Environment of an agent whose own is not known.")
+        str | None,
+        typer.Option(
+            help="Environment of an agent whose own is not known.",
+            autocompletion=completion.env_ids,
+        ),
     ] = None,
     env_arg: Annotated[
         list[str] | None,
@@ -74,7 +79,7 @@ def foresight(
     dreams: Annotated[int, typer.Option(help="Dreams of each state.", min=1)] = 8,
     threads: Threads = 1,
     allow_pickle: AllowPickle = False,
-) -> None:
+) -> dict[str, Any]:
     """Measure how well an agent's danger signals foresee real crashes.
 
     The agent drives, in traffic as it was trained in and in denser traffic.  Of each signal that
@@ -84,7 +89,7 @@ def foresight(
     """
     from vlsafe_agents.cli.tables import say
     from vlsafe_agents.foresight import FORESIGHT_FILE
-    from wrappers.files import one_writer
+    from wrappers.files import one_writer, read_json
 
     own = {"wrapper": wrapper, "cost_key": cost_key, "cost_function": cost_function}
     subject = of_training(
@@ -97,6 +102,7 @@ def foresight(
         found.write(path)
     _print(found)
     say(path)
+    return {"file": path, **read_json(path)}
 
 
 def _measured(

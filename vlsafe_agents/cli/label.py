@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.scorers import about_reading, collected_metadata, load_scorer
 from vlsafe_agents.cli.tables import print_table, say
 
@@ -29,7 +30,11 @@ _PRIVATE_CACHE = ".label-cache"  # beside the data, with --no-cache
 def label(
     data: Annotated[Path, typer.Argument(help="Folder of the data set, or its Minari root.")],
     scorer: Annotated[
-        str, typer.Option(help="bundled, oracle, constant:0.9, a hub name, a folder, ...")
+        str,
+        typer.Option(
+            help="bundled, oracle, constant:0.9, a hub name, a folder, ...",
+            autocompletion=completion.scorers,
+        ),
     ] = "bundled",
     batch_size: Annotated[int, typer.Option(help="Frames scored at once.", min=1)] = 64,
     workers: Annotated[int, typer.Option(help="Processes, or Ray's actors.", min=1)] = 1,
@@ -50,7 +55,7 @@ def label(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what it would cost.")
     ] = False,
-) -> None:
+) -> dict[str, Any]:
     """Add the scorer's safety score p of every frame; an earlier scorer's are replaced.
 
     "shuffled:<scorer>" deals that scorer's scores to the wrong frames (a control),
@@ -86,7 +91,7 @@ def label(
         if dry_run:
             found = estimate(data, make_scorer, make_drawing, store, batch_size, image)
             _print_estimate(found, workers)
-            return
+            return {"data": data_path, **vars(found), "seconds": found.seconds}
         summary = label_frames(
             data,
             make_scorer,
@@ -101,6 +106,7 @@ def label(
     _note_scorer(data_path, scorer)
     _print_summary(summary)
     _print_counts(summary, data_path)
+    return {"data": data_path, **vars(summary)}
 
 
 def _note_scorer(data_path: Path, scorer: str) -> None:

@@ -6,7 +6,8 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,6 +30,8 @@ from vlsafe_agents.cli import (
     train_clip,
     train_risk,
 )
+from vlsafe_agents.cli.answers import Command, answering
+from vlsafe_agents.cli.settings_file import with_settings_file
 from vlsafe_agents.common.progress import ProgressReport
 
 app = typer.Typer(
@@ -54,13 +57,13 @@ class InterruptedCommand(Exception):
     """Ctrl-C; the message says what is kept and what the same command does next."""
 
 
-def _told(command: Callable[..., None]) -> Callable[..., None]:
+def _told(command: Command) -> Command:
     """The command, whose interruption typer would swallow without a word."""
 
     @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
+    def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            command(*args, **kwargs)
+            return command(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
             said = interrupt.args[0] if interrupt.args else "interrupted"
             raise InterruptedCommand(said) from interrupt
@@ -81,22 +84,28 @@ def _common(
     ProgressReport.quiet = quiet
 
 
-app.command("envs")(_told(envs.envs))
-app.command("collect")(_told(collect.collect))
-app.command("label")(_told(label.label))
-app.command("audit")(_told(audit.audit))
-app.command("calibrate")(_told(calibrate.calibrate))
-app.command("distill")(_told(distill.distill))
-app.command("train")(_told(train.train))
-app.command("evaluate")(_told(evaluate.evaluate))
-app.command("export")(_told(export.export))
-app.command("foresight")(_told(foresight.foresight))
-app.command("compare")(_told(compare.compare))
-app.command("bench")(_told(bench.bench))
-app.command("report")(_told(report.report))
-app.command("demo")(_told(demo.demo))
-app.command("train-risk")(_told(train_risk.train_risk))
-app.command("train-clip")(_told(train_clip.train_clip))
+# Each with the place of its settings file, of those that leave one.
+_COMMANDS: dict[str, tuple[Command, Callable[[Mapping[str, Any]], Path] | None]] = {
+    "envs": (envs.envs, None),
+    "collect": (collect.collect, lambda answer: answer["path"] / "data" / "collect.yaml"),
+    "label": (label.label, lambda answer: answer["data"] / "label.yaml"),
+    "audit": (audit.audit, None),
+    "calibrate": (calibrate.calibrate, None),
+    "distill": (distill.distill, None),
+    "train": (train.train, None),  # whose settings.json is such a file
+    "evaluate": (evaluate.evaluate, lambda answer: answer["file"].with_suffix(".yaml")),
+    "export": (export.export, None),
+    "foresight": (foresight.foresight, None),
+    "compare": (compare.compare, None),
+    "bench": (bench.bench, None),
+    "report": (report.report, None),
+    "demo": (demo.demo, None),
+    "train-risk": (train_risk.train_risk, lambda answer: answer["folder"] / "train-risk.yaml"),
+    "train-clip": (train_clip.train_clip, None),
+}
+for _name, (_command, _place) in _COMMANDS.items():
+    _known = _command if _place is None else with_settings_file(_command, _place)
+    app.command(_name)(_told(answering(_known)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

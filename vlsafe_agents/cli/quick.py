@@ -52,7 +52,7 @@ def competitors() -> list[Competitor]:
     return found
 
 
-def quick_demo(out: Path, gif: Path | None, episodes: int = EPISODES) -> None:
+def quick_demo(out: Path, gif: Path | None, episodes: int = EPISODES) -> dict[str, Any]:
     """Drive, compare, show side by side, report."""
     from vlsafe_agents.cli.compare import compare
     from vlsafe_agents.cli.report import report
@@ -62,13 +62,15 @@ def quick_demo(out: Path, gif: Path | None, episodes: int = EPISODES) -> None:
     everybody = competitors()
     files = [_evaluated(who, out, episodes) for who in everybody]
     write_json(out / "run.json", {"command": shlex.join(["vlsafe", "demo", "--quick"])})
-    compare(files)
+    comparison = compare(files)
     picture = _shown(everybody, files, out)
     if gif is not None:
         shutil.copyfile(picture, gif)
     report([out])
     say(f"\nSide by side, with the scorer's p under each: {picture.resolve()}")
-    say(f"The report, one file for any browser: {(out / 'report.html').resolve()}")
+    page = (out / "report.html").resolve()
+    say(f"The report, one file for any browser: {page}")
+    return {"report": page, "picture": picture.resolve(), "comparison": comparison}
 
 
 def _evaluated(who: Competitor, out: Path, episodes: int) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ def report(
         Path | None,
         typer.Option(help="Keep in this folder what a suite's page is made of: without agents."),
     ] = None,
-) -> None:
+) -> dict[str, Any]:
     """Write tables, learning curves, dreams and videos of a run into one HTML file.
 
     Of a suite's folder (`vlsafe bench`) tables with intervals over training
@@ -44,15 +44,19 @@ def report(
             "several suites have one Markdown page, e.g. --out docs/results.md, and are kept one "
             "by one"
         )
+    answer: dict[str, Any] = {}
     if keep is not None:
         keep_suite(run[0], keep)
         say(keep)
+        answer["kept"] = keep
         if out is None:
-            return
+            return answer
     if as_markdown:
         assert out is not None
-        say(write_results_page(run, out))
+        page = write_results_page(run, out)
     elif others:
-        say(write_report(run[0], out or run[0] / "report.html"))
+        page = write_report(run[0], out or run[0] / "report.html")
     else:
-        say(write_suite_report(run[0], out)[0])
+        page = write_suite_report(run[0], out)[0]
+    say(page)
+    return {**answer, "report": page}

@@ -278,12 +278,17 @@ def trained_agent(folder: Path, allow_pickle: bool, given: Given) -> Subject:
     from vlsafe_agents.training import load_agent
     from vlsafe_agents.training.facts import figures
     from vlsafe_agents.training.settings import SETTINGS_FILE, EnvName
+    from wrappers.checks import did_you_mean
     from wrappers.files import read_json
 
     if not folder.is_dir():
         raise FileNotFoundError(
             f"no folder {str(folder)!r}, and no driver of that name ({', '.join(_drivers())})"
-            + (f"; {PREFIX}{folder} comes with vlsafe" if str(folder) in driver_names() else "")
+            + (
+                f"; {PREFIX}{folder} comes with vlsafe"
+                if str(folder) in driver_names()
+                else did_you_mean(str(folder), _drivers())
+            )
         )
     if (folder / "model.zip").exists() and not (folder / SETTINGS_FILE).exists():
         raise FileNotFoundError(

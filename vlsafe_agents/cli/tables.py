@@ -7,14 +7,32 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
+_LEFT_OUT = [False]  # whether tables and lines are
 _NUMBER = re.compile(r"[-+$]?[\d.,]+( ?%)?")
 _THOUSANDS = re.compile("(?<=\\d)\u2009(?=\\d)")  # on pages a thin space is there
 
 
+@contextmanager
+def left_out() -> Iterator[None]:
+    """Print neither tables nor lines of results in this block."""
+    before, _LEFT_OUT[0] = _LEFT_OUT[0], True
+    try:
+        yield
+    finally:
+        _LEFT_OUT[0] = before
+
+
 def say(text: object) -> None:
-    """Print a line."""
+    """Print a line of a result."""
+    if not _LEFT_OUT[0]:
+        note(text)
+
+
+def note(text: object) -> None:
+    """Print a line about how the work goes."""
     print(printable(text), flush=True)
 
 
@@ -24,6 +42,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     As wide as the terminal, where long cells are folded, between words if there is room for the
     longest; elsewhere as wide as it needs to be.
     """
+    if _LEFT_OUT[0]:
+        return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

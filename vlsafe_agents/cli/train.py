@@ -11,7 +11,9 @@ from typing import Annotated, Any, Optional, get_args, get_type_hints
 import typer
 
 from vlsafe_agents.algorithms import ALGORITHMS, find_algorithm
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.options import CostFunction, EnvArg, RewardFunction, Wrapper
+from vlsafe_agents.training.hyperparameters import is_by_environment, read_hyperparameters
 from vlsafe_agents.training.settings import (
     METADATA,
     READ_BY_SOME,
@@ -21,8 +23,15 @@ from vlsafe_agents.training.settings import (
     read_settings_file,
 )
 
+_COMPLETED = {
+    "algo": completion.algorithms,
+    "observation": completion.observations,
+    "preset": completion.presets,
+    "scorer": completion.scorers,
+}
 
-def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+
+def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command with an option for each of :class:`TrainSettings` in place of ``**given``."""
     signature = inspect.signature(command, eval_str=True)
     out, *own = (p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD)
@@ -30,7 +39,7 @@ def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
     settings = [_option(name, hints[name]) for name in METADATA if name != "env"]
     options = [out, *settings, *own]
     command.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in options} | {"return": None}
+    command.__annotations__ = {p.name: p.annotation for p in options}
     return command
 
 
@@ -62,7 +71,10 @@ def _option(name: str, hint: Any) -> inspect.Parameter:
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[Optional[kind], typer.Option(*names, help=text, **limits)],  # noqa: UP045
+        annotation=Annotated[
+            Optional[kind],  # noqa: UP045
+            typer.Option(*names, help=text, autocompletion=_COMPLETED.get(name), **limits),
+        ],
     )
 
 
@@ -72,10 +84,17 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the agent, for example runs/mine/vlsafe.")],
     settings: Annotated[
         Path | None,
-        typer.Option(help="A run's settings.json; options that are given go first."),
+        typer.Option(
+            help="A run's settings.json, or a YAML file of settings by environment id; options "
+            "that are given go first."
+        ),
     ] = None,
     env: Annotated[
-        str | None, typer.Option(help="Environment id. [default: the data set's, or Highway]")
+        str | None,
+        typer.Option(
+            help="Environment id. [default: the data set's, or Highway]",
+            autocompletion=completion.env_ids,
+        ),
     ] = None,
     density: Annotated[float | None, typer.Option(help="Traffic density.")] = None,
     env_arg: EnvArg = None,
@@ -89,12 +108,16 @@ def train(
         bool,
         typer.Option("--allow-import", help="Use an environment that --data name and not we."),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(help="Send the log to wandb or trackio, too; wandb:PROJECT names a project."),
+    ] = None,
     threads: Annotated[
         int, typer.Option(help="PyTorch threads; small networks want 1.", min=1)
     ] = 1,
     overwrite: Annotated[bool, typer.Option(help="Remove an agent that is there.")] = False,
     **given: Any,
-) -> None:
+) -> dict[str, Any]:
     """Train an agent; the same command goes on from the last checkpoint (every two minutes).
 
     VLSafe, BC, BC-Safe, IQL, CQL, CPQ and COptiDICE learn from --data and never touch the
@@ -111,7 +134,11 @@ def train(
 
     given = {k: str(v) if isinstance(v, Path) else v for k, v in given.items() if v is not None}
     given["config"] = parse_pairs(given.get("config", []), "--config")
-    given, known = _taken_over(settings, given, partial(stored_env, allow_import=allow_import))
+    if settings is not None and is_by_environment(settings):
+        given, known = _for_environment(settings, given, env), None
+    else:
+        told = partial(stored_env, allow_import=allow_import)
+        given, known = _taken_over(settings, given, told)
     spec = find_algorithm(given.get("algo", METADATA["algo"]["default"]))
     data, dataset = given.get("data"), None
     if "online" in spec.reads and data is None:
@@ -147,13 +174,17 @@ def train(
         given = {**_for_other(choice, spec, dataset, given), **given}
     wanted = TrainSettings(env=choice, **given)
     torch.set_num_threads(threads)
-    facts = run.train(wanted, out, lambda: make_env(wanted, dataset), dataset, overwrite=overwrite)
+    make = partial(make_env, wanted, dataset)
+    facts = run.train(wanted, out, make, dataset, overwrite=overwrite, tracker=track)
     _show(out, facts)
+    return {"folder": out, **facts}
 
 
 def _show(out: Path, facts: Mapping[str, Any]) -> None:
+    from vlsafe_agents.cli.tables import say
+
     if facts:  # of several processes, one has them
-        print(f"{out}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+        say(f"{out}: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
 
 
 def open_data(data: str, cost: str | None, cost_key: str | None, spec: Any) -> Any:
@@ -189,6 +220,15 @@ def _taken_over(
     return {**taken, **given, "config": config}, earlier.env
 
 
+def _for_environment(file: Path, given: dict[str, Any], env: str | None) -> dict[str, Any]:
+    """Settings with those that a file has for the environment; what is given goes first."""
+    from vlsafe_agents.cli.environments import EnvChoice
+
+    name = env or (read_data_metadata(given.get("data")) or {}).get("env_id") or EnvChoice().env_id
+    taken = read_hyperparameters(file, str(name).removeprefix("vlsafe_envs:"))
+    return {**taken, **given, "config": {**taken.get("config", {}), **given["config"]}}
+
+
 def _inherited(earlier: TrainSettings) -> dict[str, Any]:
     """What an agent takes over from the one that it goes on from, unless it is given."""
     names = ("algo", "observation", "preset", "update", "safety", "cost_limit", "cost")
@@ -218,7 +258,7 @@ def _for_other(choice: Any, spec: Any, dataset: Any, given: Mapping[str, Any]) -
 
 def _update_without_scores(dataset: Any, given: Mapping[str, Any]) -> str | None:
     """The update of an agent that is told no safety scores; None where it is told some."""
-    from vlsafe_agents.cli.tables import say
+    from vlsafe_agents.cli.tables import note
 
     if given.get("online"):
         if given.get("scorer", "none") != "none":
@@ -228,7 +268,7 @@ def _update_without_scores(dataset: Any, given: Mapping[str, Any]) -> str | None
         if dataset is None or dataset.has_safety_score:
             return None
         update, where = "lagrangian" if dataset.has_cost else "none", "in the data"
-    say(f"no safety_score {where}: --update {update}, unless one is given")
+    note(f"no safety_score {where}: --update {update}, unless one is given")
     return update
 
 

@@ -34,7 +34,7 @@ def train_clip(
         Path | None, typer.Option(help="Go on from this model of train-clip, such as the bundled.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.", min=0)] = 0,
-) -> None:
+) -> dict[str, Any]:
     """Train a small driving CLIP on frames of all roads that captions speak of.
 
     Goes on where it was killed when called again with the same arguments; remove CACHE after the
@@ -86,6 +86,7 @@ def train_clip(
     write_json(out / "evaluation.json", result)
     write_text(out / "README.md", render_card(result))
     _print(result)
+    return {"folder": out, **result}
 
 
 def _examine(folder: Path, untrained: Path, unseen: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vlsafe_agents.cli import completion
 from vlsafe_agents.cli.options import EnvArg, Threads
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ _COUNTED = {
 
 def train_risk(
     out: Annotated[Path, typer.Option(help="Folder of the risk model, e.g. runs/mine/risk.")],
-    env: Annotated[str, typer.Option(help="One of our environments.")] = "VLSafe-Highway-v0",
+    env: Annotated[
+        str, typer.Option(help="One of our environments.", autocompletion=completion.env_ids)
+    ] = "VLSafe-Highway-v0",
     density: Annotated[
         str | None,
         typer.Option(help="Traffic density; 0.8:1.5 draws one for each episode from this range."),
@@ -75,7 +78,10 @@ def train_risk(
     ] = "simulator",
     scorer: Annotated[
         str | None,
-        typer.Option(help="The judge: bundled, distilled, a folder, ... [default: bundled]"),
+        typer.Option(
+            help="The judge: bundled, distilled, a folder, ... [default: bundled]",
+            autocompletion=completion.scorers,
+        ),
     ] = None,
     policy: Annotated[
         Path | None,
@@ -121,7 +127,7 @@ def train_risk(
     ] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
     threads: Threads = 1,
-) -> None:
+) -> dict[str, Any]:
     """Learn the chance of a crash after an action, for `vlsafe evaluate --shield`.
 
     In states of drives the simulator goes on under other actions and comes back.  The same command
@@ -184,7 +190,9 @@ def train_risk(
             how = (branching, config, policy, held_out, judge, eyes, first)
             facts = _train(choice, out, shares, *how)
             write_json(out / TRAINING_FILE, facts)
-        _print(out, read_json(out / TRAINING_FILE), threshold)
+        facts = read_json(out / TRAINING_FILE)
+        _print(out, facts, threshold)
+    return {"folder": out, "threshold": threshold, **facts}
 
 
 @contextmanager
@@ -206,7 +214,7 @@ def _shares(choice: EnvChoice, mix: str | None, tail: str) -> dict[str, float]:
     """
     from vlsafe_agents.cli.environments import parse_mix
     from vlsafe_envs.drivers import driver_names
-    from wrappers.checks import one_number
+    from wrappers.checks import did_you_mean, one_number
 
     shares = dict(DEFAULT_MIX) if mix is None else parse_mix(mix)
     known = (*driver_names(choice.env_id), tail)
@@ -214,6 +222,7 @@ def _shares(choice: EnvChoice, mix: str | None, tail: str) -> dict[str, float]:
         if name not in known:
             raise ValueError(
                 f"--mix: unknown driver {name!r}; {choice.env_id} has {', '.join(known)}"
+                f"{did_you_mean(name, known)}"
             )
         one_number(share, name, "--mix", 0.0, 1.0)
     rest = 1 - sum(shares.values())

@@ -43,6 +43,7 @@ from vlsafe_agents.data.driving import (
     drive_together,
 )
 from vlsafe_agents.data.pool import run_tasks
+from vlsafe_agents.data.remote import note_namespaces
 from vlsafe_agents.data.shards import (
     ShardFacts,
     assemble,
@@ -145,6 +146,7 @@ def collect(
         if branches is not None:
             metadata["contents"]["branches"] = branches
         assemble(shards, facts, target, spaces, spec, metadata)
+        note_namespaces(Path(out).resolve(), config.dataset_id)
         shutil.rmtree(shards)
         size = sum(file.stat().st_size for file in (target / "data").iterdir()) / 1e6
         return CollectSummary(target, megabytes=round(size, 1), **metadata["contents"])

@@ -98,6 +98,23 @@ def settings_of(config: CollectConfig) -> dict[str, Any]:
     return settings
 
 
+def minari_id(env_id: str, name: str | None = None) -> str:
+    """The Minari id of a data set of drives in an environment.
+
+    Args:
+        name: a whole id, ``"namespace/env/name-v0"``; or its last part, of which the version may be
+            left out: ``"expert"`` is ``vlsafe/highway/expert-v0``. None: ``vlsafe/highway-v0``.
+    """
+    road = re.sub(r"[^\w-]+", "-", env_id.removeprefix("VLSafe-")).strip("-").lower()
+    if not re.search(r"-v\d+$", road):
+        road += "-v0"
+    if name is None:
+        return f"vlsafe/{road}"
+    if "/" not in name:
+        name = f"vlsafe/{re.sub('-v[0-9]+$', '', road)}/{name}"
+    return name if re.search(r"-v\d+$", name) else f"{name}-v0"
+
+
 def branches_id(dataset_id: str) -> str:
     """The Minari id of the branches that leave the episodes of a data set."""
     return re.sub(r"-v(\d+)$", r"-branches-v\1", dataset_id)

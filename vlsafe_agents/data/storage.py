@@ -13,6 +13,7 @@ import gymnasium as gym
 import h5py
 
 from vlsafe_agents.data.layout import BRANCHES_OF, MAIN_FILE, METADATA_FILE
+from vlsafe_agents.data.remote import fetched
 from vlsafe_agents.data.stored_array import COPY_AGAIN
 from wrappers.files import read_json, reading, write_text
 
@@ -38,10 +39,12 @@ _JSON_NAMES: dict[type, str] = {str: "text", dict: "object", list: "array"}
 def resolve_dataset(id_or_path: str | os.PathLike[str]) -> Path:
     """Folder with the HDF5 file of a data set, given its Minari id or a folder at or above it.
 
-    The path of the file itself will do as well.
+    The path of the file itself will do as well, and so will the address of a data set on Hugging
+    Face, ``hf://owner/namespace/env/name-v0``, which is downloaded once.
 
     Raises:
         FileNotFoundError: when there is none.
+        OSError: when one on Hugging Face cannot be had.
         ValueError: when there are several or something else.
         TypeError: for what is no path.
     """
@@ -51,7 +54,8 @@ def resolve_dataset(id_or_path: str | os.PathLike[str]) -> Path:
         )
     if not os.fspath(id_or_path):
         raise ValueError("the path of the data set is empty; name a folder or a Minari id")
-    path = Path(id_or_path).expanduser()
+    elsewhere = fetched(os.fspath(id_or_path), _minari_root())
+    path = Path(id_or_path).expanduser() if elsewhere is None else elsewhere
     if path.is_file():
         if path.name not in (MAIN_FILE, METADATA_FILE):
             raise ValueError(

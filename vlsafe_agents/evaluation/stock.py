@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 from vlsafe_agents.algorithms import ALGORITHMS, load_object
+from wrappers.checks import did_you_mean
 from wrappers.files import file_sha256
 
 SB3, CONTRIB = "stable_baselines3", "sb3_contrib"
@@ -39,7 +40,8 @@ def load_stock(path: Path, algo: str | None, allow_pickle: bool) -> tuple[Any, d
             f"{path} does not say which algorithm it is of; add --algo, one of {_known()}"
         )
     if algo not in STOCK and algo not in ALGORITHMS:
-        raise ValueError(f"unknown --algo {algo!r}; choose one of {_known()}")
+        alike = did_you_mean(algo, (*STOCK, *ALGORITHMS))
+        raise ValueError(f"unknown --algo {algo!r}; choose one of {_known()}{alike}")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}; give a model.zip that was saved")
     home, settings = STOCK.get(algo, ""), {"model": str(path), "sha256": file_sha256(path)}

@@ -12,6 +12,7 @@ from typing import Any
 
 from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.common.command_line import density, option, pairs
+from vlsafe_agents.data.collection import minari_id
 from vlsafe_agents.evaluation.roles import RISK_PLANNER
 from vlsafe_agents.evaluation.stock import stock_options
 from vlsafe_agents.evaluation.stored import StoredEvaluation
@@ -74,6 +75,7 @@ def _data(run: RunFolder) -> Iterator[str]:
             *option("--branches", branches.get("states")),
             *option("--branch-seconds", branches.get("seconds")),
             *option("--seed", collection.get("seed")),
+            *option("--name", _own_name(collection)),
             *option("--out", folder),
         )
     if run.dataset.get("scorer"):
@@ -82,6 +84,12 @@ def _data(run: RunFolder) -> Iterator[str]:
             yield f"# by which command {_quoted(folder)} was labelled is not known"
         else:
             yield _command("label", str(folder), *option("--scorer", scorer))
+
+
+def _own_name(collection: Mapping[str, Any]) -> str | None:
+    """The id of a data set that has another one than collections have by themselves."""
+    found = collection.get("dataset_id")
+    return None if found == minari_id(str(collection["env_id"])) else found
 
 
 def scorer_of(dataset: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -113,7 +114,9 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         model: or the path of its file, or of its folder.
         threshold: chance of an event from which on an action is not taken, in [0, 1]; None: the
             model's (``RiskConfig.threshold``).
-        sense: what the risk model sees of the environment; None: the observation.
+        sense: what the risk model sees of the environment; None: the observation, or, where that
+            lacks what the model sees, what the environment itself tells (``env.unwrapped.observe``,
+            of the environments that come with vlsafe).
         log: a file to which every intervention is added as a line of JSON.
 
     Raises:
@@ -133,7 +136,7 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         check_actions(self.model, env.action_space, "the environment")
         self.threshold = shield_threshold(self.model, threshold)
         self.steps, self.replaced, self.episode = 0, 0, 0
-        self._sense = sense
+        self._sense = _own_sense(env, self.model) if sense is None else sense
         self._log = None if log is None else Path(log)
         self._seen: Any = None
 
@@ -256,6 +259,21 @@ class ShieldedPolicy:
         proposed = np.asarray(proposed)[None] if single else proposed
         action = decide(self.model, obs, proposed, self.threshold).action
         return action[0] if single else action, state
+
+
+def _own_sense(env: gym.Env[Any, Any], model: RiskModel) -> Sense | None:
+    """How a model sees an environment that can tell more than it shows; None: by what it shows."""
+    wanted, space = model.observation_space.spaces, env.observation_space
+    shown = space.spaces if isinstance(space, gym.spaces.Dict) else {}
+    alone = len(wanted) == 1 and space.shape == next(iter(wanted.values())).shape
+    if set(wanted) <= set(shown) or alone or not hasattr(env.unwrapped, "observe"):
+        return None
+    return partial(_observed, "image" if "image" in wanted else "vehicles")
+
+
+def _observed(kind: str, env: Any) -> Mapping[str, Array]:
+    seen = env.unwrapped.observe(kind)
+    return seen if isinstance(seen, Mapping) else {kind: seen}
 
 
 def _named(model: RiskModel, observation: Any) -> Mapping[str, Any] | None:

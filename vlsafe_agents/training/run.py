@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ from vlsafe_agents.common.devices import (
     joined,
     started_processes,
 )
-from vlsafe_agents.common.typed_config import changed_keys
 from vlsafe_agents.training.facts import TRAINING_FILE, shared_costs
+from vlsafe_agents.training.run_folder import is_finished, read_facts
 from vlsafe_agents.training.settings import (
     MODEL_FILE,
     POLICIES,
@@ -28,7 +28,7 @@ from vlsafe_agents.training.settings import (
     TrainSettings,
     read_settings,
 )
-from wrappers.files import one_writer, read_json, write_json
+from wrappers.files import one_writer, write_json
 
 if TYPE_CHECKING:
     from vlsafe_agents.data import EpisodeDataset
@@ -39,6 +39,14 @@ CHECKPOINT_SECONDS = float(os.environ.get("VLSAFE_CHECKPOINT_SECONDS", 120))
 MakeEnv = Callable[[], Any]  # one environment of Gymnasium's, or a VecEnv of settings.envs
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What is written while an agent learns, besides its log; no setting of what is learnt."""
+
+    checkpoint_seconds: float  # between two checkpoints
+    tracker: str | None  # see ``trackers.start_run``
+
+
 def train(
     settings: TrainSettings,
     out: str | Path,
@@ -47,6 +55,7 @@ def train(
     *,
     overwrite: bool = False,
     checkpoint_seconds: float | None = None,
+    tracker: str | None = None,
 ) -> dict[str, Any]:
     """Train, going on from a checkpoint in ``out`` if there is one; returns the facts stored.
 
@@ -65,11 +74,14 @@ def train(
         dataset: for an agent that learns from data; None reads ``settings.data``.
         overwrite: remove an agent that is there.
         checkpoint_seconds: between two checkpoints; None: ``VLSAFE_CHECKPOINT_SECONDS``, or 120.
+        tracker: of experiments, that the log goes to as well: ``"wandb"``, ``"trackio"``, or with a
+            project, ``"wandb:mine"``.
 
     Raises:
         FileExistsError: when ``out`` holds an agent or a checkpoint of other settings.
         FolderInUseError: while another process trains there.
-        ValueError: for settings that the algorithm refuses.
+        ValueError: for settings that the algorithm refuses, and an unknown tracker.
+        ImportError: for a tracker that is not installed.
         KeyboardInterrupt: when it was asked to stop, with a checkpoint saved.
     """
     out = Path(out)
@@ -77,13 +89,18 @@ def train(
         or_drive = ", or --online to drive" if "online" in settings.spec.reads else ""
         raise ValueError(f"{settings.algo} learns from recorded drives: give --data{or_drive}")
     settings.check()
+    if tracker is not None:
+        from vlsafe_agents.training.trackers import find_tracker
+
+        find_tracker(tracker)  # what is wrong with it is said now
     seconds = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
+    watched = Watched(seconds, tracker)
     if started_processes() > 1:
-        return _train_in_team(settings, out, make_env, dataset, seconds, overwrite)
+        return _train_in_team(settings, out, make_env, dataset, watched, overwrite)
     with _writing(out):
-        if _is_finished(settings, out, overwrite):
-            return _read_facts(out)
-        return _train(settings, out, make_env, dataset, seconds)
+        if is_finished(settings, out, overwrite):
+            return read_facts(out)
+        return _train(settings, out, make_env, dataset, watched)
 
 
 def _writing(out: Path) -> AbstractContextManager[None]:
@@ -95,7 +112,7 @@ def _train_in_team(
     out: Path,
     make_env: MakeEnv,
     dataset: EpisodeDataset | None,
-    checkpoint_seconds: float,
+    watched: Watched,
     overwrite: bool,
 ) -> dict[str, Any]:
     """Train together with the other processes that ``torchrun`` has started; one of them writes."""
@@ -105,9 +122,9 @@ def _train_in_team(
             "started; start one, or train vlsafe"
         )
     with joined(settings.device), _writing(out) if is_writer() else nullcontext():
-        if any_of_team(is_writer() and _is_finished(settings, out, overwrite)):
-            return _read_facts(out)
-        return _train(settings, out, make_env, dataset, checkpoint_seconds)
+        if any_of_team(is_writer() and is_finished(settings, out, overwrite)):
+            return read_facts(out)
+        return _train(settings, out, make_env, dataset, watched)
 
 
 def _train(
@@ -115,7 +132,7 @@ def _train(
     out: Path,
     make_env: MakeEnv,
     dataset: EpisodeDataset | None,
-    checkpoint_seconds: float,
+    watched: Watched,
 ) -> dict[str, Any]:
     from vlsafe_agents.training.checkpoints import CHECKPOINT, Counts
 
@@ -137,7 +154,7 @@ def _train(
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / SETTINGS_FILE, settings.to_json())
         with Counts(out, model.num_timesteps if goes_on else 0) as counts:
-            _learn(settings, model, out, counts, checkpoint_seconds, goes_on)
+            _learn(settings, model, out, counts, watched, goes_on)
     finally:
         env.close()
     with alone():
@@ -169,13 +186,14 @@ def _learn(
     model: Any,
     out: Path,
     counts: Any,
-    checkpoint_seconds: float,
+    watched: Watched,
     goes_on: bool,
 ) -> None:
     """Learn what is left; saves a checkpoint now and then, and when asked to stop."""
     from stable_baselines3.common.logger import HumanOutputFormat, Logger, TensorBoardOutputFormat
 
     from vlsafe_agents.training.checkpoints import ContinuedCSV, Watch, stop_requests
+    from vlsafe_agents.training.trackers import RunWriter, start_run
 
     done = model.num_timesteps if goes_on else 0
     left = max(settings.steps - done, 0)
@@ -185,10 +203,14 @@ def _learn(
     formats.append(TensorBoardOutputFormat(str(out / "tensorboard")))
     if os.environ.get("VLSAFE_VERBOSE"):
         formats.append(HumanOutputFormat(sys.stdout))
+    if watched.tracker is not None:
+        formats.append(RunWriter(start_run(watched.tracker, out, settings.to_json())))
     model.set_logger(Logger(str(out), formats))
     online = {"online": True} if settings.online else {}
     with stop_requests() as requested:
-        watch = Watch(out, settings.steps, counts, settings.offline, checkpoint_seconds, requested)
+        watch = Watch(
+            out, settings.steps, counts, settings.offline, watched.checkpoint_seconds, requested
+        )
         try:
             model.learn(
                 left,
@@ -225,50 +247,6 @@ def _follow(settings: TrainSettings, model: Any, goes_on: bool) -> None:
         raise KeyboardInterrupt("stopped together with the process that writes")
 
 
-def _remove_agent(out: Path) -> None:
-    """Remove an agent's folder, and nothing else.
-
-    Raises:
-        FileExistsError: for a folder with other contents, which were not made by training.
-    """
-    if not out.exists():
-        return
-    if not (out / SETTINGS_FILE).exists() and any(out.iterdir()):
-        raise FileExistsError(
-            f"{out} holds no agent (no {SETTINGS_FILE}), so --overwrite does not remove it; choose "
-            "another --out"
-        )
-    shutil.rmtree(out)
-
-
-def _is_finished(settings: TrainSettings, out: Path, overwrite: bool) -> bool:
-    """Whether these settings have been trained to the end in ``out``; says so.
-
-    Args:
-        overwrite: remove what is there first.
-
-    Raises:
-        FileExistsError: where there is an agent, or the beginning of one, of other settings.
-    """
-    from vlsafe_agents.training.checkpoints import CHECKPOINT
-
-    if overwrite:
-        _remove_agent(out)
-    trained = [name for name in (MODEL_FILE, CHECKPOINT) if (out / name).exists()]
-    if not (out / SETTINGS_FILE).exists() or not trained:
-        return False  # a run that was ended before its first checkpoint leaves nothing to lose
-    changed = changed_keys(read_settings(out).to_json(), settings.to_json())
-    if changed:
-        raise FileExistsError(
-            f"{out} holds an agent with another {', '.join(changed)}; choose another --out or use "
-            "--overwrite"
-        )
-    finished = MODEL_FILE in trained and (out / TRAINING_FILE).exists()
-    if finished:
-        print(f"{out} is trained already; --overwrite trains it again", file=sys.stderr)
-    return finished
-
-
 def load_agent(
     folder: str | Path,
     allow_pickle: bool = False,
@@ -294,12 +272,7 @@ def load_agent(
     settings = read_settings(folder, env)
     kind = settings.spec.load_class()
     model = kind.load(folder / MODEL_FILE, device="cpu", allow_pickle=allow_pickle)
-    return model, settings, _read_facts(folder)
-
-
-def _read_facts(folder: Path) -> dict[str, Any]:
-    remedy = f"train the agent again with `vlsafe train --out {folder} --overwrite`"
-    return dict(read_json(folder / TRAINING_FILE, remedy=remedy))
+    return model, settings, read_facts(folder)
 
 
 def _split(

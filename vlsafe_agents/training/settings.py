@@ -206,6 +206,8 @@ class TrainSettings:
         Raises:
             ValueError: for whatever it refuses.
         """
+        from wrappers.checks import did_you_mean
+
         kind, arguments = self.spec.load_class(), self.arguments()
         if not self.spec.nested_config:
             known = sorted(set(kind._settings()) - {"seed", "cost_limit", "frame_stack"})
@@ -213,6 +215,7 @@ class TrainSettings:
                 if key not in known:
                     raise ValueError(
                         f"{self.algo} has no setting {key!r}; --config knows {', '.join(known)}"
+                        f"{did_you_mean(key, known)}"
                     )
         try:
             kind(POLICIES[self.observation], None, _init_setup_model=False, **arguments)
