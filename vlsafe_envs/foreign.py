@@ -179,7 +179,7 @@ def _nearest(kind: DiscreteAction, wanted: npt.NDArray[np.float32]) -> int:
 class EventCost(gym.Wrapper[Any, Any, Any, Any]):
     """Says in ``info["cost"]`` 1 for a crash, or for leaving the road where that is the end.
 
-    ``info["collision"]``, and ``info["time_to_collision"]`` and ``info["headway"]`` [s] are those of
+    ``info["collision"]``, ``info["time_to_collision"]`` and ``info["headway"]`` [s] are those of
     the VLSafe environments.
 
     Raises:
