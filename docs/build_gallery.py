@@ -1,23 +1,18 @@
-"""Builds ``docs/gallery.html``: every environment with pictures, spaces, reward, cost and ends.
+"""Writes ``docs/gallery.md`` and its pictures: every environment, its cost, reward and spaces.
 
     python docs/build_gallery.py
-    python docs/build_gallery.py --ids VLSafe-LeftTurn-v0 --out /tmp/page.html
-    python docs/build_gallery.py --pictures-from docs/gallery.html  # only words and figures anew
+    python docs/build_gallery.py --ids VLSafe-LeftTurn-v0 --out /tmp/gallery
 
-Numbers come from the environments' own configurations, the drivers' from ``docs/experts.json``
-(``benchmarks/experts.py``) and steps a second from any ``docs/*.json`` that has
-``{"steps_per_second": {id: {"image": ..., "vector": ...}}}``.  Words stand in the templates
-beside this file; a term, option or id without words there is an error.
+Numbers come from the environments' own configurations and steps a second from any ``docs/*.json``
+that has ``{"steps_per_second": {id: {"image": ..., "vector": ...}}}``.  Words stand in the template
+``gallery_words.j2`` beside this file; a term, option or id without words there is an error.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import dataclasses
-import io
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,10 +24,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vlsafe_agents.pages.html import png_uri
 from vlsafe_envs import known_ids
 from vlsafe_envs.drivers import make_driver
-from vlsafe_envs.observations import FEATURE_NAMES, OBSERVATION_KINDS
+from vlsafe_envs.observations import OBSERVATION_KINDS
 from vlsafe_envs.registry import ROWS, MetaDriveRoad, row_of
 from vlsafe_envs.rewards import PER_SECOND
 from vlsafe_envs.scenarios import ACTION_KINDS
@@ -147,30 +141,19 @@ def moments(env_id: str) -> list[Moment]:
     ]
 
 
-_FIGURE = re.compile(
-    r'<img src="data:image/png;base64,([^"]+)".*?<img class="agent" src="data:image/png;base64,'
-    r'([^"]+)".*?<b>(.*?)\.</b> (.*?)\.</figcaption>',
-    re.DOTALL,
-)
-
-
-def kept_moments(pages: Sequence[Path], env_id: str) -> list[Moment]:
-    """The pictures of an environment on the first of ``pages`` that has it.
-
-    Raises:
-        ValueError: when none has.
-    """
-    for page in pages:
-        _, found, rest = page.read_text(encoding="utf-8").partition(f'<section id="{env_id}"')
-        if found:
-            figures = _FIGURE.findall(rest.partition("</section>")[0])
-            return [Moment(f[2], f[3], _decoded(f[0]), _decoded(f[1])) for f in figures]
-    names = ", ".join(map(str, pages))
-    raise ValueError(f"{env_id} is not on {names}: leave --pictures-from out, to draw it")
-
-
-def _decoded(text: str) -> Frame:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
+def strip(moments: Sequence[Moment]) -> Image.Image:
+    """The moments side by side: the scorer's frames, below them the agent's images, enlarged."""
+    width, gap, scale = 224, 8, 3
+    side = 64 * scale
+    columns = len(moments)
+    size = columns * width + (columns - 1) * gap, width + gap + side
+    picture = Image.new("RGB", size, "white")
+    for k, moment in enumerate(moments):
+        left = k * (width + gap)
+        picture.paste(Image.fromarray(moment.frame), (left, 0))
+        image = Image.fromarray(moment.image).resize((side, side), Image.Resampling.NEAREST)
+        picture.paste(image, (left + (width - side) // 2, width + gap))
+    return picture.quantize(128)
 
 
 def _crash(drive: list[Snapshot]) -> Snapshot | None:
@@ -321,16 +304,7 @@ def constants() -> dict[str, Any]:
             for row in ROWS
             if isinstance(row.road, MetaDriveRoad)
         },
-        "features": FEATURE_NAMES,
     }
-
-
-def expert_rows(env_id: str, path: Path) -> list[dict[str, Any]]:
-    """The drivers' figures of one environment; none where they were not measured."""
-    if not path.exists():
-        return []
-    rows = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return [row for row in rows if row["env_id"] == env_id]
 
 
 def steps_a_second(folder: Path) -> dict[str, dict[str, float]]:
@@ -343,50 +317,44 @@ def steps_a_second(folder: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def build(
-    ids: Sequence[str],
-    out: Path,
-    experts: Path = FOLDER / "experts.json",
-    pages: Sequence[Path] = (),
-) -> Path:
-    """Write the page about ``ids``, with the pictures of ``pages`` if given; returns ``out``."""
+def plain(value: float) -> str:
+    """A number in few digits, with a minus sign."""
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+
+
+def build(ids: Sequence[str], out: Path) -> Path:
+    """Write ``gallery.md`` about ``ids``, and its pictures, into a folder; returns the page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     templates = Environment(
-        loader=FileSystemLoader([FOLDER, FOLDER.parent / "vlsafe_agents" / "pages"]),
-        autoescape=True,
+        loader=FileSystemLoader(FOLDER),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters["png"] = png_uri
-    sections = [
-        {
-            **environment_facts(env_id),
-            "moments": kept_moments(pages, env_id) if pages else moments(env_id),
-            "drivers": expert_rows(env_id, experts),
-        }
-        for env_id in ids
-    ]
-    speeds = steps_a_second(FOLDER)
-    page = templates.get_template("gallery.html.j2").render(
-        sections=sections, speeds=speeds, constants=constants()
+    templates.filters["plain"] = plain
+    sections = [{**environment_facts(env_id), "moments": moments(env_id)} for env_id in ids]
+    text = templates.get_template("gallery.md.j2").render(
+        sections=sections, speeds=steps_a_second(FOLDER), constants=constants()
     )
-    unfinished = out.with_name(out.name + ".part")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, out)
-    return out
+    pictures = out / "pictures" / "gallery"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for section in sections:
+        strip(section["moments"]).save(pictures / f"{section['id']}.png", optimize=True)
+    page = out / "gallery.md"
+    page.write_text(re.sub(r"\n{3,}", "\n\n", text).strip() + "\n", encoding="utf-8")
+    return page
 
 
 def main() -> None:
     """Build the page that the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--ids", nargs="+", default=list(known_ids()))
-    parser.add_argument("--out", type=Path, default=FOLDER / "gallery.html")
-    parser.add_argument("--pictures-from", nargs="+", type=Path, default=[], metavar="PAGE")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="Folder of the page.")
     asked = parser.parse_args()
-    path = build(asked.ids, asked.out, pages=asked.pictures_from)
-    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {len(asked.ids)} environments")
+    page = build(asked.ids, asked.out)
+    size = sum(file.stat().st_size for file in (asked.out / "pictures" / "gallery").iterdir())
+    print(f"{page}: {len(asked.ids)} environments, {size / 1e6:.2f} MB of pictures")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ exclude_patterns = ["_build", "jupyter_execute"]
 html_theme = "furo"
 html_title = f"vlsafe {release}"
 html_static_path: list[str] = []
-html_extra_path = ["gallery.html"]
+
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4

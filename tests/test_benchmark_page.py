@@ -1,7 +1,8 @@
-"""The page on benchmarks: its suite is sound, and a newcomer's row runs as it is pasted."""
+"""The tutorial on a benchmark row: its suite is sound, and a newcomer's row runs as it stands."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -16,15 +17,17 @@ from vlsafe_agents.bench.suite import read_suite
 from vlsafe_agents.cli.bench import check
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"^```\w+ file=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"%%writefile (\S+)\n(.*)", re.DOTALL)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """With the files that the page has saved."""
-    text = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
-    for name, content in BLOCK.findall(text):
-        (tmp_path / name).write_text(content, encoding="utf-8")
+    """With the files that the tutorial writes."""
+    book = json.loads((ROOT / "examples" / "benchmark_row.ipynb").read_text(encoding="utf-8"))
+    for cell in book["cells"]:
+        found = FILE.fullmatch("".join(cell["source"]))
+        if found:
+            (tmp_path / found[1]).write_text(found[2] + "\n", encoding="utf-8")
     assert {file.name for file in tmp_path.iterdir()} == {
         "crossing.py",
         "learn_dqn.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,43 +12,54 @@ from typing import Any
 
 import pytest
 from load_script import ROOT, script
+from PIL import Image
 
 from vlsafe_envs import known_ids
-from vlsafe_envs.registry import METADRIVE_IDS
+from vlsafe_envs.costs import CostConfig
 from vlsafe_envs.rewards import RewardConfig
-from vlsafe_envs.simulators.metadrive.missing import metadrive_installed
 
 CHEAP = "VLSafe-Merge-v0"
-TIMES, MINUS = "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
 
 experts = script("benchmarks/experts.py")
 gallery = script("docs/build_gallery.py")
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of one environment, with figures of one driver."""
-    folder = tmp_path_factory.mktemp("gallery")
-    row = experts.drive(experts.Cell(CHEAP, "expert", None, 1.0), 3)
-    experts.write_rows(folder / "experts.json", [row])
-    out = gallery.build([CHEAP], folder / "page.html", folder / "experts.json")
-    return str(out.read_text(encoding="utf-8"))
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of one environment."""
+    return Path(gallery.build([CHEAP], tmp_path_factory.mktemp("gallery")))
 
 
-def test_page_has_pictures_of_both_sizes_and_needs_no_other_file(page: str) -> None:
-    assert page.count('src="data:image/png;base64,') >= 4
-    assert page.count('class="agent"') * 2 == page.count("<img ")
-    for outside in ("<script", "<link", "http", "url("):
-        assert outside not in page
+def section(page: Path, env_id: str) -> str:
+    """What a page says of an environment."""
+    return page.read_text(encoding="utf-8").partition(f"\n## {env_id}\n")[2].partition("\n## ")[0]
 
 
-def test_page_tells_what_the_code_says(page: str) -> None:
+def test_the_page_has_a_picture_of_three_moments(page: Path) -> None:
+    picture = page.parent / "pictures" / "gallery" / f"{CHEAP}.png"
+    assert f"(pictures/gallery/{CHEAP}.png)" in section(page, CHEAP)
+    assert Image.open(picture).size == (3 * 224 + 2 * 8, 224 + 8 + 3 * 64)
+    captions = re.findall(r"^\d\. \*\*.*\*\* (.*)\.$", section(page, CHEAP), re.MULTILINE)
+    assert [caption.split()[0] for caption in captions] == ["Expert", "Expert", "Aggressive"]
+    assert [caption.endswith("collision") for caption in captions] == [False, False, True]
+
+
+def test_the_page_tells_what_the_code_says(page: Path) -> None:
+    text = section(page, CHEAP)
     for fact in ("Box(0, 255, (64, 64, 3), uint8)", "Discrete(15)", "40 decisions", "10 to 30 m/s"):
-        assert fact in page
-    assert "2 to 15 m/s" not in page  # that range is another environment's
-    weight = f"{-RewardConfig().lane_change:g}"
-    assert f"{TIMES} {MINUS}{weight}<" in page
-    assert "3 episodes a row" in page
+        assert fact in text
+    assert "2 to 15 m/s" not in text  # that range is another environment's
+    assert f"| `lane_change` | {gallery.plain(RewardConfig().lane_change)} |" in text
+    assert f"| `collision` | {gallery.plain(CostConfig().collision)} |" in text
+
+
+def test_the_published_page_is_what_the_command_writes(page: Path) -> None:
+    """Of one environment; times of episodes and pictures included."""
+    published = ROOT / "docs"
+    assert section(published / "gallery.md", CHEAP) == section(page, CHEAP)
+    picture = Path("pictures") / "gallery" / f"{CHEAP}.png"
+    shown, drawn = (Image.open(folder / picture) for folder in (published, page.parent))
+    assert list(shown.convert("RGB").getdata()) == list(drawn.convert("RGB").getdata())
 
 
 def test_every_environment_has_words() -> None:
@@ -55,34 +67,11 @@ def test_every_environment_has_words() -> None:
     assert all(f'"{env_id}": {{\n    "title"' in words for env_id in known_ids())
 
 
-def test_pictures_show_what_their_captions_say() -> None:
-    moments = gallery.moments(CHEAP)
-    assert [m.frame.shape for m in moments] == [(224, 224, 3)] * len(moments)
-    assert [m.image.shape for m in moments] == [(64, 64, 3)] * len(moments)
-    assert moments[-1].caption.startswith("aggressive")
-    assert [m.caption.endswith("collision") for m in moments] == [False, False, True]
-
-
-def test_pictures_can_be_kept(tmp_path: Path, page: str) -> None:
-    old, new = tmp_path / "old.html", tmp_path / "new.html"
-    old.write_text(page, encoding="utf-8")
-    gallery.build([CHEAP], new, tmp_path / "no.json", [old])
-    kept, drawn = gallery.kept_moments([new], CHEAP), gallery.moments(CHEAP)
-    assert [m.title for m in kept] == [m.title for m in drawn]
-    for one, other in zip(kept, drawn, strict=True):
-        assert one.caption.lower() == other.caption.lower()
-        assert (one.frame == other.frame).all()
-        assert (one.image == other.image).all()
-    with pytest.raises(ValueError, match="VLSafe-Highway-v0 is not on"):
-        gallery.kept_moments([new], "VLSafe-Highway-v0")
-
-
 @pytest.mark.parametrize("env_id", known_ids())
-def test_published_page_names_every_id(env_id: str) -> None:
-    if env_id in METADRIVE_IDS and not metadrive_installed():
-        pytest.skip("MetaDrive is not installed")
-    published = (ROOT / "docs/gallery.html").read_text(encoding="utf-8")
-    assert f'<section id="{env_id}"' in published
+def test_the_published_page_shows_every_id(env_id: str) -> None:
+    folder = ROOT / "docs"
+    assert section(folder / "gallery.md", env_id)
+    assert (folder / "pictures" / "gallery" / f"{env_id}.png").stat().st_size < 100_000
 
 
 def test_wilson_interval() -> None:

@@ -1,4 +1,4 @@
-"""The README's first steps run as they are pasted; here with less of everything, slowly as is."""
+"""The README's blocks run as they are pasted; its first steps here with less of everything."""
 
 from __future__ import annotations
 
@@ -63,3 +63,12 @@ def test_the_first_steps_run_as_pasted(less: bool, tmp_path: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr[-2000:]
     assert (tmp_path / "runs" / "first" / "agent.zip").exists()
+
+
+def test_blocks_about_what_is_yours_run_as_pasted() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## Bring your own") : text.index("## Where to read on")]
+    blocks = re.findall(r"```python\n# (\w+): (.*?)```", section, re.DOTALL)
+    assert [name for name, _ in blocks] == ["environment", "data", "judge", "cost", "agent"]
+    for name, block in blocks:
+        exec(compile("# " + block, name, "exec"), {})

@@ -179,7 +179,8 @@ def _nearest(kind: DiscreteAction, wanted: npt.NDArray[np.float32]) -> int:
 class EventCost(gym.Wrapper[Any, Any, Any, Any]):
     """Says in ``info["cost"]`` 1 for a crash, or for leaving the road where that is the end.
 
-    ``info["time_to_collision"]`` and ``info["headway"]`` [s] are those of the VLSafe environments.
+    ``info["collision"]``, ``info["time_to_collision"]`` and ``info["headway"]`` [s] are those of
+    the VLSafe environments.
 
     Raises:
         ValueError: for an environment that is not highway-env's.
@@ -205,6 +206,7 @@ class EventCost(gym.Wrapper[Any, Any, Any, Any]):
         ego, scene = inner.vehicle, _scene(inner)
         return {
             "cost": float(ego.crashed or (terminated and not ego.on_road)),
+            "collision": bool(ego.crashed),
             "time_to_collision": time_to_collision(scene),
             "headway": headway(scene),
         }

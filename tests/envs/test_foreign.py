@@ -165,14 +165,14 @@ def test_a_crash_and_leaving_the_road_cost_1_and_nothing_else_does() -> None:
     assert (terminated, info["cost"]) == (False, 0.0)
     while not terminated:
         _, _, terminated, _, info = env.step(np.ones(1, np.float32))
-    assert info["cost"] == 1.0
+    assert (info["cost"], info["collision"]) == (1.0, False)
     assert not env.unwrapped.vehicle.crashed
     env = made("merge-v0")
     ego, other = env.unwrapped.road.vehicles[:2]
     other.position, other.speed = np.add(ego.position, (12.0, 0.0)), 0.0
     *_, terminated, _, info = env.step(1)
     assert terminated
-    assert info["cost"] == 1.0
+    assert (info["cost"], info["collision"]) == (1.0, True)
     env = made("merge-v0")
     env.unwrapped.road.vehicles[1:] = []
     env.unwrapped.vehicle.position = np.array([369.0, 0.0])
