@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.risk import RiskModel
     from vlsafe_agents.risk.judge import Judge
+    from vlsafe_agents.risk.outcomes import Outcomes
 
 
 def judge_of(
@@ -65,6 +67,40 @@ def start_of(name: str | None) -> tuple[RiskModel | None, dict[str, str] | None]
             f"of {', '.join(bundled_ids())}"
         )
     return RiskModel.load(file), {"model": name, "sha256": file_sha256(file)}
+
+
+def beside_of(folder: Path | None) -> tuple[Outcomes | None, dict[str, str] | None]:
+    """The outcomes of another training, and how settings tell them.
+
+    Raises:
+        FileNotFoundError: where there are none.
+        ValueError: for files that hold none.
+    """
+    from vlsafe_agents.risk.outcomes import Outcomes
+    from vlsafe_agents.risk.training import OUTCOMES
+    from wrappers.files import file_sha256
+
+    if folder is None:
+        return None, None
+    files = sorted((folder / OUTCOMES).glob("*.npz"))
+    if not files:
+        raise FileNotFoundError(
+            f"--beside {folder}: no outcomes there; give a folder of `vlsafe train-risk`"
+        )
+    hashes = "".join(file_sha256(file) for file in files)
+    stated = {"folder": str(folder), "sha256": hashlib.sha256(hashes.encode()).hexdigest()}
+    return Outcomes.joined([Outcomes.load(file) for file in files]), stated
+
+
+def check_ways(choice: EnvChoice) -> None:
+    """Raise ``ValueError`` for an environment that does not know which ways vehicles may take."""
+    from vlsafe_envs.registry import row_of
+
+    if not row_of(choice.env_id).knows_ways:
+        raise ValueError(
+            f"--observation ways: {choice.env_id} does not know which ways vehicles may take; say "
+            "--observation vehicles, or choose a road with a route"
+        )
 
 
 def check_crashes_end(choice: EnvChoice) -> None:

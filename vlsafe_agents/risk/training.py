@@ -75,6 +75,7 @@ def train(
     chunk: int = CHUNK,
     told: bool = False,
     start: RiskModel | None = None,
+    beside: Outcomes | None = None,
 ) -> RiskModel:
     """Collect outcomes and learn from them; what is in ``folder`` already is not driven again.
 
@@ -88,10 +89,11 @@ def train(
         told: whether the model is told how the tails begin; ``env`` then says it, as ``begin()``.
         start: whose weights each round's learning begins with, and behind whose shield half of the
             first round's drives are; None: small random weights, and none.
+        beside: outcomes of another road, see :meth:`RiskModel.fit`.
 
     Raises:
-        ValueError: where ``folder`` holds outcomes by another's word, and for a ``start`` of other
-            observations, actions or tails.
+        ValueError: where ``folder`` holds outcomes by another's word, and for a ``start`` or
+            outcomes ``beside`` of other observations, actions or tails.
 
     Returns:
         The model, which is also in ``folder``.
@@ -117,7 +119,7 @@ def train(
         if start is not None:
             model.begin_with(start)
         hear = partial(_hear, progress, f"{title}: learning", config.model.updates)
-        model.fit(Outcomes.joined(found), hear)
+        model.fit(Outcomes.joined(found), hear, beside)
     assert model is not None
     model.save(folder / MODEL_FILE)
     return model
