@@ -4,7 +4,7 @@ Importing this package registers with Gymnasium all ids of ``registry.ROWS``, su
 ``VLSafe-Highway-v0``.
 """
 
-from vlsafe_envs.env import DrivingEnv, vehicles_seen
+from vlsafe_envs.env import DrivingEnv, vehicles_seen, ways_seen
 from vlsafe_envs.registration import make_env, register_envs
 from vlsafe_envs.registry import ENV_IDS, TASK_IDS, known_ids
 from vlsafe_envs.scene import Scene
@@ -22,4 +22,5 @@ __all__ = [
     "make_env",
     "register_envs",
     "vehicles_seen",
+    "ways_seen",
 ]

@@ -68,6 +68,16 @@ def vehicles_seen(env: Any) -> dict[str, npt.NDArray[np.float32]]:
     return seen
 
 
+def ways_seen(env: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """Likewise the observation ``"ways"``, on roads with a route.
+
+    Raises:
+        ValueError: for another environment.
+    """
+    seen: dict[str, npt.NDArray[np.float32]] = driving_env(env, "ways of vehicles").observe("ways")
+    return seen
+
+
 def draw_density(scenario: Scenario, rng: np.random.Generator) -> float | None:
     """The traffic density of an episode that is about to begin; None where all have the same."""
     if scenario.density_range is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +70,8 @@ def start_of(name: str | None) -> tuple[RiskModel | None, dict[str, str] | None]
     return RiskModel.load(file), {"model": name, "sha256": file_sha256(file)}
 
 
-def beside_of(folder: Path | None) -> tuple[Outcomes | None, dict[str, str] | None]:
-    """The outcomes of another training, and how settings tell them.
+def beside_of(folders: Sequence[Path]) -> tuple[Outcomes | None, dict[str, Any] | None]:
+    """The outcomes of other trainings, and how settings tell them.
 
     Raises:
         FileNotFoundError: where there are none.
@@ -80,15 +81,21 @@ def beside_of(folder: Path | None) -> tuple[Outcomes | None, dict[str, str] | No
     from vlsafe_agents.risk.training import OUTCOMES
     from wrappers.files import file_sha256
 
-    if folder is None:
-        return None, None
-    files = sorted((folder / OUTCOMES).glob("*.npz"))
+    files = list[Path]()
+    for folder in folders:
+        found = sorted((folder / OUTCOMES).glob("*.npz"))
+        if not found:
+            raise FileNotFoundError(
+                f"--beside {folder}: no outcomes there; give a folder of `vlsafe train-risk`"
+            )
+        files += found
     if not files:
-        raise FileNotFoundError(
-            f"--beside {folder}: no outcomes there; give a folder of `vlsafe train-risk`"
-        )
+        return None, None
     hashes = "".join(file_sha256(file) for file in files)
-    stated = {"folder": str(folder), "sha256": hashlib.sha256(hashes.encode()).hexdigest()}
+    stated = {
+        "folders": [str(folder) for folder in folders],
+        "sha256": hashlib.sha256(hashes.encode()).hexdigest(),
+    }
     return Outcomes.joined([Outcomes.load(file) for file in files]), stated
 
 

@@ -90,10 +90,10 @@ def train_risk(
         ),
     ] = None,
     beside: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             help="Learn from the outcomes in this folder as well, of a road where they are "
-            "cheaper: half of every batch."
+            "cheaper: half of every batch. May be repeated."
         ),
     ] = None,
     mix: Annotated[
@@ -188,7 +188,7 @@ def train_risk(
     ways = observation == WAYS
     if ways:
         check_ways(choice)
-    (first, started), (others, joined) = start_of(start), beside_of(beside)
+    (first, started), (others, joined) = start_of(start), beside_of(beside or [])
     told = (stated_policy(policy), branching, config, held_out, judged, known, started)
     settings = settings_of(choice, shares, *told, ways, joined)
     torch.set_num_threads(threads)

@@ -96,8 +96,8 @@ class RiskModel:
     learnt instead, 1 - p of the worst frame within the horizon, which is no chance of a crash.
 
     Args:
-        observation_space: a ``Dict`` of a set of vehicles (``vehicle_rows``), vectors, or both;
-            beside a set, ``"ways"``, ``(M, W)``, may say more of each of its rows.
+        observation_space: a ``Dict`` of vectors, a set of vehicles (``vehicle_rows``), or both;
+            ``"ways"`` ``(M, W)`` may say more of each row of the set.
         action_space: Discrete, MultiDiscrete, MultiBinary or Box.
         tails: names of the macro-actions.
         config: settings.
@@ -185,18 +185,16 @@ class RiskModel:
         """
         if outcomes.tails != self.tails:
             raise ValueError(f"the outcomes' tails are {outcomes.tails}, the model's {self.tails}")
+        config, own = self.config, len(outcomes)
         every = outcomes if beside is None else Outcomes.joined([outcomes, beside])
-        targets, own = every.targets(self.config.horizon), len(outcomes)
+        targets = every.targets(config.horizon)
         known = np.flatnonzero(~np.isnan(targets))
-        parts = [known] if beside is None else [known[known < own], known[known >= own]]
+        parts = [known[known < own], known[known >= own]][: 1 if beside is None else 2]
         if not all(len(part) for part in parts):
-            raise ValueError(
-                f"no outcome says what comes within {self.config.horizon} s; lower the horizon, or "
-                "collect longer branches"
-            )
+            within = f"no outcome says what comes within {config.horizon} s"
+            raise ValueError(f"{within}; lower the horizon, or collect longer branches")
         data = self._tensors(every, targets)
-        config, rng = self.config, np.random.default_rng(self.seed)
-        share = -(-config.batch_size // len(parts))
+        rng, share = np.random.default_rng(self.seed), -(-config.batch_size // len(parts))
 
         def loss() -> Tensor:
             batch = np.concatenate([rng.choice(part, share) for part in parts])
@@ -391,10 +389,9 @@ class _Data(NamedTuple):
 def _checked(space: spaces.Space[Any]) -> spaces.Dict:
     """The observation space of a risk model, else ``ValueError``."""
     if isinstance(space, spaces.Dict):
-        flat = {n: p for n, p in space.spaces.items() if isinstance(p, spaces.Box)}
-        sets = row_parts(flat)
-        fits = [len(part.shape) == 1 or name in sets for name, part in flat.items()]
-        if fits and all(fits) and len(flat) == len(space.spaces):
+        boxes = {n: len(p.shape) for n, p in space.spaces.items() if isinstance(p, spaces.Box)}
+        known = {*row_parts(space.spaces), *(name for name, axes in boxes.items() if axes == 1)}
+        if known and known == space.spaces.keys():
             return space
     raise ValueError(
         f"a risk model sees a Dict of vectors and of a set of vehicles, not {space}; for ours: "

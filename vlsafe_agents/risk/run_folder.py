@@ -54,7 +54,7 @@ def settings_of(
     seeing: Mapping[str, Any] | None = None,
     start: Mapping[str, str] | None = None,
     ways: bool = False,
-    beside: Mapping[str, str] | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that decides what comes out, as ``settings.json`` holds it.
 

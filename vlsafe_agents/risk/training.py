@@ -102,9 +102,11 @@ def train(
     space = env.observation_space if detector is None else detector.shown
     kind = (space, env.action_space, branching.tails, config.model, config.seed, detector, told)
     if start is not None:
-        RiskModel(*kind).begin_with(start)  # raises before hours of driving
+        RiskModel(*kind).begin_with(start)  # raises before hours of driving, as the next does
         start.told = told
         drive = partial(_one_of, (drive, partial(behind_shield, start, policy)))
+    if beside is not None:
+        _check_beside(beside, space, branching)
     for number in range(1 + config.rounds):
         if model is not None:
             drive = partial(behind_shield, model, policy)
@@ -123,6 +125,18 @@ def train(
     assert model is not None
     model.save(folder / MODEL_FILE)
     return model
+
+
+def _check_beside(beside: Outcomes, space: gym.Space[Any], branching: BranchingConfig) -> None:
+    """Raise ``ValueError`` for outcomes that cannot be learnt from together with the own ones."""
+    parts = space.spaces if isinstance(space, gym.spaces.Dict) else {}
+    mine = {name: part.shape for name, part in parts.items()}
+    theirs = {name: column.shape[1:] for name, column in beside.obs.items()}
+    if (theirs, beside.tails) != (mine, branching.tails):
+        raise ValueError(
+            f"outcomes of {beside.tails}, seen as {theirs}, cannot be learnt from beside those of "
+            f"{branching.tails}, seen as {mine}; collect them with the same observation and actions"
+        )
 
 
 def _hear(progress: PartProgress, part: str, total: int, done: int, loss: float) -> None:
