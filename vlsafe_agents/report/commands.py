@@ -136,8 +136,8 @@ def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
     env, mix, model, policy = (
         x if isinstance(x, Mapping) else {} for x in (env, mix, model, policy)
     )
-    names = ("states", "rounds", "round_states", "held_out", "horizon", "threshold")
-    names += ("random_actions", "observation")
+    amounts = ("states", "rounds", "round_states", "held_out", "random_actions")
+    names = (*amounts, "horizon", "threshold", "observation")
     given = {name: settings.get(name) for name in names}
     start, beside = (settings.get(name) for name in ("start", "beside"))
     given["start"] = start.get("model") if isinstance(start, Mapping) else None
