@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vlsafe_envs.registry import ENV_IDS, TASK_IDS, known_ids, register_envs
 
 if TYPE_CHECKING:
-    from vlsafe_envs.env import DrivingEnv, vehicles_seen
+    from vlsafe_envs.env import DrivingEnv, vehicles_seen, ways_seen
     from vlsafe_envs.registration import make_env
     from vlsafe_envs.scene import Scene
     from vlsafe_envs.scene_renderer import SceneRenderer
@@ -27,6 +27,7 @@ __all__ = [
     "make_env",
     "register_envs",
     "vehicles_seen",
+    "ways_seen",
 ]
 
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "SceneRenderer": "scene_renderer",
     "make_env": "registration",
     "vehicles_seen": "env",
+    "ways_seen": "env",
 }
 
 register_envs()

@@ -35,6 +35,7 @@ from vlsafe_envs.simulator import EgoStatus, Simulator
 from vlsafe_envs.state import State
 from vlsafe_envs.task import Moment, Task, make_info, out_of_time
 from vlsafe_envs.vehicle_set import vehicle_set
+from vlsafe_envs.way_set import way_set
 from vlsafe_envs.window import Window
 
 RENDER_MODES = ("rgb_array", "human")
@@ -64,6 +65,16 @@ def vehicles_seen(env: Any) -> dict[str, npt.NDArray[np.float32]]:
     seen: dict[str, npt.NDArray[np.float32]] = driving_env(env, "sets of vehicles").observe(
         "vehicles"
     )
+    return seen
+
+
+def ways_seen(env: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """Likewise the observation ``"ways"``, on roads with a route.
+
+    Raises:
+        ValueError: for another environment.
+    """
+    seen: dict[str, npt.NDArray[np.float32]] = driving_env(env, "ways of vehicles").observe("ways")
     return seen
 
 
@@ -142,6 +153,7 @@ class DrivingEnv(gym.Env[Any, Any]):
     ) -> None:
         check_kind("scenario", scenario, Scenario, "a Scenario")
         check_choice("observation", observation, OBSERVATION_KINDS)
+        self._check_ways(scenario, observation)
         check_flag("scene_in_info", scene_in_info)
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
@@ -290,14 +302,26 @@ class DrivingEnv(gym.Env[Any, Any]):
         """
         if kind is not None:
             check_choice("kind", kind, OBSERVATION_KINDS)
+            self._check_ways(self.scenario, kind)
         scene, ego = self.scene, self.ego
+        simulator: Any = self.simulator
         read = {
             "image": lambda: self.frames.image(scene),
-            "vector": lambda: self.vector.read(self.simulator, scene, ego),
+            "vector": lambda: self.vector.read(simulator, scene, ego),
             "ego": lambda: ego_observation(scene, ego),
             "vehicles": lambda: vehicle_set(scene, ego, self.scenario.cruise_speed),
+            "ways": lambda: way_set(simulator, scene, self.scenario.cruise_speed),
         }
         return make_observation(self.observation if kind is None else kind, read)
+
+    @staticmethod
+    def _check_ways(scenario: Scenario, kind: str) -> None:
+        """Raise ``ValueError`` where ways are to be seen that the road does not know."""
+        if kind == "ways" and not scenario.row.knows_ways:
+            raise ValueError(
+                f"observation {kind!r}: {scenario.row.env_id} does not know which ways the others "
+                'may take, only roads with a route do; choose "vehicles"'
+            )
 
     def safety_frame(self, size: int = FRAME_SIZE) -> npt.NDArray[np.uint8]:
         """The scorer's frame of the present scene, uint8 ``(size, size, 3)``, in every render mode.

@@ -55,6 +55,7 @@ from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus
 from vlsafe_envs.simulators.engine.features import CROSSING_SIZE, write_ego, write_features
 from vlsafe_envs.vehicle_set import vehicles_space
+from vlsafe_envs.way_set import ways_space
 
 EGO_FEATURES = (
     "speed",
@@ -136,6 +137,7 @@ PARTS = {
     "vector": ("vector",),
     "multi": ("image", "vector"),
     "vehicles": ("ego", "vehicles"),
+    "ways": ("ego", "vehicles", "ways"),
     "all": ("ego", "image", "vector", "vehicles"),
 }
 OBSERVATION_KINDS = tuple(PARTS)
@@ -148,6 +150,7 @@ def observation_space(kind: str, features: VectorKind = FEATURES) -> spaces.Spac
         "vector": spaces.Box(features.low, features.high, (features.size,), np.float32),
         "ego": spaces.Box(-1.0, 1.0, (len(EGO_FEATURES),), np.float32),
         "vehicles": vehicles_space(),
+        "ways": ways_space(),
     }
     parts = {name: all_parts[name] for name in PARTS[kind]}
     return parts[kind] if tuple(parts) == (kind,) else spaces.Dict(parts)

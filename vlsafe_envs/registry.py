@@ -30,6 +30,7 @@ class Road:
     one_per_process: ClassVar[bool] = False
     fixed: ClassVar[bool] = True
     told_tails: ClassVar[bool] = False
+    knows_ways: ClassVar[bool] = True
     macro: ClassVar[str] = "vlsafe_envs.drivers.macros:RouteMacro"
     macros: ClassVar[Mapping[str, tuple[str, ...]]] = dict.fromkeys(
         ("grid", "continuous"), ("go", "hold", "peek", "keep")
@@ -46,6 +47,7 @@ class HighwayRoad(Road):
     simulator = "highway_env"
     driver = "vlsafe_envs.drivers.rules:RuleDriver"
     stacked = True
+    knows_ways = False
     macro = "vlsafe_envs.drivers.macros:LaneMacro"
     macros: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "meta": ("left", "idle", "right", "faster", "slower"),
@@ -137,6 +139,11 @@ class Row:
     def told_tails(self) -> bool:
         """Whether a risk model is told how tails begin: no map is known from the one before."""
         return self.road.told_tails
+
+    @property
+    def knows_ways(self) -> bool:
+        """Whether it is known which ways the others may take; see ``way_set``."""
+        return self.road.knows_ways
 
     def macros(self, action: str) -> tuple[str, ...]:
         """Names of the macro-actions with a kind of action; see ``drivers.macros``."""

@@ -590,4 +590,4 @@ def test_an_image_without_a_name_is_what_it_looks_at(seeing: Path) -> None:
 def test_another_observation_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ("--out", str(tmp_path / "risk"))
     assert vlsafe("train-risk", *HERE, *FEW, "--observation", "vector", *out) == 2
-    assert "sees vehicles or image" in capsys.readouterr().err
+    assert "sees vehicles, ways or image" in capsys.readouterr().err

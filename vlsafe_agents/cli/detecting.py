@@ -66,9 +66,11 @@ def seeing(
     from vlsafe_envs.render.frames import image_view
     from vlsafe_envs.vehicle_set import VEHICLE_SET_FEATURES
 
-    if observation not in ("vehicles", "image"):
-        raise ValueError(f"--observation {observation!r}: a risk model sees vehicles or image")
-    if observation == "vehicles":
+    if observation not in ("vehicles", "ways", "image"):
+        raise ValueError(
+            f"--observation {observation!r}: a risk model sees vehicles, ways or image"
+        )
+    if observation != "image":
         return None
     own = {} if density is None else {"density": parse_density(density)}
     config = DetectionConfig(

@@ -60,15 +60,17 @@ class ShownVehicles(Watched):
 
     Args:
         image: whether the picture is returned as well.
+        ways: whether the ways that they may take are.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], image: bool = False) -> None:
-        from vlsafe_envs.observations import PARTS
+    def __init__(self, env: gym.Env[Any, Any], image: bool = False, ways: bool = False) -> None:
+        from vlsafe_envs.observations import PARTS, observation_space
 
         super().__init__(env)
         self.steps, self.events = 0, 0
-        shown: Any = env.observation_space
-        self._names = PARTS["vehicles"] + (PARTS["image"] if image else ())
+        known, sets = observation_space("ways"), "ways" if ways else "vehicles"
+        shown: Any = gym.spaces.Dict({**known, **env.observation_space})  # type: ignore[dict-item]
+        self._names, self._ways = PARTS[sets] + (PARTS["image"] if image else ()), ways
         self.observation_space = gym.spaces.Dict({name: shown[name] for name in self._names})
 
     def begin(self) -> Any:
@@ -85,6 +87,8 @@ class ShownVehicles(Watched):
         return observation, reward, terminated, truncated, info
 
     def _named(self, observation: Any) -> Any:
+        if self._ways:
+            observation = {**observation, **self.env.unwrapped.observe("ways")}  # type: ignore[attr-defined]
         self.last_observation = observation
         return {name: observation[name] for name in self._names}
 

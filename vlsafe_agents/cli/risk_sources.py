@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ if TYPE_CHECKING:
     from vlsafe_agents.cli.environments import EnvChoice
     from vlsafe_agents.risk import RiskModel
     from vlsafe_agents.risk.judge import Judge
+    from vlsafe_agents.risk.outcomes import Outcomes
 
 
 def judge_of(
@@ -65,6 +68,46 @@ def start_of(name: str | None) -> tuple[RiskModel | None, dict[str, str] | None]
             f"of {', '.join(bundled_ids())}"
         )
     return RiskModel.load(file), {"model": name, "sha256": file_sha256(file)}
+
+
+def beside_of(folders: Sequence[Path]) -> tuple[Outcomes | None, dict[str, Any] | None]:
+    """The outcomes of other trainings, and how settings tell them.
+
+    Raises:
+        FileNotFoundError: where there are none.
+        ValueError: for files that hold none.
+    """
+    from vlsafe_agents.risk.outcomes import Outcomes
+    from vlsafe_agents.risk.training import OUTCOMES
+    from wrappers.files import file_sha256
+
+    files = list[Path]()
+    for folder in folders:
+        found = sorted((folder / OUTCOMES).glob("*.npz"))
+        if not found:
+            raise FileNotFoundError(
+                f"--beside {folder}: no outcomes there; give a folder of `vlsafe train-risk`"
+            )
+        files += found
+    if not files:
+        return None, None
+    hashes = "".join(file_sha256(file) for file in files)
+    stated = {
+        "folders": [str(folder) for folder in folders],
+        "sha256": hashlib.sha256(hashes.encode()).hexdigest(),
+    }
+    return Outcomes.joined([Outcomes.load(file) for file in files]), stated
+
+
+def check_ways(choice: EnvChoice) -> None:
+    """Raise ``ValueError`` for an environment that does not know which ways vehicles may take."""
+    from vlsafe_envs.registry import row_of
+
+    if not row_of(choice.env_id).knows_ways:
+        raise ValueError(
+            f"--observation ways: {choice.env_id} does not know which ways vehicles may take; say "
+            "--observation vehicles, or choose a road with a route"
+        )
 
 
 def check_crashes_end(choice: EnvChoice) -> None:

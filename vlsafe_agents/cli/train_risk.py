@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vlsafe_agents.data.driving import Driver
     from vlsafe_agents.risk import BranchingConfig, RiskModel
     from vlsafe_agents.risk.judge import Judge
+    from vlsafe_agents.risk.outcomes import Outcomes
     from vlsafe_agents.risk.training import TrainingConfig
 
 COUNTS = "counts.json"  # of all attempts
@@ -94,6 +95,13 @@ def train_risk(
             "bundled for, of a road whose outcomes are cheaper."
         ),
     ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Learn from the outcomes in this folder as well, of a road where they are "
+            "cheaper: half of every batch. May be repeated."
+        ),
+    ] = None,
     mix: Annotated[
         str | None,
         typer.Option(
@@ -108,8 +116,9 @@ def train_risk(
     observation: Annotated[
         str,
         typer.Option(
-            help="vehicles: the simulator says where they are. image: a detector finds them in the "
-            "agent's pictures; only its training is told where they are."
+            help="vehicles: the simulator says where they are. ways: and which ways they may take "
+            "(roads with a route). image: a detector finds them in the agent's pictures; only its "
+            "training is told where they are."
         ),
     ] = "vehicles",
     pictures: Annotated[
@@ -139,12 +148,15 @@ def train_risk(
     from vlsafe_agents.cli.detecting import seeing
     from vlsafe_agents.cli.environments import EnvChoice, choose_env, parse_density
     from vlsafe_agents.cli.risk_sources import (
+        beside_of,
         check_crashes_end,
+        check_ways,
         judge_of,
         start_of,
         stated_policy,
     )
     from vlsafe_agents.cli.tables import say
+    from vlsafe_agents.common.vehicle_rows import WAYS
     from vlsafe_agents.risk import BranchingConfig, RiskConfig
     from vlsafe_agents.risk.run_folder import claim, settings_of
     from vlsafe_agents.risk.training import TrainingConfig
@@ -179,15 +191,18 @@ def train_risk(
     )
     eyes = seeing(observation, choice, picture_density, frequency, pictures, detector_updates)
     known = None if eyes is None else eyes.stated
-    first, started = start_of(start)
+    ways = observation == WAYS
+    if ways:
+        check_ways(choice)
+    (first, started), (others, joined) = start_of(start), beside_of(beside or [])
     told = (stated_policy(policy), branching, config, held_out, judged, known, started)
-    settings = settings_of(choice, shares, *told)
+    settings = settings_of(choice, shares, *told, ways, joined)
     torch.set_num_threads(threads)
     with one_writer(out, f"vlsafe train-risk --out {out}"), _interruption_told(out):
         if claim(out, settings):
             say(f"{out} is trained already")
         else:
-            how = (branching, config, policy, held_out, judge, eyes, first)
+            how = (branching, config, policy, held_out, judge, eyes, first, ways, others)
             facts = _train(choice, out, shares, *how)
             write_json(out / TRAINING_FILE, facts)
         facts = read_json(out / TRAINING_FILE)
@@ -244,6 +259,8 @@ def _train(
     judge: Judge | None,
     eyes: Seeing | None,
     start: RiskModel | None,
+    ways: bool,
+    beside: Outcomes | None,
 ) -> dict[str, Any]:
     """Do what is not done yet; returns the facts to be stored."""
     from vlsafe_agents.cli.policies import ShownVehicles, agent_shown_all
@@ -263,7 +280,7 @@ def _train(
         with _Parts(None, out / COUNTS) as parts:
             detector = eyes.learn(out, drive, config.seed, parts)
     made = choice.factory(observation=observation, scorer=None)()
-    env = ShownVehicles(made, image=eyes is not None)
+    env = ShownVehicles(made, image=eyes is not None, ways=ways)
     try:
         if agent is not None and agent.action_space != env.action_space:
             raise ValueError(
@@ -275,13 +292,13 @@ def _train(
         with _Parts(env, out / COUNTS) as parts:
             how = (env, out, drive, brancher, branching, config, agent, parts, judge)
             chunk = SLOW_CHUNK if choice.one_a_process else CHUNK
-            model = train(*how, detector, chunk, told, start)
+            model = train(*how, detector, chunk, told, start, beside)
             examined = examine_on_new_drives(model, held_out, *how, chunk)
     finally:
         env.close()
     seconds = time.monotonic() - begin if fresh else None
     counts = None if choice.one_a_process else parts.counts  # whose branches are in forks
-    return facts_of(model, examined, config, seconds, counts)
+    return facts_of(model, examined, config, seconds, counts, beside)
 
 
 def near_plan(env: Any, info: Mapping[str, Any]) -> float:

@@ -8,6 +8,7 @@ arXiv 1703.06114): who stands in which row means nothing, and empty rows count a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 from vlsafe_agents.common.distributions import symlog
 
 VEHICLES = "vehicles"  # the observation's name
+WAYS = "ways"  # that of more columns for the same rows, ``(M, W)``
 
 
 def is_vehicle_set(name: str, space: spaces.Space[Any]) -> bool:
@@ -27,6 +29,15 @@ def is_vehicle_set(name: str, space: spaces.Space[Any]) -> bool:
     low, high = space.low, space.high
     marked = space.shape[1] >= 3 and bool(((low[:, 0] == 0) & (high[:, 0] == 1)).all())
     return marked and np.issubdtype(space.dtype, np.floating)
+
+
+def row_parts(parts: Mapping[str, spaces.Space[Any]]) -> list[str]:
+    """The names of a set of vehicles, and of what says more of each of its rows, where they are."""
+    found = [name for name, space in parts.items() if is_vehicle_set(name, space)]
+    if not found or WAYS not in parts:
+        return found
+    rows, more = (parts[name].shape or () for name in (VEHICLES, WAYS))
+    return [*found, WAYS] if len(more) == 2 and more[0] == rows[0] else found
 
 
 def scaled_rows(rows: Tensor) -> Tensor:

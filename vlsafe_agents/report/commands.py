@@ -144,8 +144,11 @@ def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
     env, mix, model, policy = (
         x if isinstance(x, Mapping) else {} for x in (env, mix, model, policy)
     )
-    names = ("states", "rounds", "round_states", "held_out", "horizon", "threshold")
+    amounts = ("states", "rounds", "round_states", "held_out", "random_actions")
+    names = (*amounts, "horizon", "threshold", "observation")
     given = {name: settings.get(name) for name in names}
+    start, beside = (settings.get(name) for name in ("start", "beside"))
+    given["start"] = start.get("model") if isinstance(start, Mapping) else None
     given |= {"policy": policy.get("folder"), "updates": model.get("updates")}
     judge = settings.get("judge")
     if isinstance(judge, Mapping):
@@ -158,6 +161,8 @@ def _risk_training(folder: Path, settings: Mapping[str, Any]) -> str:
         given |= {"observation": "image", "pictures": seeing.get("pictures")}
         given |= {"picture_density": density(seeing.get("density")), "detector_updates": updates}
     parts = _environment(env.get("env_id"), env.get("kwargs"))
+    for folder_beside in beside.get("folders", ()) if isinstance(beside, Mapping) else ():
+        parts += option("--beside", folder_beside)
     for name, value in (given | {"seed": settings.get("seed")}).items():
         parts += option(f"--{name.replace('_', '-')}", value)
     return _command("train-risk", *parts, *option("--out", folder))

@@ -25,7 +25,7 @@ from vlsafe_agents.common.agent_file import (
 from vlsafe_agents.common.border import Array, check_seen
 from vlsafe_agents.common.fitting import fit
 from vlsafe_agents.common.typed_config import Count, Share, check_config, replaced
-from vlsafe_agents.common.vehicle_rows import VEHICLES, is_vehicle_set
+from vlsafe_agents.common.vehicle_rows import VEHICLES, WAYS, row_parts
 from vlsafe_agents.detection.detector import Detector
 from vlsafe_agents.risk.network import RiskNet, event_loss, scaled
 from vlsafe_agents.risk.outcomes import Outcomes
@@ -96,7 +96,8 @@ class RiskModel:
     learnt instead, 1 - p of the worst frame within the horizon, which is no chance of a crash.
 
     Args:
-        observation_space: a ``Dict`` of a set of vehicles (``vehicle_rows``), vectors, or both.
+        observation_space: a ``Dict`` of vectors, a set of vehicles (``vehicle_rows``), or both;
+            ``"ways"`` ``(M, W)`` may say more of each row of the set.
         action_space: Discrete, MultiDiscrete, MultiBinary or Box.
         tails: names of the macro-actions.
         config: settings.
@@ -131,11 +132,11 @@ class RiskModel:
         self._begun = False  # with another's weights
         self.judge = ""  # from whose word it has learnt (``Outcomes.judge``); "": the simulator's
         parts = self._known.spaces
-        self._sets = [name for name, part in parts.items() if is_vehicle_set(name, part)]
+        self._sets = row_parts(parts)
         self._vectors = sorted(parts.keys() - set(self._sets))
         self._kind = action_kind(action_space)
         shapes = [parts[name].shape or () for name in self._vectors]
-        columns = (parts[VEHICLES].shape or (0, 0))[1] if self._sets else 0
+        columns = sum((parts[name].shape or (0, 0))[1] for name in self._sets)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.net = RiskNet(
@@ -168,30 +169,36 @@ class RiskModel:
         return self
 
     def fit(
-        self, outcomes: Outcomes, progress: Callable[[int, float], None] = lambda done, loss: None
+        self,
+        outcomes: Outcomes,
+        progress: Callable[[int, float], None] = lambda done, loss: None,
+        beside: Outcomes | None = None,
     ) -> Self:
         """Learn from outcomes, from the first weights on, or from those of :meth:`begin_with`.
 
         Args:
             progress: hears of every update and its loss.
+            beside: of another road, where outcomes are cheaper: half of every batch.
 
         Raises:
             ValueError: for other tails, and where nothing is known of ``config.horizon``.
         """
         if outcomes.tails != self.tails:
             raise ValueError(f"the outcomes' tails are {outcomes.tails}, the model's {self.tails}")
-        targets = outcomes.targets(self.config.horizon)
+        config, own = self.config, len(outcomes)
+        every = outcomes if beside is None else Outcomes.joined([outcomes, beside])
+        targets = every.targets(config.horizon)
         known = np.flatnonzero(~np.isnan(targets))
-        if not len(known):
-            raise ValueError(
-                f"no outcome says what comes within {self.config.horizon} s; lower the horizon, or "
-                "collect longer branches"
-            )
-        data = self._tensors(outcomes, targets)
-        config, rng = self.config, np.random.default_rng(self.seed)
+        parts = [known[known < own], known[known >= own]][: 1 if beside is None else 2]
+        if not all(len(part) for part in parts):
+            within = f"no outcome says what comes within {config.horizon} s"
+            raise ValueError(f"{within}; lower the horizon, or collect longer branches")
+        data = self._tensors(every, targets)
+        rng, share = np.random.default_rng(self.seed), -(-config.batch_size // len(parts))
 
         def loss() -> Tensor:
-            return self._loss(data, torch.as_tensor(rng.choice(known, config.batch_size)))
+            batch = np.concatenate([rng.choice(part, share) for part in parts])
+            return self._loss(data, torch.as_tensor(batch))
 
         fit(self.net, config, loss, progress)
         self.facts, self.judge = dict(outcomes.counts), outcomes.judge
@@ -245,7 +252,7 @@ class RiskModel:
         """
         missing = [name for name in self.observation_space.spaces if name not in obs]
         if missing:
-            kind = "vehicles" if self.detector is None else "image"
+            kind = "image" if self.detector is not None else WAYS if WAYS in missing else VEHICLES
             raise ValueError(
                 f"the risk model sees {missing}, the observation has {list(obs)}; make the "
                 f'environment with observation="{kind}" or "all", or give the shield a `sense`'
@@ -256,7 +263,8 @@ class RiskModel:
         check_seen(seen)
         flat = [torch.as_tensor(seen[name]).flatten(1) for name in self._vectors]
         features = torch.cat(flat, -1) if flat else torch.zeros(len(seen[VEHICLES]), 0)
-        return Seen(features, torch.as_tensor(seen[VEHICLES]) if self._sets else None, begun)
+        rows = [torch.as_tensor(seen[name]) for name in self._sets]
+        return Seen(features, torch.cat(rows, -1) if rows else None, begun)
 
     @torch.no_grad()
     def estimate(self, obs: Mapping[str, Array] | Seen, actions: Array) -> Estimate:
@@ -381,9 +389,9 @@ class _Data(NamedTuple):
 def _checked(space: spaces.Space[Any]) -> spaces.Dict:
     """The observation space of a risk model, else ``ValueError``."""
     if isinstance(space, spaces.Dict):
-        flat = {n: p for n, p in space.spaces.items() if isinstance(p, spaces.Box)}
-        fits = [len(p.shape) == 1 or is_vehicle_set(n, p) for n, p in flat.items()]
-        if fits and all(fits) and len(flat) == len(space.spaces):
+        boxes = {n: len(p.shape) for n, p in space.spaces.items() if isinstance(p, spaces.Box)}
+        known = {*row_parts(space.spaces), *(name for name, axes in boxes.items() if axes == 1)}
+        if known and known == space.spaces.keys():
             return space
     raise ValueError(
         f"a risk model sees a Dict of vectors and of a set of vehicles, not {space}; for ours: "

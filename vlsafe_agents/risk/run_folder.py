@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vlsafe_agents.common.typed_config import changed_keys
+from vlsafe_agents.common.vehicle_rows import VEHICLES, WAYS
 from vlsafe_agents.detection.figures import finds
 from vlsafe_agents.evaluation.roles import RISK_PLANNER, role_of
 from vlsafe_agents.risk.branching import BranchingConfig
@@ -37,7 +38,9 @@ class RiskRun:
     @property
     def observation(self) -> str:
         """What the model looks at."""
-        return "vehicles" if self.model.detector is None else "image"
+        if self.model.detector is not None:
+            return "image"
+        return WAYS if WAYS in self.model.observation_space.spaces else VEHICLES
 
 
 def settings_of(
@@ -50,6 +53,8 @@ def settings_of(
     judge: Mapping[str, Any] | None = None,
     seeing: Mapping[str, Any] | None = None,
     start: Mapping[str, str] | None = None,
+    ways: bool = False,
+    beside: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that decides what comes out, as ``settings.json`` holds it.
 
@@ -58,6 +63,8 @@ def settings_of(
         judge: who was asked; None: nobody.
         seeing: how its detector comes about; None: it is shown the vehicles.
         start: which risk model it begins with; None: none.
+        ways: whether it sees the ways that vehicles may take.
+        beside: whose outcomes it learns from as well; None: nobody's.
     """
     given = {
         "algo": RISK_PLANNER.key,
@@ -70,6 +77,8 @@ def settings_of(
         **({} if judge is None else {"judge": judge}),
         **({} if seeing is None else {"detection": seeing}),
         **({} if start is None else {"start": start}),
+        **({"observation": WAYS} if ways else {}),
+        **({} if beside is None else {"beside": beside}),
     }
     found: dict[str, Any] = json.loads(json.dumps(given))
     return found
@@ -81,6 +90,7 @@ def facts_of(
     config: TrainingConfig,
     seconds: float | None,
     attempts: tuple[int, int] | None,
+    beside: Outcomes | None = None,
 ) -> dict[str, Any]:
     """What a training cost, as ``training.json`` holds it, and how good the model is.
 
@@ -92,6 +102,7 @@ def facts_of(
         seconds: that it took [s]; None: not known.
         attempts: steps and events that were simulated in all, more than there are outcomes of where
             an attempt was killed; None: not known.
+        beside: outcomes of another road that were learnt from as well; None: none.
     """
     held_out = {name: outcomes.counts for name, (outcomes, _) in examined.items()}
     parts = [model.facts, *held_out.values()]
@@ -99,6 +110,10 @@ def facts_of(
     events = sum(part["drive_events"] + part["branch_events"] for part in parts)
     all_steps, all_events = attempts or (steps, events)
     pictures = {} if model.detector is None else {"pictures": model.detector.facts}
+    others = {} if beside is None else {"learnt beside": beside.counts}
+    more = [*pictures.values(), *others.values()]
+    more_steps = sum(part["drive_steps"] + part.get("branch_steps", 0) for part in more)
+    more_events = sum(part["drive_events"] + part.get("branch_events", 0) for part in more)
     found = {
         name: finds(model.detector, outcomes.obs).to_json()
         for name, (outcomes, _) in examined.items()
@@ -106,9 +121,9 @@ def facts_of(
     }
     updates = config.model.updates * (1 + config.rounds)
     return {
-        "env_steps": all_steps + sum(part["drive_steps"] for part in pictures.values()),
+        "env_steps": all_steps + more_steps,
         "env_steps_lost": None if attempts is None else all_steps - steps,
-        "collisions_caused": all_events + sum(p["drive_events"] for p in pictures.values()),
+        "collisions_caused": all_events + more_events,
         "dataset_steps": 0,
         "dataset_collisions": 0,
         "gradient_steps": updates + (model.detector.config.updates if model.detector else 0),
@@ -117,6 +132,7 @@ def facts_of(
         "simulated": {
             **pictures,
             "learnt from": model.facts,
+            **others,
             **{f"held out, {name}": counts for name, counts in held_out.items()},
         },
         "held_out": {name: examination.to_json() for name, (_, examination) in examined.items()},

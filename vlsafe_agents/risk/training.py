@@ -75,6 +75,7 @@ def train(
     chunk: int = CHUNK,
     told: bool = False,
     start: RiskModel | None = None,
+    beside: Outcomes | None = None,
 ) -> RiskModel:
     """Collect outcomes and learn from them; what is in ``folder`` already is not driven again.
 
@@ -88,10 +89,11 @@ def train(
         told: whether the model is told how the tails begin; ``env`` then says it, as ``begin()``.
         start: whose weights each round's learning begins with, and behind whose shield half of the
             first round's drives are; None: small random weights, and none.
+        beside: outcomes of another road, see :meth:`RiskModel.fit`.
 
     Raises:
-        ValueError: where ``folder`` holds outcomes by another's word, and for a ``start`` of other
-            observations, actions or tails.
+        ValueError: where ``folder`` holds outcomes by another's word, and for a ``start`` or
+            outcomes ``beside`` of other observations, actions or tails.
 
     Returns:
         The model, which is also in ``folder``.
@@ -100,9 +102,11 @@ def train(
     space = env.observation_space if detector is None else detector.shown
     kind = (space, env.action_space, branching.tails, config.model, config.seed, detector, told)
     if start is not None:
-        RiskModel(*kind).begin_with(start)  # raises before hours of driving
+        RiskModel(*kind).begin_with(start)  # raises before hours of driving, as the next does
         start.told = told
         drive = partial(_one_of, (drive, partial(behind_shield, start, policy)))
+    if beside is not None:
+        _check_beside(beside, space, branching)
     for number in range(1 + config.rounds):
         if model is not None:
             drive = partial(behind_shield, model, policy)
@@ -117,10 +121,22 @@ def train(
         if start is not None:
             model.begin_with(start)
         hear = partial(_hear, progress, f"{title}: learning", config.model.updates)
-        model.fit(Outcomes.joined(found), hear)
+        model.fit(Outcomes.joined(found), hear, beside)
     assert model is not None
     model.save(folder / MODEL_FILE)
     return model
+
+
+def _check_beside(beside: Outcomes, space: gym.Space[Any], branching: BranchingConfig) -> None:
+    """Raise ``ValueError`` for outcomes that cannot be learnt from together with the own ones."""
+    parts = space.spaces if isinstance(space, gym.spaces.Dict) else {}
+    mine = {name: part.shape for name, part in parts.items()}
+    theirs = {name: column.shape[1:] for name, column in beside.obs.items()}
+    if (theirs, beside.tails) != (mine, branching.tails):
+        raise ValueError(
+            f"outcomes of {beside.tails}, seen as {theirs}, cannot be learnt from beside those of "
+            f"{branching.tails}, seen as {mine}; collect them with the same observation and actions"
+        )
 
 
 def _hear(progress: PartProgress, part: str, total: int, done: int, loss: float) -> None:

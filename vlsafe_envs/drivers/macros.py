@@ -26,7 +26,7 @@ from vlsafe_envs.actions import FASTER, IDLE, LANE_LEFT, LANE_RIGHT, MAX_ACCELER
 from vlsafe_envs.checks import check_choice, check_rng
 from vlsafe_envs.drivers import make_driver
 from vlsafe_envs.drivers.base import Driver
-from vlsafe_envs.env import DrivingEnv, driving_env, vehicles_seen
+from vlsafe_envs.env import DrivingEnv, driving_env, vehicles_seen, ways_seen
 from vlsafe_envs.options import read_options
 from vlsafe_envs.registry import row_of
 
@@ -102,14 +102,17 @@ def tail_beginnings(env: gym.Env[Any, Any]) -> npt.NDArray[Any]:
 
 
 def vehicles_and_beginnings(env: gym.Env[Any, Any]) -> dict[str, npt.NDArray[Any]]:
-    """As ``vehicles_seen``, and with ``"beginnings"``, see :func:`tail_beginnings`.
+    """What a risk model sees that is told how its tails begin, as on MetaDrive's maps.
 
-    What a risk model sees that is told how its tails begin, as on MetaDrive's maps.
+    As ``ways_seen``, or ``vehicles_seen`` where no ways are known, and with ``"beginnings"``, see
+    :func:`tail_beginnings`.
 
     Raises:
         ValueError: for an environment that is none of ours.
     """
-    return {**vehicles_seen(env), "beginnings": tail_beginnings(env)}
+    knows = driving_env(env, "sets of vehicles").scenario.row.knows_ways
+    seen = ways_seen(env) if knows else vehicles_seen(env)
+    return {**seen, "beginnings": tail_beginnings(env)}
 
 
 class RouteMacro:

@@ -92,7 +92,7 @@ class RouteDriver:
     def _advised(self, plan: RoutePlan, ego: Array, station: float) -> float:
         """The acceleration [m/s2] that the planner advises."""
         world = self._simulator
-        path, stations, speeds = world.hypotheses()
+        path, stations, speeds, _ = world.hypotheses()
         others = Others(world.table, path, stations, speeds, world.others_yield)
         looks = self._attention.looks()
         return best_acceleration(plan, others, ego, station, self.speed, self._accelerations, looks)

@@ -118,7 +118,7 @@ def _write_plan(
         acceleration = ROUTE_ACCELERATION
         piece = math.hypot(route[0, 0] - x, route[0, 1] - y)
     for look in range(HORIZON * LOOKS):
-        way = _way(speed, cruise_speed, acceleration, (look + 1) / LOOKS)
+        way = way_driven(speed, cruise_speed, acceleration, (look + 1) / LOOKS)
         while k < points and way - passed >= piece:
             passed += piece
             x, y, k = route[k, 0], route[k, 1], k + 1
@@ -135,7 +135,7 @@ def _write_plan(
 
 
 @compiled_core
-def _way(speed: float, wanted: float, acceleration: float, time: float) -> float:
+def way_driven(speed: float, wanted: float, acceleration: float, time: float) -> float:
     """Metres driven in ``time`` [s] if the speed comes to ``wanted`` [m/s] and stays there."""
     change = acceleration if wanted > speed else -acceleration
     there = min((wanted - speed) / change, time)

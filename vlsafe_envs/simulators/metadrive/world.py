@@ -22,6 +22,8 @@ from vlsafe_envs.tasks.progress import RouteProgress
 
 if TYPE_CHECKING:
     from vlsafe_envs.simulators.metadrive.engine import AssetFreeEnv
+    from vlsafe_envs.simulators.metadrive.ways import LaneWays
+    from vlsafe_envs.simulators.paths.paths import PossibleWays
 
 Array = npt.NDArray[np.float64]
 TRAFFIC_SEEDS = 2**16
@@ -68,6 +70,7 @@ class MetaDriveWorld:
         self._roads: dict[int, RoadShape] = {}  # by map
         self._ready = False
         self._clear_route: Array | None = None
+        self._lane_ways: LaneWays | None = None
 
     @property
     def simulator(self) -> AssetFreeEnv:
@@ -117,6 +120,7 @@ class MetaDriveWorld:
         self._command = np.zeros(2)
         self._crashed = False
         self._route, self._clear_route = self._drawn_route(()), None
+        self._lane_ways = None
         self._progress = RouteProgress(self._route)
         self.outcome = Outcome(observation, 0.0, False, False, info)
         self._look()
@@ -161,8 +165,8 @@ class MetaDriveWorld:
 
     def _look(self) -> None:
         """Read MetaDrive's scene once a step."""
-        things = [self.agent, *self.others()]
-        rows = [thing_row(thing) for thing in things]
+        self._others = self.others()
+        rows = [thing_row(thing) for thing in (self.agent, *self._others)]
         self._columns = np.ascontiguousarray(np.array(rows).T)  # (6, N)
         self._progress.advance(self._columns[0, 0], self._columns[1, 0])
 
@@ -174,6 +178,26 @@ class MetaDriveWorld:
         objects = self.simulator.engine.get_objects().values()
         agent = self.agent
         return [o for o in objects if isinstance(o, BaseVehicle | TrafficObject) and o is not agent]
+
+    @property
+    def lane_ways(self) -> LaneWays:
+        """The ways on from the lanes of this episode's map."""
+        from vlsafe_envs.simulators.metadrive.ways import LaneWays
+
+        if self._lane_ways is None:
+            self._lane_ways = LaneWays(self.agent.navigation.map.road_network.graph)
+        return self._lane_ways
+
+    def possible_ways(self) -> PossibleWays:
+        """See ``way_set.WaySimulator``."""
+        from vlsafe_envs.simulators.metadrive.ways import possible_ways
+
+        return possible_ways(self.lane_ways, self._columns, self._others)
+
+    @property
+    def full_acceleration(self) -> float:
+        """See ``way_set.WaySimulator``."""
+        return self._car.full_throttle
 
     @property
     def scene(self) -> Scene:

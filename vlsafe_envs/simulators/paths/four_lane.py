@@ -140,4 +140,5 @@ class FourLane:
 
     def hypotheses(self) -> Hypotheses:
         """All keep their lanes."""
-        return Hypotheses(self._path, self._station, self._speed)
+        row = 1 + np.arange(len(self._path))
+        return Hypotheses(self._path, self._station, self._speed, row)

@@ -211,7 +211,8 @@ class Junction:
         open_ = self._station[:, None] <= self.table.fork[self._path] + FORK_SEEN  # (N, 3)
         open_[np.arange(len(self._path)), self._path] = True
         cars, ways = np.nonzero(open_ & on_map[:, None])
-        return Hypotheses(ways, self._station[cars], self._speed[cars])
+        row = np.cumsum(on_map, dtype=np.int64)[cars]  # row 0: the ego vehicle
+        return Hypotheses(ways, self._station[cars], self._speed[cars], row)
 
 
 def on_junction(x: float, y: float, margin: float = 0.0) -> bool:

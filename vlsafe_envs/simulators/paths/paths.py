@@ -27,6 +27,17 @@ class PathTable(NamedTuple):
     fork: Points  # (P, P) [m], up to which two paths are the same; 0 when they never were
 
 
+class PossibleWays(NamedTuple):
+    """Where the others may be going, as far as a frame shows it; one row a possibility."""
+
+    table: PathTable
+    path: npt.NDArray[np.int64]  # (H,) of the table
+    station: Points  # (H,) [m]
+    speed: Points  # (H,) [m/s]
+    row: npt.NDArray[np.int64]  # (H,) of whom it is, in ``Scene.columns``
+    moves: npt.NDArray[np.bool_]  # (H,) False for what has broken down, and for cones
+
+
 def straight(start: Sequence[float], end: Sequence[float]) -> Points:
     """Points ``(K, 2)`` from start to end [m], at most a quarter of a metre apart."""
     pieces = max(1, math.ceil(math.dist(start, end) / 0.25))

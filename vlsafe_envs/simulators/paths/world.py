@@ -11,7 +11,8 @@ import numpy.typing as npt
 from vlsafe_envs.render import RoadShape
 from vlsafe_envs.scene import Scene
 from vlsafe_envs.simulator import EgoStatus, points_ahead
-from vlsafe_envs.simulators.paths.paths import PathTable
+from vlsafe_envs.simulators.engine.commands import MAX_ACCELERATION
+from vlsafe_envs.simulators.paths.paths import PathTable, PossibleWays
 from vlsafe_envs.simulators.paths.traffic import SIMULATION_FREQUENCY, PathTraffic
 from vlsafe_envs.state import State, restore_attributes, save_attributes
 from vlsafe_envs.tasks.progress import RouteProgress, headings_of
@@ -26,6 +27,7 @@ class Hypotheses(NamedTuple):
     path: npt.NDArray[np.int64]  # (H,)
     station: Array  # (H,) [m]
     speed: Array  # (H,) [m/s]
+    row: npt.NDArray[np.int64]  # (H,) of whom it is, in ``Scene.columns``
 
 
 class PathRoad(Protocol):
@@ -182,6 +184,17 @@ class PathWorld:
         """Where the others may be going."""
         self._need_reset()
         return self._road.hypotheses()
+
+    def possible_ways(self) -> PossibleWays:
+        """See ``way_set.WaySimulator``."""
+        path, station, speed, row = self.hypotheses()
+        moves = np.ones(len(path), np.bool_)
+        return PossibleWays(self.table, path, station, speed, row, moves)
+
+    @property
+    def full_acceleration(self) -> float:
+        """See ``way_set.WaySimulator``."""
+        return MAX_ACCELERATION
 
     def close(self) -> None:
         """Nothing to give back."""
