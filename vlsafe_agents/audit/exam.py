@@ -208,8 +208,8 @@ class _Sitting:
         timed = _Timed(self.scorer)
         before = getattr(self.scorer, "usage", None)
         score = self._ask(timed, self.pictures, self.frames.infos)
-        if self.named.shuffle_seed is not None:
-            score = np.random.default_rng(self.named.shuffle_seed).permutation(score)
+        if self.named.deal is not None:
+            score = self.named.deal.scores(score)
         return black, score, _price(timed, before, getattr(self.scorer, "usage", None))
 
     def _changed(self, score: Scores) -> tuple[dict[str, ChangedFrames], ChangedFrames | None]:
