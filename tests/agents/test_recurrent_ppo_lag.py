@@ -126,6 +126,26 @@ def test_it_learns_all_kinds_of_actions(space: Any) -> None:
     assert space.contains(action)
 
 
+class Counted(CountingEnv):
+    """The observation is counted in two parts."""
+
+    def __init__(self) -> None:
+        super().__init__(length=4)
+        self.observation_space = spaces.MultiDiscrete([3, 2])
+
+    def reset(self, **kwargs: Any) -> Any:
+        return np.array([1, 0]), super().reset(**kwargs)[1]
+
+    def step(self, action: Any) -> Any:
+        _, *rest = super().step(action)
+        return np.array([2, 1]), *rest
+
+
+def test_it_sees_counted_observations() -> None:
+    agent = RecurrentPPOLag("MlpPolicy", make_vec_env(Counted, 2), **SMALL).learn(20)
+    assert agent.predict(np.array([2, 1]))[0] in (0, 1)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_critics_memory_may_be_shared_and_the_extractor_may_not(shared: bool) -> None:
     kwargs = {"lstm_hidden_size": 8, "net_arch": [8], "share_features_extractor": shared}

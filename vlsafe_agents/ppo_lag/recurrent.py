@@ -74,6 +74,12 @@ class RecurrentCostDictBuffer(_RecurrentStorage, RecurrentDictRolloutBuffer):  #
 class CostLstmPolicy(CostActorCriticPolicy, RecurrentActorCriticPolicy):
     """sb3-contrib's LSTM policy; the cost critic has its own hidden layers on the critic's LSTM."""
 
+    def make_features_extractor(self) -> BaseFeaturesExtractor:
+        """SB3's; of counted observations its size is NumPy's integer, which no LSTM takes."""
+        extractor = super().make_features_extractor()
+        extractor._features_dim = int(extractor.features_dim)
+        return extractor
+
     def _cost_extractor(self) -> BaseFeaturesExtractor:
         return self.vf_features_extractor
 
