@@ -17,7 +17,14 @@ from wrappers.generative.outcomes import Status
 
 FIRST_TOKEN, TEXT = LocalQuestion(), LocalQuestion(reading="text")
 ANY_MASS = LocalQuestion(least_mass=0.0)
-WORDS = [FIRST_TOKEN.text(1), TEXT.text(1), "yes no Yes No", '{"safe": "yes"} {"safe": "no"}']
+TURNED = FIRST_TOKEN.opposite
+WORDS = [
+    FIRST_TOKEN.text(1),
+    TEXT.text(1),
+    TURNED.text(1),
+    "yes no Yes No",
+    '{"safe": "yes"} {"safe": "no"}',
+]
 LEVELS = np.arange(16, 256, 32)  # of grey; from 128 upwards is "safe" in the lessons
 
 
@@ -69,6 +76,18 @@ def test_the_score_is_the_share_of_yes_among_yes_and_no_by_the_book(untaught):
     np.testing.assert_allclose(scorer(frames), expected, atol=1e-5)
     assert len(set(expected)) == 3
     assert isinstance(scorer, SafetyScorer)
+
+
+def test_asked_for_danger_the_same_model_reads_other_words(untaught):
+    frames = grey_frames([10, 240])
+    scorer = LocalVLMScorer(untaught, ANY_MASS)
+    other = scorer.opposite()
+    assert other.vlm is scorer.vlm  # once in memory
+    assert "Is the red car in danger?" in other.identity["prompt"]
+    np.testing.assert_array_equal(other(frames), LocalVLMScorer(untaught, other.question)(frames))
+    assert (other(frames) != scorer(frames)).all()
+    assert other.opposite() is None
+    assert LocalQuestion(reading="text").opposite is None  # its key says "safe"
 
 
 @pytest.mark.parametrize("question", [FIRST_TOKEN, TEXT], ids=["first token", "text"])
