@@ -54,7 +54,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-* build dist docs/_build docs/site docs/tutorials docs/jupyter_execute *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-3.* build dist docs/_build docs/site docs/tutorials docs/jupyter_execute *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # torch comes first and alone: its pinned CPU build keeps pip from fetching CUDA packages later.
 $(STAMP): pyproject.toml constraints.txt

@@ -33,6 +33,8 @@ def test_what_a_run_used_is_a_file_that_runs_it_again(tmp_path: Path) -> None:
     assert run("collect", "--settings", file, "--seed", 4, "--out", other) == 0  # given goes first
     assert read_metadata(other / there)["collection"]["seed"] == 4
 
+    assert run("label", first, "--scorer", "constant:0.25", "--dry-run") == 0
+    assert not (first / there / "label.yaml").exists()
     assert run("label", first, "--scorer", "constant:0.25") == 0
     labels = yaml.safe_load((first / there / "label.yaml").read_text())
     assert (labels["data"], labels["scorer"]) == (str(first), "constant:0.25")

@@ -29,16 +29,22 @@ def with_settings_file(command: Command, place: Callable[[Mapping[str, Any]], Pa
     def run(*args: Any, **kwargs: Any) -> Any:
         kwargs.pop(_NAME)  # read already, by ``_read``
         answer = command(*args, **kwargs)
-        _write(place(answer), kwargs)
+        if not kwargs.get("dry_run"):
+            _write(place(answer), kwargs)
         return answer
 
-    option = typer.Option(
+    about = typer.Option(
         help="A file of options, as earlier runs leave it; options that are given go first.",
         callback=_read,
         is_eager=True,
     )
-    kind, none = Annotated[Path | None, option], inspect.Parameter.KEYWORD_ONLY
-    return with_option(run, command, inspect.Parameter(_NAME, none, default=None, annotation=kind))
+    parameter = inspect.Parameter(
+        _NAME,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Path | None, about],
+    )
+    return with_option(run, command, parameter)
 
 
 def _read(context: typer.Context, file: Path | None) -> Path | None:
