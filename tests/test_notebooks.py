@@ -35,7 +35,7 @@ LESS = {
         "--steps 1000": "--steps 200 --workers 1",
         "learn(80)": "learn(4)",
         "learn(300)": "learn(3)",
-        "10_010": "10_001",
+        "10_010": "10_002",
     },
     "fine_tune_online": {
         "--steps 600": "--steps 200 --workers 1",
