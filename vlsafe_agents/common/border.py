@@ -170,8 +170,17 @@ def check_seen(observation: Any) -> None:
     """Check what an agent is to act on: one observation or a batch, an array or a dict of them.
 
     Raises:
-        ValueError: naming the first entry that is not finite.
+        ValueError: naming the first entry that is not finite; for an observation with its infos.
     """
+    if (
+        isinstance(observation, tuple)
+        and len(observation) == 2
+        and isinstance(observation[1], dict)
+    ):
+        raise ValueError(
+            "predict: the observation is a pair with infos, as reset() of Gymnasium returns; you are "
+            "mixing Gym API with that of vector environments; give the observation alone"
+        )
     parts = observation if isinstance(observation, Mapping) else {"": observation}
     for name, part in parts.items():
         what = f"observation {name!r}" if name else "the observation"
