@@ -172,14 +172,11 @@ def check_seen(observation: Any) -> None:
     Raises:
         ValueError: naming the first entry that is not finite; for an observation with its infos.
     """
-    if (
-        isinstance(observation, tuple)
-        and len(observation) == 2
-        and isinstance(observation[1], dict)
-    ):
+    pair = isinstance(observation, tuple) and len(observation) == 2
+    if pair and isinstance(observation[1], dict):
         raise ValueError(
-            "predict: the observation is a pair with infos, as reset() of Gymnasium returns; you are "
-            "mixing Gym API with that of vector environments; give the observation alone"
+            "predict: the observation is a pair with infos, as reset() of Gymnasium returns; that "
+            "is mixing Gym API with the one of vector environments; give the observation alone"
         )
     parts = observation if isinstance(observation, Mapping) else {"": observation}
     for name, part in parts.items():
