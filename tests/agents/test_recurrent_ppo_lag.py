@@ -196,6 +196,12 @@ def test_what_has_no_memory_or_two_is_refused() -> None:
         RecurrentPPOLag(PPOLag.policy_aliases["MlpPolicy"], CountingEnv())  # type: ignore[arg-type]
 
 
+def test_an_observation_with_its_infos_is_refused() -> None:
+    env = CountingEnv()
+    with pytest.raises(ValueError, match="a pair with infos"):
+        RecurrentPPOLag("MlpPolicy", env, **SMALL).predict(env.reset())  # type: ignore[arg-type]
+
+
 @pytest.mark.slow  # half a minute of one core
 def test_it_recalls_what_ppo_lag_cannot() -> None:
     earned = {}

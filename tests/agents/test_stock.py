@@ -82,8 +82,8 @@ def test_the_best_policy_is_no_constant_one() -> None:
 @pytest.mark.parametrize(
     ("kind", "steps", "given"),
     [
-        (DQN, 3_000, {"learning_rate": 2e-3, "exploration_fraction": 0.5, "batch_size": 64}),
-        (QRDQN, 3_000, {"learning_rate": 2e-3, "exploration_fraction": 0.5, "batch_size": 64}),
+        (DQN, 2_000, {"learning_rate": 2e-3, "exploration_fraction": 0.5, "batch_size": 64}),
+        (QRDQN, 2_000, {"learning_rate": 2e-3, "exploration_fraction": 0.5, "batch_size": 64}),
         (TRPO, 10_000, {"n_steps": 128, "target_kl": 0.05}),
     ],
 )

@@ -18,7 +18,7 @@ _REMEDY = "make it again with `vlsafe report --keep`"
 
 
 def keep_suite(out: Path, folder: Path) -> None:
-    """Copy what tables, intervals and charts are made of into a folder, about 30 bytes a drive.
+    """Copy what tables, intervals and charts are made of into a folder, some 20 bytes a drive.
 
     Numbers of single drives keep seven digits.  Paths of the suite's folder become ``runs/NAME``,
     which is where the commands would make it again.

@@ -170,8 +170,14 @@ def check_seen(observation: Any) -> None:
     """Check what an agent is to act on: one observation or a batch, an array or a dict of them.
 
     Raises:
-        ValueError: naming the first entry that is not finite.
+        ValueError: naming the first entry that is not finite; for an observation with its infos.
     """
+    pair = isinstance(observation, tuple) and len(observation) == 2
+    if pair and isinstance(observation[1], dict):
+        raise ValueError(
+            "predict: the observation is a pair with infos, as reset() of Gymnasium returns; that "
+            "is mixing Gym API with the one of vector environments; give the observation alone"
+        )
     parts = observation if isinstance(observation, Mapping) else {"": observation}
     for name, part in parts.items():
         what = f"observation {name!r}" if name else "the observation"
