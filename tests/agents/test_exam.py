@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from vlsafe_agents.audit import AuditConfig, NamedScorer
-from vlsafe_agents.audit.changes import CHANGES, half_resolution, low_contrast, mirrored, noisy
+from vlsafe_agents.audit.changes import (
+    CHANGES,
+    half_resolution,
+    low_contrast,
+    mirrored,
+    mirrored_about_ego,
+    noisy,
+)
 from vlsafe_agents.audit.exam import ERASED, Candidate, check_figures, take_exam
 from vlsafe_agents.audit.exam_row import ExamRow, read_row, read_rows, write_row
 from vlsafe_agents.audit.exam_tables import exam_tables, markdown
@@ -144,6 +151,10 @@ def test_changes_do_what_they_say() -> None:
     frames = np.random.default_rng(0).integers(60, 190, (3, 8, 8, 3), np.uint8)
     np.testing.assert_array_equal(mirrored(mirrored(frames)), frames)
     np.testing.assert_array_equal(mirrored(frames)[:, :, 0], frames[:, :, -1])
+    for side in (-2, -1, 0, 1, 2):  # of the ego vehicle, in column 4 of 8
+        np.testing.assert_array_equal(
+            mirrored_about_ego(frames)[:, :, 4 + side], frames[:, :, 4 - side]
+        )
     half = half_resolution(frames)
     np.testing.assert_array_equal(half[:, 0, 0], half[:, 1, 1])
     np.testing.assert_allclose(half[:, 0, 0], frames[:, :2, :2].mean((1, 2)), atol=0.5)

@@ -22,6 +22,15 @@ def mirrored(frames: Frames) -> Frames:
     return np.ascontiguousarray(frames[:, :, ::-1])
 
 
+def mirrored_about_ego(frames: Frames) -> Frames:
+    """Left and right of the ego vehicle exchanged, which stays in its column of pixels, W // 2.
+
+    In small frames a pixel is a metre: where it moves by one, every vehicle seems to have moved.
+    """
+    flipped = mirrored(frames)
+    return np.concatenate((flipped[:, :, :1], flipped[:, :, :-1]), axis=2)
+
+
 def noisy(frames: Frames) -> Frames:
     """Gaussian noise on every value; that of a frame depends on its place alone."""
     found = np.empty_like(frames)
@@ -47,7 +56,7 @@ def half_resolution(frames: Frames) -> Frames:
 
 
 CHANGES: dict[str, Callable[[Frames], Frames]] = {
-    "mirrored": mirrored,
+    "mirrored": mirrored_about_ego,
     "noise": noisy,
     "low contrast": low_contrast,
     "half resolution": half_resolution,

@@ -262,14 +262,12 @@ class _Sitting:
         return np.concatenate(parts)
 
     def _blank(self, black: float, score: Scores) -> Blank:
-        if np.isnan(black):
-            return Blank(None, None, None)
-        known = score[~np.isnan(score)]
-        rise = score - black
-        danger = self.examiner.questions[MAIN[0]].positive & ~np.isnan(rise)
-        safe = ~self.examiner.questions[MAIN[0]].positive & ~np.isnan(rise)
-        gap = float(rise[safe].mean() - rise[danger].mean())
-        return Blank(black, float((np.abs(known - black) < UNMOVED).mean()), gap)
+        known = ~np.isnan(score)
+        danger = self.examiner.questions[MAIN[0]].positive
+        if np.isnan(black) or not (known & danger).any() or not (known & ~danger).any():
+            return Blank(None if np.isnan(black) else black, None, None)
+        gap = float(score[known & ~danger].mean() - score[known & danger].mean())
+        return Blank(black, float((np.abs(score[known] - black) < UNMOVED).mean()), gap)
 
     def _calibration(self, score: Scores) -> Calibration:
         question, episode = self.examiner.questions[MAIN[0]], self.frames.truth.episode

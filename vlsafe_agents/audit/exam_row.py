@@ -31,7 +31,7 @@ class Blank:
 
     score: float | None
     unmoved: float | None  # share of the frames whose p is within 0.01 of it
-    gap: float | None  # mean of p - score: of safe frames, less that of dangerous ones
+    gap: float | None  # mean of p - score of safe frames less dangerous ones: score cancels
 
 
 @dataclass(frozen=True)
