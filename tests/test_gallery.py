@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from load_script import ROOT, script
 from PIL import Image
@@ -58,8 +59,11 @@ def test_the_published_page_is_what_the_command_writes(page: Path) -> None:
     published = ROOT / "docs"
     assert section(published / "gallery.md", CHEAP) == section(page, CHEAP)
     picture = Path("pictures") / "gallery" / f"{CHEAP}.png"
-    shown, drawn = (Image.open(folder / picture) for folder in (published, page.parent))
-    assert list(shown.convert("RGB").getdata()) == list(drawn.convert("RGB").getdata())
+    shown, drawn = (
+        np.asarray(Image.open(folder / picture).convert("RGB"))
+        for folder in (published, page.parent)
+    )
+    assert (shown == drawn).all()
 
 
 def test_every_environment_has_words() -> None:
