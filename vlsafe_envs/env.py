@@ -123,8 +123,8 @@ class DrivingEnv(gym.Env[Any, Any]):
         simulator: drives ``scenario.traffic``.
         task: reward, cost and ends.
         observation: ``"image"``, ``"vector"``, ``"multi"`` (both), ``"vehicles"`` (the ego
-            vehicle's features and the vehicles around it as a set) or ``"all"``, see
-            ``observations``.
+            vehicle's features and the vehicles around it as a set), ``"ways"`` (also the ways that
+            they may take, on roads with a route) or ``"all"``, see ``observations``.
         scene_in_info: whether ``info`` carries the scene.
         render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
         vector: what the vector observation holds; ``None``: the features of the road's kind.

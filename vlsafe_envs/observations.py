@@ -1,5 +1,7 @@
 """What the agent sees: images, the vector, the vehicles as a set (``vehicle_set``), or several.
 
+On roads with a route the set may come with the ways that the vehicles may take (``way_set``).
+
 The vector is the ego vehicle, its way ahead and its neighbours.
 
 All features are clipped to [-1, 1].  Offsets and velocities are in the ego vehicle's frame:

@@ -16,6 +16,8 @@ from ledge import BRANCHER, BRANCHING, GO, SMALL, STAY, Ledge, drive, ledge_outc
 import vlsafe_envs
 from vlsafe_agents.cli import main as cli
 from vlsafe_agents.common.vehicle_rows import row_parts
+from vlsafe_agents.report.commands import commands
+from vlsafe_agents.report.run_folder import read_run_folder
 from vlsafe_agents.risk import Outcomes, RiskModel, SafetyShield
 from vlsafe_agents.risk.examination import predicted
 from vlsafe_agents.risk.run_folder import read_risk
@@ -138,7 +140,7 @@ def vlsafe(*arguments: str) -> int:
 def test_a_road_is_learnt_beside_another_and_its_shield_sees_ways(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    four, left = tmp_path / "four", tmp_path / "left"
+    four, left = tmp_path / "four", tmp_path / "run" / "left"
     assert vlsafe("train-risk", "--env", "VLSafe-FourLane-v0", *FEW, *SEES, "--out", str(four)) == 0
     turn = ("train-risk", "--env", "VLSafe-LeftTurn-v0", *FEW, "--beside", str(four))
     assert vlsafe(*turn, "--out", str(tmp_path / "other")) == 2
@@ -156,6 +158,9 @@ def test_a_road_is_learnt_beside_another_and_its_shield_sees_ways(
     drives = ("evaluate", "expert", "--env", "VLSafe-LeftTurn-v0", "--shield", str(left))
     short = ("--episodes", "1", "--scorer", "none", "--no-record", "--out", str(tmp_path / "e"))
     assert vlsafe(*drives, *short) == 0
+    shown = commands(read_run_folder(left.parent))
+    assert f"--beside {four}" in shown
+    assert "--observation ways" in shown
     env = gym.make("VLSafe-LeftTurn-v0", scorer=None, observation="image")
     shield = SafetyShield(env, run.model, sense=vlsafe_envs.ways_seen)
     shield.reset(seed=0)
