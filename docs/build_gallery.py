@@ -238,6 +238,8 @@ def environment_facts(env_id: str) -> dict[str, Any]:
     """All that the page says about one environment, except pictures and drivers."""
     spaces = {}
     for kind in OBSERVATION_KINDS:
+        if kind == "ways" and not row_of(env_id).knows_ways:
+            continue
         env = make(env_id, observation=kind)
         spaces[kind] = space_text(env.observation_space)
         env.close()
