@@ -91,7 +91,7 @@ def run(cell: str, names: dict[str, Any]) -> None:
         Path(head.split()[1]).write_text(rest + "\n", encoding="utf-8")
         return
     lines = []
-    for line in cell.replace("\\\n", " ").split("\n"):
+    for line in cell.split("\n"):
         shell = re.fullmatch(r"(\s*)!(.*)", line)
         if shell:  # {name} stands for a variable
             start = "vlsafe" if shell[2].startswith("vlsafe ") else "sh"
