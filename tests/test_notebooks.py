@@ -128,6 +128,7 @@ def test_a_tutorial_runs_from_top_to_bottom(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))  # some add to it
     before = set(sys.modules)
     run_all(name, less=True)
     for module in set(sys.modules) - before:  # files that it has written
