@@ -49,7 +49,6 @@ html_theme = "furo"
 html_title = f"vlsafe {release}"
 html_static_path: list[str] = []
 
-
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
 nb_execution_mode = "off" if os.environ.get("VLSAFE_DOCS_EXECUTE") == "0" else "cache"

@@ -91,7 +91,7 @@ def run(cell: str, names: dict[str, Any]) -> None:
         Path(head.split()[1]).write_text(rest + "\n", encoding="utf-8")
         return
     lines = []
-    for line in cell.replace("\\\n", " ").split("\n"):
+    for line in cell.split("\n"):
         shell = re.fullmatch(r"(\s*)!(.*)", line)
         if shell:  # {name} stands for a variable
             start = "vlsafe" if shell[2].startswith("vlsafe ") else "sh"
@@ -128,6 +128,7 @@ def test_a_tutorial_runs_from_top_to_bottom(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))  # some add to it
     before = set(sys.modules)
     run_all(name, less=True)
     for module in set(sys.modules) - before:  # files that it has written
