@@ -8,6 +8,10 @@ drives behind its own shield.  The threshold is the one with the fewest collisio
 of those the one with the largest return; it is then driven on other seeds.  What is in the folder
 already is not made again.  One environment a process: highway-env's intersection writes its
 constants into the class of all drivers.
+
+    python benchmarks/shield_highway_env.py highway-fast-v0 --model VLSafe-Highway-v0
+
+takes the risk model that comes with vlsafe for its own road instead: it sees the same rows.
 """
 
 from __future__ import annotations
@@ -29,7 +33,14 @@ from stable_baselines3 import DQN, PPO
 
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.evaluation.intervals import share_interval
-from vlsafe_agents.risk import BranchingConfig, RiskConfig, RiskModel, SafetyShield
+from vlsafe_agents.risk import (
+    BranchingConfig,
+    RiskConfig,
+    RiskModel,
+    SafetyShield,
+    bundled_ids,
+    bundled_risk,
+)
 from vlsafe_agents.risk.model import MODEL_FILE
 from vlsafe_agents.risk.training import TrainingConfig, train
 from vlsafe_envs.foreign import EventCost, Sensed, branches, make_macro, sense
@@ -308,6 +319,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("env_id", choices=ROADS)
     parser.add_argument("--folder", type=Path, default=Path("runs/shield_highway_env"))
+    parser.add_argument("--model", choices=bundled_ids(), help="take this one, and learn none")
     parser.add_argument("--states", type=int, nargs=2, default=(300, 150), help="of both rounds")
     parser.add_argument("--tuning", type=int, default=20, help="episodes for each threshold")
     parser.add_argument("--episodes", type=int, default=100)
@@ -319,9 +331,13 @@ def main() -> None:
     agents = {kind: agent_of(env_id, kind, folder) for kind in KINDS}
     alike = [{k: a} for k, a in agents.items()] if ROADS[env_id].dqn_config else [agents]
     for group in alike:
-        inner = folder / f"{env_id}_{'_'.join(group)}"
+        inner = folder / "_".join([env_id, *group, *filter(None, [arguments.model])])
         begin = time.process_time()
-        model = risk_model(env_id, group, inner, tuple(arguments.states))
+        if arguments.model:
+            inner.mkdir(exist_ok=True)
+            model = bundled_risk(arguments.model)
+        else:
+            model = risk_model(env_id, group, inner, tuple(arguments.states))
         print(f"{env_id}: {model.facts}; {time.process_time() - begin:.0f} s of the processor")
         records = Records(env_id, group, model, inner / "drives.json")
         judged(tuple(group), records, arguments.tuning, arguments.episodes)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from highway_env.envs.common.abstract import AbstractEnv
 from highway_env.envs.common.action import ContinuousAction, DiscreteAction, DiscreteMetaAction
+from highway_env.road.lane import StraightLane
 from highway_env.road.road import LaneIndex
 from highway_env.utils import lmap
 from highway_env.vehicle.controller import ControlledVehicle
@@ -62,7 +63,8 @@ def sense(env: Env) -> dict[str, npt.NDArray[np.float32]]:
 
     The plan in the vehicles' rows comes to the largest target speed of the ego vehicle; of one that
     does not control its speed, to the present speed.  It goes along the route; without one along
-    the road, as long as that does not fork.
+    the road, as long as that does not fork.  A straight road is no route, here as in the VLSafe
+    environments: features 11 to 15 of ``"ego"`` are 0 there.
 
     Raises:
         ValueError: for an environment that is not highway-env's.
@@ -244,7 +246,10 @@ def _scene(inner: AbstractEnv) -> Scene:
 
 
 def _way_on(inner: AbstractEnv) -> tuple[Edges, LaneIndex]:
-    """The edges ahead, the present one first or among them, and the lane that is driven on."""
+    """The edges ahead, the present one first or among them, and the lane that is driven on.
+
+    No edges where nothing is planned and the road goes straight on.
+    """
     ego, graph = inner.vehicle, inner.road.network.graph
     planned = plan_of(getattr(ego, "route", None))
     for lane_index in (ego.lane_index, getattr(ego, "target_lane_index", ego.lane_index)):
@@ -259,4 +264,7 @@ def _way_on(inner: AbstractEnv) -> tuple[Edges, LaneIndex]:
         if following in edges:
             break
         edges.append(following)
+    lanes = [lane for start, end in edges for lane in graph[start][end]]
+    if not planned and all(type(lane) is StraightLane for lane in lanes):  # subclasses are not
+        return [], ego.lane_index
     return edges, ego.lane_index

@@ -93,14 +93,22 @@ def test_what_is_sensed_is_in_our_space(env_id: str) -> None:
         assert observation["vehicles"][:, 0].any()
 
 
-def test_what_is_sensed_is_what_our_simulator_shows() -> None:
+@pytest.mark.parametrize(
+    ("ours", "theirs_id"),
+    [
+        ("VLSafe-Intersection-v0", "intersection-v0"),
+        ("VLSafe-Highway-v0", "highway-fast-v0"),
+        ("VLSafe-Merge-v0", "merge-v0"),
+    ],
+)
+def test_what_is_sensed_is_what_our_simulator_shows(ours: str, theirs_id: str) -> None:
     """The same objects, read by the simulator that drives highway-env's own."""
     options = {"engine": "highway_env", "observation": "vehicles", "vehicles": 5}
-    env = gym.make("VLSafe-Intersection-v0", scorer=None, disable_env_checker=True, **options)
+    env = gym.make(ours, scorer=None, disable_env_checker=True, **options)
     shown, _ = env.reset(seed=5)
     simulator = env.unwrapped.simulator
     assert isinstance(simulator, HighwayEnvTraffic)
-    theirs = made("intersection-v0").unwrapped
+    theirs = made(theirs_id).unwrapped
     theirs.road, theirs.vehicle = simulator._road, simulator._ego
     theirs.vehicle.target_speeds = np.array([env.unwrapped.scenario.cruise_speed])
     seen = sense_of(theirs)
