@@ -14,6 +14,7 @@ from pool_jobs import square_or_fail
 from toy_drives import MIX, CountingDriver, NoisyCountingEnv, collect_toy
 from toy_envs import CountingEnv
 
+from vlsafe_agents.cli.collect import _print as print_summary
 from vlsafe_agents.data import EpisodeDataset
 from vlsafe_agents.data.collect import CollectConfig, collect, drive
 from vlsafe_agents.data.collection import Plan
@@ -246,3 +247,33 @@ def test_an_episode_in_memory_is_stored_and_read_as_it_is(tmp_path: Path) -> Non
         np.testing.assert_array_equal(read.obs["image"], truth.obs["image"])
         for name in ("terminated", "truncated", "seed", "driver"):
             assert getattr(read, name) == getattr(truth, name)
+
+
+class Crashing(NoisyCountingEnv):
+    """Reports a collision in its third step."""
+
+    def _tell(self, info: dict[str, Any]) -> dict[str, Any]:
+        return super()._tell(info) | {"collision": self.time == 3}
+
+
+class Silent(NoisyCountingEnv):
+    """Reports no collisions."""
+
+    def _tell(self, info: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in super()._tell(info).items() if k != "collision"}
+
+
+@pytest.mark.parametrize(("make_env", "count"), [(Silent, None), (Crashing, 4)])
+def test_collisions_are_counted_where_they_are_reported_and_else_not_known(
+    make_env: Any, count: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CollectConfig("Toy-v0", mix=MIX, episodes=4)
+    found = collect(config, tmp_path, make_env, CountingDriver, progress=False)
+    assert found.collisions == count
+    unknown = count is None
+    assert {row["collisions"] is None for row in found.drivers.values()} == {unknown}
+    data = EpisodeDataset.from_minari(found.path, cost="env")
+    assert data.metadata["contents"]["collisions"] == count
+    assert {episode.collided for episode in data.episodes} == {None if unknown else True}
+    print_summary(found)
+    assert ("collisions: not known" in capsys.readouterr().out) == unknown

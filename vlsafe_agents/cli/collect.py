@@ -258,7 +258,8 @@ def _print(summary: CollectSummary) -> None:
     title = f"{summary.steps:,} steps in {summary.episodes:,} episodes"
     print_table(title, columns, _rows(summary.drivers))
     say(
-        f"{summary.unsafe_share:.1%} of all steps are unsafe, {summary.collisions} collisions; "
+        f"{summary.unsafe_share:.1%} of all steps are unsafe, "
+        f"collisions: {_counted(summary.collisions)}; "
         f"{summary.megabytes} MB in {summary.path}"
     )
     found = summary.branches
@@ -268,12 +269,16 @@ def _print(summary: CollectSummary) -> None:
     print_table(title, ("macro-action", *columns[1:]), _rows(found["drivers"]))
     say(
         f"{found['simulated_steps']:,} steps were simulated for the branches, with "
-        f"{found['collisions']:,} collisions; they are in "
+        f"{_counted(found['collisions'])} collisions; they are in "
         f"{summary.path.with_name(branches_id(summary.path.name))}"
     )
 
 
-def _rows(drivers: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+def _counted(count: float | None) -> str:
+    return "not known" if count is None else f"{count:,}"
+
+
+def _rows(drivers: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
     from vlsafe_agents.data.branching import DRIVER_PREFIX
 
     return [
@@ -282,7 +287,7 @@ def _rows(drivers: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
             f"{row['episodes']:,}",
             f"{row['steps']:,}",
             f"{row['unsafe_steps'] / row['steps']:.1%}",
-            f"{row['collisions']:,}",
+            _counted(row["collisions"]),
             f"{row['return'] / row['episodes']:.1f}",
         )
         for name, row in drivers.items()

@@ -29,6 +29,7 @@ from vlsafe_agents.data.shards import (
     ShardFacts,
     assemble,
     contents_of,
+    known_total,
     read_shards,
     write_shard,
 )
@@ -157,7 +158,7 @@ def _branch_contents(facts: list[ShardFacts], found: list[ShardFacts]) -> dict[s
     return {
         "episodes": len(found),
         "steps": sum(fact.steps for fact in found),
-        "collisions": sum(fact.collision for fact in found),
+        "collisions": known_total(fact.collision for fact in found),
         "simulated_steps": sum(fact.branch_simulated for fact in facts),
         "drivers": contents_of(found)["drivers"] if found else {},
     }

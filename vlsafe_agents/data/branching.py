@@ -23,6 +23,7 @@ import numpy as np
 from vlsafe_agents.common.border import Array
 from vlsafe_agents.data.driving import EpisodePlan, MakeDriver, Recording
 from vlsafe_agents.data.episode import Branch, Episode
+from vlsafe_agents.data.shards import known_total
 from wrappers.checks import one_number, whole_number
 
 EVENLY = "evenly"
@@ -106,13 +107,13 @@ class Branched(NamedTuple):
     simulated: int  # steps, also of macro-actions that had been taken and of driving there again
 
     @property
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int | None]:
         """The fields of ``ShardFacts`` about branches."""
         found = self.episodes.values()
         return {
             "branches": len(found),
             "branch_steps": sum(episode.num_steps for episode in found),
-            "branch_collisions": sum(episode.collided for episode in found),
+            "branch_collisions": known_total(episode.collided for episode in found),
             "branch_simulated": self.simulated,
         }
 

@@ -66,8 +66,9 @@ class CollectSummary:
     episodes: int
     steps: int
     unsafe_share: float  # share of steps with a cost by simulator truth
-    collisions: int
-    drivers: dict[str, dict[str, float]]  # per driver: episodes, steps, unsafe_steps, collisions
+    collisions: int | None  # None: the environment reports none
+    # per driver: episodes, steps, unsafe_steps, collisions, return
+    drivers: dict[str, dict[str, float | None]]
     megabytes: float
     branches: dict[str, Any] | None = None  # see ``branch_sets``; None: none were asked for
 
@@ -227,7 +228,9 @@ def _drive_all(
         for _, facts in run_tasks(make_job, work.tasks(workers, largest), workers):
             work.add(facts)
             note = f"{work.unsafe_steps / work.steps:.1%} unsafe steps"
-            note = f"{note}, {work.collisions} collisions{work.branches_note}"
+            if work.collisions is not None:
+                note = f"{note}, {work.collisions} collisions"
+            note = f"{note}{work.branches_note}"
             report.update(work.steps if count_steps else work.episodes, note)
 
 

@@ -24,7 +24,7 @@ from vlsafe_agents.common.seeds import derived_seed
 from vlsafe_agents.common.typed_config import changed_keys
 from vlsafe_agents.data.branching import BranchConfig
 from vlsafe_agents.data.driving import EpisodePlan
-from vlsafe_agents.data.shards import ShardFacts
+from vlsafe_agents.data.shards import ShardFacts, known_total
 from wrappers.checks import one_number
 from wrappers.files import read_json, write_json
 
@@ -211,8 +211,9 @@ class Work:
     def __init__(self, config: CollectConfig, done: dict[int, ShardFacts]) -> None:
         self.config = config
         self.done: dict[int, ShardFacts] = {}
-        self.episodes = self.steps = self.unsafe_steps = self.collisions = 0
-        self.branch_steps = self.branch_collisions = 0
+        self.episodes = self.steps = self.unsafe_steps = self.branch_steps = 0
+        self.collisions: int | None = 0  # None: not known, as the environment reports none
+        self.branch_collisions: int | None = 0
         self._next = 0  # all episodes before are done or being driven
         self._complete = 0  # all episodes before are done
         self._complete_steps = 0  # of theirs
@@ -225,9 +226,9 @@ class Work:
             self.episodes += 1
             self.steps += f.steps
             self.unsafe_steps += f.unsafe_steps
-            self.collisions += f.collision
+            self.collisions = known_total((self.collisions, f.collision))
             self.branch_steps += f.branch_steps
-            self.branch_collisions += f.branch_collisions
+            self.branch_collisions = known_total((self.branch_collisions, f.branch_collisions))
         while self._complete in self.done:
             self._complete_steps += self.done[self._complete].steps
             self._complete += 1
@@ -237,7 +238,9 @@ class Work:
         """What branches are there so far, for the progress line."""
         if self.config.branches is None:
             return ""
-        return f"; branches: {self.branch_steps:,} steps, {self.branch_collisions:,} collisions"
+        crashes = self.branch_collisions
+        counted = "" if crashes is None else f", {crashes:,} collisions"
+        return f"; branches: {self.branch_steps:,} steps{counted}"
 
     def needed(self) -> list[ShardFacts]:
         """The episodes, counted from the first, that make up the data set."""

@@ -119,9 +119,13 @@ class Episode:
         return len(self.action)
 
     @property
-    def collided(self) -> bool:
-        """Whether a step led to a collision; where the episode begins there may have been one."""
-        return bool(np.any(self.infos.get("collision", np.zeros(0))[1:]))
+    def collided(self) -> bool | None:
+        """Whether a step led to a collision; None where no collisions were recorded.
+
+        Where the episode begins there may have been one.
+        """
+        reported = self.infos.get("collision")
+        return None if reported is None else bool(np.any(reported[1:]))
 
     @property
     def unsafe_steps(self) -> int | None:

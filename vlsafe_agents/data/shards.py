@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,18 +49,18 @@ class ShardFacts:
     seed: int
     steps: int
     unsafe_steps: int  # steps with env_cost > 0
-    collision: bool
+    collision: bool | None  # None: the environment reports none
     env_return: float
     content: str  # hash of all arrays
     collection: str = ""  # hash of the settings that it was driven with
     branches: int = 0  # episodes that leave this one, see ``branching``
     branch_steps: int = 0  # theirs
-    branch_collisions: int = 0
+    branch_collisions: int | None = 0
     branch_simulated: int = 0  # all steps simulated for them, also those that are not kept
 
 
 def facts_of(
-    episode: Episode, index: int, collection: str = "", branches: Mapping[str, int] | None = None
+    episode: Episode, index: int, collection: str = "", branches: Mapping[str, Any] | None = None
 ) -> ShardFacts:
     """Summary of an episode, with a hash of its arrays; ``branches``: its fields of branches."""
     digest = hashlib.blake2b(digest_size=16)
@@ -91,23 +91,30 @@ def shard_path(folder: Path, index: int) -> Path:
 def contents_of(facts: list[ShardFacts]) -> dict[str, Any]:
     """What some episodes hold together, and by driver."""
     steps = sum(f.steps for f in facts)
-    drivers: dict[str, dict[str, float]] = {}
-    for f in facts:
-        row = drivers.setdefault(
-            f.driver, {"episodes": 0, "steps": 0, "unsafe_steps": 0, "collisions": 0, "return": 0.0}
-        )
-        row["episodes"] += 1
-        row["steps"] += f.steps
-        row["unsafe_steps"] += f.unsafe_steps
-        row["collisions"] += f.collision
-        row["return"] += f.env_return
+    drivers = {
+        name: {
+            "episodes": len(own),
+            "steps": sum(f.steps for f in own),
+            "unsafe_steps": sum(f.unsafe_steps for f in own),
+            "collisions": known_total(f.collision for f in own),
+            "return": sum(f.env_return for f in own),
+        }
+        for name in dict.fromkeys(f.driver for f in facts)
+        if (own := [f for f in facts if f.driver == name])
+    }
     return {
         "episodes": len(facts),
         "steps": steps,
         "unsafe_share": sum(f.unsafe_steps for f in facts) / steps,
-        "collisions": sum(f.collision for f in facts),
+        "collisions": known_total(f.collision for f in facts),
         "drivers": drivers,
     }
+
+
+def known_total(counts: Iterable[int | None]) -> int | None:
+    """The sum of counts; None where one of them is not known."""
+    found = list(counts)
+    return None if None in found else sum(count for count in found if count is not None)
 
 
 def write_shard(
@@ -115,7 +122,7 @@ def write_shard(
     index: int,
     episode: Episode,
     collection: str = "",
-    branches: Mapping[str, int] | None = None,
+    branches: Mapping[str, Any] | None = None,
 ) -> ShardFacts:
     """Write one episode of a collection atomically; see :func:`facts_of`."""
     facts = facts_of(episode, index, collection, branches)
