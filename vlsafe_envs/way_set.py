@@ -21,9 +21,10 @@ index feature                  meaning                                          
 ===== ======================== ======================================================= ===========
 
 The *separation* of two bodies is the largest gap along the axes of either: below 0 they overlap.
-The ego vehicle keeps to its route; going ahead it comes to the scenario's ``cruise_speed`` as fast
-as it can, and it brakes by 5 m/s2.  All is looked at ten times a second.  Vehicles beyond what
-the simulator knows ways of (60 m on MetaDrive's maps) are as far away as can be.
+The ego vehicle keeps to its route, past accidents on lanes that are free; going ahead it comes to
+the scenario's ``cruise_speed`` as fast as it can, and it brakes by 5 m/s2.  All is looked at ten
+times a second.  Vehicles beyond what the simulator knows ways of (60 m on MetaDrive's maps) are as
+far away as can be.
 """
 
 from __future__ import annotations
@@ -62,6 +63,10 @@ class WaySimulator(RouteSimulator, Protocol):
         """Where the others may be going, by their poses, their speeds and the road."""
 
     @property
+    def way_ahead(self) -> npt.NDArray[np.float64]:
+        """Points ``(K, 2)`` [m] of the way that going ahead takes, as ``Scene.route``."""
+
+    @property
     def full_acceleration(self) -> float:
         """The most that the ego vehicle can speed up by [m/s2]."""
 
@@ -84,5 +89,6 @@ def way_set(simulator: WaySimulator, scene: Scene, cruise_speed: float) -> npt.N
     """
     out = np.empty((VEHICLES, WAY_SIZE), np.float32)
     columns, speeds = scene.columns, (float(cruise_speed), float(simulator.full_acceleration))
-    write_ways(columns, columns.shape[1], scene.route, *speeds, simulator.possible_ways(), out)
+    ahead, ways = simulator.way_ahead, simulator.possible_ways()
+    write_ways(columns, columns.shape[1], ahead, *speeds, ways, out)
     return out

@@ -195,6 +195,14 @@ class MetaDriveWorld:
         return possible_ways(self.lane_ways, self._columns, self._others)
 
     @property
+    def way_ahead(self) -> Array:
+        """See ``way_set.WaySimulator``."""
+        route = self.clear_route()
+        same = np.array_equal(route, self._route)
+        progress = self._progress if same else self.progress_on(route)
+        return points_ahead(route, progress.next)
+
+    @property
     def full_acceleration(self) -> float:
         """See ``way_set.WaySimulator``."""
         return self._car.full_throttle

@@ -192,6 +192,11 @@ class PathWorld:
         return PossibleWays(self.table, path, station, speed, row, moves)
 
     @property
+    def way_ahead(self) -> Array:
+        """See ``way_set.WaySimulator``."""
+        return points_ahead(self._route, self._progress.next)
+
+    @property
     def full_acceleration(self) -> float:
         """See ``way_set.WaySimulator``."""
         return MAX_ACCELERATION
