@@ -274,6 +274,5 @@ def test_collisions_are_counted_where_they_are_reported_and_else_not_known(
     assert {row["collisions"] is None for row in found.drivers.values()} == {unknown}
     data = EpisodeDataset.from_minari(found.path, cost="env")
     assert data.metadata["contents"]["collisions"] == count
-    assert {episode.collided for episode in data.episodes} == {None if unknown else True}
     print_summary(found)
     assert ("collisions: not known" in capsys.readouterr().out) == unknown
