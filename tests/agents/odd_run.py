@@ -22,7 +22,7 @@ ODD = {
     "_hidden": "VLSafe Lagrangian",
     "ppo_lag": "Cost-blind",
     "p half": "VLSafe gated, p = 0.5",
-    "[red]bc": "sac",
+    "[red]bc": "td3",
     "model": "World model only",
 }
 
@@ -40,7 +40,7 @@ def make_odd_run(root: Path) -> Path:
         "_hidden": settings("vlsafe", root / "gone", **{**share, "update": "lagrangian"}),
         "ppo_lag": settings("vlsafe", **{**share, "safety": None}),
         "p half": settings("vlsafe", **{**share, "safety": 0.5}),
-        "[red]bc": settings("sac"),
+        "[red]bc": settings("td3"),
     }
     for place, (name, facts) in enumerate(trained.items()):
         caused = {"investigated": 7, "subcase": 412}.get(name, 0)

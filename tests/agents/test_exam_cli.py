@@ -51,7 +51,7 @@ def test_rows_and_tables_are_written_and_put_together(
     oracle = read_row(tmp_path / "one" / "exam" / "oracle.json")
     assert oracle.auroc["time_to_collision"].value > 0.95
     assert oracle.frames.sha256 == read_frozen().sha256
-    assert oracle.command.startswith("vlsafe ")
+    assert oracle.command.startswith("vlsafe")
     capsys.readouterr()
     more = ("--scorer", "random:0", "--compare", tmp_path / "one" / "exam")
     assert run("audit", *more, "--out", tmp_path / "two", *FEW) == 0

@@ -140,7 +140,7 @@ def test_options_that_others_switch_off_are_errors(other: dict[str, str], option
         ("--config", "nonsense=1"),
         ("--preset", "13M"),
         ("--world-model", "nowhere"),
-        ("--algo", "sac"),
+        ("--algo", "td3"),
         ("--device", "abacus"),
         ("--steps", "0"),
         ("--seed", "-1"),
@@ -202,7 +202,7 @@ def test_settings_of_november_2026_are_still_read(tmp_path: Path) -> None:
     [
         lambda s: {},
         lambda s: {**s, "colour": "red"},
-        lambda s: {**s, "algo": "sac"},
+        lambda s: {**s, "algo": "td3"},
         lambda s: {**s, "algo": ["bc"]},
         lambda s: {**s, "steps": "many"},
         lambda s: {**s, "env": "VLSafe-Highway-v0"},

@@ -269,7 +269,7 @@ def test_predict_names_what_does_not_fit(trained: VLSafe) -> None:
     _, state = trained.predict(np.zeros((2, 4), np.float32))
     with pytest.raises(ValueError, match="3 observations but a state of 2"):
         trained.predict(np.zeros((3, 4), np.float32), state)
-    with pytest.raises(ValueError, match="tuple"):
+    with pytest.raises(ValueError, match="with infos"):
         trained.predict((np.zeros(4), {}))  # type: ignore[arg-type]
 
 
