@@ -61,7 +61,7 @@ def efficiency(found: SuiteResults) -> Any:
                 100 * rate["mean"],
                 xerr=[[mean - min(counts)], [max(counts) - mean]],
                 yerr=np.c_[spread(rate, 100.0)],
-                fmt="o",
+                fmt=entry.mark,
                 color=entry.colour,
                 markersize=7,
                 elinewidth=1.4,
@@ -92,9 +92,8 @@ def profiles(found: SuiteResults) -> Any:
         for entry in task.entries:
             share, low, high = profile_of_episodes(returns[entry.name], levels)
             axes.fill_between(levels, 100 * low, 100 * high, color=entry.colour, alpha=0.15, lw=0)
-            axes.plot(
-                levels, 100 * share, color=entry.colour, lw=1.6, label=literal(short(entry.title))
-            )
+            label = literal(short(entry.title))
+            axes.plot(levels, 100 * share, entry.dashes, color=entry.colour, lw=1.6, label=label)
         axes.set_xlabel("Return of a drive")
         axes.set_ylabel("Drives that earn more [%]")
         axes.set_ylim(-3, 103)

@@ -24,6 +24,10 @@ from wrappers.files import read_json
 Floats = npt.NDArray[np.float64]
 
 
+MARKS = ("o", "s", "^", "D")  # of charts, each for one round through the palette
+DASHES = ("-", "--", ":", "-.")
+
+
 @dataclass(frozen=True)
 class Run:
     """One training seed of an algorithm in one task."""
@@ -40,8 +44,23 @@ class Entry:
 
     name: str
     label: str
-    colour: str
+    place: int  # in the suite's order; gives its colour, mark and dashes in charts
     runs: tuple[Run, ...]
+
+    @property
+    def colour(self) -> str:
+        """Of marks and lines."""
+        return PALETTE[self.place % len(PALETTE)]
+
+    @property
+    def mark(self) -> str:
+        """Matplotlib's; another one where colours come again."""
+        return MARKS[self.place // len(PALETTE) % len(MARKS)]
+
+    @property
+    def dashes(self) -> str:
+        """Matplotlib's style of lines; likewise."""
+        return DASHES[self.place // len(PALETTE) % len(DASHES)]
 
     @property
     def title(self) -> str:
@@ -196,9 +215,16 @@ def read_suite_results(out: Path) -> SuiteResults:
         run = Run(line["seed"], evaluation, training, spent)
         rows.setdefault(line["algorithm"], []).append(run)
     order = [name for name in labels if any(name in rows for rows in places.values())]
-    colours = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(order)}
     tasks = [
-        Task(env, condition, tuple(_entry(n, labels, colours, rows[n]) for n in order if n in rows))
+        Task(
+            env,
+            condition,
+            tuple(
+                _entry(name, labels, place, rows[name])
+                for place, name in enumerate(order)
+                if name in rows
+            ),
+        )
         for (env, condition), rows in places.items()
     ]
     return SuiteResults(
@@ -213,14 +239,12 @@ def read_suite_results(out: Path) -> SuiteResults:
     )
 
 
-def _entry(
-    name: str, labels: Mapping[str, str], colours: Mapping[str, str], runs: Sequence[Run]
-) -> Entry:
+def _entry(name: str, labels: Mapping[str, str], place: int, runs: Sequence[Run]) -> Entry:
     roles = {_role(run.evaluation) for run in runs}
     role = roles.pop() if len(roles) == 1 else UNKNOWN
     shield = runs[0].evaluation.conditions
     label = labels[name] or ", ".join(part for part in (role.label, shield) if part) or name
-    return Entry(name, label, colours[name], tuple(runs))
+    return Entry(name, label, place, tuple(runs))
 
 
 def _role(evaluation: StoredEvaluation) -> Role:

@@ -32,6 +32,7 @@ class AgentRun:
     open_loop: Arrays | None = None
     foresight: Foresight | None = None
     colour: str = "#8a8f98"
+    mark: str = "o"  # in charts
     folder: Path = Path()
     shielded: bool = False  # the same agent, with its actions checked
     at_limits: tuple[StoredEvaluation, ...] = ()  # where it was asked to keep a cost limit

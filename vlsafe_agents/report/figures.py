@@ -52,6 +52,9 @@ class Shown(Protocol):
     @property
     def colour(self) -> str: ...
 
+    @property
+    def mark(self) -> str: ...
+
     def summary(self, metric: str) -> Mapping[str, Any] | None:
         """``{"mean", "low", "high"}``; None where it is not known."""
 
@@ -68,7 +71,7 @@ def draw_against(axes: Any, agents: Sequence[Shown], x: str, y: str) -> None:
             scales[1] * up["mean"],
             xerr=np.c_[spread(across, scales[0])],
             yerr=np.c_[spread(up, scales[1])],
-            fmt="o",
+            fmt=agent.mark,
             color=agent.colour,
             markersize=7,
             elinewidth=1.4,
