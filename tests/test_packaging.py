@@ -63,7 +63,8 @@ def test_the_matrix_leaves_out_what_is_not_installed() -> None:
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["make", "-n", "matrix", f"VERSIONS={here} 9.99"]
-    environment = {**os.environ, "PATH": path}
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")  # these tests may be run by make themselves
+    environment = {k: v for k, v in os.environ.items() if k not in outer} | {"PATH": path}
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
     assert f".venv-{here}/bin/python -m pytest" in answer.stdout

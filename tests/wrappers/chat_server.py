@@ -95,6 +95,7 @@ class _State:
     def reset(self, plan: dict[str, Any]) -> None:
         self.plan = plan
         self.requests: list[dict[str, Any]] = []
+        self.answered: list[str] = []  # numbers of frames, as their answers went out
         self.introductions: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.in_flight = self.most_in_flight = 0
@@ -127,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         with STATE.lock:
-            names = ("requests", "introductions", "headers", "most_in_flight")
+            names = ("requests", "answered", "introductions", "headers", "most_in_flight")
             self._send(200, {name: getattr(STATE, name) for name in names})
 
     def do_POST(self) -> None:
@@ -171,7 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
                 STATE.requests.append(_entry(str(number), fault, body, pictures))
         time.sleep(plan["delay"])
         level = float(np.mean([picture[0, 1, 0] for picture in pictures] or [0.0])) / 255
-        return self._answer(fault, level, body)
+        self._answer(fault, level, body)
+        with STATE.lock:
+            STATE.answered.append(str(number))
 
     def _answer(self, fault: str, level: float, body: dict[str, Any]) -> None:
         kind, _, argument = fault.partition(":")
