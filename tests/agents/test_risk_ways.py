@@ -162,9 +162,13 @@ def test_a_road_is_learnt_beside_another_and_its_shield_sees_ways(
     assert f"--beside {four}" in shown
     assert "--observation ways" in shown
     env = gym.make("VLSafe-LeftTurn-v0", scorer=None, observation="image")
-    shield = SafetyShield(env, run.model, sense=vlsafe_envs.ways_seen)
-    shield.reset(seed=0)
-    assert 0.0 <= shield.step(0)[4]["shield_risk"] <= 1.0
+    told = []
+    for sense in (vlsafe_envs.ways_seen, None):  # None: the shield asks the environment itself
+        shield = SafetyShield(env, run.model, sense=sense)
+        shield.reset(seed=0)
+        told.append(shield.step(0)[4]["shield_risk"])
+    assert 0.0 <= told[0] <= 1.0
+    assert told[1] == told[0]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array, action_dtype
+from vlsafe_agents.common.vehicle_rows import VEHICLES, WAYS
 from vlsafe_agents.risk.branching import few_actions
 from vlsafe_agents.risk.bundled import pretrained_risk
 from vlsafe_agents.risk.model import Estimate, RiskModel, Seen
@@ -268,7 +269,8 @@ def _own_sense(env: gym.Env[Any, Any], model: RiskModel) -> Sense | None:
     alone = len(wanted) == 1 and space.shape == next(iter(wanted.values())).shape
     if set(wanted) <= set(shown) or alone or not hasattr(env.unwrapped, "observe"):
         return None
-    return partial(_observed, "image" if "image" in wanted else "vehicles")
+    kind = "image" if "image" in wanted else WAYS if WAYS in wanted else VEHICLES
+    return partial(_observed, kind)
 
 
 def _observed(kind: str, env: Any) -> Mapping[str, Array]:
