@@ -6,12 +6,13 @@ The report shows it, ``audit.json`` keeps it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vlsafe_agents.audit.statistics import LeadTimes, Reliability
+from vlsafe_agents.common import json_values
 from vlsafe_agents.evaluation.resampling import Estimate, Floats, Integers
 from vlsafe_agents.pages import ABSENT
 
@@ -298,21 +299,11 @@ _KEYS = {"scorers": "judges"}  # in JSON, where another name than the field's is
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON: dataclasses become objects, arrays lists, NaN and infinity null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value)]
-        names += [
-            name for name in _TOLD_TOO if isinstance(getattr(type(value), name, None), property)
-        ]
-        return {_KEYS.get(name, name): plain(getattr(value, name)) for name in names}
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(inner) for inner in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return value
+    """A result of the audit as JSON: see :func:`~vlsafe_agents.common.json_values.plain`."""
+    return json_values.plain(value, _parts)
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    told = [name for name in _TOLD_TOO if isinstance(getattr(type(value), name, None), property)]
+    found = json_values.fields_of(value) | {name: getattr(value, name) for name in told}
+    return {_KEYS.get(name, name): part for name, part in found.items()}

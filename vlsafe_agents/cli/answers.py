@@ -72,6 +72,6 @@ def with_option(run: Command, command: Command, parameter: inspect.Parameter) ->
 
 def as_text(answer: Any) -> str:
     """Strict JSON: paths as text, what is not finite as null."""
-    from vlsafe_agents.audit.results import plain
+    from vlsafe_agents.common.json_values import plain
 
     return json.dumps(plain(answer), indent=2, allow_nan=False, ensure_ascii=False, default=str)

@@ -7,7 +7,6 @@ which are drawn with all their branches (``evaluation.resampling``).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlsafe_agents.common.border import Array
+from vlsafe_agents.common.json_values import plain
 from vlsafe_agents.common.progress import PartProgress
 from vlsafe_agents.data.branching import Brancher
 from vlsafe_agents.data.driving import Drive
@@ -55,7 +55,7 @@ class Examination:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, None for NaN."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        return dict(plain(self))
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, None for NaN."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        return dict(plain(self))
 
 
 def examine_on_new_drives(
@@ -224,13 +224,3 @@ def _mean(values: Floats, drive: npt.NDArray[np.int64], weights: Floats) -> Esti
 def _known(estimate: Estimate, drives: npt.NDArray[np.int64]) -> Estimate:
     """Without an interval where there is one drive only, of which nothing can be resampled."""
     return estimate if len(drives) > 1 else Estimate(estimate.value, math.nan, math.nan)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Estimate):
-        entries: Mapping[str, float] = vars(value)
-        return {name: _plain(entry) for name, entry in entries.items()}
-    number = float(value)
-    if not np.isfinite(number):
-        return None
-    return int(value) if isinstance(value, int) else number
