@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from vlsafe_agents.bench.cells import Cell
 from vlsafe_agents.bench.engines import Engine, Job, Outcome
@@ -231,8 +232,21 @@ def expected_seconds(cell: Cell, known: Mapping[Cell, float]) -> float | None:
     return None
 
 
-def makespan(left: Sequence[tuple[Cell, float]], slots: int) -> float:
-    """How long cells take on so many cores, each begun when it can be, in their order."""
+class Work(Protocol):
+    """What takes time: a cell, or whatever else waits for others."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def after(self) -> Sequence[str]: ...
+
+    @property
+    def slots(self) -> int: ...
+
+
+def makespan(left: Sequence[tuple[Work, float]], slots: int) -> float:
+    """How long work takes on so many cores, each begun when it can be, in their order."""
     free = [0.0] * slots  # when each core is free
     ends: dict[str, float] = {}
     for cell, seconds in left:

@@ -159,12 +159,12 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
         "cost_blind": ("--safety", "none", *dream),
         "bc": ("--algo", "bc", "--steps", scaled(CLONING_UPDATES, 10)),
     }
-    minutes = {"world_model": 6.0, "ppo_lag": 6.0}
+    minutes = {"world_model": 5.0, "ppo_lag": 4.0}  # on two quiet cores, as all others here
     stages = [
         Stage(
-            "collect", ("collect", "--out", data, "--steps", scaled(STEPS, 200), *many), (), 2, 2
+            "collect", ("collect", "--out", data, "--steps", scaled(STEPS, 200), *many), (), 0.2, 2
         ),
-        Stage("label", ("label", data, *many), ("collect",), 2, slots=2),
+        Stage("label", ("label", data, *many), ("collect",), 0.7, slots=2),
     ]
     for name, options in agents.items():
         need = "train world_model" if "--world-model" in options else "label"
@@ -173,14 +173,14 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
                 f"train {name}",
                 ("train", "--out", str(out / name), *options, *common),
                 (need,),
-                scale * minutes.get(name, 3.0),
+                scale * minutes.get(name, 1.0),
             )
         )
     episodes = ("--episodes", scaled(EPISODES, 2))
     expert = ("evaluate", "expert", "--data", data, "--out", str(out / "expert"), *episodes)
-    stages.append(Stage("evaluate expert", expert, ("collect",)))
+    stages.append(Stage("evaluate expert", expert, ("collect",), 0.2))
     for name in AGENTS[1:]:
         command = ("evaluate", str(out / name), *episodes)
-        stages.append(Stage(f"evaluate {name}", command, (f"train {name}",)))
+        stages.append(Stage(f"evaluate {name}", command, (f"train {name}",), 0.2))
     finished = tuple(stage.name for stage in stages if stage.name.startswith("evaluate"))
-    return [*stages, Stage("report", ("report", str(out)), finished, 0.5)]
+    return [*stages, Stage("report", ("report", str(out)), finished, 0.1)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vlsafe_agents.bench.engines import Job, Processes
+from vlsafe_agents.bench.run import makespan
 from vlsafe_agents.cli.tables import say
 from vlsafe_agents.common.progress import duration
 
@@ -51,7 +52,8 @@ def run_stages(stages: Sequence[Stage], logs: Path, slots: int) -> None:
                 job = Job(stage.name, command, str(log), str(log), stage.slots)
                 if not engine.fits(job):
                     continue
-                left = _minutes_left([*waiting, *(one.stage for one in running.values())], slots)
+                ahead = [*(one.stage for one in running.values()), *waiting]
+                left = makespan([(stage, stage.minutes) for stage in ahead], slots)
                 _say(f"{stage.name}: {shlex.join(('vlsafe', *stage.arguments))}")
                 _say(f"{len(done)} of {len(stages)} stages done, about {left:.0f} min left")
                 running[stage.name] = _Running(stage, log)
@@ -89,10 +91,6 @@ class _Running:
         self._told += len(whole)
         for line in whole.decode("utf-8", "replace").splitlines():
             say(f"  {self.stage.name} | {line.rstrip()}")
-
-
-def _minutes_left(stages: Sequence[Stage], slots: int) -> float:
-    return sum(stage.minutes * min(stage.slots, slots) for stage in stages) / slots
 
 
 def _check_order(stages: Sequence[Stage]) -> None:
