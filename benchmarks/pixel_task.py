@@ -30,7 +30,8 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from benchmarks.r2dreamer import Settings, add_to_path, commit, make_learner, settings
 from vlsafe_agents import VLSafe
-from vlsafe_agents.vlsafe.config import VLSafeConfig, make_config
+from vlsafe_agents.vlsafe.config import VLSafeConfig
+from vlsafe_agents.vlsafe.presets import make_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "agents"))
 from catch import CATCH_CONFIG, Catch, play

@@ -22,7 +22,8 @@ from gymnasium import spaces
 
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.vlsafe.batch import TensorBatch
-from vlsafe_agents.vlsafe.config import PRESETS, VLSafeConfig
+from vlsafe_agents.vlsafe.config import VLSafeConfig
+from vlsafe_agents.vlsafe.presets import PRESETS
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 

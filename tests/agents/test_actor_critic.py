@@ -14,9 +14,9 @@ from tiny_batch import batch_of
 from vlsafe_agents.common.returns import episode_cost, retrace_return
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic
 from vlsafe_agents.vlsafe.batch import TensorBatch, recorded_steps, to_tensors
-from vlsafe_agents.vlsafe.config import make_config
 from vlsafe_agents.vlsafe.critics import Critic, Scale
 from vlsafe_agents.vlsafe.policy_heads import CategoricalHead
+from vlsafe_agents.vlsafe.presets import make_config
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 

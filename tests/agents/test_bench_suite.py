@@ -68,6 +68,43 @@ def test_cells_are_commands_in_an_order_in_which_they_can_be_run(tmp_path: Path)
     assert online[online.index("--density") + 1] == "1.3"
 
 
+def test_a_row_has_other_settings_in_an_environment_that_it_names(tmp_path: Path) -> None:
+    content = small()
+    content["environments"]["turn"] = {"env": "VLSafe-LeftTurn-v0"}
+    content["algorithms"]["ppo_lag"]["per_environment"] = {"turn": {"steps": 7, "preset": "route"}}
+    content["algorithms"]["risk"] = {
+        "risk": {"states": 6, "rounds": 0},
+        "per_environment": {"turn": {"states": 5}},
+    }
+    by_name = {cell.name: cell for cell in plan(make_suite(content))}
+    turn, road = (by_name[f"train {place}/seed0/ppo_lag"].options for place in ("turn", "road"))
+    assert (turn["steps"], turn["preset"], turn["cost"]) == (7, "route", "env")
+    assert road["steps"] == 100
+    assert "preset" not in road
+    assert by_name["train turn/seed0/risk"].options.items() >= {"states": 5, "rounds": 0}.items()
+    assert by_name["train road/seed0/risk"].options["states"] == 6
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"algo": "bc", "per_environment": {"raod": {"steps": 1}}}, "no environment 'raod'.*road"),
+        ({"algo": "bc", "per_environment": {"road": {"seed": 1}}}, "seed is set by the suite"),
+        ({"algo": "bc", "per_environment": {"road": 3}}, "names and values are expected"),
+        ({"driver": "expert", "per_environment": {"road": {}}}, "no per_environment"),
+        (
+            {"algo": "vlsafe", "per_environment": {"road": {"world_model": "model"}}},
+            "world_model is the same in all environments",
+        ),
+    ],
+)
+def test_settings_of_one_environment_are_checked(row: dict[str, Any], message: str) -> None:
+    content = small()
+    content["algorithms"]["other"] = row
+    with pytest.raises(ValueError, match=message):
+        make_suite(content)
+
+
 def test_a_digest_changes_with_the_definition_and_with_what_it_needs() -> None:
     before, same = cells_of(), cells_of()
     assert {n: c.digest for n, c in before.items()} == {n: c.digest for n, c in same.items()}
@@ -214,7 +251,7 @@ def test_only_takes_what_is_needed_along() -> None:
         chosen(cells, "nothing")
 
 
-@pytest.mark.parametrize("name", ["tiny", "small", "baselines", "large"])
+@pytest.mark.parametrize("name", ["tiny", "small", "images", "large"])
 def test_the_suites_that_come_with_vlsafe_are_sound(name: str) -> None:
     suite = read_suite(SUITES / f"{name}.yaml")
     assert suite.name == name

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from vlsafe_agents.common.optim import LaProp
-from vlsafe_agents.vlsafe.config import make_config, online_config
 from vlsafe_agents.vlsafe.critics import Critic
 from vlsafe_agents.vlsafe.policy_extraction import exponential_log_weight, improved_policy
 from vlsafe_agents.vlsafe.policy_heads import GaussianHead
+from vlsafe_agents.vlsafe.presets import make_config, online_config
 
 FEATURES = 64
 

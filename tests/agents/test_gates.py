@@ -22,11 +22,11 @@ from vlsafe_agents.data.collect import CollectConfig, collect
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
 from vlsafe_agents.training.settings import EnvName, TrainSettings
-from vlsafe_agents.vlsafe.config import make_config
 from vlsafe_agents.vlsafe.gates import ReachabilityGate, make_gate, with_gate
 from vlsafe_agents.vlsafe.imagination import Dream, state_weight
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
 from vlsafe_agents.vlsafe.policy_extraction import Candidates, improved_policy
+from vlsafe_agents.vlsafe.presets import make_config
 from vlsafe_agents.vlsafe.world_model import Imagined
 from wrappers.oracle import REQUIRED_KEYS, safety_degree
 

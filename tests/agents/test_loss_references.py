@@ -19,10 +19,10 @@ from speed_limit import SpeedLimit, record
 
 from vlsafe_agents.vlsafe.actor_critic import ActorCritic, Choices
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
-from vlsafe_agents.vlsafe.config import make_config
 from vlsafe_agents.vlsafe.critics import Critic
 from vlsafe_agents.vlsafe.imagination import Dream
 from vlsafe_agents.vlsafe.policy_heads import UNIMIX, CategoricalHead
+from vlsafe_agents.vlsafe.presets import make_config
 from vlsafe_agents.vlsafe.world_model import WorldModel
 
 

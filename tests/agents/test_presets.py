@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from vlsafe_agents.common.typed_config import flatten
-from vlsafe_agents.vlsafe.config import make_config
+from vlsafe_agents.vlsafe.presets import make_config
 
 # size: depth of the CNN, dyn.rssm.deter, dyn.rssm.hidden and all units, dyn.rssm.classes
 SIZES = {"12M": (16, 2048, 256, 16), "25M": (24, 3072, 384, 24), "50M": (32, 4096, 512, 32)}

@@ -126,7 +126,7 @@ def test_a_row_fits_its_class(name: str) -> None:
 
 def test_rows_name_all_presets_of_their_folders() -> None:
     from vlsafe_agents.ppo_lag import PRESETS
-    from vlsafe_agents.vlsafe.config import PRESETS as MODELS
+    from vlsafe_agents.vlsafe.presets import PRESETS as MODELS
 
     assert set(ALGORITHMS["ppo_lag"].presets) == set(PRESETS)
     assert set(ALGORITHMS["vlsafe"].presets) == set(MODELS)

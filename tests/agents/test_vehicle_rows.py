@@ -20,9 +20,10 @@ from vlsafe_agents.common.vehicle_rows import is_vehicle_set, pooled, scaled_row
 from vlsafe_agents.data import Episode, EpisodeDataset
 from vlsafe_agents.ppo_lag import PPOLag
 from vlsafe_agents.vlsafe.batch import to_tensors
-from vlsafe_agents.vlsafe.config import PRESETS, HeadConfig, RSSMConfig, WorldModelConfig
+from vlsafe_agents.vlsafe.config import HeadConfig, RSSMConfig, WorldModelConfig
 from vlsafe_agents.vlsafe.networks import SetEncoder, set_loss
 from vlsafe_agents.vlsafe.observation_layout import shown_rows
+from vlsafe_agents.vlsafe.presets import PRESETS
 from vlsafe_agents.vlsafe.world_model import WorldModel
 
 torch.set_num_threads(1)

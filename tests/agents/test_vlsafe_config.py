@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from vlsafe_agents.vlsafe.config import PRESETS, VLSafeConfig, changed, make_config, upgraded
+from vlsafe_agents.vlsafe.config import VLSafeConfig
+from vlsafe_agents.vlsafe.presets import PRESETS, changed, make_config, upgraded
 
 
 @pytest.mark.parametrize("preset", PRESETS)

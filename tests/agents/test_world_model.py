@@ -14,12 +14,9 @@ from torch import Tensor
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.data.dataset import SequenceBatch
 from vlsafe_agents.vlsafe.batch import TensorBatch, observation_spaces, to_tensors
-from vlsafe_agents.vlsafe.config import (
-    PRESETS,
-    LossScales,
-    RSSMConfig,
-)
+from vlsafe_agents.vlsafe.config import LossScales, RSSMConfig
 from vlsafe_agents.vlsafe.networks import depth_to_space, sigmoid_squared_error, space_to_depth
+from vlsafe_agents.vlsafe.presets import PRESETS
 from vlsafe_agents.vlsafe.world_model import WorldModel
 
 torch.set_num_threads(1)

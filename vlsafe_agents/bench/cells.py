@@ -100,8 +100,9 @@ def plan(suite: Suite) -> list[Cell]:
     """
     found: dict[str, Cell] = {}
     for name, environment in suite.environments.items():
-        place = _Place(suite, name, environment)
-        for row in suite.rows_in(name):
+        here = suite.in_environment(name)
+        place = _Place(here, name, environment)
+        for row in here.rows_in(name):
             for seed in suite.seeds_of(row):
                 for cell in place.cells(row, seed):
                     found |= {one.name: one for one in cell.chain()}

@@ -84,6 +84,7 @@ class Row:
     drives: bool = True  # whether it is evaluated; a world model that others share need not be
     data: str | None = None
     environments: tuple[str, ...] | None = None  # only there
+    per_environment: dict[str, Options] = field(default_factory=dict)  # training options there
     seeds: tuple[int, ...] | None = None  # in place of the suite's
     gpus: float = 0.0  # that its training takes, for Ray
 
@@ -91,6 +92,12 @@ class Row:
     def kind(self) -> str:
         """Which of ``KINDS`` makes it."""
         return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    def changed_by(self, options: Options) -> Row:
+        """The row with other options of its training."""
+        if self.kind == "risk":
+            return replace(self, risk={**(self.risk or {}), **options})
+        return replace(self, train={**self.train, **options})
 
     @property
     def is_seeded(self) -> bool:
@@ -133,12 +140,22 @@ class Suite:
         return shield if shield is not None and shield.kind == "risk" else None
 
     def rows_in(self, environment: str) -> list[Row]:
-        """Rows that are run in an environment."""
+        """Rows that are run in an environment, as they stand in the suite."""
         return [
             row
             for row in self.algorithms.values()
             if not row.environments or environment in row.environments
         ]
+
+    def in_environment(self, name: str) -> Suite:
+        """This suite with what its rows say of one environment in place of their own options."""
+        return replace(
+            self,
+            algorithms={
+                key: row.changed_by(row.per_environment.get(name, {}))
+                for key, row in self.algorithms.items()
+            },
+        )
 
 
 def read_suite(path: Path) -> Suite:
@@ -288,9 +305,12 @@ def _row(name: str, given: Mapping[str, Any], where: str) -> Row:
             raise ValueError(f"{where}: algo is missing: which algorithm is the model of?")
     elif len(makers) > 1:
         raise ValueError(f"{where}: {makers[0]} and {makers[1]} contradict each other")
-    for option in ("out", "env", "env_arg", "seed"):
-        if option in more:
-            raise ValueError(f"{where}: {option} is set by the suite; leave it out")
+    if row.per_environment and row.kind not in ("algo", "risk"):
+        raise ValueError(f"{where}: a row with {row.kind!r} has no per_environment")
+    for options in (more, *row.per_environment.values()):
+        for option in ("out", "env", "env_arg", "seed"):
+            if option in _names(options, f"{where}.per_environment"):
+                raise ValueError(f"{where}: {option} is set by the suite; leave it out")
     return row
 
 
@@ -306,6 +326,13 @@ def _check(suite: Suite) -> None:
         _known(row.data, suite.data, f"{where}.data", "recipe of data")
         for name in row.environments or ():
             _known(name, suite.environments, f"{where}.environments", "environment")
+        for name, options in row.per_environment.items():
+            _known(name, suite.environments, f"{where}.per_environment", "environment")
+            if shared_there := {"world_model", "start_from", "algo", "data"} & set(options):
+                raise ValueError(
+                    f"{where}.per_environment.{name}: {sorted(shared_there)[0]} is the same in all "
+                    "environments; give it in the row, or make another row"
+                )
         for option in ("world_model", "start_from"):
             shared = row.train.get(option)
             _known(shared, suite.algorithms, f"{where}.{option}", "algorithm")

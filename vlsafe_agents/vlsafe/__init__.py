@@ -23,8 +23,9 @@ Time convention (DreamerV3's): index ``t`` means "on arriving at observation ``o
 ``cost`` is at least 0 and bad when high; ``safety_score`` is p in [0, 1] and good when high.
 """
 
-from vlsafe_agents.vlsafe.config import VLSafeConfig, make_config
+from vlsafe_agents.vlsafe.config import VLSafeConfig
 from vlsafe_agents.vlsafe.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, VLSafePolicy
+from vlsafe_agents.vlsafe.presets import make_config
 from vlsafe_agents.vlsafe.vlsafe import VLSafe
 
 __all__ = [

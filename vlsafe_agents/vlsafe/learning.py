@@ -23,11 +23,12 @@ from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.mixture import Mixture
 from vlsafe_agents.data.replay import Replay
 from vlsafe_agents.data.replay_folder import ReplayFolder
-from vlsafe_agents.vlsafe.config import SMALL_PRESETS, VLSafeConfig, online_config
+from vlsafe_agents.vlsafe.config import VLSafeConfig
 from vlsafe_agents.vlsafe.limits import CostLimit
 from vlsafe_agents.vlsafe.online import Collector, drive_and_learn
 from vlsafe_agents.vlsafe.optimisation import Schedule, torch_threads
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
+from vlsafe_agents.vlsafe.presets import SMALL_PRESETS, online_config
 from wrappers.files import read_npz, write_npz
 
 

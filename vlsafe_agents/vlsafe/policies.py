@@ -26,9 +26,10 @@ from vlsafe_agents.vlsafe.batch import (
     named_spaces,
     observation_spaces,
 )
-from vlsafe_agents.vlsafe.config import VLSafeConfig, changed
+from vlsafe_agents.vlsafe.config import VLSafeConfig
 from vlsafe_agents.vlsafe.gates import SCORE, Source
 from vlsafe_agents.vlsafe.limits import CostLimit
+from vlsafe_agents.vlsafe.presets import changed
 from vlsafe_agents.vlsafe.rssm import RSSMState
 from vlsafe_agents.vlsafe.world_model import WorldModel
 from wrappers.files import reading, replacing

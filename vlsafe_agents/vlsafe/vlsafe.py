@@ -32,7 +32,7 @@ from vlsafe_agents.vlsafe import stock_words
 from vlsafe_agents.vlsafe.acting import Acting
 from vlsafe_agents.vlsafe.actions import SPACES, UNITS, check_units
 from vlsafe_agents.vlsafe.batch import TensorBatch, to_tensors
-from vlsafe_agents.vlsafe.config import UPDATES, changed, make_config
+from vlsafe_agents.vlsafe.config import UPDATES
 from vlsafe_agents.vlsafe.gates import SCORE, check_safety, refuse_change, with_gate
 from vlsafe_agents.vlsafe.imagination import GapWarning, dream_metrics, recorded_returns
 from vlsafe_agents.vlsafe.learning import LearningLoop
@@ -40,6 +40,7 @@ from vlsafe_agents.vlsafe.limits import CostLimit, check_cost_limit, refuse_othe
 from vlsafe_agents.vlsafe.online import Collector
 from vlsafe_agents.vlsafe.optimisation import Schedule, anneal, in_own_dtype, optimise
 from vlsafe_agents.vlsafe.policies import VLSafePolicy
+from vlsafe_agents.vlsafe.presets import changed, make_config
 
 
 class VLSafe(Acting, LearningLoop):
