@@ -34,8 +34,8 @@ from vlsafe_agents.common.distributions import twohot_loss
 from vlsafe_agents.common.optim import LaProp
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
-from vlsafe_agents.ppo import PPO
 from vlsafe_agents.ppo_lag import PPOLag
+from vlsafe_agents.stock import PPO
 from vlsafe_agents.vlsafe import VLSafe
 from vlsafe_agents.vlsafe.optimisation import optimise
 from vlsafe_agents.vlsafe.rssm import RSSMState

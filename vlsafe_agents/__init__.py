@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from vlsafe_agents.cpq import CPQ
     from vlsafe_agents.cql import CQL
     from vlsafe_agents.iql import IQL
-    from vlsafe_agents.ppo import PPO
     from vlsafe_agents.ppo_lag import PPOLag
     from vlsafe_agents.ppo_lag.recurrent import RecurrentPPOLag
     from vlsafe_agents.sac_lag import SACLag
-    from vlsafe_agents.stock import DQN, QRDQN, SAC, TRPO, RecurrentPPO
+    from vlsafe_agents.stock import DQN, PPO, QRDQN, SAC, TRPO, RecurrentPPO
     from vlsafe_agents.trpo_lag import TRPOLag
     from vlsafe_agents.vlsafe import VLSafe
 

@@ -249,7 +249,7 @@ _ROWS = (
     AlgorithmSpec(
         name="ppo",
         label="PPO",
-        home="vlsafe_agents.ppo:PPO",
+        home="vlsafe_agents.stock:PPO",
         offline=False,
         reads=_BLIND,
         arguments=algorithm_arguments.ppo_arguments,

@@ -119,7 +119,7 @@ def _vlsafe() -> Iterator[Case]:
 
 def _baselines() -> Iterator[Case]:
     from vlsafe_agents import BC, PPOLag
-    from vlsafe_agents.ppo import PPO
+    from vlsafe_agents.stock import PPO
 
     def bc(**arguments: Any) -> Any:
         return BC("MlpPolicy", Road(), drives(), device="cpu", **arguments)

@@ -21,8 +21,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from tiny_agents import make
 
 from vlsafe_agents import BC, CPQ, CQL, IQL, PPOLag, VLSafe
-from vlsafe_agents.ppo import PPO
 from vlsafe_agents.ppo_lag import MlpPolicy
+from vlsafe_agents.stock import PPO
 
 OBS = np.linspace(-1, 1, 40, dtype=np.float32).reshape(10, 4)
 GOLDEN = Path(__file__).parent / "golden" / "vlsafe_2026_11.zip"

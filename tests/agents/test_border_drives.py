@@ -15,8 +15,8 @@ from toy_envs import CountingEnv
 from vlsafe_agents.bc import BC
 from vlsafe_agents.common.border import actions_of
 from vlsafe_agents.data import Episode, EpisodeDataset, training_cost
-from vlsafe_agents.ppo import PPO
 from vlsafe_agents.ppo_lag import PPOLag
+from vlsafe_agents.stock import PPO
 from vlsafe_agents.vlsafe import VLSafe
 
 BOX = spaces.Box(-1.0, 1.0, (2,), np.float32)

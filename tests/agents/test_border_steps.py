@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecNormalize
 
 from vlsafe_agents import PPOLag
-from vlsafe_agents.ppo import PPO
+from vlsafe_agents.stock import PPO
 
 ZEROS, NAN = np.zeros(3, np.float32), np.array([0, np.nan, 0], np.float32)
 BAD_STEP = 4

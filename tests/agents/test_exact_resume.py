@@ -33,7 +33,7 @@ from vlsafe_agents.common.agent_file import read_agent
 from vlsafe_agents.common.random_states import common_random_states
 from vlsafe_agents.common.running import NotExactWarning
 from vlsafe_agents.data.dataset import EpisodeDataset
-from vlsafe_agents.ppo import PPO
+from vlsafe_agents.stock import PPO
 from vlsafe_agents.training.facts import TRAINING_FILE
 from wrappers.files import read_json
 from wrappers.traced_env import TracedEnv

@@ -13,7 +13,7 @@ from tiny_agents import make
 
 from vlsafe_agents import BC, PPOLag, VLSafe
 from vlsafe_agents.data.dataset import EpisodeDataset
-from vlsafe_agents.ppo import PPO
+from vlsafe_agents.stock import PPO
 
 UPDATES = ("gated", "lagrangian", "none")
 NAMES = (*(f"vlsafe {update}" for update in UPDATES), "bc", "ppo_lag", "ppo")

@@ -11,7 +11,7 @@ from recall import LONGEST, Recall, share_recalled
 from stable_baselines3.common.env_util import make_vec_env
 
 from vlsafe_agents import VLSafe
-from vlsafe_agents.ppo import PPO
+from vlsafe_agents.stock import PPO
 
 CONFIG: dict[str, Any] = {
     "world_model": {

@@ -363,7 +363,7 @@ def test_a_request_to_stop_saves_and_says_what_comes_next(
     match = re.search(r"saved after ([\d,]+) of 40,000 steps; the same command goes on", said)
     assert match, said
     assert "done in" not in said
-    from vlsafe_agents.ppo import PPO
+    from vlsafe_agents.stock import PPO
 
     done = int(match[1].replace(",", ""))
     assert PPO.load(out / "checkpoint.zip", device="cpu").num_timesteps == done > 0

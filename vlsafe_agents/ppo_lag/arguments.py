@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import torch as th
 from stable_baselines3.common.type_aliases import Schedule
 
-from vlsafe_agents.ppo.ppo import check_arguments
+from vlsafe_agents.common.stock_arguments import check_arguments
 from vlsafe_agents.ppo_lag.advantages import NORMALIZATIONS
 
 

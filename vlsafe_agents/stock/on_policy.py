@@ -1,4 +1,4 @@
-"""sb3-contrib's TRPO and RecurrentPPO as they are, but for files without pickles and checks."""
+"""PPO, TRPO and RecurrentPPO as they are, but for checks and files without pickles."""
 
 from __future__ import annotations
 
@@ -12,13 +12,35 @@ from sb3_contrib import TRPO as StockTRPO
 from sb3_contrib import RecurrentPPO as StockRecurrentPPO
 from sb3_contrib.common.recurrent.policies import RecurrentMultiInputActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
+from stable_baselines3 import PPO as StockPPO
 from stable_baselines3.common.policies import BasePolicy
 
 from vlsafe_agents.common.driving import DrivesOnPolicy
 from vlsafe_agents.common.running import to_arrays
-from vlsafe_agents.common.stock_arguments import TakesStockArguments
+from vlsafe_agents.common.stock_arguments import TakesStockArguments, check_arguments
 from vlsafe_agents.common.vehicle_policies import MultiInputPolicy, SeesVehicles
-from vlsafe_agents.ppo.ppo import check_arguments
+
+
+class PPO(TakesStockArguments, DrivesOnPolicy, StockPPO):
+    """Stable-Baselines3's PPO; takes its arguments.
+
+    Args:
+        frame_stack: observations that the policy sees at once, see
+            :class:`~vlsafe_agents.common.frame_stack.StacksFrames`
+
+    Raises:
+        ValueError: for an argument out of range; while learning, if what the environment reports is
+            not finite or not of Gymnasium's form.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **StockPPO.policy_aliases,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    _stock = StockPPO
+
+    def _check_arguments(self, given: Mapping[str, Any]) -> None:
+        check_arguments("PPO", given)
 
 
 class TRPO(TakesStockArguments, DrivesOnPolicy, StockTRPO):
