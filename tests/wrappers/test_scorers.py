@@ -189,7 +189,7 @@ def situations(count, seed=0):
         "time_to_collision": np.where(rng.random(count) < 0.3, np.inf, rng.uniform(0, 15, count)),
         "headway": np.where(rng.random(count) < 0.3, np.inf, rng.uniform(0, 8, count)),
     }
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values())]
+    return [{name: column[k] for name, column in columns.items()} for k in range(count)]
 
 
 def test_a_blind_scorer_calls_a_share_of_the_situations_safe():
@@ -215,7 +215,7 @@ def test_a_blind_scorer_errs_alike_in_like_situations():
             assert len(set(scorer(FRAMES[: len(infos)], infos).tolist())) == 1
     cells = [{**here, name: here[name] + step} for name, step in SITUATION.items()]
     drawn = [BlindScorer(ConstantScorer(0.0), 0.5, seed)(FRAMES, cells) for seed in range(20)]
-    assert 0 < np.std(drawn, 1).mean()  # one step further is another situation
+    assert np.std(drawn, 1).mean() > 0  # one step further is another situation
 
 
 def test_a_blind_scorer_sees_nothing_in_a_range():
