@@ -13,7 +13,7 @@ from vlsafe_agents.cdt.policies import (
     DecisionTransformerMultiInputPolicy,
     DecisionTransformerPolicy,
 )
-from vlsafe_agents.cdt.targets import relabel
+from vlsafe_agents.cdt.targets import relabel, returns_within
 from vlsafe_agents.common.recorded_steps import AlgorithmKwargs, LearnsFromSteps
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.histories import Histories, HistoryBatch
@@ -31,8 +31,8 @@ class CDT(LearnsFromSteps):
 
     As no recorded episode may have both, a share `augment` of what is learnt from are safe episodes
     under targets that nobody met: among those that cost no more than a limit, one of the `best`
-    is shown as what to do for that limit and a higher return (their data augmentation; the order
-    is safe first, then good).
+    is shown as what to do for that limit and a higher return (their data augmentation: safe first,
+    then good). Where outcomes are a matter of luck, a small `best` shows the lucky ones.
 
     The to-go of a recorded step ends with the record: an episode that was cut off counts as far as
     it goes.
@@ -40,7 +40,7 @@ class CDT(LearnsFromSteps):
     Departures: what a step earned and cost is estimated from the observations before and after it,
     by a network that learns it from the data, as `predict` is not told; `ent_coef` is fixed, where
     the authors' code steers it to an entropy; targets of the augmentation lie between the costs of
-    two recorded episodes, and the one to imitate is drawn from the best `best`, not the best one;
+    two recorded episodes, and the one to imitate is drawn from the `best`, not the best one;
     positions are sines and cosines of the step's number.
 
     Args:
@@ -49,7 +49,8 @@ class CDT(LearnsFromSteps):
         env: gives the spaces and serves evaluation callbacks; None takes the data's spaces
         dataset: what to learn from, with costs; None only for prediction
         cost_limit: cost that an episode may have, undiscounted
-        target_return: that an episode is to have, undiscounted; None: the highest recorded one
+        target_return: that an episode is to have, undiscounted; None: what the `best` of the
+            recorded episodes within the limit had, on average
         context: steps that are read, the present one among them
         learning_rate: a number or SB3 schedule
         batch_size: parts of episodes per update, of up to `context` steps each
@@ -86,7 +87,7 @@ class CDT(LearnsFromSteps):
         batch_size: int = 64,
         ent_coef: float = 1e-2,
         augment: float = 0.3,
-        best: float = 0.05,
+        best: float = 0.5,
         max_grad_norm: float | None = 1.0,
         _init_setup_model: bool = True,
         **base_kwargs: Unpack[AlgorithmKwargs],
@@ -115,14 +116,15 @@ class CDT(LearnsFromSteps):
         return {
             "context": self.context,
             "acting_limit": self.cost_limit,
-            "target_return": self.target_return or 0.0,
+            "target_return": self.target_return,
         }
 
     def _take_data(self, dataset: EpisodeDataset) -> None:
         super()._take_data(dataset)
         self._histories = histories = dataset.histories()
-        if self.target_return is None:
-            self.policy.target_return = float(histories.returns.max())
+        within = self.policy.returns_within
+        known = returns_within(histories.returns, histories.costs, self.best, len(within))
+        within.copy_(th.as_tensor(known))
         if self._n_updates == 0:  # weights that have learnt go with the scales that they had
             self.policy.history.set_scales(th.as_tensor(histories.to_go(), dtype=th.float32))
 
@@ -170,17 +172,10 @@ class CDT(LearnsFromSteps):
         return -log_prob.mean() - self.ent_coef * bonus + outcome_loss.sum(), logs
 
     def _state(self) -> dict[str, Any]:
-        own = {
-            "target_return": self.policy.target_return,
-            "acting_limit": self.policy.acting_limit,
-            "cost_limit": self.cost_limit,
-        }
+        own = {"acting_limit": self.policy.acting_limit, "cost_limit": self.cost_limit}
         return {**super()._state(), **own}
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        if self.target_return is None:
-            found = one_number(state["target_return"], "target_return", "CDT")
-            self.policy.target_return = found
         if self.cost_limit == state["cost_limit"]:  # not changed while it was loaded
             self.policy.acting_limit = state["acting_limit"]

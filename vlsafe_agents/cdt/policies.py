@@ -27,6 +27,7 @@ from vlsafe_agents.common.vehicle_policies import SeesVehicles
 from wrappers.checks import one_number, whole_number
 
 _LOG_STD = (-5.0, 2.0)  # of a `Box` policy
+_LIMITS = 101
 
 
 class Memory(NamedTuple):
@@ -41,6 +42,8 @@ class Memory(NamedTuple):
 class DecisionTransformerPolicy(BasePolicy):
     """Acts by the last steps and by what is still to be earned and may be paid.
 
+    `returns_within` holds limits, rising, and what good recorded episodes within each have earned.
+
     Args:
         context: K, steps that are looked at
         width: of the transformer's tokens
@@ -48,9 +51,11 @@ class DecisionTransformerPolicy(BasePolicy):
         heads: of its attention
         dropout: share of its activations that are dropped while learning
         acting_limit: cost that an episode may have
-        target_return: that an episode is to have
+        target_return: that an episode is to have; None: by `returns_within`
         others: of SB3's policies
     """
+
+    returns_within: th.Tensor  # (_LIMITS, 2); a file keeps it with the weights
 
     def __init__(
         self,
@@ -63,7 +68,7 @@ class DecisionTransformerPolicy(BasePolicy):
         heads: int = 4,
         dropout: float = 0.1,
         acting_limit: float = 0.0,
-        target_return: float = 0.0,
+        target_return: float | None = None,
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
         **others: Any,
     ) -> None:
@@ -83,6 +88,7 @@ class DecisionTransformerPolicy(BasePolicy):
         if width % 2 or width % heads:
             raise ValueError(f"width is {width}; CDT needs an even multiple of its {heads} heads")
         self.acting_limit, self.target_return = acting_limit, target_return
+        self.register_buffer("returns_within", th.zeros(_LIMITS, 2))
         self.features_extractor = self.make_features_extractor()
         self.action_dist = make_proba_distribution(action_space)
         self._actions = action_size(action_space)
@@ -105,6 +111,15 @@ class DecisionTransformerPolicy(BasePolicy):
     @acting_limit.setter
     def acting_limit(self, limit: float) -> None:
         self._acting_limit = one_number(limit, "acting_limit", "CDT", low=0.0)
+
+    @property
+    def targets(self) -> tuple[float, float]:
+        """Return and cost that an episode which begins now is told to have."""
+        if self.target_return is not None:
+            return self.target_return, self.acting_limit
+        known = self.returns_within.cpu().numpy()  # (_LIMITS, 2)
+        kept = int((known[:, 0] <= self.acting_limit * (1 + 1e-6)).sum())  # sums of float32
+        return float(known[max(kept - 1, 0), 1]), self.acting_limit
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
@@ -197,7 +212,7 @@ class DecisionTransformerPolicy(BasePolicy):
         """The memory and the step that begins with these features; its action is not known yet."""
         rows, last = th.arange(len(features)), self.context - 1
         before = memory.step.clamp(0, last)
-        at_first = th.tensor([self.target_return, self.acting_limit], device=features.device)
+        at_first = th.tensor(self.targets, device=features.device)
         came = self.history.outcomes(
             memory.features[rows, before], memory.actions[rows, before], features
         )  # (N, 2), what the step before has earned and cost, as far as observations tell

@@ -36,6 +36,16 @@ def best_within(returns: Floats, costs: Floats, limit: float, best: float) -> np
     return np.asarray(within[order[: max(round(best * len(within)), 1)]])
 
 
+def returns_within(returns: Floats, costs: Floats, best: float, count: int) -> Floats:
+    """Limits and the mean return of :func:`best_within` each of them, (count, 2), limits rising.
+
+    The limits are quantiles of the episodes' costs; of few episodes some stand there twice.
+    """
+    limits = np.quantile(costs, np.linspace(0.0, 1.0, count), method="lower")
+    means = [returns[best_within(returns, costs, limit, best)].mean() for limit in limits]
+    return np.stack([limits, means], -1)
+
+
 def relabel(
     returns: Floats, costs: Floats, count: int, best: float, rng: np.random.Generator
 ) -> Relabelled:
