@@ -410,6 +410,9 @@ def test_a_file_holds_what_it_drives_for(tmp_path: Any) -> None:
     assert th.equal(again.policy.history.to_go_std, agent.policy.history.to_go_std)
     changed = CDT.load(tmp_path / "a.zip", device="cpu", cost_limit=2.0, target_return=3.0)
     assert changed.policy.targets == (3.0, 2.0)
+    agent.save_pretrained(tmp_path / "shared")
+    shared = CDT.from_pretrained(tmp_path / "shared", device="cpu")
+    assert shared.policy.targets == pytest.approx(expected, rel=1e-3)
     agent.policy.save(tmp_path / "policy.pt")
     alone = type(agent.policy).load(tmp_path / "policy.pt", device="cpu")
     told = alone.predict(np.zeros(4, np.float32))[1]

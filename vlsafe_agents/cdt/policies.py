@@ -118,7 +118,8 @@ class DecisionTransformerPolicy(BasePolicy):
         if self.target_return is not None:
             return self.target_return, self.acting_limit
         known = self.returns_within.cpu().numpy()  # (_LIMITS, 2)
-        kept = int((known[:, 0] <= self.acting_limit * (1 + 1e-6)).sum())  # sums of float32
+        # of a shared agent they are rounded to float16
+        kept = int((known[:, 0] <= self.acting_limit * (1 + 1e-3)).sum())
         return float(known[max(kept - 1, 0), 1]), self.acting_limit
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
