@@ -21,6 +21,7 @@ from vlsafe_agents.common.version import vlsafe_version
 if TYPE_CHECKING:
     from vlsafe_agents import (
         BC,
+        CDT,
         CPQ,
         CQL,
         DQN,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BC",
+    "CDT",
     "CPQ",
     "CQL",
     "DQN",

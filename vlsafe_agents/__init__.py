@@ -12,6 +12,7 @@ from vlsafe_agents.algorithms import ALGORITHMS
 
 if TYPE_CHECKING:
     from vlsafe_agents.bc import BC
+    from vlsafe_agents.cdt import CDT
     from vlsafe_agents.coptidice import COptiDICE
     from vlsafe_agents.cpq import CPQ
     from vlsafe_agents.cql import CQL
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BC",
+    "CDT",
     "CPQ",
     "CQL",
     "DQN",

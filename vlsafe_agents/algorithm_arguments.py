@@ -45,8 +45,13 @@ def stacking_arguments(settings: TrainSettings) -> dict[str, Any]:
     return {"frame_stack": settings.frame_stack, **settings.config}
 
 
+def limit_arguments(settings: TrainSettings) -> dict[str, Any]:
+    """Of one that reads `cost_limit`."""
+    return {"cost_limit": settings.limits(), **settings.config}
+
+
 def limited_arguments(settings: TrainSettings) -> dict[str, Any]:
-    """Of one that reads `cost_limit`, too."""
+    """Of one that reads both."""
     return {"cost_limit": settings.limits(), **stacking_arguments(settings)}
 
 

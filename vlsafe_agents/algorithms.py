@@ -201,6 +201,15 @@ _ROWS = (
         role=_stacking_role("coptidice", "COptiDICE"),
     ),
     AlgorithmSpec(
+        name="cdt",
+        label="CDT",
+        home="vlsafe_agents.cdt:CDT",
+        offline=True,
+        reads=("data", "cost", "cost_limit"),
+        arguments=algorithm_arguments.limit_arguments,
+        cost_limit=lambda preset: COST_LIMIT,
+    ),
+    AlgorithmSpec(
         name="ppo_lag",
         label="PPO-Lag",
         home="vlsafe_agents.ppo_lag:PPOLag",

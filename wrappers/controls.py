@@ -1,13 +1,14 @@
-"""Scorers that know nothing, to be run beside a real one: do its scores matter at all?"""
+"""Scorers that know nothing or err on purpose, to be run beside a real one: does it matter?"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from wrappers.checks import one_number, whole_number
 from wrappers.combinator import Wrapper
@@ -17,6 +18,10 @@ from wrappers.scorer import BUNDLED, Frames, Infos, SafetyScorer, Scores, check_
 Number = TypeVar("Number", int, float)
 
 SHUFFLED = "scorer 'shuffled'"  # in messages
+BLIND = "scorer 'blind'"
+# What makes two situations alike, by the infos of their frames, in steps of [m/s], [s], [s].
+SITUATION = {"speed": 5.0, "time_to_collision": 1.0, "headway": 0.5}
+_MOST_STEPS = 20  # from there on all are alike; there may be nothing ahead, at infinity
 
 
 class ConstantScorer:
@@ -133,6 +138,81 @@ class NegatedScorer(Wrapper):
         return (1.0 - scores).astype(np.float32)
 
 
+class BlindScorer(Wrapper):
+    """Gives p = 1 in some situations, and another scorer's scores elsewhere.
+
+    Its errors are alike in like states, so that a learner cannot average them out; those of
+    :class:`ShuffledScorer` are independent.  A situation is a combination of speed, time to
+    collision and headway, in steps of :data:`SITUATION`.  Infos are one mapping a frame, as the
+    oracle needs them.
+
+    Args:
+        scorer: whose scores, and whose missing labels.
+        share: of the situations; a hash draws which.  Their frames may be more or fewer.
+        seed: of the hash.
+        info: name of an info; only frames with ``low <= info < high`` are concerned.
+        low, high: in the info's unit; None has no end.
+
+    Raises:
+        ValueError: for impossible values, for a range without ``info``, and where it would be blind
+            everywhere.
+    """
+
+    def __init__(
+        self,
+        scorer: SafetyScorer,
+        share: float = 1.0,
+        seed: int = 0,
+        info: str | None = None,
+        low: float | None = None,
+        high: float | None = None,
+    ) -> None:
+        super().__init__(scorer)
+        self.share = one_number(share, "share", BLIND, 0.0, 1.0)
+        self.seed = _seed(seed, BLIND)
+        if info is not None and not isinstance(info, str):
+            raise ValueError(f"{BLIND}: info is {info!r}; give the name of one, such as 'speed'")
+        ends = (None if end is None else one_number(end, "an end", BLIND) for end in (low, high))
+        self.info, (self.low, self.high) = info, ends
+        if (info is None) != (low is None and high is None):
+            raise ValueError(f"{BLIND}: info and its range (low, high) go together; give both")
+        if info is None and self.share == 1.0:
+            raise ValueError(f"{BLIND} would be blind everywhere; give a share below 1, or an info")
+        self.reads_infos = True
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("share", "seed", "info", "low", "high")}
+        return {"name": "blind", **own, "of": self.scorer.identity}
+
+    def __call__(self, frames: Frames, infos: Infos | None = None) -> Scores:
+        """Scores ``(N,)``.
+
+        Raises:
+            ValueError: without one info a frame, and for an info that is NaN.
+            KeyError: when an info is missing.
+        """
+        scores, self.last_reasons = self.ask(self.scorer, frames, infos)
+        unseen = self.blind(infos or (), len(scores)) & ~np.isnan(scores)
+        return np.where(unseen, np.float32(1.0), scores)
+
+    def blind(self, infos: Infos, count: int) -> npt.NDArray[np.bool_]:
+        """Which of so many frames ``(count,)`` it is blind to, by their infos."""
+        if len(infos) != count:
+            raise ValueError(f"{BLIND} needs an info for each of {count} frames, got {len(infos)}")
+        found = np.ones(count, bool)
+        if self.info is not None:
+            values = _column(infos, self.info)
+            found &= values >= (-np.inf if self.low is None else self.low)
+            found &= values < (np.inf if self.high is None else self.high)
+        if self.share < 1.0:
+            steps = [np.floor(_column(infos, name) / step) for name, step in SITUATION.items()]
+            cells = np.minimum(np.stack(steps, 1), _MOST_STEPS).astype("<i8")  # (N, 3)
+            key = self.seed.to_bytes(16, "little")
+            found &= _evenly([cell.tobytes() for cell in cells], key) < self.share
+        return found
+
+
 class RandomScorer:
     """Scores drawn evenly from [0, 1] by a frame's content: no information, yet repeatable.
 
@@ -141,9 +221,7 @@ class RandomScorer:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.seed = whole_number(seed, "seed", "a control", 0)
-        if self.seed >= 1 << 128:
-            raise ValueError(f"seed must be below 2**128, got {seed}")
+        self.seed = _seed(seed, "a control")
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -153,11 +231,7 @@ class RandomScorer:
         """Scores ``(N,)`` of ``frames (N, H, W, 3)`` uint8."""
         check_frames(frames)
         key = self.seed.to_bytes(16, "little")
-        digests = [
-            hashlib.blake2b(frame.tobytes(), digest_size=4, key=key).digest() for frame in frames
-        ]
-        drawn = np.frombuffer(b"".join(digests), "<u4")
-        return (drawn / np.float64(2**32 - 1)).astype(np.float32)
+        return _evenly([frame.tobytes() for frame in frames], key).astype(np.float32)
 
 
 def make_constant_scorer(argument: str | None) -> ConstantScorer:
@@ -187,6 +261,46 @@ def make_shuffled_scorer(argument: str | None, **options: Any) -> ShuffledScorer
 def make_negated_scorer(argument: str | None, **options: Any) -> NegatedScorer:
     """For ``"negated:<scorer>"``; options go to the one inside."""
     return NegatedScorer(make_scorer(argument or BUNDLED, **options))
+
+
+def make_blind_scorer(argument: str | None, **options: Any) -> BlindScorer:
+    """For ``"blind:<scorer>"``; options but those of the class go to the one inside."""
+    names = ("share", "seed", "info", "low", "high")
+    own = {key: options.pop(key) for key in names if key in options}
+    return BlindScorer(make_scorer(argument or BUNDLED, **options), **own)
+
+
+def _seed(seed: int, who: str) -> int:
+    """A seed that keys a hash.
+
+    Raises:
+        ValueError: outside of what it holds.
+    """
+    if whole_number(seed, "seed", who, 0) >= 1 << 128:
+        raise ValueError(f"seed must be below 2**128, got {seed}")
+    return int(seed)
+
+
+def _evenly(contents: Sequence[bytes], key: bytes) -> npt.NDArray[np.float64]:
+    """A number in [0, 1] for each content, evenly drawn and the same for the same one."""
+    digests = [hashlib.blake2b(one, digest_size=4, key=key).digest() for one in contents]
+    return np.frombuffer(b"".join(digests), "<u4") / np.float64(2**32 - 1)
+
+
+def _column(infos: Infos, name: str) -> npt.NDArray[np.float64]:
+    """An info of each frame, ``(N,)``.
+
+    Raises:
+        KeyError: where it is missing.
+        ValueError: where it is NaN.
+    """
+    missing = [number for number, info in enumerate(infos) if name not in info]
+    if missing:
+        raise KeyError(f"info {missing[0]} lacks {name!r}, which {BLIND} needs")
+    values = np.array([float(info[name]) for info in infos])
+    if np.isnan(values).any():
+        raise ValueError(f"{BLIND}: info {name!r} is NaN at frame {np.isnan(values).argmax()}")
+    return values
 
 
 def _number(name: str, argument: str | None, kind: type[Number], example: str) -> Number:

@@ -67,6 +67,10 @@ _BUILT_IN = {
         "controls:make_shuffled_scorer",
         "shuffled:<scorer>: its scores, wrong frames; share=0.5: of half of the frames",
     ),
+    "blind": (
+        "controls:make_blind_scorer",
+        "blind:<scorer>: p = 1 in some situations; share=0.5, or info=headway,high=1",
+    ),
     "negated": ("controls:make_negated_scorer", "negated:<scorer>: 1 minus its scores"),
     "random": ("controls:make_random_scorer", "random:<seed>"),
     "random-weights": (

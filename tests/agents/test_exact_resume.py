@@ -27,7 +27,7 @@ from stable_baselines3.common.vec_env import (
 )
 from tiny_agents import make, weights
 
-from vlsafe_agents import BC, CPQ, CQL, IQL, COptiDICE, PPOLag, TRPOLag, VLSafe
+from vlsafe_agents import BC, CDT, CPQ, CQL, IQL, COptiDICE, PPOLag, TRPOLag, VLSafe
 from vlsafe_agents.algorithms import ALGORITHMS
 from vlsafe_agents.common.agent_file import read_agent
 from vlsafe_agents.common.random_states import common_random_states
@@ -136,9 +136,10 @@ def test_vlsafe_goes_on_in_each_phase(limit: Any, dataset: EpisodeDataset, tmp_p
     assert agent._gap.updates > 0
 
 
-@pytest.mark.parametrize("kind", [IQL, CQL, CPQ, COptiDICE])
+@pytest.mark.parametrize("kind", [IQL, CQL, CPQ, COptiDICE, CDT])
 def test_offline_baselines_go_on(kind: Any, dataset: EpisodeDataset, tmp_path: Path) -> None:
-    small = {"batch_size": 16, "seed": 0, "device": "cpu", "policy_kwargs": {"net_arch": [16]}}
+    nets: dict[str, Any] = {"width": 16, "layers": 1} if kind is CDT else {"net_arch": [16]}
+    small = {"batch_size": 16, "seed": 0, "device": "cpu", "policy_kwargs": nets}
     check_going_on(
         kind("MlpPolicy", SpeedLimit(), dataset, **small),
         lambda path: kind.load(path, device="cpu", dataset=dataset),

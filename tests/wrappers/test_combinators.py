@@ -18,7 +18,7 @@ from wrappers.cached_scorer import CachedScorer
 from wrappers.calibrated import Calibration, FittedOn
 from wrappers.combinator import Combinator, Wrapper
 from wrappers.contrast import ContrastScorer
-from wrappers.controls import NegatedScorer
+from wrappers.controls import BlindScorer, NegatedScorer
 from wrappers.remembered_scorer import RememberedScorer, facts_of
 from wrappers.score_cache import ScoreCache
 from wrappers.scorer import ASKED
@@ -73,6 +73,7 @@ def makers(tmp_path: Path) -> dict[type, Callable[[Any], Any]]:
         CalibratedScorer: calibrated,
         ContrastScorer: ContrastScorer,
         EnsembleScorer: lambda scorer: EnsembleScorer([scorer, make_scorer("constant:0.5")]),
+        BlindScorer: lambda scorer: BlindScorer(scorer, info="speed", low=30.0),
         NegatedScorer: NegatedScorer,
         ShuffledScorer: ShuffledScorer,
         WindowScorer: lambda scorer: WindowScorer(scorer, 2, "tile"),
@@ -123,7 +124,7 @@ def test_what_is_asked_is_answered_by_the_scorer_inside(
             size = getattr(combined, "context_frames", 1)
             frames = np.zeros((2, *([size] if size > 1 else []), 4, 4, 3), np.uint8)
             frames[1] += 9
-            silent = np.isnan(combined(frames))
+            silent = np.isnan(combined(frames, [{"speed": 20.0}] * 2))
             if kind is not EnsembleScorer:  # the other member has labels for all
                 assert silent.sum() == 1, kind
                 assert combined.last_reasons[silent.argmax()] == "too dark", kind

@@ -16,7 +16,7 @@ from wrappers import (
     make_scorer,
     safety_degree,
 )
-from wrappers.controls import Deal, NegatedScorer
+from wrappers.controls import SITUATION, BlindScorer, Deal, NegatedScorer
 
 FRAMES = np.zeros((3, 8, 8, 3), np.uint8)
 SAFE_INFO = {"time_to_collision": np.inf, "headway": np.inf, "collision": False, "off_road": False}
@@ -180,3 +180,88 @@ def test_shuffling_repeats_with_its_seed():
     frames = numbered_frames(50)
     one, two = (ShuffledScorer(IndexScorer(), seed=3)(frames) for _ in range(2))
     np.testing.assert_array_equal(one, two)
+
+
+def situations(count, seed=0):
+    rng = np.random.default_rng(seed)
+    columns = {
+        "speed": rng.uniform(0, 40, count),
+        "time_to_collision": np.where(rng.random(count) < 0.3, np.inf, rng.uniform(0, 15, count)),
+        "headway": np.where(rng.random(count) < 0.3, np.inf, rng.uniform(0, 8, count)),
+    }
+    return [{name: column[k] for name, column in columns.items()} for k in range(count)]
+
+
+def test_a_blind_scorer_calls_a_share_of_the_situations_safe():
+    frames, infos = np.zeros((4000, 1, 1, 3), np.uint8), situations(4000)
+    scorer = make_scorer("blind:constant:0.25,share=0.3,seed=4")
+    found = scorer(frames, infos)
+    assert set(found.tolist()) == {0.25, 1.0}
+    assert (found == 1.0).mean() == pytest.approx(0.3, abs=0.05)  # of many, about as many frames
+    one_by_one = [scorer(f[None], [i])[0] for f, i in zip(frames[:50], infos[:50], strict=True)]
+    np.testing.assert_array_equal(found[:50], one_by_one)  # as an environment asks
+    other = make_scorer("blind:constant:0.25,share=0.3,seed=5")(frames, infos)
+    assert 0.3 < (other != found).mean() < 0.55  # 0.42 of two independent draws
+
+
+def test_a_blind_scorer_errs_alike_in_like_situations():
+    scorer = BlindScorer(ConstantScorer(0.0), share=0.5)
+    here = {"speed": 21.0, "time_to_collision": 3.1, "headway": 1.05}
+    like = [{"speed": 24.9, "time_to_collision": 3.9, "headway": 1.4}, here]
+    free = [{**here, "time_to_collision": far, "headway": np.inf} for far in (20.0, 900.0, np.inf)]
+    for infos in (like, free):
+        for seed in range(20):
+            scorer.seed = seed
+            assert len(set(scorer(FRAMES[: len(infos)], infos).tolist())) == 1
+    cells = [{**here, name: here[name] + step} for name, step in SITUATION.items()]
+    drawn = [BlindScorer(ConstantScorer(0.0), 0.5, seed)(FRAMES, cells) for seed in range(20)]
+    assert np.std(drawn, 1).mean() > 0  # one step further is another situation
+
+
+def test_a_blind_scorer_sees_nothing_in_a_range():
+    infos = [{"headway": value} for value in (0.2, 0.999, 1.0, np.inf)]
+    frames = np.zeros((4, 2, 2, 3), np.uint8)
+    near = make_scorer("blind:constant:0.25,info=headway,high=1")
+    assert near(frames, infos).tolist() == [1.0, 1.0, 0.25, 0.25]
+    far = make_scorer("blind:constant:0.25,info=headway,low=0.9,high=2")
+    assert far(frames, infos).tolist() == [0.25, 1.0, 1.0, 0.25]
+    assert json.loads(json.dumps(near.identity)) == {
+        "name": "blind", "share": 1.0, "seed": 0, "info": "headway", "low": None, "high": 1.0,
+        "of": {"name": "constant", "value": 0.25},
+    }  # fmt: skip
+
+
+def test_where_there_is_no_label_a_blind_scorer_has_none():
+    class Silent(IndexScorer):
+        def __call__(self, frames, infos=None):
+            return np.full(len(frames), np.nan, np.float32)
+
+    assert np.isnan(BlindScorer(Silent(), info="speed", low=0)(FRAMES, [{"speed": 1}] * 3)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"share": 1.5}, "share"),
+        ({"share": 0.5, "seed": -1}, "seed"),
+        ({"share": 0.5, "seed": 1 << 128}, r"below 2\*\*128"),
+        ({"info": 3, "low": 1}, "name of one"),
+        ({"info": "speed", "low": "fast"}, "fast"),
+        ({"info": "speed"}, "give both"),
+        ({"share": 0.5, "high": 1}, "give both"),
+        ({}, "everywhere"),
+    ],
+)
+def test_impossible_blindness_is_refused(options, word):
+    with pytest.raises(ValueError, match=word):
+        BlindScorer(ConstantScorer(0.0), **options)
+
+
+def test_a_blind_scorer_needs_what_it_reads():
+    scorer = BlindScorer(ConstantScorer(0.0), info="speed", high=1)
+    with pytest.raises(ValueError, match="an info for each of 3 frames, got 0"):
+        scorer(FRAMES)
+    with pytest.raises(KeyError, match="info 1 lacks 'speed'"):
+        scorer(FRAMES, [{"speed": 1.0}, {}, {}])
+    with pytest.raises(ValueError, match="'speed' is NaN at frame 2"):
+        scorer(FRAMES, [{"speed": 1.0}, {"speed": 1.0}, {"speed": np.nan}])

@@ -129,7 +129,7 @@ def test_whatever_is_quoted_comes_back(text: str) -> None:
 
 def test_the_names_that_the_documents_give_can_be_built() -> None:
     text = (Path(__file__).parents[2] / "docs" / "scorers.md").read_text("utf-8")
-    names = ("bundled", "ensemble", "frames", "oracle", "constant", "random", "shuffled")
+    names = ("bundled", "ensemble", "frames", "oracle", "constant", "random", "shuffled", "blind")
     specs = {
         spec
         for spec in re.findall(r"`([a-z-]+(?:[:,][^` ]+)?)`", text)

@@ -59,10 +59,10 @@ def label(
     """Add the scorer's safety score p of every frame; an earlier scorer's are replaced.
 
     "shuffled:<scorer>" deals that scorer's scores to the wrong frames (a control),
-    "shuffled:<scorer>,share=0.5" those of half of the frames.  No frame is scored twice, in
-    whatever data set it lies; the same command goes on where it was killed, and scores only what
-    has no label yet.  A run with labels for (nearly) no frames is an error, and leaves the labels
-    as they were.
+    "shuffled:<scorer>,share=0.5" those of half of the frames, and "blind:<scorer>,share=0.5" gives
+    p = 1 in half of the situations.  No frame is scored twice, in whatever data set it lies; the
+    same command goes on where it was killed, and scores only what has no label yet.  A run with
+    labels for (nearly) no frames is an error, and leaves the labels as they were.
     """
     from vlsafe_agents.cli.environments import is_ours
     from vlsafe_agents.data.storage import read_metadata, resolve_dataset

@@ -231,16 +231,17 @@ def _stock(path: Path, algo: str | None, allow_pickle: bool, given: Given) -> Su
 
 
 def _act_under(model: Any, limit: float | None, name: str) -> tuple[float | None, str]:
-    """The limit that an agent for a range of them drives under from now on, and the file's suffix.
+    """The limit that an agent for several of them drives under from now on, and the file's suffix.
 
-    None of other agents.
+    None of agents for one limit.
 
     Raises:
-        ValueError: for a limit that it was not trained for.
+        ValueError: for a limit that it cannot drive under.
     """
     from vlsafe_agents.evaluation.stored import limit_suffix
 
-    if not isinstance(getattr(model, "cost_limit", None), tuple):
+    any_limit = getattr(model, "takes_any_limit", False)
+    if not any_limit and not isinstance(getattr(model, "cost_limit", None), tuple):
         if limit is not None:
             raise ValueError(
                 f"--cost-limit {limit:g}: {name} was not trained for a range of limits "

@@ -120,7 +120,7 @@ def train(
 ) -> dict[str, Any]:
     """Train an agent; the same command goes on from the last checkpoint (every two minutes).
 
-    VLSafe, BC, BC-Safe, IQL, CQL, CPQ and COptiDICE learn from --data and never touch the
+    VLSafe, BC, BC-Safe, IQL, CQL, CPQ, COptiDICE and CDT learn from --data and never touch the
     environment.  VLSafe without --data, or with --online, drives and learns in turn, and so do
     PPO-Lag, TRPO-Lag, SAC-Lag (continuous actions), PPO, Recurrent PPO, TRPO, DQN, QR-DQN and SAC
     (continuous actions); given --data, they drive as many steps as it holds, in the same

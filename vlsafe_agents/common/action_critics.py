@@ -55,7 +55,7 @@ class ActionCritic(nn.Module):
         if isinstance(action_space, spaces.Discrete):
             outputs = int(action_space.n)
         else:
-            inputs += _action_size(action_space)
+            inputs += action_size(action_space)
         self.nets = nn.ModuleList(
             nn.Sequential(*create_mlp(inputs, outputs, layers, activation_fn)) for _ in range(count)
         )
@@ -66,7 +66,7 @@ class ActionCritic(nn.Module):
             chosen = actions.long().reshape(1, -1, 1).expand(len(self.nets), -1, 1)
             return self.of_all(obs).gather(-1, chosen).squeeze(-1)
         features = self._features(obs)  # (N, F)
-        joined = th.cat([features, _action_vector(actions, self.action_space)], -1)
+        joined = th.cat([features, action_vector(actions, self.action_space)], -1)
         return th.stack([net(joined).squeeze(-1) for net in self.nets])
 
     def of_all(self, obs: PyTorchObs) -> th.Tensor:
@@ -77,7 +77,7 @@ class ActionCritic(nn.Module):
     def of_several(self, obs: PyTorchObs, actions: th.Tensor) -> th.Tensor:
         """Values (count, S, N) of S actions (S, N, A) of a `Box` in each of N states."""
         features = self._features(obs).expand(len(actions), -1, -1)  # (S, N, F)
-        vectors = _action_vector(actions.flatten(0, 1), self.action_space)
+        vectors = action_vector(actions.flatten(0, 1), self.action_space)
         joined = th.cat([features, vectors.reshape(*features.shape[:2], -1)], -1)
         return th.stack([net(joined).squeeze(-1) for net in self.nets])
 
@@ -146,15 +146,19 @@ class CriticsMultiInputPolicy(SeesVehicles, CriticsPolicy, MultiInputActorCritic
     """The same for Dict observations, and sets of vehicles."""
 
 
-def _action_size(space: spaces.Space[Any]) -> int:
+def action_size(space: spaces.Space[Any]) -> int:
     """Length of an action as networks read it."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
     if isinstance(space, spaces.MultiDiscrete):
         return int(space.nvec.sum())
     return int(np.prod(space.shape or (1,)))
 
 
-def _action_vector(actions: th.Tensor, space: spaces.Space[Any]) -> th.Tensor:
-    """Actions (N, ...) as networks read them, (N, A) float32."""
+def action_vector(actions: th.Tensor, space: spaces.Space[Any]) -> th.Tensor:
+    """Actions (N, ...) as networks read them, (N, A) float32; those that count, from 0."""
+    if isinstance(space, spaces.Discrete):
+        return nn.functional.one_hot(actions.long().flatten(), int(space.n)).float()
     if isinstance(space, spaces.MultiDiscrete):
         parts = actions.flatten(1).long().unbind(1)
         counts = [int(n) for n in space.nvec.reshape(-1)]

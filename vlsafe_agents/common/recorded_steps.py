@@ -17,7 +17,6 @@ from vlsafe_agents.common.frame_stack import StacksFrames, single_space, stack_e
 from vlsafe_agents.common.offline import OfflineAlgorithm
 from vlsafe_agents.common.space_actions import ActsInSpace
 from vlsafe_agents.data.accepted import check_dataset
-from vlsafe_agents.data.batches import TransitionBatch
 from vlsafe_agents.data.dataset import EpisodeDataset
 from wrappers.checks import one_number, whole_number
 
@@ -206,12 +205,10 @@ class LearnsFromSteps(StacksFrames, ActsInSpace, OfflineAlgorithm):
 
     def train(self) -> None:
         """One gradient update."""
-        assert self._training_data is not None
         self.policy.set_training_mode(True)
         optimizer = self.policy.optimizer
         self._update_learning_rate(optimizer)
-        batch = self._training_data.sample_transitions(self.batch_size, self._rng, self.frame_stack)
-        loss, logs = self._losses(batch)
+        loss, logs = self._losses(self._sample())
         optimizer.zero_grad()
         loss.backward()
         if self.max_grad_norm is not None:
@@ -225,7 +222,12 @@ class LearnsFromSteps(StacksFrames, ActsInSpace, OfflineAlgorithm):
             single = value.item() if isinstance(value, th.Tensor) else value
             self.logger.record_mean(f"train/{name}", single)
 
-    def _losses(self, batch: TransitionBatch) -> tuple[th.Tensor, dict[str, Any]]:
+    def _sample(self) -> Any:
+        """The batch of an update: single steps, where a class draws nothing else."""
+        assert self._training_data is not None
+        return self._training_data.sample_transitions(self.batch_size, self._rng, self.frame_stack)
+
+    def _losses(self, batch: Any) -> tuple[th.Tensor, dict[str, Any]]:
         """The loss of a batch and what is logged of it, by name."""
         raise NotImplementedError
 

@@ -25,6 +25,7 @@ from vlsafe_agents.data.episode import (
     check_cost_mode,
     episodes_of,
 )
+from vlsafe_agents.data.histories import Histories, Source
 from vlsafe_agents.data.paging import take
 from vlsafe_agents.data.rows import (
     FlatRows,
@@ -422,6 +423,10 @@ class EpisodeDataset:
         check_rng(rng)
         numbers = self.episode_ids[rng.integers(0, self.num_episodes, batch_size)]
         return stacked_rows(self._flat, self._flat.starts[numbers], frame_stack)
+
+    def histories(self) -> Histories:
+        """Parts of the episodes of this view, with what was still earned and paid at each step."""
+        return Histories([Source(self._flat, self._stream, self._costs)])
 
     def mean_discounted_steps(self, gamma: float) -> float:
         """Mean over episodes of the sum of ``gamma**t`` over their steps.

@@ -15,6 +15,7 @@ from vlsafe_agents.data.accepted import check_dataset
 from vlsafe_agents.data.batches import SequenceBatch, SequenceSource, TransitionBatch
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
+from vlsafe_agents.data.histories import Histories
 from vlsafe_agents.data.rows import episode_mask
 from wrappers.checks import one_number
 
@@ -221,6 +222,10 @@ class MixedDataset(EpisodeDataset):
             if count
         ]
         return {name: np.concatenate([one[name] for one in batches]) for name in batches[0]}
+
+    def histories(self) -> Histories:
+        """As :meth:`EpisodeDataset.histories`, drawn by the weights of the data sets."""
+        return Histories.joined([part.histories() for part in self.parts], self.weights)
 
     def mean_discounted_steps(self, gamma: float) -> float:
         """As :meth:`EpisodeDataset.mean_discounted_steps`, by the weights of the data sets."""
