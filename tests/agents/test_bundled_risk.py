@@ -12,9 +12,12 @@ from load_script import script
 import vlsafe_envs
 from vlsafe_agents.cli import main as cli
 from vlsafe_agents.evaluation import read_evaluation
+from vlsafe_agents.pretrained.card import card_text
+from vlsafe_agents.pretrained.kinds import RISK
 from vlsafe_agents.risk import SafetyShield, bundled_ids, bundled_risk
-from vlsafe_agents.risk.bundled import FOLDER
 from vlsafe_agents.risk.run_folder import read_risk
+from vlsafe_agents.risk.shared import FILES, FOLDER
+from wrappers.files import file_sha256, read_json
 
 MOST_BYTES = 1_000_000  # of one
 
@@ -26,8 +29,15 @@ def test_each_is_of_its_environment_and_described(env_id: str) -> None:
     env = gym.make(env_id, observation="vehicles", scorer=None, **run.settings["env"]["kwargs"])
     assert run.model.observation_space == env.observation_space
     assert run.model.action_space == env.action_space
-    card = (FOLDER / env_id / "card.md").read_text(encoding="utf-8")
+    facts = read_json(FOLDER / env_id / "card.json")
+    assert facts["weights"]["sha256"] == file_sha256(FOLDER / env_id / "risk.zip")
+    assert facts["model"] == run.model.told_in_card()
+    densities = sorted({found["env_kwargs"]["density"] for found in facts["evaluations"]})
+    assert densities == list(script("benchmarks/bundled_risk.py").densities(env_id))
+    card = (FOLDER / env_id / "README.md").read_text(encoding="utf-8")
+    assert card == card_text(RISK, FOLDER / env_id)
     assert f"{run.facts['simulated']['learnt from']['states']:,} states" in card
+    assert {file.name for file in (FOLDER / env_id).iterdir()} == set(FILES)
     assert sum(file.stat().st_size for file in (FOLDER / env_id).iterdir()) < MOST_BYTES
 
 
