@@ -125,7 +125,7 @@ ROADS: dict[str, Road] = {
         40_000,
         "expert=0.5,noisy=0.25,aggressive=0.15,random=0.1",
         (*TRUTH, "--cost-limit", "0.1"),
-        ("--steps", "800", *WARM),
+        ("--steps", "600", *WARM),
         arguments=("traffic=hard", "collision_cost=10"),
         episodes=100,
         compared=20,
@@ -170,7 +170,7 @@ DRIVING: dict[str, Driver] = {
         ("--update", "gated", "--steps", "300"),
         ("Its judge has seen drawings of these roads in its own training.",),
     ),
-    "left-turn": Driver("left-turn", "gated", ("--update", "gated", "--steps", "400"), ()),
+    "left-turn": Driver("left-turn", "gated", ("--update", "gated", "--steps", "300"), ()),
     "navigation": Driver("navigation", "gated", ("--update", "gated", "--steps", "400"), ()),
 }
 
