@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import gymnasium as gym
@@ -80,3 +81,31 @@ def test_the_command_line_finds_it_by_the_agents_environment(tmp_path: Path) -> 
     shielded = read_evaluation(file).shielded
     assert shielded is not None
     assert shielded["model"] == "bundled"
+
+
+def test_the_script_packs_a_run_with_its_drives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_id, made = "VLSafe-Merge-v0", script("benchmarks/bundled_risk.py")
+    stated = read_json(FOLDER / env_id / "card.json")
+    for who, agent in ((env_id, str(FOLDER / env_id)), (f"{env_id}-expert", "expert")):
+        out = tmp_path / who
+        where = ("--env", env_id) if agent == "expert" else ()
+        drive = ("evaluate", agent, "--episodes", "2", "--scorer", "none", "--no-record", *where)
+        for density in made.densities(env_id):
+            with pytest.raises(SystemExit) as stop:
+                cli.main([*drive, "--density", str(density), "--out", str(out)])
+            assert not stop.value.code
+    for name in ("risk.zip", "settings.json", "training.json"):
+        shutil.copyfile(FOLDER / env_id / name, tmp_path / env_id / name)
+    monkeypatch.setattr(made, "FOLDER", tmp_path / "package")
+    monkeypatch.setattr(made, "examination_rows", lambda *_: stated["examined"])
+    place = made.pack(env_id, tmp_path, [f"vlsafe train-risk --out {tmp_path}/{env_id}"])
+    facts = read_json(place / "card.json")
+    assert {file.name for file in place.iterdir()} == set(FILES)
+    assert facts["weights"]["sha256"] == file_sha256(place / "risk.zip")
+    assert facts["model"] == stated["model"]
+    assert facts["commands"] == [f"vlsafe train-risk --out runs/bundled_risk/{env_id}"]
+    rows = [(found["who"], found["env_kwargs"]["density"]) for found in facts["evaluations"]]
+    who = [found["who"] for found in stated["evaluations"]]
+    assert rows == list(zip(who, [1.0, 1.0, 1.5, 1.5], strict=True))
