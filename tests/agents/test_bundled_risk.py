@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,9 +13,12 @@ from load_script import script
 import vlsafe_envs
 from vlsafe_agents.cli import main as cli
 from vlsafe_agents.evaluation import read_evaluation
+from vlsafe_agents.pretrained.card import card_text
+from vlsafe_agents.pretrained.kinds import RISK
 from vlsafe_agents.risk import SafetyShield, bundled_ids, bundled_risk
-from vlsafe_agents.risk.bundled import FOLDER
 from vlsafe_agents.risk.run_folder import read_risk
+from vlsafe_agents.risk.shared import FILES, FOLDER
+from wrappers.files import file_sha256, read_json
 
 MOST_BYTES = 1_000_000  # of one
 
@@ -26,8 +30,15 @@ def test_each_is_of_its_environment_and_described(env_id: str) -> None:
     env = gym.make(env_id, observation="vehicles", scorer=None, **run.settings["env"]["kwargs"])
     assert run.model.observation_space == env.observation_space
     assert run.model.action_space == env.action_space
-    card = (FOLDER / env_id / "card.md").read_text(encoding="utf-8")
+    facts = read_json(FOLDER / env_id / "card.json")
+    assert facts["weights"]["sha256"] == file_sha256(FOLDER / env_id / "risk.zip")
+    assert facts["model"] == run.model.told_in_card()
+    densities = sorted({found["env_kwargs"]["density"] for found in facts["evaluations"]})
+    assert densities == list(script("benchmarks/bundled_risk.py").densities(env_id))
+    card = (FOLDER / env_id / "README.md").read_text(encoding="utf-8")
+    assert card == card_text(RISK, FOLDER / env_id)
     assert f"{run.facts['simulated']['learnt from']['states']:,} states" in card
+    assert {file.name for file in (FOLDER / env_id).iterdir()} == set(FILES)
     assert sum(file.stat().st_size for file in (FOLDER / env_id).iterdir()) < MOST_BYTES
 
 
@@ -70,3 +81,31 @@ def test_the_command_line_finds_it_by_the_agents_environment(tmp_path: Path) -> 
     shielded = read_evaluation(file).shielded
     assert shielded is not None
     assert shielded["model"] == "bundled"
+
+
+def test_the_script_packs_a_run_with_its_drives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_id, made = "VLSafe-Merge-v0", script("benchmarks/bundled_risk.py")
+    stated = read_json(FOLDER / env_id / "card.json")
+    for who, agent in ((env_id, str(FOLDER / env_id)), (f"{env_id}-expert", "expert")):
+        out = tmp_path / who
+        where = ("--env", env_id) if agent == "expert" else ()
+        drive = ("evaluate", agent, "--episodes", "2", "--scorer", "none", "--no-record", *where)
+        for density in made.densities(env_id):
+            with pytest.raises(SystemExit) as stop:
+                cli.main([*drive, "--density", str(density), "--out", str(out)])
+            assert not stop.value.code
+    for name in ("risk.zip", "settings.json", "training.json"):
+        shutil.copyfile(FOLDER / env_id / name, tmp_path / env_id / name)
+    monkeypatch.setattr(made, "FOLDER", tmp_path / "package")
+    monkeypatch.setattr(made, "examination_rows", lambda *_: stated["examined"])
+    place = made.pack(env_id, tmp_path, [f"vlsafe train-risk --out {tmp_path}/{env_id}"])
+    facts = read_json(place / "card.json")
+    assert {file.name for file in place.iterdir()} == set(FILES)
+    assert facts["weights"]["sha256"] == file_sha256(place / "risk.zip")
+    assert facts["model"] == stated["model"]
+    assert facts["commands"] == [f"vlsafe train-risk --out runs/bundled_risk/{env_id}"]
+    rows = [(found["who"], found["env_kwargs"]["density"]) for found in facts["evaluations"]]
+    who = [found["who"] for found in stated["evaluations"]]
+    assert rows == list(zip(who, [1.0, 1.0, 1.5, 1.5], strict=True))

@@ -20,7 +20,7 @@ from vlsafe_agents.pretrained import Bundle
 from vlsafe_agents.pretrained.sources import find_folder
 from vlsafe_agents.pretrained.weights import completed, halved
 from vlsafe_agents.risk import pretrained_risk
-from vlsafe_agents.risk.bundled import FOLDER as RISKS
+from vlsafe_agents.risk.shared import FOLDER as RISKS
 from wrappers.files import write_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -10,7 +10,8 @@ A shared agent is a folder:
 ``README.md``     the model card, made of the three
 ================= =========================================================================
 
-``settings.json`` and ``training.json`` are there where the agent comes from ``vlsafe train``.
+``settings.json`` and ``training.json`` are there where the agent comes from ``vlsafe train``.  A
+shared risk model is the same with ``risk.zip`` (:mod:`vlsafe_agents.risk.shared`).
 """
 
 from vlsafe_agents.pretrained.bundle import Bundle

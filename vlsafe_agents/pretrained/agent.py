@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,7 +12,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 
 from vlsafe_agents.common.agent_file import read_agent, write_agent
-from vlsafe_agents.pretrained.sources import FACTS_FILE, find_folder
+from vlsafe_agents.pretrained.kinds import AGENT
+from vlsafe_agents.pretrained.sharing import folder_to_share, push
+from vlsafe_agents.pretrained.sources import find_folder
 from vlsafe_agents.pretrained.weights import completed, halved
 from vlsafe_agents.training.settings import MODEL_FILE
 from wrappers.files import replacing
@@ -94,13 +95,7 @@ class SharedAgent(BaseAlgorithm):
         """
         from vlsafe_agents.pretrained.card import write_card
 
-        out = Path(folder)
-        if (out / MODEL_FILE).exists() and not (out / FACTS_FILE).exists():
-            raise FileExistsError(
-                f"{out} holds an agent that was not shared from here, perhaps the only copy of "
-                "one; choose another folder"
-            )
-        out.mkdir(parents=True, exist_ok=True)
+        out = folder_to_share(folder, MODEL_FILE)
         content = io.BytesIO()
         self.save(content)
         if learnable:
@@ -114,7 +109,7 @@ class SharedAgent(BaseAlgorithm):
                 out / MODEL_FILE, {**self._as_shared(data), SHARED: made}, {"policy": weights}
             )
         known = self._taken_from is not None and self._taken_from[1] == self._n_updates
-        write_card(out, self._taken_from[0] if known and self._taken_from else None, notes)
+        write_card(AGENT, out, self._taken_from[0] if known and self._taken_from else None, notes)
         return out
 
     def push_to_hub(
@@ -139,19 +134,14 @@ class SharedAgent(BaseAlgorithm):
             revision: the branch to write to.
             learnable: this and ``notes`` as of :meth:`save_pretrained`.
         """
-        from huggingface_hub import HfApi
-
-        hub = HfApi(token=token, library_name="vlsafe")
-        hub.create_repo(repository, private=private, exist_ok=True)
-        with tempfile.TemporaryDirectory() as place:
-            self.save_pretrained(place, learnable=learnable, notes=notes)
-            commit = hub.upload_folder(
-                repo_id=repository,
-                folder_path=place,
-                commit_message=message,
-                revision=revision,
-            )
-        return str(commit.commit_url)
+        return push(
+            repository,
+            lambda place: self.save_pretrained(place, learnable=learnable, notes=notes),
+            private=private,
+            token=token,
+            revision=revision,
+            message=message,
+        )
 
     def _as_shared(self, data: dict[str, Any]) -> dict[str, Any]:
         """A file's data without what belongs to parts that are left out."""

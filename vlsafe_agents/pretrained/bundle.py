@@ -29,9 +29,12 @@ class Bundle:
         return tuple(sorted(file.parent.name for file in self.root.glob(f"*/{self.file}")))
 
     def find(self, name: str) -> Path | None:
-        """The folder of a model, by its name or the short form of an environment's id."""
+        """The folder of a model, by its name or the short form of an environment's id.
+
+        Short forms may be hyphenated: ``"left-turn"`` and ``"leftturn"`` are the same.
+        """
         for known in self.names():
-            if name in (known, short_name(known)):
+            if name == known or name.replace("-", "") == short_name(known).replace("-", ""):
                 return self.root / known
         return None
 

@@ -29,10 +29,10 @@ from vlsafe_agents.common.vehicle_rows import VEHICLES, WAYS, row_parts
 from vlsafe_agents.detection.detector import Detector
 from vlsafe_agents.risk.network import RiskNet, event_loss, scaled
 from vlsafe_agents.risk.outcomes import Outcomes
+from vlsafe_agents.risk.shared import MODEL_FILE, SharedRisk
 from vlsafe_agents.vlsafe.actions import action_kind
 from wrappers.checks import one_number
 
-MODEL_FILE = "risk.zip"  # in the folder of a training
 _KIND = "risk_model"  # what its files say that they are
 BEGINNINGS = "beginnings"  # in an observation, (N, T, *action shape): how the tails begin
 _TOLD = "told"
@@ -87,7 +87,7 @@ class Seen(NamedTuple):
     begun: Array | None = None  # (N, T, *action shape) how the tails begin; None: not told
 
 
-class RiskModel:
+class RiskModel(SharedRisk):
     """Chances of a cost event if an action is held for a moment and a macro-action drives on.
 
     An *event* is a terminal step with a cost: a collision, leaving the road.  It is learnt from
@@ -201,7 +201,7 @@ class RiskModel:
             return self._loss(data, torch.as_tensor(batch))
 
         fit(self.net, config, loss, progress)
-        self.facts, self.judge = dict(outcomes.counts), outcomes.judge
+        self.facts, self.judge, self._taken_from = dict(outcomes.counts), outcomes.judge, None
         return self
 
     def _tensors(self, outcomes: Outcomes, targets: Array) -> _Data:
