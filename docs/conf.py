@@ -143,14 +143,16 @@ def without_colours(app: Any, document: Any) -> None:
 def whole_sentences(
     app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
 ) -> None:
-    """Keeps napoleon from reading a property's sentence up to its colon as the type."""
-    if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+    """Puts back what napoleon takes for a property's type: its sentence up to a colon."""
+    given = [line for line in lines if line.startswith(":type: ")]
+    if given and what in ("attribute", "data", "property"):
+        lines.remove(given[0])
+        lines[0] = f"{given[0].removeprefix(':type: ')}: {lines[0]}"
 
 
 def setup(app: Any) -> None:
     """Registers the hooks above."""
-    app.connect("autodoc-process-docstring", whole_sentences, priority=400)
+    app.connect("autodoc-process-docstring", whole_sentences, priority=600)  # after napoleon
     app.connect("config-inited", link_to_others, priority=1)
     app.connect("builder-inited", copy_documents)
     app.connect("source-read", lead)

@@ -107,12 +107,12 @@ def test_links_into_documents_lead_to_headings() -> None:
 
 
 def test_a_property_is_described_by_its_whole_sentence(conf: dict[str, Any]) -> None:
-    """Napoleon takes what stands before a colon for the type."""
-    described = {what: ["Settings: what they are."] for what in ("property", "method")}
-    for what, lines in described.items():
+    """Napoleon makes a type of what stands before a colon, as here of "Settings"."""
+    made = ["what they are.", "More.", "", ":type: Settings"]
+    found = {what: [*made] for what in ("property", "method")}
+    for what, lines in found.items():
         conf["whole_sentences"](None, what, "name", None, None, lines)
-    assert described["method"] == ["Settings: what they are."]
-    assert described["property"] == ["", "Settings: what they are."]
+    assert found == {"property": ["Settings: what they are.", "More.", ""], "method": made}
 
 
 class Page(HTMLParser):
@@ -169,3 +169,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     found = {path.name: Page(path.read_text(encoding="utf-8")).faults for path in pages}
     assert {name: faults for name, faults in found.items() if faults} == {}
     assert "_static/site.css" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    agents = (tmp_path / "api" / "agents.html").read_text(encoding="utf-8")
+    assert "field-list" in agents
+    assert not re.search(r'<dt class="field-\w+">Type<', agents)
