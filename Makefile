@@ -34,7 +34,7 @@ test-all: $(STAMP) lint type
 
 matrix:  ## `make test` with each Python of VERSIONS that is installed, in .venv-VERSION
 	@ran=; for version in $(VERSIONS); do \
-		command -v python$$version >/dev/null || { echo "python$$version is not installed: left out"; continue; }; \
+		python$$version -c '' 2>/dev/null || { echo "python$$version is not installed: left out"; continue; }; \
 		$(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; ran="$$ran $$version"; \
 	done; test -n "$$ran" && echo "passed with Python$$ran"
 

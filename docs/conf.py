@@ -47,7 +47,8 @@ COPIES = {
 exclude_patterns = ["_build", "jupyter_execute"]
 html_theme = "furo"
 html_title = f"vlsafe {release}"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
@@ -139,8 +140,19 @@ def without_colours(app: Any, document: Any) -> None:
             block.children = [nodes.Text(text)]
 
 
+def whole_sentences(
+    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
+) -> None:
+    """Puts back what napoleon takes for a property's type: its sentence up to a colon."""
+    given = [line for line in lines if line.startswith(":type: ")]
+    if given and what in ("attribute", "data", "property"):
+        lines.remove(given[0])
+        lines[0] = f"{given[0].removeprefix(':type: ')}: {lines[0]}"
+
+
 def setup(app: Any) -> None:
     """Registers the hooks above."""
+    app.connect("autodoc-process-docstring", whole_sentences, priority=600)  # after napoleon
     app.connect("config-inited", link_to_others, priority=1)
     app.connect("builder-inited", copy_documents)
     app.connect("source-read", lead)

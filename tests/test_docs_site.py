@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,53 @@ def test_links_into_documents_lead_to_headings() -> None:
     assert [(path.name, anchor) for path, to, anchor in found if anchor not in anchors(to)] == []
 
 
+def test_a_property_is_described_by_its_whole_sentence(conf: dict[str, Any]) -> None:
+    """Napoleon makes a type of what stands before a colon, as here of "Settings"."""
+    made = ["what they are.", "More.", "", ":type: Settings"]
+    found = {what: [*made] for what in ("property", "method")}
+    for what, lines in found.items():
+        conf["whole_sentences"](None, what, "name", None, None, lines)
+    assert found == {"property": ["Settings: what they are.", "More.", ""], "method": made}
+
+
+class Page(HTMLParser):
+    """What of a page a narrow or a dark screen, or a reader without pictures, would miss."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.boxes: list[bool] = []  # of each open div: whether it scrolls
+        self.faults: list[str] = []
+        self.seen: set[str] = set()
+        self.feed(text)
+        self.faults += [f"no {tag}" for tag in ("title", "viewport") if tag not in self.seen]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {key: value or "" for key, value in attrs}
+        self.seen.add(given.get("name", "") if tag == "meta" else tag)
+        if tag == "div":
+            self.boxes.append("table-wrapper" in given.get("class", "").split())
+        if tag == "table" and not any(self.boxes):
+            self.faults.append(f"a table that cannot scroll, line {self.getpos()[0]}")
+        if tag == "img" and not given.get("alt"):
+            self.faults.append(f"a picture without words: {given.get('src', '')[:60]}")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "div":
+            self.boxes.pop()
+
+
+def test_the_check_of_pages_sees_faults() -> None:
+    head = '<title>a</title><meta name="viewport" content="width=device-width">'
+    table = '<div class="table-wrapper"><div></div><table></table></div>'
+    assert Page(f'{head}{table}<img src="a.png" alt="A road">').faults == []
+    assert Page("<div></div><table></table><img src='a.png'>").faults == [
+        "a table that cannot scroll, line 1",
+        "a picture without words: a.png",
+        "no title",
+        "no viewport",
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
@@ -114,3 +162,13 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     environment = {**os.environ, "VLSAFE_DOCS_EXECUTE": "0"}
     answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr[-3000:]
+    listings = {"genindex.html", "py-modindex.html"}  # names in tables that wrap
+    pages = [path for path in tmp_path.rglob("*.html") if "_modules" not in path.parts]
+    pages = [path for path in pages if path.name not in listings]
+    assert len(pages) > 30
+    found = {path.name: Page(path.read_text(encoding="utf-8")).faults for path in pages}
+    assert {name: faults for name, faults in found.items() if faults} == {}
+    assert "_static/site.css" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    agents = (tmp_path / "api" / "agents.html").read_text(encoding="utf-8")
+    assert "field-list" in agents
+    assert not re.search(r'<dt class="field-\w+">Type<', agents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -130,6 +131,7 @@ def test_the_page_is_one_sound_file(out: Path, capsys: pytest.CaptureFixture[str
     assert len(set(reader.ids)) == len(reader.ids)
     assert reader.outside == []
     assert page.count("<svg") == 4
+    assert len(re.findall(r'class="scroll" role="region"[^>]*><div role="img"', page)) == 4
     assert {"40%", "30%, 50%", "0.75"} <= set(reader.cells)
     assert "vlsafe bench made-up.yaml --out made-up --only &#39;*/bc&#39;" in page
     assert "What is missing" not in page

@@ -146,6 +146,14 @@ def test_all_agents_stand_in_the_table_with_their_intervals(page: Page) -> None:
     assert "731" in page.text  # collisions in the data
 
 
+def test_large_charts_scroll_on_a_narrow_screen(report: str) -> None:
+    """Shrunk to its width, their letters would be too small to read."""
+    chart = r'<figure class="[^"]*chart (?:wide|narrow)"[^>]*>\s*(?:<h3.*?</h3>\s*)?<div (\S+)'
+    found = re.findall(chart, report, re.DOTALL)
+    assert len(found) == 4  # collisions by speed, two learning curves, the dream
+    assert set(found) == {'class="scroll"'}
+
+
 def test_page_shows_videos_strip_curves_and_scorer(page: Page) -> None:
     assert page.tags.count("video") == 4
     assert len(page.images) == 3 * 20  # truth, dream, error
