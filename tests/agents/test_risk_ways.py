@@ -15,6 +15,7 @@ from ledge import BRANCHER, BRANCHING, GO, SMALL, STAY, Ledge, drive, ledge_outc
 
 import vlsafe_envs
 from vlsafe_agents.cli import main as cli
+from vlsafe_agents.cli.policies import ShownVehicles
 from vlsafe_agents.common.vehicle_rows import row_parts
 from vlsafe_agents.report.commands import commands
 from vlsafe_agents.report.run_folder import read_run_folder
@@ -22,6 +23,7 @@ from vlsafe_agents.risk import Outcomes, RiskModel, SafetyShield
 from vlsafe_agents.risk.examination import predicted
 from vlsafe_agents.risk.run_folder import read_risk
 from vlsafe_agents.risk.training import TrainingConfig, train
+from vlsafe_envs.snapshots import branches
 
 ROWS, WAYS = 4, 3
 SPACE = spaces.Dict(
@@ -169,6 +171,25 @@ def test_a_road_is_learnt_beside_another_and_its_shield_sees_ways(
         told.append(shield.step(0)[4]["shield_risk"])
     assert 0.0 <= told[0] <= 1.0
     assert told[1] == told[0]
+
+
+def test_ways_are_not_looked_at_on_branches_and_are_there_again_afterwards() -> None:
+    made = gym.make("VLSafe-LeftTurn-v0", scorer=None, observation="vehicles", traffic="hard")
+    env = ShownVehicles(made, ways=True)
+    env.reset(seed=4)
+    before = env.step(0)[0]
+
+    def ahead(there: Any, action: int) -> tuple[list[str], float]:
+        seen, reward, *_ = there.step(action)
+        return sorted(seen), float(reward)
+
+    actions = (0, 7, 14)
+    looked, unseen = list(branches(env, actions, ahead)), list(env.branches(env, actions, ahead))
+    assert [names for names, _ in looked] == [["ego", "vehicles", "ways"]] * 3
+    assert [names for names, _ in unseen] == [["ego", "vehicles"]] * 3
+    assert [reward for _, reward in unseen] == [reward for _, reward in looked]
+    np.testing.assert_array_equal(env.last_observation["ways"], before["ways"])
+    assert "ways" in env.step(0)[0]
 
 
 @pytest.mark.parametrize(

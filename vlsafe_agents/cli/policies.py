@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ class ShownVehicles(Watched):
         known, sets = observation_space("ways"), "ways" if ways else "vehicles"
         shown: Any = gym.spaces.Dict({**known, **env.observation_space})  # type: ignore[dict-item]
         self._names, self._ways = PARTS[sets] + (PARTS["image"] if image else ()), ways
+        self._seen = True
         self.observation_space = gym.spaces.Dict({name: shown[name] for name in self._names})
 
     def begin(self) -> Any:
@@ -86,7 +87,24 @@ class ShownVehicles(Watched):
         self.events += bool(terminated and info["cost"] > 0)
         return observation, reward, terminated, truncated, info
 
+    def branches(
+        self, env: gym.Env[Any, Any], plans: Iterable[Any], read: Callable[..., Any]
+    ) -> Iterator[Any]:
+        """As ``vlsafe_envs.snapshots.branches``, where nobody asks what branches see.
+
+        Ways are left out of what is shown on them.
+        """
+        from vlsafe_envs.snapshots import branches
+
+        self._seen = False
+        try:
+            yield from branches(env, plans, read)
+        finally:
+            self._seen = True
+
     def _named(self, observation: Any) -> Any:
+        if not self._seen:
+            return observation
         if self._ways:
             observation = {**observation, **self.env.unwrapped.observe("ways")}  # type: ignore[attr-defined]
         self.last_observation = observation

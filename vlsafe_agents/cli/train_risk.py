@@ -270,7 +270,6 @@ def _train(
     from vlsafe_agents.risk.training import CHUNK, OUTCOMES, SLOW_CHUNK, train
     from vlsafe_envs.drivers.macros import make_macro
     from vlsafe_envs.registry import row_of
-    from vlsafe_envs.snapshots import branches
 
     begin, fresh = time.monotonic(), not (out / OUTCOMES).exists()
     agent, observation = (None, "vehicles") if policy is None else agent_shown_all(policy)
@@ -288,7 +287,7 @@ def _train(
                 f"{choice.env_id} {env.action_space}"
             )
         told = row_of(choice.env_id).told_tails
-        brancher = Brancher(branches, make_macro, near_plan if told else None)
+        brancher = Brancher(env.branches, make_macro, near_plan if told else None)
         with _Parts(env, out / COUNTS) as parts:
             how = (env, out, drive, brancher, branching, config, agent, parts, judge)
             chunk = SLOW_CHUNK if choice.one_a_process else CHUNK
