@@ -46,7 +46,10 @@ from wrappers.files import file_sha256, read_json, write_json
 
 DEFAULT_FOLDER = Path("runs/bundled_drivers")
 DENSER = 1.5  # times the density of the recorded drives
-COMPARED = 100  # recorded episodes whose states both precisions are asked about
+COMPARED, STATES = (
+    100,
+    3000,
+)  # recorded episodes that both precisions are asked about, until so many
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,6 @@ class Driver:
 
 
 WARM = ("--config", "model_warmup=1.0")  # all updates go into the world model
-TRUTH = ("--observation", "vector", "--cost", "env", "--safety", "oracle")
 ROADS: dict[str, Road] = {
     "highway": Road(
         "VLSafe-Highway-v0",
@@ -120,24 +122,28 @@ ROADS: dict[str, Road] = {
         labelled=True,
         compared=100,
     ),
+    # The two below were not run yet; settings of docs/experiments.md, 2026-11-28 (left turn)
+    # and 2026-12-01 (Navigation).
     "left-turn": Road(
         "VLSafe-LeftTurn-v0",
-        40_000,
+        60_000,
         "expert=0.5,noisy=0.25,aggressive=0.15,random=0.1",
-        (*TRUTH, "--cost-limit", "0.1"),
-        ("--steps", "600", *WARM),
+        ("--observation", "image", "--cost", "env", "--cost-limit", "0.1"),
+        ("--steps", "1000", *WARM),
         arguments=("traffic=hard", "collision_cost=10"),
+        labelled=True,
         episodes=100,
-        compared=20,
+        compared=16,
     ),
     "navigation": Road(
         "VLSafe-Navigation-v0",
-        60_000,
+        90_000,
         "expert=0.3,inattentive=0.45,noisy=0.15,aggressive=0.1",
-        (*TRUTH, "--cost-limit", "1", "--preset", "route"),
-        ("--steps", "1500", *WARM),
+        ("--observation", "vector", "--cost", "env", "--cost-limit", "1", "--preset", "route"),
+        ("--steps", "2000", *WARM),
         arguments=("collision_cost=10",),
         unseen=("maps=test",),
+        labelled=True,
         episodes=40,
         compared=10,
     ),
@@ -168,7 +174,11 @@ DRIVING: dict[str, Driver] = {
         "merge",
         "gated",
         ("--update", "gated", "--steps", "300"),
-        ("Its judge has seen drawings of these roads in its own training.",),
+        (
+            "At 1.5 times the density its collisions are those of the clone that it starts from "
+            f"(5.3% of the same 300 drives), within the intervals; {SHIELDED}.",
+            "Its judge has seen drawings of these roads in its own training.",
+        ),
     ),
     "left-turn": Driver("left-turn", "gated", ("--update", "gated", "--steps", "300"), ()),
     "navigation": Driver("navigation", "gated", ("--update", "gated", "--steps", "400"), ()),
@@ -243,6 +253,8 @@ def agreement(whole: Path, packaged: Path, data: Path) -> tuple[float, int]:
     drives = EpisodeDataset.from_minari(data, cost=settings.cost, observation_space=seen)
     same = states = 0
     for number in range(min(COMPARED, drives.num_episodes)):
+        if states >= STATES:
+            break
         (rows,) = drives.episode_batch(number).obs.values()  # (1, T + 1, ...)
         memories: list[Any] = [None, None]
         for step in range(rows.shape[1]):
