@@ -251,7 +251,7 @@ def test_only_takes_what_is_needed_along() -> None:
         chosen(cells, "nothing")
 
 
-@pytest.mark.parametrize("name", ["tiny", "small", "baselines", "images", "large"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in SUITES.glob("*.yaml")))
 def test_the_suites_that_come_with_vlsafe_are_sound(name: str) -> None:
     suite = read_suite(SUITES / f"{name}.yaml")
     assert suite.name == name
