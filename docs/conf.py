@@ -35,9 +35,13 @@ extensions = [
 COPIES = {
     "CHANGELOG.md": "site/changes.md",
     "CONTRIBUTING.md": "site/contributing.md",
-    "vlsafe_agents/pretrained/models/highway/README.md": "site/highway_driver.md",
     "wrappers/bundled_clip/README.md": "site/bundled_clip.md",
     "wrappers/bundled_distilled/README.md": "site/bundled_distilled.md",
+    **{
+        f"vlsafe_agents/pretrained/models/{folder.name}/README.md": f"site/driver_{folder.name}.md"
+        for folder in sorted((ROOT / "vlsafe_agents/pretrained/models").iterdir())
+        if (folder / "README.md").is_file()
+    },
     **{
         f"examples/{path.name}": f"tutorials/{path.name}"
         for path in sorted((ROOT / "examples").glob("*.ipynb"))
