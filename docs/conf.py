@@ -38,9 +38,8 @@ COPIES = {
     "wrappers/bundled_clip/README.md": "site/bundled_clip.md",
     "wrappers/bundled_distilled/README.md": "site/bundled_distilled.md",
     **{
-        f"vlsafe_agents/pretrained/models/{folder.name}/README.md": f"site/driver_{folder.name}.md"
-        for folder in sorted((ROOT / "vlsafe_agents/pretrained/models").iterdir())
-        if (folder / "README.md").is_file()
+        card.relative_to(ROOT).as_posix(): f"site/driver_{card.parent.name.replace('-', '_')}.md"
+        for card in sorted((ROOT / "vlsafe_agents/pretrained/models").glob("*/README.md"))
     },
     **{
         f"examples/{path.name}": f"tutorials/{path.name}"
