@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from vlsafe_agents.data import EpisodeDataset, from_d3rlpy, from_dsrl, from_flat_arrays
     from vlsafe_agents.evaluation import evaluate
-    from vlsafe_agents.risk import RiskModel, SafetyShield, ShieldedPolicy, pretrained_risk
+    from vlsafe_agents.risk import RiskModel, SafetyShield, ShieldedPolicy
     from vlsafe_agents.training import TrainSettings, load_agent, train
     from wrappers import FunctionScorer, SafetyScorer, VLMCost, make_scorer
 
@@ -77,7 +77,6 @@ __all__ = [
     "known_ids",
     "load_agent",
     "make_scorer",
-    "pretrained_risk",
     "train",
 ]
 

@@ -19,7 +19,7 @@ from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.pretrained import Bundle
 from vlsafe_agents.pretrained.sources import find_folder
 from vlsafe_agents.pretrained.weights import completed, halved
-from vlsafe_agents.risk import pretrained_risk
+from vlsafe_agents.risk import RiskModel
 from vlsafe_agents.risk.shared import FOLDER as RISKS
 from wrappers.files import write_json
 
@@ -211,9 +211,12 @@ def test_a_name_of_nothing_says_what_there_is(
 
 
 def test_risk_models_have_the_same_names() -> None:
-    assert pretrained_risk("highway").facts == pretrained_risk(RISKS / "VLSafe-Highway-v0").facts
+    assert (
+        RiskModel.from_pretrained("highway").facts
+        == RiskModel.from_pretrained(RISKS / "VLSafe-Highway-v0").facts
+    )
     with pytest.raises(ValueError, match="did you mean 'highway'"):
-        pretrained_risk("higway")
+        RiskModel.from_pretrained("higway")
 
 
 # --- the Hub: its cache as `huggingface_hub` keeps it, and its client without a network -----------

@@ -156,36 +156,6 @@ def test_the_same_seed_repeats_in_one_process(env: gym.Env[Any, Any]) -> None:
     assert roll(5) == first
 
 
-@pytest.mark.parametrize("env_id", [NAVIGATION, SAFE])
-def test_others_drive_as_they_do_where_metadrive_works_out_all_of_them(
-    env_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from vlsafe_envs.simulators.metadrive.engine import AssetFreeEnv, SafeMetaDriveEnv
-
-    def roll() -> list[bytes]:
-        env = make(env_id, density=2.0)
-        simulator: Any = env.unwrapped.simulator  # type: ignore[attr-defined]
-        env.reset(seed=2)
-        driver = make_driver("expert", env, np.random.default_rng(0))
-        driver.reset()
-        seen = []
-        for _ in range(120):
-            _, reward, *ends, info = env.step(driver.act())
-            facts = f"{reward} {info['cost']} {ends}".encode()
-            seen.append(simulator._columns.tobytes() + facts)
-            if any(ends):
-                break
-        places = np.frombuffer(seen[0][: simulator._columns.nbytes])
-        env.close()
-        assert len(seen) > 60
-        assert places.size > 6 * 4  # others are there
-        return seen
-
-    ours = roll()
-    monkeypatch.setattr(AssetFreeEnv, "setup_engine", SafeMetaDriveEnv.setup_engine)
-    assert roll() == ours
-
-
 def test_a_second_environment_says_how_to_have_one(env: gym.Env[Any, Any]) -> None:
     env.reset(seed=0)
     other = make()

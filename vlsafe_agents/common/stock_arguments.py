@@ -76,4 +76,4 @@ class TakesStockArguments(StacksFrames):
 
     def _check_arguments(self, given: Mapping[str, Any]) -> None:
         """Raise ``ValueError`` for an argument that SB3 would take without a word."""
-        raise NotImplementedError
+        check_arguments(self._stock.__name__, given)

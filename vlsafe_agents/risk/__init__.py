@@ -1,7 +1,7 @@
 """Risk: chances of a cost event after an action, learnt from outcomes, and shields of them."""
 
 from vlsafe_agents.risk.branching import BranchingConfig, branch_outcomes
-from vlsafe_agents.risk.bundled import bundled_ids, bundled_risk, pretrained_risk
+from vlsafe_agents.risk.bundled import bundled_ids, bundled_risk
 from vlsafe_agents.risk.judge import Judge
 from vlsafe_agents.risk.model import RiskConfig, RiskModel
 from vlsafe_agents.risk.outcomes import Outcomes
@@ -22,5 +22,4 @@ __all__ = [
     "bundled_ids",
     "bundled_risk",
     "decide",
-    "pretrained_risk",
 ]

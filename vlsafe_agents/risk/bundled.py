@@ -7,7 +7,6 @@ them again.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from vlsafe_agents.risk.model import RiskModel
 from vlsafe_agents.risk.shared import RISKS
@@ -36,8 +35,3 @@ def bundled_risk(env_id: str) -> RiskModel:
         ValueError: where there is none, naming those that there are.
     """
     return RiskModel.load(bundled_folder(env_id))
-
-
-def pretrained_risk(name: str | Path, **where: Any) -> RiskModel:
-    """A trained risk model, as ``RiskModel.from_pretrained``."""
-    return RiskModel.from_pretrained(name, **where)

@@ -26,7 +26,6 @@ import numpy.typing as npt
 from vlsafe_agents.common.border import Array, action_dtype
 from vlsafe_agents.common.vehicle_rows import VEHICLES, WAYS
 from vlsafe_agents.risk.branching import few_actions
-from vlsafe_agents.risk.bundled import pretrained_risk
 from vlsafe_agents.risk.model import Estimate, RiskModel, Seen
 from wrappers.checks import one_number
 
@@ -154,13 +153,14 @@ class SafetyShield(gym.Wrapper[Any, Any, Any, Any]):
         """A shield by a trained risk model, such as ``"highway"``.
 
         Args:
-            name: this and ``where`` as of :func:`~vlsafe_agents.risk.pretrained_risk`, the others
+            name: this and ``where`` as of :meth:`RiskModel.from_pretrained
+                <vlsafe_agents.risk.RiskModel.from_pretrained>`, the others
                 as of the class.
 
         Raises:
             as both
         """
-        return cls(env, pretrained_risk(name, **where), threshold, sense, log)
+        return cls(env, RiskModel.from_pretrained(name, **where), threshold, sense, log)
 
     def reset(self, **kwargs: Any) -> Any:
         """As the environment."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch as th
@@ -39,9 +38,6 @@ class PPO(TakesStockArguments, DrivesOnPolicy, StockPPO):
     }
     _stock = StockPPO
 
-    def _check_arguments(self, given: Mapping[str, Any]) -> None:
-        check_arguments("PPO", given)
-
 
 class TRPO(TakesStockArguments, DrivesOnPolicy, StockTRPO):
     """sb3-contrib's TRPO (Schulman et al. 2015, arXiv 1502.05477); takes its arguments.
@@ -60,9 +56,6 @@ class TRPO(TakesStockArguments, DrivesOnPolicy, StockTRPO):
         "MultiInputPolicy": MultiInputPolicy,
     }
     _stock = StockTRPO
-
-    def _check_arguments(self, given: Mapping[str, Any]) -> None:
-        check_arguments("TRPO", given)
 
 
 class MultiInputLstmPolicy(SeesVehicles, RecurrentMultiInputActorCriticPolicy):

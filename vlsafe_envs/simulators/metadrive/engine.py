@@ -2,7 +2,7 @@
 
 MetaDrive's wheel carries no models and textures: it downloads them when its engine starts.  Driving
 without a 3-D picture opens none of them, so this engine starts without.  Assets that are there are
-left alone and used by MetaDrive as ever.  Nothing of MetaDrive's own is changed: all classes are
+left alone and used by MetaDrive as ever.  Nothing of MetaDrive's own is changed: both classes are
 subclasses, and only environments made here use them.
 """
 
@@ -33,14 +33,13 @@ def _root_logger_kept() -> Iterator[None]:
 
 
 with _root_logger_kept():
-    from metadrive.component.road_network import Road
     from metadrive.constants import DEFAULT_AGENT
     from metadrive.engine.asset_loader import AssetLoader
     from metadrive.engine.base_engine import BaseEngine
     from metadrive.engine.engine_utils import close_engine, engine_initialized
     from metadrive.envs.safe_metadrive_env import SafeMetaDriveEnv
     from metadrive.manager.object_manager import TrafficObjectManager
-    from metadrive.manager.traffic_manager import PGTrafficManager, TrafficMode
+    from metadrive.manager.traffic_manager import PGTrafficManager
 
 _ONE_ENGINE = (
     "MetaDrive runs one engine a process, and another environment of this process has it: close() "
@@ -83,44 +82,6 @@ class AssetFreeEngine(BaseEngine):
         """Download nothing."""
 
 
-class LeanTraffic(PGTrafficManager):
-    """MetaDrive's traffic, of whose vehicles is found out only what their drivers ask for.
-
-    MetaDrive works out the same after every step as of the ego vehicle: distances to the road's
-    edges, contacts, energy, the way to checkpoints.  Nobody reads that of the others.
-    """
-
-    def after_step(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """As MetaDrive's: where the vehicles are now; those that have left the road go."""
-        if self.mode != TrafficMode.Trigger:
-            found: dict[str, Any] = super().after_step(*args, **kwargs)
-            return found
-        for vehicle in self._traffic_vehicles:
-            find_on_route(vehicle)
-        for vehicle in [one for one in self._traffic_vehicles if not one.on_lane]:
-            self.clear_objects([vehicle.id])
-            self._traffic_vehicles.remove(vehicle)
-        return {}
-
-
-def find_on_route(vehicle: Any) -> None:
-    """Look up which lane a vehicle is on, and which roads of its route it is between.
-
-    Of ``NodeNetworkNavigation.update_localization`` what MetaDrive's drivers read.
-    """
-    navigation = vehicle.navigation
-    lane, index = navigation._update_current_lane(vehicle)
-    along, _ = lane.local_coordinates(vehicle.position)
-    if not navigation._update_target_checkpoints(index, along):
-        return
-    graph, points = navigation.map.road_network.graph, navigation.checkpoints
-    here, there = ((points[k], points[k + 1]) for k in navigation._target_checkpoints_index)
-    navigation.current_road, navigation.current_ref_lanes = Road(*here), graph[here[0]][here[1]]
-    last = here[0] == there[0]
-    navigation.next_road = None if last else Road(*there)
-    navigation.next_ref_lanes = None if last else graph[there[0]][there[1]]
-
-
 class AssetFreeEnv(SafeMetaDriveEnv):
     """MetaDrive's safe driving environment on :class:`AssetFreeEngine`.
 
@@ -149,11 +110,6 @@ class AssetFreeEnv(SafeMetaDriveEnv):
         BaseEngine.singleton = AssetFreeEngine(self.config)
         self.setup_engine()
         self._after_lazy_init()
-
-    def setup_engine(self) -> None:
-        """As MetaDrive's, with :class:`LeanTraffic`."""
-        super().setup_engine()
-        self.engine.update_manager("traffic_manager", LeanTraffic())
 
     def seed(self, seed: int | None = None) -> None:
         """Seed the map, and apart from it the traffic."""
