@@ -348,7 +348,9 @@ def test_what_they_cannot_learn_is_refused(coin: EpisodeDataset) -> None:
         with pytest.raises(ValueError, match="needs costs, and the data set has none"):
             make()
     costly = coin.where(coin.episode_costs > 1.0)
-    with pytest.raises(ValueError, match=r"none of \d+ episodes keeps cost_limit=0.5: the least"):
+    with pytest.raises(
+        ValueError, match=r"none of \d+ recorded drives keeps the cost limit 0.5: the least"
+    ):
         BC("MlpPolicy", TwoLanes(), costly, cost_limit=0.5, **SMALL)
     for kind, wrong in ((IQL, "expectile"), (CQL, "tau"), (CPQ, "support")):
         with pytest.raises(ValueError, match=wrong):

@@ -107,7 +107,7 @@ class BC(LearnsFromSteps):
     def _take_data(self, dataset: EpisodeDataset) -> None:
         if self.cost_limit is not None:
             dataset.require_cost("BC with a cost_limit")
-            dataset = _within(dataset, self.cost_limit)
+            dataset = dataset.where(dataset.within(self.cost_limit))
         self._training_data, self._validation_data = dataset, None
         if self.validation_share > 0.0:
             self._training_data, self._validation_data = dataset.split(
@@ -172,19 +172,3 @@ class BC(LearnsFromSteps):
     def _go_on(self, running: dict[str, Any]) -> None:
         super()._go_on(running)
         self._stopping.load_state_dict(running["early_stopping"])
-
-
-def _within(dataset: EpisodeDataset, cost_limit: float) -> EpisodeDataset:
-    """The episodes that cost no more than the limit.
-
-    Raises:
-        ValueError: where there is none, with the least cost.
-    """
-    costs = dataset.episode_costs
-    kept = costs <= cost_limit * (1 + 1e-6) + 1e-6  # sums of float32
-    if not kept.any():
-        raise ValueError(
-            f"none of {len(costs)} episodes keeps cost_limit={cost_limit:g}: the least costs "
-            f"{costs.min():g}; raise the limit, or record safer drives"
-        )
-    return dataset.where(kept)

@@ -32,6 +32,9 @@ class SequenceBatch:
     # (B, T), of an episode that branches from a recorded one: its actions are no driver's choice;
     # None: of none
     is_branch: npt.NDArray[np.bool_] | None = None
+    # (B, T), of a drive whose actions a behaviour prior learns, see `imitating`; None: all but
+    # branches
+    imitated: npt.NDArray[np.bool_] | None = None
 
     def cut(self, rows: slice) -> SequenceBatch:
         """The same sequences with these of their T rows only."""

@@ -38,6 +38,7 @@ from vlsafe_agents.data.rows import (
     labelled_episodes,
     matching_names,
     stacked_rows,
+    within_limit,
 )
 from vlsafe_agents.data.stream import Stream
 from wrappers.checks import one_number, whole_number
@@ -164,13 +165,18 @@ class EpisodeDataset:
     @property
     def num_branches(self) -> int:
         """Episodes of this view that branch from recorded ones; see ``data.branching``."""
-        return int(self._branched[self.episode_ids].sum())
+        return int((~self.driven).sum())
+
+    @property
+    def driven(self) -> npt.NDArray[np.bool_]:
+        """Which episodes ``(E',)`` of this view are recorded drives, and no branches of them."""
+        return ~self._branched[self.episode_ids]
 
     @property
     def mean_steps(self) -> float:
         """Steps of a recorded episode, on average; of branches where there is nothing else."""
         lengths = np.diff(self._flat.starts)[self.episode_ids] - 1
-        driven = ~self._branched[self.episode_ids]
+        driven = self.driven
         return float(lengths[driven].mean() if driven.any() else lengths.mean())
 
     @property
@@ -204,6 +210,21 @@ class EpisodeDataset:
         column = np.full(len(self._flat.reward), np.nan, np.float32)
         column[self._stream.all_rows()] = scores
         rows = replace(self._flat, gate_score=column)
+        return self._view(rows, self.observation_space, self.episode_ids)
+
+    def within(self, cost_limit: float) -> npt.NDArray[np.bool_]:
+        """Which episodes ``(E',)`` are recorded drives that cost at most so much, undiscounted.
+
+        Raises:
+            ValueError: where there is none, with the least cost.
+        """
+        return within_limit(self.episode_costs, self.driven, cost_limit)
+
+    def imitating(self, kept: npt.NDArray[np.bool_]) -> EpisodeDataset:
+        """The same data, of whose episodes a behaviour prior learns those of a mask ``(E',)``."""
+        imitated = np.zeros(len(self._flat.starts) - 1, bool)
+        imitated[self.episode_ids] = kept
+        rows = replace(self._flat, imitated=imitated)
         return self._view(rows, self.observation_space, self.episode_ids)
 
     @property
@@ -367,6 +388,8 @@ class EpisodeDataset:
     def gather(self, rows: npt.NDArray[np.int64], weight: Array | None = None) -> SequenceBatch:
         """The batch of these flat row numbers ``(B, T)``."""
         flat = self._flat
+        episode = self._stream.episode(rows)
+        is_branch = self._branched[episode]
         return SequenceBatch(
             obs={name: take(array, rows) for name, array in flat.obs.items()},
             # the row before an episode's first is an episode's last (row -1 wraps): a zero action
@@ -380,7 +403,8 @@ class EpisodeDataset:
             has_action=self._stream.has_action(rows),
             weight=np.ones(rows.shape, np.float32) if weight is None else weight,
             gate_score=None if flat.gate_score is None else flat.gate_score[rows],
-            is_branch=self._branched[self._stream.episode(rows)],
+            is_branch=is_branch,
+            imitated=~is_branch if flat.imitated is None else ~is_branch & flat.imitated[episode],
         )
 
     def sample_transitions(

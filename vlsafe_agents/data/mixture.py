@@ -16,7 +16,7 @@ from vlsafe_agents.data.batches import SequenceBatch, SequenceSource, Transition
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
 from vlsafe_agents.data.histories import Histories
-from vlsafe_agents.data.rows import episode_mask
+from vlsafe_agents.data.rows import episode_mask, within_limit
 from wrappers.checks import one_number
 
 
@@ -153,6 +153,17 @@ class MixedDataset(EpisodeDataset):
     def episode_costs(self) -> npt.NDArray[np.float64]:
         """As :attr:`EpisodeDataset.episode_costs`, one data set after another."""
         return np.concatenate([part.episode_costs for part in self.parts])
+
+    def within(self, cost_limit: float) -> npt.NDArray[np.bool_]:
+        """As :meth:`EpisodeDataset.within`, one data set after another."""
+        driven = np.concatenate([part.driven for part in self.parts])
+        return within_limit(self.episode_costs, driven, cost_limit)
+
+    def imitating(self, kept: npt.NDArray[np.bool_]) -> MixedDataset:
+        """As :meth:`EpisodeDataset.imitating`, one data set after another."""
+        masks = np.split(kept, self._before[1:-1])
+        parts = (part.imitating(own) for part, own in zip(self.parts, masks, strict=True))
+        return MixedDataset(parts, self.weights)
 
     def where(self, kept: npt.NDArray[np.bool_]) -> MixedDataset:
         """As :meth:`EpisodeDataset.where`; a data set of which nothing is kept is left out.

@@ -208,7 +208,7 @@ class Replay:
         weight = np.ones(at.shape, np.float32) if weight is None else weight
         none = np.zeros(at.shape, bool)
         return SequenceBatch(
-            obs=obs, next_action=next_action, weight=weight, is_branch=none, **rows
+            obs=obs, next_action=next_action, weight=weight, is_branch=none, imitated=~none, **rows
         )
 
     def episodes(self) -> list[Episode]:

@@ -42,6 +42,7 @@ class FlatRows:
     # Reads further infos of all rows by name, each (R, ...); what is not there is left out.
     infos: Callable[[Sequence[str]], dict[str, Array]]
     gate_score: npt.NDArray[np.float32] | None = None  # (R,), in place of safety_score for the gate
+    imitated: npt.NDArray[np.bool_] | None = None  # (E,), whether a prior learns from it; None: all
 
 
 def flatten(episodes: Sequence[Episode], action_space: gym.Space[Any]) -> FlatRows:
@@ -281,6 +282,24 @@ def episode_mask(kept: Any, episodes: int) -> npt.NDArray[np.bool_]:
             f"{episodes} episodes; give one entry for each, and keep one at least"
         )
     return mask
+
+
+def within_limit(
+    costs: npt.NDArray[np.float64], driven: npt.NDArray[np.bool_], cost_limit: float
+) -> npt.NDArray[np.bool_]:
+    """Which of the ``driven`` episodes, bool ``(E,)``, cost ``(E,)`` no more than a limit.
+
+    Raises:
+        ValueError: where there is none, with the least cost.
+    """
+    kept: npt.NDArray[np.bool_] = driven & (costs <= cost_limit * (1 + 1e-6) + 1e-6)  # of float32
+    if not kept.any():
+        least = f": the least costs {costs[driven].min():g}" if driven.any() else ""
+        raise ValueError(
+            f"none of {driven.sum()} recorded drives keeps the cost limit {cost_limit:g}{least}; "
+            "raise the limit, or record safer drives"
+        )
+    return kept
 
 
 def labelled_episodes(rows: FlatRows, needed: bool) -> list[int] | None:

@@ -249,14 +249,15 @@ class ActorCritic(nn.Module):
     def behaviour_loss(self, feat: Tensor, batch: TensorBatch, world_model: WorldModel) -> Tensor:
         """Negative log-likelihood of the drivers' actions under the prior, a scalar.
 
-        Branches are left out: their actions are what no driver did.
+        Branches are left out, since no driver chose their actions, and so are drives that cost more
+        than ``prior_cost_limit``.
 
         Args:
             feat: posterior features ``(B, T, F)``; they get gradients if they have a history.
         """
         action = world_model.action_vector(batch.next_action)
         log_prob = self.behaviour.log_prob(feat, action)  # (B, T)
-        return -masked_mean(log_prob, batch.has_action * batch.by_driver * batch.weight)
+        return -masked_mean(log_prob, batch.has_action * batch.by_prior * batch.weight)
 
     def critic_loss(
         self, dream: Dream, feat: Tensor, batch: TensorBatch, world_model: WorldModel
@@ -314,7 +315,7 @@ class ActorCritic(nn.Module):
             log_ratio = self.actor.log_prob(feat, action) - self.behaviour.log_prob(prior, action)
             trace = settings.lambda_ * log_ratio.exp().clamp_max(1.0)[:, 1:]  # (B, T - 1)
             trace[:, :-1] *= valid[:, 1:]
-            trace *= batch.by_driver[:, 1:]  # who acts in branches is not the prior
+            trace *= batch.by_prior[:, 1:]  # who acts elsewhere is not the prior
         loss, others = torch.zeros_like(discount), self.actor.others(feat[:, :-1])
         for critic, signal in ((self.reward_critic, batch.reward), (self.cost_critic, batch.cost)):
             value, q = self.actor.value_and_q(feat[:, 1:], action[:, 1:], critic)

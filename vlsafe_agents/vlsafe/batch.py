@@ -40,6 +40,13 @@ class TensorBatch(NamedTuple):
     has_safety_score: Tensor | None = None
     # (B, T) bool: of an episode that branches from a recorded one; None: of none
     is_branch: Tensor | None = None
+    # (B, T) bool: of a drive whose actions the prior learns; None: all but branches
+    imitated: Tensor | None = None
+
+    @property
+    def by_prior(self) -> Tensor:
+        """Rows ``(B, T)`` bool of drives whose actions the prior learns."""
+        return self.by_driver if self.imitated is None else self.imitated
 
     @property
     def by_driver(self) -> Tensor:
@@ -97,6 +104,7 @@ def to_tensors(batch: SequenceBatch, device: torch.device | str = "cpu") -> Tens
         has_cost=tensor(has_cost),
         has_safety_score=tensor(has_safety_score),
         is_branch=None if batch.is_branch is None else tensor(batch.is_branch).bool(),
+        imitated=None if batch.imitated is None else tensor(batch.imitated).bool(),
     )
 
 

@@ -261,6 +261,10 @@ class VLSafeConfig:
     # features' memory, so that it cannot learn to repeat the last action: at 10 Hz that is right
     # four times in five, and tells nothing of when to brake.
     forget_actions: Share = 0.0
+    # Fit the prior to those recorded drives alone that cost at most this, as BC-Safe does (Liu et
+    # al. 2023, arXiv 2306.09303): what reckless drivers do is then no choice of the policy, while
+    # model and critics still learn what comes of it. None: to all drives.
+    prior_cost_limit: Annotated[float, 0.0, None] | None = None
     # Share of the updates after that in which the critics evaluate the prior and the actor rests:
     # improving on critics that have just begun ruins the policy that they are to evaluate.
     critic_warmup: Share = 0.2
