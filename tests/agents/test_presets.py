@@ -67,6 +67,7 @@ DREAMERS: dict[str, tuple[Any, str]] = {
     "research.anchor": (0.3, "loss_scales.repval"),
     "shaping": (0.0, "no gradient from recorded actions"),
     "forget_actions": (0.0, "none"),
+    "prior_cost_limit": (None, "none"),
     "research.unsafe_ends": (0.0, "replay.fracs.uniform 1.0"),
 }
 # Settings at another value than DreamerV3's, or of a rule of our own in the place of one of its.
