@@ -234,8 +234,9 @@ def of_vllm(folder: Path, packages: str, version: str) -> Iterator[dict[str, Any
     make_model(folder / "tiny")
     if not (folder / "wide").exists():
         vlm_folders.with_heads_of_32(folder / "tiny", folder / "wide")
-    serve = [f"{packages}/bin/python", "-m", "vllm.entrypoints.cli.main", "serve", "./wide"]
-    serve += ["--host", "127.0.0.1", "--port", "PORT", "--served-model-name", "tiny"]
+    serve = [f"{packages}/bin/python", "-m", "vllm.entrypoints.openai.api_server"]
+    serve += ["--model", "./wide", "--served-model-name", "tiny"]
+    serve += ["--host", "127.0.0.1", "--port", "PORT"]
     serve += ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
     serve += ["--max-num-seqs", "8", "--limit-mm-per-prompt", '{"image": 2}']
     with running(serve, packages, "/health", folder) as root:
