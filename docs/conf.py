@@ -60,6 +60,7 @@ nb_execution_in_temp = True  # what they write is not a page
 nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # notices and paths of the machine that builds the site
 nb_render_text_lexer = "none"  # tables of the terminal are no language
 
 autodoc_member_order = "bysource"

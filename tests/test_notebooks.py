@@ -122,6 +122,16 @@ def test_every_tutorial_says_how_long_it_takes() -> None:
         assert re.search(r"\d+ s of processor time", "".join(cells(name)[0]["source"])), name
 
 
+def test_every_picture_of_a_tutorial_has_words_for_those_who_cannot_see_it() -> None:
+    drawn = 0
+    for name in LESS:
+        for cell in cells(name):
+            if "plt.show()" in "".join(cell["source"]):
+                assert cell["metadata"]["mystnb"]["image"]["alt"].endswith("."), name
+                drawn += 1
+    assert drawn >= 5
+
+
 @pytest.mark.parametrize("name", [name for name in LESS if name not in SUITES])
 def test_a_tutorial_runs_from_top_to_bottom(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

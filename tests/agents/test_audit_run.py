@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 from audit_drives import Forgetful, Reader, Watcher, candidate, make_source
+from matplotlib.colors import to_rgba
 from test_report import Page
 from test_report_charts import check_layout
 
@@ -271,6 +272,33 @@ def test_charts_fit_whatever_scorers_are_called(sources: list[Source]) -> None:
         for section in sections(told):
             for chart in section.charts:
                 check_layout(chart.figure)
+
+
+def test_letters_of_charts_keep_their_size_on_a_phone(findings: Findings, report: Path) -> None:
+    page = (report / "report.html").read_text()
+    for section in sections(findings):
+        for chart in section.charts:
+            letters = 16 * chart.least / (72 * chart.figure.get_figwidth())  # of their size
+            assert 0.85 <= letters <= 16 * chart.width / (72 * chart.figure.get_figwidth())
+            assert f'style="min-width:{chart.least}rem;max-width:{chart.width}rem"' in page
+
+
+def test_numbers_on_colours_can_be_read_whatever_the_page_is_like(findings: Findings) -> None:
+    charts = {chart.name: chart for section in sections(findings) for chart in section.charts}
+    (axes,) = charts["agreement"].figure.axes
+    (image,) = axes.images
+    assert image.get_alpha() is None  # else the page would shine through
+    seen = []
+    for text in axes.texts:
+        column, row = text.get_position()
+        shades = []
+        for colour in (image.to_rgba(image.get_array())[row, column], to_rgba(text.get_color())):
+            bent = np.asarray(colour[:3])
+            linear = np.where(bent <= 0.04045, bent / 12.92, ((bent + 0.055) / 1.055) ** 2.4)
+            shades.append(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+        seen.append(max(shades) / min(shades))  # contrast as WCAG 2 defines it
+    assert len(seen) == len(findings.audit.scorers) ** 2
+    assert min(seen) >= 4.5
 
 
 def test_the_command_repeats_the_audits_own_settings(findings: Findings, report: Path) -> None:

@@ -30,6 +30,7 @@ from vlsafe_agents.pages.charts import (
     legend,
     legend_height,
     literal,
+    readable_on,
     short,
     shortened,
 )
@@ -344,10 +345,12 @@ def agreement(audit: Audit) -> Any | None:
     figure.subplots_adjust(
         left=left / width, right=(left + side) / width, bottom=(left - 0.15) / height, top=0.99
     )
-    axes.imshow(np.nan_to_num(table), cmap="BrBG", vmin=-1, vmax=1, alpha=0.75)
+    shown = np.nan_to_num(table)
+    cells = axes.imshow(shown, cmap="BrBG", vmin=-1, vmax=1)
     for row, column in np.ndindex(table.shape):
         text = "" if row == column else decimal(float(table[row, column]))
-        axes.text(column, row, text, ha="center", va="center", size=8.5, color="#16191d")
+        colour = readable_on(cells.to_rgba(shown[row, column]))
+        axes.text(column, row, text, ha="center", va="center", size=8.5, color=colour)
     axes.set_xticks(range(len(names)), map(literal, names), rotation=40, ha="right")
     axes.set_yticks(range(len(names)), map(literal, names))
     axes.tick_params(length=0)

@@ -27,6 +27,11 @@ class Chart:
         """[rem] on a page, so that letters have one size in all charts."""
         return round(5.8 * float(self.figure.get_figwidth()), 1)
 
+    @property
+    def least(self) -> float:
+        """[rem] below which letters would be too small to read; narrower screens scroll."""
+        return min(self.width, 36.0)
+
 
 @dataclass(frozen=True)
 class Section:

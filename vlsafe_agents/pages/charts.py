@@ -100,6 +100,13 @@ def shortened(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def readable_on(colour: Sequence[float]) -> str:
+    """Black or white, which stands out more (WCAG 2) on ``colour``: red, green, blue in [0, 1]."""
+    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    luminance = 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
+
+
 def literal(text: str) -> str:
     """Text that a chart shows as it is: no formula, and no label that a legend leaves out."""
     escaped = text.replace("$", r"\$")
