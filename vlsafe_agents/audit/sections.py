@@ -30,7 +30,7 @@ class Chart:
     @property
     def least(self) -> float:
         """[rem] below which letters would be too small to read; narrower screens scroll."""
-        return min(self.width, 36.0)
+        return round(3.9 * float(self.figure.get_figwidth()), 1)  # letters at 87% of their size
 
 
 @dataclass(frozen=True)
