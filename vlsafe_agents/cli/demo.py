@@ -149,13 +149,17 @@ def demo_stages(out: Path, scale: float, observation: str, workers: int) -> list
     preset = ("--preset", "debug") if scale < CHECK_SCALE else ()
     model = str(out / "world_model")
     learn_model = ("--steps", scaled(MODEL_UPDATES, 10), "--config", "model_warmup=1.0")
+    # Whoever heeds the cost imitates the drives within the limit alone; a few may hold none.
+    heeding: tuple[str, ...] = limit
+    if scale >= CHECK_SCALE:
+        heeding = (*limit, "--config", f"prior_cost_limit={COST_LIMIT:g}")
     dream = ("--world-model", model, "--steps", scaled(POLICY_UPDATES, 5), *cost, *preset)
     many = ("--workers", str(workers))
     agents = {
-        "world_model": (*learn_model, *cost, *limit, *preset),
+        "world_model": (*learn_model, *cost, *heeding, *preset),
         "ppo_lag": ("--algo", "ppo_lag", *cost, *limit),
-        "vlsafe_gated": ("--update", "gated", *dream, *limit),
-        "vlsafe_lagrangian": ("--update", "lagrangian", *dream, *limit),
+        "vlsafe_gated": ("--update", "gated", *dream, *heeding),
+        "vlsafe_lagrangian": ("--update", "lagrangian", *dream, *heeding),
         "cost_blind": ("--safety", "none", *dream),
         "bc": ("--algo", "bc", "--steps", scaled(CLONING_UPDATES, 10)),
     }

@@ -263,7 +263,8 @@ class VLSafeConfig:
     forget_actions: Share = 0.0
     # Fit the prior to those recorded drives alone that cost at most this, as BC-Safe does (Liu et
     # al. 2023, arXiv 2306.09303): what reckless drivers do is then no choice of the policy, while
-    # model and critics still learn what comes of it. None: to all drives.
+    # model and critics still learn what comes of it. None: to all drives. Set it for the world
+    # model's training, too: what a policy updates later hardly moves the prior.
     prior_cost_limit: Annotated[float, 0.0, None] | None = None
     # Share of the updates after that in which the critics evaluate the prior and the actor rests:
     # improving on critics that have just begun ruins the policy that they are to evaluate.
