@@ -143,5 +143,8 @@ def test_costs_and_a_limit_are_needed() -> None:
     data = EpisodeDataset.from_arrays(free, VECTOR, spaces.Discrete(3))
     with pytest.raises(ValueError, match="prior_cost_limit needs costs"):
         make(data, Still(VECTOR), update="none", safety=None, config={"prior_cost_limit": 1.0})
+    for asked in (data, MixedDataset([data, data])):
+        with pytest.raises(ValueError, match="A cost limit needs costs"):
+            asked.within(1.0)
     with pytest.raises(ValueError, match=r"prior_cost_limit is -1"):
         learner(drives(), -1.0)

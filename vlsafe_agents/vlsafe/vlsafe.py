@@ -223,9 +223,8 @@ class VLSafe(Acting, LearningLoop):
         if self.safety is not None and self.update != "none":
             dataset.require_cost(f"VLSafe(update={self.update!r})")
         dataset = with_gate(dataset, gate, self.seed or 0)
-        if self.config.prior_cost_limit is not None:
-            dataset.require_cost("VLSafe with a prior_cost_limit")
-            dataset = dataset.imitating(dataset.within(self.config.prior_cost_limit))
+        if (limit := self.config.prior_cost_limit) is not None:
+            dataset = dataset.imitating(dataset.within(limit, "VLSafe with a prior_cost_limit"))
         rows = self.config.train.sequence_length
         dataset.sample(1, rows, np.random.default_rng(0))  # raises where it is too short
         warn_of_failed_audit(dataset.metadata)
